@@ -1,0 +1,19 @@
+"""Exact learning dynamics of deep linear networks, from the lazy to the rich regime."""
+
+from . import kernels as kernels
+from ._dynamics import AbstractDynamics as AbstractDynamics
+from ._dynamics import Exact as Exact
+from ._dynamics import ExactSolution as ExactSolution
+from ._dynamics import GradientDescent as GradientDescent
+from ._dynamics import GradientFlow as GradientFlow
+from ._init import AbstractInitialiser as AbstractInitialiser
+from ._init import Aligned as Aligned
+from ._init import Gaussian as Gaussian
+from ._init import LambdaBalanced as LambdaBalanced
+from ._learn import learn as learn
+from ._network import LinearNetwork as LinearNetwork
+from ._task import Task as Task
+from ._trajectory import RESULTS as RESULTS
+from ._trajectory import Trajectory as Trajectory
+
+__version__ = "0.1.0"

@@ -1,0 +1,127 @@
+"""One grammar for messages: "`name` must ..., but ..."."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+
+def is_concrete(tree: Any) -> bool:
+    """Whether every array in `tree` has a value to look at now (none is traced)."""
+    return not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(tree))
+
+
+def require(ok: bool, message: str) -> None:
+    """Raise a `ValueError` with `message` unless `ok`."""
+    if not ok:
+        raise ValueError(message)
+
+
+def as_real(name: str, value: Any) -> Array:
+    """`value` as a real floating-point array (integers take the default float)."""
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"`{name}` must be a real number or array, but it was {value!r}."
+        ) from error
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        return array
+    if jnp.issubdtype(array.dtype, jnp.integer):
+        return array.astype(jnp.result_type(float))
+    raise TypeError(f"`{name}` must be real, but its dtype was {array.dtype}.")
+
+
+def as_matrix(name: str, value: Any) -> Array:
+    """`value` as a real matrix with no empty side and, if known now, finite entries."""
+    array = as_real(name, value)
+    require(
+        array.ndim == 2, f"`{name}` must be a matrix, but its shape was {array.shape}."
+    )
+    require(
+        min(array.shape) > 0,
+        f"`{name}` must have no empty side, but its shape was {array.shape}.",
+    )
+    finite(name, array)
+    return array
+
+
+def as_scalar(name: str, value: Any) -> Array:
+    """`value` as a real scalar array."""
+    array = as_real(name, value)
+    require(
+        array.ndim == 0,
+        f"`{name}` must be a scalar, but its shape was {array.shape}; "
+        "to sweep over it use `jax.vmap`.",
+    )
+    return array
+
+
+def finite(name: str, array: Array) -> None:
+    """Refuse NaN and infinity where the values are known now."""
+    if is_concrete(array):
+        good = np.isfinite(np.asarray(array))
+        if not good.all():
+            index = tuple(int(i) for i in np.argwhere(~good)[0])
+            place = f" at index {index}" if index else ""
+            raise ValueError(
+                f"`{name}` must be finite, but it was {float(array[index])}{place}."
+            )
+
+
+def positive(name: str, array: Array, *, zero: bool = False) -> None:
+    """Refuse negative and non-finite scalars (and zero) where the value is known."""
+    if is_concrete(array):
+        value = float(array)
+        good = math.isfinite(value) and (value >= 0 if zero else value > 0)
+        word = "non-negative" if zero else "positive"
+        require(good, f"`{name}` must be finite and {word}, but it was {value}.")
+
+
+def size(name: str, value: Any, *, least: int = 1) -> int:
+    """`value` as an integer of at least `least`."""
+    try:
+        integer = value.__index__()
+    except AttributeError:
+        integer = least - 1
+    require(
+        integer >= least,
+        f"`{name}` must be an integer of at least {least}, but it was {value!r}.",
+    )
+    return integer
+
+
+def times_fault(ts: Array, *, ordered: bool, infinite: bool) -> str | None:
+    """What is wrong with concrete times, as a message; `None` where nothing is."""
+    allowed = "non-negative" + (" (infinity is allowed)" if infinite else " and finite")
+    if ordered:
+        allowed += " and in non-decreasing order (repeats are allowed)"
+    values = np.asarray(ts).reshape(-1)
+    bad = ~(values >= 0) | (~np.isfinite(values) & (not infinite))
+    if bad.any():
+        index = int(np.argmax(bad))
+        return f"`ts` must be {allowed}, but `ts[{index}]` was {float(values[index])}."
+    # Not `np.diff`: the difference of two infinities is NaN.
+    falls = values[1:] < values[:-1]
+    if ordered and falls.any():
+        i = int(np.argmax(falls))
+        return (
+            f"`ts` must be {allowed}, but `ts[{i}]` was {float(values[i])} and "
+            f"`ts[{i + 1}]` was {float(values[i + 1])}."
+        )
+    return None
+
+
+def times_valid(ts: Array, *, infinite: bool) -> Array:
+    """Whether ordered times are good, as a traceable boolean."""
+    ok = jnp.all(ts >= 0) & jnp.all(ts[1:] >= ts[:-1])
+    return ok if infinite else ok & jnp.all(jnp.isfinite(ts))
+
+
+def sizes_text(sizes: Sequence[int]) -> str:
+    """Sizes as the field writes them: `3-2-2`."""
+    return "-".join(str(size) for size in sizes)

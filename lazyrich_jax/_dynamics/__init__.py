@@ -1,0 +1,8 @@
+"""The laws of learning, each in its file, with one form."""
+
+from .base import AbstractDynamics as AbstractDynamics
+from .base import failure as failure
+from .descent import GradientDescent as GradientDescent
+from .exact import Exact as Exact
+from .exact import ExactSolution as ExactSolution
+from .flow import GradientFlow as GradientFlow

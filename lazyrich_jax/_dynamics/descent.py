@@ -1,0 +1,147 @@
+"""Gradient descent, step by step."""
+
+from typing import TYPE_CHECKING
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
+
+from .. import _checks
+from .._linalg import dot
+from .._network import LinearNetwork
+from .._task import Task
+from .._trajectory import RESULTS, Trajectory
+from .base import (
+    AbstractDynamics,
+    all_finite,
+    check_fit,
+    check_times,
+    first_failure,
+    weight_gradients,
+)
+
+if TYPE_CHECKING:
+    import optax
+
+
+class GradientDescent(AbstractDynamics):
+    r"""Gradient descent, full batch or minibatch, with any optax optimiser.
+
+    Time is learning rate x step: `ts` asks for the steps nearest to
+    `ts / learning_rate`, and the trajectory's `ts` are the times of the steps recorded.
+    Nothing in between is kept.
+
+    **Arguments:**
+
+    - `learning_rate`: the learning rate of plain gradient descent, or an optax optimiser
+      (an `optax.GradientTransformation`).
+    - `step_time`: how much time a step is: the learning rate for plain descent, 1 for
+      an optimiser, so that `ts` counts its steps.
+    - `batch_size`: samples drawn for every step, without replacement within it; the
+      whole task by default. Then `key` is needed.
+    - `key`: a `jax.random.key` for the minibatches.
+
+    Divergence (a loss that is no longer finite, or 10,000 times the larger of its first
+    value and the loss of predicting zero) is reported in `trajectory.result`.
+    """
+
+    optimiser: "optax.GradientTransformation | Float[Array, '']"
+    step_time: Float[Array, ""]
+    key: PRNGKeyArray | None
+    batch_size: int | None = eqx.field(static=True)
+
+    def __init__(
+        self,
+        learning_rate: "Real[ArrayLike, ''] | optax.GradientTransformation",
+        *,
+        step_time: Real[ArrayLike, ""] | None = None,
+        batch_size: int | None = None,
+        key: PRNGKeyArray | None = None,
+    ):
+        if hasattr(learning_rate, "update"):
+            self.optimiser = learning_rate
+            default = 1.0
+        else:
+            self.optimiser = _checks.as_scalar("learning_rate", learning_rate)
+            _checks.positive("learning_rate", self.optimiser)
+            default = self.optimiser
+        step_time = default if step_time is None else step_time
+        self.step_time = _checks.as_scalar("step_time", step_time)
+        _checks.positive("step_time", self.step_time)
+        if batch_size is not None:
+            batch_size = _checks.size("batch_size", batch_size)
+        _checks.require(
+            (batch_size is None) == (key is None),
+            "`batch_size` and `key` must be given together, but "
+            f"`batch_size` was {batch_size} and `key` was "
+            f"{'absent' if key is None else 'given'}.",
+        )
+        self.batch_size, self.key = batch_size, key
+
+    def check(self, network: LinearNetwork, task: Task, ts: Array) -> None:
+        check_fit(network, task)
+        check_times(ts, infinite=False)
+        _checks.require(
+            self.batch_size is None or self.batch_size <= task.samples,
+            f"`batch_size` must be at most the task's {task.samples} samples, but it "
+            f"was {self.batch_size}.",
+        )
+
+    def run(
+        self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
+    ) -> Trajectory:
+        import optax
+
+        optimiser = self.optimiser
+        if isinstance(optimiser, jax.Array):
+            optimiser = optax.sgd(optimiser.astype(ts.dtype))
+        finite = all_finite(network, task)
+        valid = _checks.times_valid(ts, infinite=False)
+        step_time = self.step_time.astype(ts.dtype)
+        steps = jnp.round(jnp.where(valid, ts, 0.0) / step_time).astype(int)
+        gradient = self._function_gradient(task)
+
+        def step(i, state):
+            network, memory = state
+            gradients = weight_gradients(network, gradient(network.function, i))
+            updates, memory = optimiser.update(gradients, memory, network)
+            return eqx.apply_updates(network, updates), memory
+
+        def record(state, span):
+            state = jax.lax.fori_loop(span[0], span[1], step, state)
+            return state, state[0]
+
+        start = network, optimiser.init(network)
+        spans = jnp.stack([jnp.concatenate([jnp.zeros(1, int), steps[:-1]]), steps])
+        _, networks = jax.lax.scan(record, start, spans.T)
+        loss = jax.vmap(task.loss)(networks.function)
+        zero = task.loss(jnp.zeros_like(task.input_output_correlation))
+        ceiling = 1e4 * jnp.maximum(task.loss(network.function), zero)
+        result = first_failure(
+            (~finite, RESULTS.nonfinite_values),
+            (~valid, RESULTS.invalid_times),
+            (~jnp.all(loss <= ceiling), RESULTS.diverged),
+        )
+        mark = jnp.where(valid, 1.0, jnp.nan)
+        return Trajectory(
+            ts=steps * step_time * mark,
+            loss=loss * mark,
+            network=jax.tree.map(lambda w: w * mark, networks),
+            result=result,
+        )
+
+    def _function_gradient(self, task: Task):
+        """The loss gradient by the function at step `i`, on the task or a minibatch."""
+        if self.batch_size is None:
+            sigma, sxx = task.input_output_correlation, task.input_correlation
+            return lambda function, i: dot(function, sxx) - sigma
+
+        def gradient(function, i):
+            key = jax.random.fold_in(self.key, i)
+            rows = jax.random.choice(
+                key, task.samples, (self.batch_size,), replace=False
+            )
+            return Task(task.x[rows], task.y[rows]).loss_gradient(function)
+
+        return gradient

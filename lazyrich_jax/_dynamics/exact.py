@@ -1,0 +1,244 @@
+"""The closed-form solution of two-layer learning from balanced weights."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from .. import _checks
+from .._linalg import square_norm
+from .._network import LinearNetwork, relative_imbalance
+from .._task import Task
+from .._trajectory import RESULTS, Trajectory
+from ..kernels import ntk_of_representations
+from .base import (
+    AbstractDynamics,
+    all_finite,
+    check_fit,
+    check_times,
+    exactness_tolerance,
+    failure,
+    first_failure,
+)
+from .riccati import Riccati
+
+
+class ExactSolution(eqx.Module):
+    r"""The exact gradient flow of a two-layer network, at any time.
+
+    For `lmda`-balanced weights and isotropic inputs, $\Sigma_{xx} = cI$, the matrix
+    $QQ^\top$ with $Q = [W_1^\top; W_2]$ obeys a Riccati equation (Fukumizu 1998; Domine et
+    al. 2025, Theorem 4.3) with the solution, for $c = 1$,
+
+    $$QQ^\top(t) = e^{Ft} Q_0 \left[I + Q_0^\top G(t) Q_0\right]^{-1} Q_0^\top e^{Ft},
+    \quad F = \begin{pmatrix} -\frac\lambda2 I & \Sigma^\top \\ \Sigma & \frac\lambda2 I
+    \end{pmatrix}, \quad G(t) = \int_0^t e^{2Fs} ds.$$
+
+    Nothing is assumed of the hidden size, of ranks, or of invertibility: the published
+    form needs `hidden = min(in, out)`, full rank and an invertible matrix B.
+    The evaluation is stable at every time and infinity is a time.
+
+    Build it once, evaluate it anywhere: every method takes a scalar or an array of
+    times, in units of learning rate x step, in any order, and puts the array's axes
+    first. All of it works under `jax.jit`, `jax.vmap` and `jax.grad`. Gradients are
+    right where the task's singular values are distinct and nonzero; elsewhere those
+    with respect to the task are NaN.
+
+    **Arguments:**
+
+    - `network`: a balanced `LinearNetwork` of two layers.
+    - `task`: a `Task` with isotropic inputs, of any variance.
+    - `throw`: whether to refuse values the solution is not exact for (the default), or
+      to return NaN for them and say why in `solution.result`.
+
+    **Raises:** `ValueError` for another depth and sizes that don't fit the task; with
+    `throw`, for unbalanced weights, anisotropic inputs and values that aren't finite (a
+    runtime error under `jax.jit`). At negative or NaN times: `ValueError`, or NaN
+    where the times are traced.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    task = lr.Task.random_regression(3, 2, samples=10, key=jax.random.key(0))
+    network = lr.LambdaBalanced(lmda=1.0)(3, 2, 2, key=jax.random.key(1))
+    solution = lr.ExactSolution(network, task)
+    losses = solution.loss(jnp.linspace(0, 5, 100))
+    converged = solution.function(jnp.inf)
+    ```
+    """
+
+    riccati: Riccati
+    variance: Float[Array, ""]
+    optimum: Float[Array, ""]
+    result: RESULTS
+    hidden_size: int = eqx.field(static=True)
+
+    def __init__(self, network: LinearNetwork, task: Task, *, throw: bool = True):
+        Exact().check(network, task, jnp.zeros(0))
+        state = _prepare(network, task)
+        result = state[-1]
+        if throw and not _checks.is_concrete(result):
+            state = result.error_if(state, result != RESULTS.successful)
+        elif throw and result != RESULTS.successful:
+            raise failure(result, network, task)
+        self.riccati, self.variance, self.optimum, self.result = state
+        self.hidden_size = network.sizes[1]
+
+    def loss(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts"]:
+        """The loss; its excess over the optimum keeps its digits as it vanishes."""
+        return self._at(t, _loss)
+
+    def function(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts out in"]:
+        r"""$W_2 W_1$."""
+        return self._at(t, _function)
+
+    def input_representation(
+        self, t: Real[ArrayLike, "*ts"]
+    ) -> Float[Array, "*ts in in"]:
+        r"""$W_1^\top W_1$."""
+        return self._at(t, _input_representation)
+
+    def output_representation(
+        self, t: Real[ArrayLike, "*ts"]
+    ) -> Float[Array, "*ts out out"]:
+        r"""$W_2 W_2^\top$."""
+        return self._at(t, _output_representation)
+
+    def qqt(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts in+out in+out"]:
+        r"""$QQ^\top$ with $Q = [W_1^\top; W_2]$."""
+        return self._at(t, _qqt)
+
+    def ntk(
+        self, t: Real[ArrayLike, "*ts"], x: Real[ArrayLike, "samples in"]
+    ) -> Float[Array, "*ts out*samples out*samples"]:
+        """The neural tangent kernel on inputs `x`, as `lazyrich_jax.kernels.ntk`."""
+        x = _checks.as_matrix("x", x)
+        n_in = self.riccati.right.shape[-1]
+        _checks.require(
+            x.shape[1] == n_in,
+            f"`x` must have the task's {n_in} inputs (columns), but its shape was "
+            f"{x.shape}.",
+        )
+        return self._at(t, _ntk, x)
+
+    def network(self, t: Real[ArrayLike, "*ts"]) -> LinearNetwork:
+        r"""Balanced weights with the exact $QQ^\top$.
+
+        The flow's own weights are these up to a rotation of the hidden units.
+        """
+        return self._at(t, _network)
+
+    def _at(self, t: Real[ArrayLike, "*ts"], quantity: Callable, *args: Array):
+        t = _checks.as_real("t", t)
+        if _checks.is_concrete(t):
+            fault = _checks.times_fault(t, ordered=False, infinite=True)
+            if fault is not None:
+                raise ValueError(fault.replace("`ts", "`t"))
+        return _over_times(self, t, quantity, *args)
+
+
+class Exact(AbstractDynamics):
+    """The closed form: see `lazyrich_jax.ExactSolution`.
+
+    For two layers, balanced weights and isotropic inputs; infinite times are allowed.
+    """
+
+    def check(self, network: LinearNetwork, task: Task, ts: Array) -> None:
+        _checks.require(
+            network.depth == 2,
+            "`network` must have two layers for `Exact`, but it had "
+            f"{network.depth}: use `dynamics=GradientFlow()`.",
+        )
+        check_fit(network, task)
+        check_times(ts, infinite=True)
+
+    def run(
+        self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
+    ) -> Trajectory:
+        solution = ExactSolution(network, task, throw=False)
+        valid = _checks.times_valid(ts, infinite=True)
+        result = first_failure(
+            (~valid, RESULTS.invalid_times),
+            (solution.result != RESULTS.successful, solution.result),
+        )
+        ts = jnp.where(valid, ts, jnp.nan)
+        return Trajectory(
+            ts=ts, loss=solution.loss(ts), network=solution.network(ts), result=result
+        )
+
+
+@eqx.filter_jit
+def _prepare(
+    network: LinearNetwork, task: Task
+) -> tuple[Riccati, Float[Array, ""], Float[Array, ""], RESULTS]:
+    """The solution's arrays, NaN where it would not be exact, and why."""
+    tolerance = exactness_tolerance(task.x.dtype)
+    result = first_failure(
+        (~all_finite(network, task), RESULTS.nonfinite_values),
+        (task.anisotropy > tolerance, RESULTS.anisotropic_inputs),
+        (relative_imbalance(network) > tolerance, RESULTS.unbalanced_weights),
+    )
+    ok = result == RESULTS.successful
+    # Isotropic inputs of variance c: sqrt(c) Q and c lambda solve the problem of c = 1.
+    variance = jnp.where(ok, task.input_variance, 1.0)
+    root = jnp.sqrt(variance)
+    w1, w2 = (jnp.where(ok, w, 0.0) * root for w in network.weights)
+    sigma = jnp.where(ok, task.input_output_correlation, 0.0)
+    lmda = jnp.where(ok, network.lmda * variance, 0.0)
+    optimum = task.loss(sigma / variance)
+    mark = jnp.where(ok, 1.0, jnp.nan)
+    riccati = Riccati(w1, w2, sigma, lmda)
+    riccati = eqx.tree_at(lambda r: r.lower, riccati, riccati.lower * mark)
+    return riccati, variance, optimum * mark, result
+
+
+@eqx.filter_jit
+def _over_times(solution: ExactSolution, t: Array, quantity: Callable, *args: Array):
+    """`quantity(solution, t, *args)` at every time of an array of any shape."""
+    dtype = solution.optimum.dtype
+    # A time no exponential distinguishes from infinity, where inf * 0 would be NaN.
+    last = jnp.sqrt(jnp.finfo(dtype).max)
+    t = jnp.where(t >= 0, t, jnp.nan).astype(dtype)
+    at = jax.vmap(lambda t: quantity(solution, t, *args))(jnp.minimum(t, last).ravel())
+    return jax.tree.map(lambda x: x.reshape(*t.shape, *x.shape[1:]), at)
+
+
+def _loss(solution: ExactSolution, t: Float[Array, ""]) -> Float[Array, ""]:
+    error = solution.riccati.function_error(t)
+    return solution.optimum + square_norm(error) / (2 * solution.variance)
+
+
+def _network(solution: ExactSolution, t: Float[Array, ""]) -> LinearNetwork:
+    inputs, outputs = solution.riccati.factor(t)
+    root = jnp.sqrt(solution.variance)
+    more = ((0, 0), (0, solution.hidden_size - inputs.shape[1]))
+    return LinearNetwork(
+        (jnp.pad(inputs / root, more).mT, jnp.pad(outputs / root, more))
+    )
+
+
+def _function(solution: ExactSolution, t: Float[Array, ""]) -> Array:
+    return _network(solution, t).function
+
+
+def _input_representation(solution: ExactSolution, t: Float[Array, ""]) -> Array:
+    return _network(solution, t).input_representation
+
+
+def _output_representation(solution: ExactSolution, t: Float[Array, ""]) -> Array:
+    return _network(solution, t).output_representation
+
+
+def _qqt(solution: ExactSolution, t: Float[Array, ""]) -> Array:
+    return _network(solution, t).qqt
+
+
+def _ntk(solution: ExactSolution, t: Float[Array, ""], x: Array) -> Array:
+    network = _network(solution, t)
+    return ntk_of_representations(
+        network.input_representation, network.output_representation, x
+    )

@@ -1,0 +1,283 @@
+"""How a network's weights are drawn before learning starts."""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
+
+from . import _checks
+from ._linalg import dot
+from ._network import LinearNetwork, balanced_network, check_feasible
+from ._task import Task
+
+
+class AbstractInitialiser(eqx.Module):
+    """Draws a two-layer network of given sizes."""
+
+    @abc.abstractmethod
+    def __call__(
+        self, in_size: int, hidden_size: int, out_size: int, *, key: PRNGKeyArray
+    ) -> LinearNetwork:
+        """Draw a network with weights (hidden, in) and (out, hidden)."""
+
+
+class LambdaBalanced(AbstractInitialiser):
+    r"""Random weights with $W_2^\top W_2 - W_1 W_1^\top = \lambda I$ exactly.
+
+    Domine et al. 2025, Algorithm 1, for every feasible size and sign (the published
+    form leaves out the bottleneck and valid signs at `hidden = min(in, out)`). With
+    one key, the function's singular vectors and values don't depend on `lmda`; the
+    values grow as `scale**2`.
+
+    **Arguments:**
+
+    - `lmda`: the balance, any sign; positive needs `hidden_size <= out_size`,
+      negative `hidden_size <= in_size`.
+    - `scale`: the standard deviation of the Gaussian weights whose product is kept.
+    - `throw`: whether an infeasible `lmda` that is traced (under `jax.jit` or
+      `jax.vmap`) stops the program (the default) or gives that network NaN weights.
+
+    **Raises:** `ValueError` for an infeasible `lmda`, a non-positive `scale` or size.
+
+    ```python
+    import jax
+    import lazyrich_jax as lr
+
+    network = lr.LambdaBalanced(lmda=-2.0)(3, 2, 4, key=jax.random.key(0))
+    print(network.lmda)  # -2.0
+    ```
+    """
+
+    lmda: Float[Array, ""]
+    scale: Float[Array, ""]
+    throw: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        lmda: Real[ArrayLike, ""] = 0.0,
+        scale: Real[ArrayLike, ""] = 1.0,
+        *,
+        throw: bool = True,
+    ):
+        self.lmda, self.scale = _balance_and_scale(lmda, scale)
+        self.throw = throw
+
+    def __call__(
+        self, in_size: int, hidden_size: int, out_size: int, *, key: PRNGKeyArray
+    ) -> LinearNetwork:
+        """Draw a network; the draw differs for different sizes."""
+        sizes = _checked_sizes(in_size, hidden_size, out_size)
+        lmda = _feasible(self.lmda, sizes, self.throw)
+        return _draw_balanced(lmda, self.scale, sizes, None, key)
+
+
+class Aligned(AbstractInitialiser):
+    r"""Balanced weights whose function shares the task's singular vectors.
+
+    $W_2 W_1 = U A V^\top$ with $\Sigma = U S V^\top$ and $A \ge 0$ (the aligned
+    initialisation of Saxe et al. 2014 and Domine et al. 2025, Algorithm 2), so that
+    every mode learns on its own. The strengths $A$, in decreasing order, are the
+    singular values that `LambdaBalanced` would give with the same key.
+
+    **Arguments:**
+
+    - `task`: the task to align with.
+    - `lmda`, `scale`, `throw`: as in `lazyrich_jax.LambdaBalanced`.
+
+    **Raises:** as `LambdaBalanced`; `ValueError` for sizes that don't fit the task.
+    """
+
+    task: Task
+    lmda: Float[Array, ""]
+    scale: Float[Array, ""]
+    throw: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        task: Task,
+        lmda: Real[ArrayLike, ""] = 0.0,
+        scale: Real[ArrayLike, ""] = 1.0,
+        *,
+        throw: bool = True,
+    ):
+        self.task = task
+        self.lmda, self.scale = _balance_and_scale(lmda, scale)
+        self.throw = throw
+
+    def __call__(
+        self, in_size: int, hidden_size: int, out_size: int, *, key: PRNGKeyArray
+    ) -> LinearNetwork:
+        """Draw a network aligned with the task."""
+        sizes = _checked_sizes(in_size, hidden_size, out_size)
+        for name, size, of_task in (
+            ("in_size", in_size, self.task.in_size),
+            ("out_size", out_size, self.task.out_size),
+        ):
+            _checks.require(
+                size == of_task,
+                f"`{name}` must be the task's, {of_task}, but it was {size}.",
+            )
+        lmda = _feasible(self.lmda, sizes, self.throw)
+        sigma = self.task.input_output_correlation
+        return _draw_balanced(lmda, self.scale, sizes, sigma, key)
+
+
+class Gaussian(AbstractInitialiser):
+    r"""Independent Gaussian weights (balanced only on average, so not for `Exact`).
+
+    `Gaussian(std)` sets the standard deviation itself: one number, or one per layer.
+    `Gaussian.lecun()`, `.he()`, `.glorot()` and `.scaled(scale)` set the variances
+    $1/n_{in}$, $2/n_{in}$, $2/(n_{in}+n_{out})$ and $\alpha^2/n_{in}$ of the layer's own
+    sizes. Further hidden sizes make deeper networks.
+
+    **Raises:** `ValueError` for a negative or non-finite `std`, or one of neither
+    length 1 nor the number of layers.
+
+    ```python
+    import jax
+    import lazyrich_jax as lr
+
+    deep = lr.Gaussian.he()(5, 8, 8, 2, key=jax.random.key(0))  # three layers
+    ```
+    """
+
+    std: Float[Array, "..."]
+    fan: str = eqx.field(static=True)
+
+    def __init__(self, std: Real[ArrayLike, "..."], *, fan: str = "none"):
+        self.std = _checks.as_real("std", std)
+        _checks.require(
+            self.std.ndim <= 1,
+            "`std` must be one number or one per layer, but its shape was "
+            f"{self.std.shape}.",
+        )
+        _checks.finite("std", self.std)
+        if _checks.is_concrete(self.std):
+            _checks.require(
+                bool(jnp.all(self.std >= 0)),
+                f"`std` must be non-negative, but it was {self.std}.",
+            )
+        _checks.require(
+            fan in _FANS, f"`fan` must be one of {sorted(_FANS)}, but it was {fan!r}."
+        )
+        self.fan = fan
+
+    @classmethod
+    def lecun(cls) -> "Gaussian":
+        """Variance `1 / n_in`."""
+        return cls(1.0, fan="in")
+
+    @classmethod
+    def he(cls) -> "Gaussian":
+        """Variance `2 / n_in`."""
+        return cls(2.0**0.5, fan="in")
+
+    @classmethod
+    def glorot(cls) -> "Gaussian":
+        """Variance `2 / (n_in + n_out)`."""
+        return cls(1.0, fan="mean")
+
+    @classmethod
+    def scaled(cls, scale: Real[ArrayLike, "..."]) -> "Gaussian":
+        """Variance `scale**2 / n_in`, `scale` being one number or one per layer."""
+        return cls(scale, fan="in")
+
+    def __call__(
+        self,
+        in_size: int,
+        hidden_size: int,
+        *sizes: int,
+        key: PRNGKeyArray,
+    ) -> LinearNetwork:
+        """Draw a network of sizes (in, hidden, ..., out)."""
+        _checks.require(
+            len(sizes) > 0, "`out_size` must be given after the hidden sizes."
+        )
+        widths = [in_size, hidden_size, *sizes]
+        names = ["in_size", "hidden_size", *(f"sizes[{i}]" for i in range(len(sizes)))]
+        widths = [_checks.size(n, w) for n, w in zip(names, widths, strict=True)]
+        layers = len(widths) - 1
+        _checks.require(
+            self.std.shape in ((), (layers,)),
+            f"`std` must be one number or one for each of {layers} layers, but its "
+            f"shape was {self.std.shape}.",
+        )
+        stds = jnp.broadcast_to(self.std, (layers,))
+        keys = jax.random.split(key, layers)
+        weights = []
+        for i in range(layers):
+            n_in, n_out = widths[i], widths[i + 1]
+            normal = jax.random.normal(keys[i], (n_out, n_in), stds.dtype)
+            weights.append(stds[i] / _FANS[self.fan](n_in, n_out) ** 0.5 * normal)
+        return LinearNetwork(tuple(weights))
+
+
+_FANS = {
+    "none": lambda n_in, n_out: 1,
+    "in": lambda n_in, n_out: n_in,
+    "mean": lambda n_in, n_out: (n_in + n_out) / 2,
+}
+
+
+def _balance_and_scale(
+    lmda: Real[ArrayLike, ""], scale: Real[ArrayLike, ""]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    lmda = _checks.as_scalar("lmda", lmda)
+    scale = _checks.as_scalar("scale", scale)
+    _checks.finite("lmda", lmda)
+    _checks.positive("scale", scale)
+    return lmda, scale
+
+
+def _checked_sizes(
+    in_size: int, hidden_size: int, out_size: int
+) -> tuple[int, int, int]:
+    return (
+        _checks.size("in_size", in_size),
+        _checks.size("hidden_size", hidden_size),
+        _checks.size("out_size", out_size),
+    )
+
+
+def _feasible(
+    lmda: Float[Array, ""], sizes: tuple[int, int, int], throw: bool
+) -> Float[Array, ""]:
+    feasible = check_feasible(lmda, sizes)
+    if throw and not _checks.is_concrete(lmda):
+        lmda = eqx.error_if(
+            lmda,
+            ~jnp.asarray(feasible),
+            "`lmda` must be finite and feasible for sizes "
+            f"{_checks.sizes_text(sizes)} (positive needs `hidden_size <= out_size`, "
+            "negative needs `hidden_size <= in_size`), but a traced value was not; "
+            "`throw=False` gives such networks NaN weights instead.",
+        )
+    return jnp.where(feasible, lmda, jnp.nan)
+
+
+@eqx.filter_jit
+def _draw_balanced(
+    lmda: Float[Array, ""],
+    scale: Float[Array, ""],
+    sizes: tuple[int, int, int],
+    sigma: Float[Array, "out in"] | None,
+    key: PRNGKeyArray,
+) -> LinearNetwork:
+    """A balanced network whose function's singular values are a Gaussian product's.
+
+    Its singular vectors are those of `sigma`, or of the product where it is `None`.
+    """
+    in_size, hidden_size, out_size = sizes
+    dtype = jnp.result_type(lmda, scale)
+    lmda, scale = lmda.astype(dtype), scale.astype(dtype)
+    key1, key2, rkey = jax.random.split(key, 3)
+    w1 = jax.random.normal(key1, (hidden_size, in_size), dtype)
+    w2 = jax.random.normal(key2, (out_size, hidden_size), dtype)
+    u, s, vt = jnp.linalg.svd(dot(w2, w1))
+    if sigma is not None:
+        u, _, vt = jnp.linalg.svd(sigma)
+    s = scale**2 * s[: min(sizes)]
+    r = jax.random.orthogonal(rkey, hidden_size, dtype=dtype)
+    return balanced_network(u, s, vt.mT, r, lmda)

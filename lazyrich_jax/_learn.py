@@ -1,0 +1,84 @@
+"""One verb for learning, whatever the law."""
+
+import equinox as eqx
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from . import _checks
+from ._dynamics import AbstractDynamics, Exact, failure
+from ._network import LinearNetwork
+from ._task import Task
+from ._trajectory import RESULTS, Trajectory
+
+
+def learn(
+    network: LinearNetwork,
+    task: Task,
+    ts: Real[ArrayLike, " times"],
+    *,
+    dynamics: AbstractDynamics = Exact(),  # noqa: B008 (immutable)
+    throw: bool = True,
+) -> Trajectory:
+    """Train `network` on `task` from time 0 and return it at the times `ts`.
+
+    **Arguments:**
+
+    - `network`: where learning starts.
+    - `task`: what is learned.
+    - `ts`: times in units of learning rate x step: non-negative, in non-decreasing
+      order, repeats allowed; infinity only for `Exact`.
+    - `dynamics`: the law: `Exact()`, `GradientFlow()` or `GradientDescent(rate)`.
+    - `throw`: whether to raise where learning fails (the default), or to return and
+      say why in `trajectory.result`; under `jax.vmap` each member has its own result.
+
+    **Returns:** a `Trajectory`.
+
+    **Raises:** `ValueError` for bad input: sizes that don't fit, bad times, values
+    that aren't finite, and for `Exact` unbalanced weights, anisotropic inputs and other
+    depths than two. `RuntimeError` where descent diverges or the solver gives up. With
+    traced arguments what depends on values is a runtime error instead.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    task = lr.Task.random_regression(3, 2, samples=10, key=jax.random.key(0))
+    network = lr.LambdaBalanced(lmda=1.0)(3, 2, 2, key=jax.random.key(1))
+    ts = jnp.linspace(0, 1, 11)
+    exact = lr.learn(network, task, ts)
+    simulated = lr.learn(network, task, ts, dynamics=lr.GradientDescent(1e-3))
+    ```
+    """
+    for name, value, kind in (
+        ("network", network, LinearNetwork),
+        ("task", task, Task),
+        ("dynamics", dynamics, AbstractDynamics),
+    ):
+        if not isinstance(value, kind):
+            raise TypeError(
+                f"`{name}` must be a `{kind.__name__}`, but it was {value!r}."
+            )
+    ts = _checks.as_real("ts", ts).astype(task.x.dtype)
+    _checks.require(
+        ts.ndim == 1 and ts.size > 0,
+        "`ts` must be a vector of at least one time, but its shape was "
+        f"{ts.shape}; for a scalar time use `ExactSolution`.",
+    )
+    dynamics.check(network, task, ts)
+    trajectory = _learn(dynamics, network, task, ts)
+    result = trajectory.result
+    if throw and not _checks.is_concrete(result):
+        trajectory = result.error_if(trajectory, result != RESULTS.successful)
+    elif throw and result != RESULTS.successful:
+        raise failure(result, network, task)
+    return trajectory
+
+
+@eqx.filter_jit
+def _learn(
+    dynamics: AbstractDynamics,
+    network: LinearNetwork,
+    task: Task,
+    ts: Float[Array, " times"],
+) -> Trajectory:
+    return dynamics.run(network, task, ts)

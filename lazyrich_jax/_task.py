@@ -1,0 +1,238 @@
+"""What a network learns: inputs, targets and their correlations."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
+
+from . import _checks
+from ._linalg import dot, square_norm
+
+
+class Task(eqx.Module):
+    r"""A regression task: $P$ inputs with their targets.
+
+    The loss is $L(W) = \frac{1}{2P} \sum_n \|y_n - W x_n\|^2$. For a linear network it
+    depends on the samples only through $\Sigma = \frac1P \sum_n y_n x_n^\top$ and
+    $\Sigma_{xx} = \frac1P \sum_n x_n x_n^\top$ (Domine et al. 2025, section 2).
+
+    **Attributes:**
+
+    - `x`: the inputs, shape (samples, in).
+    - `y`: the targets, shape (samples, out).
+
+    **Raises:** `ValueError` where `x` or `y` is not a finite matrix, or their numbers
+    of samples differ.
+
+    ```python
+    import jax
+    import lazyrich_jax as lr
+
+    task = lr.Task.random_regression(3, 2, samples=10, key=jax.random.key(0))
+    print(task.input_output_correlation.shape)  # (2, 3)
+    ```
+    """
+
+    x: Float[Array, "samples in"]
+    y: Float[Array, "samples out"]
+
+    def __init__(
+        self, x: Real[ArrayLike, "samples in"], y: Real[ArrayLike, "samples out"]
+    ):
+        self.x = _checks.as_matrix("x", x)
+        self.y = _checks.as_matrix("y", y)
+        _checks.require(
+            self.x.shape[0] == self.y.shape[0],
+            "`x` and `y` must have as many samples (rows), but `x` had "
+            f"{self.x.shape[0]} and `y` had {self.y.shape[0]}.",
+        )
+
+    @property
+    def in_size(self) -> int:
+        """The number of inputs."""
+        return self.x.shape[-1]
+
+    @property
+    def out_size(self) -> int:
+        """The number of outputs."""
+        return self.y.shape[-1]
+
+    @property
+    def samples(self) -> int:
+        """The number of samples."""
+        return self.x.shape[-2]
+
+    @property
+    def input_output_correlation(self) -> Float[Array, "out in"]:
+        r"""$\Sigma = \frac1P \sum_n y_n x_n^\top$."""
+        return dot(self.y.mT, self.x) / self.samples
+
+    @property
+    def input_correlation(self) -> Float[Array, "in in"]:
+        r"""$\Sigma_{xx} = \frac1P \sum_n x_n x_n^\top$ (not centred)."""
+        return dot(self.x.mT, self.x) / self.samples
+
+    @property
+    def input_variance(self) -> Float[Array, ""]:
+        r"""The $c$ for which $c I$ is nearest to $\Sigma_{xx}$: its mean eigenvalue."""
+        return square_norm(self.x) / self.x.size
+
+    @property
+    def anisotropy(self) -> Float[Array, ""]:
+        r"""$\|\Sigma_{xx} - cI\|_F / (c\sqrt{N_i})$: zero for isotropic inputs."""
+        c = self.input_variance
+        residual = self.input_correlation - c * jnp.eye(self.in_size, dtype=c.dtype)
+        # Zero inputs have no direction to be isotropic in.
+        safe = jnp.where(c > 0, c, 1.0)
+        relative = jnp.sqrt(square_norm(residual)) / (safe * self.in_size**0.5)
+        return jnp.where(c > 0, relative, jnp.inf)
+
+    def loss(self, function: Float[Array, "out in"]) -> Float[Array, ""]:
+        """The loss of the linear map `function`, shape (out, in)."""
+        residual = self.y - dot(self.x, function.mT)
+        return square_norm(residual) / (2 * self.samples)
+
+    def loss_gradient(self, function: Float[Array, "out in"]) -> Float[Array, "out in"]:
+        r"""$\partial L / \partial W = W \Sigma_{xx} - \Sigma$ at `function`."""
+        return dot(function, self.input_correlation) - self.input_output_correlation
+
+    def whitened(self) -> "Task":
+        r"""The same targets for inputs with $\Sigma_{xx} = I$, up to rounding.
+
+        The inputs nearest to the old ones (zero-phase whitening,
+        $\Sigma_{xx}^{-1/2} x_n$).
+
+        **Raises:** `ValueError` where the inputs don't span every direction: too few
+        samples, or dependent inputs. Traced inputs that don't give NaN.
+        """
+        _checks.require(
+            self.samples >= self.in_size,
+            "`x` must have at least as many samples as inputs to be whitened, but it "
+            f"had {self.samples} samples of {self.in_size} inputs.",
+        )
+        u, s, vt = jnp.linalg.svd(self.x, full_matrices=False)
+        least = self.in_size * jnp.finfo(s.dtype).eps * s[0]
+        spans = s[-1] > least
+        if _checks.is_concrete(s):
+            _checks.require(
+                bool(spans),
+                "`x` must have linearly independent inputs (columns) to be whitened, "
+                f"but its singular values went from {float(s[0])} to {float(s[-1])}.",
+            )
+        white = self.samples**0.5 * dot(u, vt)
+        return Task(jnp.where(spans, white, jnp.nan), self.y)
+
+    def reversed(self) -> "Task":
+        """The same inputs with the targets' sign flipped (reversal learning)."""
+        return Task(self.x, -self.y)
+
+    @classmethod
+    def random_regression(
+        cls,
+        in_size: int,
+        out_size: int,
+        samples: int,
+        *,
+        target_scale: Real[ArrayLike, ""] = 1.0,
+        key: PRNGKeyArray,
+    ) -> "Task":
+        """Random targets of standard deviation `target_scale` for white inputs.
+
+        The inputs have mean zero and identity correlation, both up to rounding (the
+        regression task of Domine et al. 2025, appendix on implementation).
+
+        **Raises:** `ValueError` unless `samples > in_size`: removing the mean costs
+        one sample.
+        """
+        scale = _checks.as_scalar("target_scale", target_scale)
+        _checks.finite("target_scale", scale)
+        xkey, ykey = jax.random.split(key)
+        x = _white_inputs(xkey, in_size, samples, scale.dtype)
+        out_size = _checks.size("out_size", out_size)
+        return cls(x, scale * jax.random.normal(ykey, (samples, out_size), scale.dtype))
+
+    @classmethod
+    def teacher(
+        cls,
+        function: Real[ArrayLike, "out in"],
+        samples: int,
+        *,
+        noise: Real[ArrayLike, ""] = 0.0,
+        key: PRNGKeyArray,
+    ) -> "Task":
+        """Targets from a linear teacher, `y = function @ x + noise * normal`.
+
+        `function` has shape (out, in): for a teacher network, `teacher.function`. The
+        inputs are white as in `random_regression`. Without noise the correlation is
+        `function` itself, up to rounding.
+
+        **Raises:** `ValueError` unless `samples > in` and `noise >= 0`.
+        """
+        function = _checks.as_matrix("function", function)
+        noise = _checks.as_scalar("noise", noise)
+        _checks.positive("noise", noise, zero=True)
+        xkey, ykey = jax.random.split(key)
+        x = _white_inputs(xkey, function.shape[1], samples, function.dtype)
+        y = dot(x, function.mT)
+        return cls(x, y + noise * jax.random.normal(ykey, y.shape, y.dtype))
+
+    @classmethod
+    def hierarchy(cls, levels: int = 3, *, separate: bool = False) -> "Task":
+        r"""The semantic hierarchy: `2**levels` items, described by as many attributes.
+
+        Items are the leaves of a binary tree. One attribute is +1 for every item;
+        each branching of the tree adds an attribute, +1 on one side, -1 on the other
+        and 0 outside. Inputs are one-hot items, so `x = I` and
+        $\Sigma_{xx} = I / 2^{\text{levels}}$; targets are the items' attributes, rows
+        of `y`: the orientation of Braun et al. (2022), where the network converges to
+        `y.T`, its input representation is hierarchical and its output
+        representation diagonal. (The code of Domine's thesis swaps the two.)
+
+        The singular values repeat. `separate=True` multiplies the i-th attribute
+        (from 1) by `1 + 0.1 / i`, as every hierarchy run of Braun et al. does.
+
+        **Raises:** `ValueError` unless `levels` is an integer of at least 1.
+        """
+        levels = _checks.size("levels", levels)
+        items = 2**levels
+        columns = [np.ones(items)]
+        for level in range(levels):
+            half = items >> (level + 1)
+            for branch in range(2**level):
+                column = np.zeros(items)
+                start = 2 * half * branch
+                column[start : start + half] = 1
+                column[start + half : start + 2 * half] = -1
+                columns.append(column)
+        y = np.stack(columns, axis=1)
+        if separate:
+            y = y * (1 + 0.1 / np.arange(1, items + 1))
+        dtype = jnp.result_type(float)
+        return cls(jnp.eye(items, dtype=dtype), jnp.asarray(y, dtype))
+
+    @classmethod
+    def from_correlation(cls, sigma: Real[ArrayLike, "out in"]) -> "Task":
+        r"""A task with white inputs whose input-output correlation is `sigma`.
+
+        `in` samples, $x = \sqrt{N_i} I$, without noise: the loss of `sigma` is zero.
+        """
+        sigma = _checks.as_matrix("sigma", sigma)
+        root = sigma.shape[1] ** 0.5
+        return cls(root * jnp.eye(sigma.shape[1], dtype=sigma.dtype), root * sigma.mT)
+
+
+def _white_inputs(
+    key: PRNGKeyArray, in_size: int, samples: int, dtype: jnp.dtype
+) -> Float[Array, "samples in"]:
+    """Random inputs of mean zero and identity correlation."""
+    in_size = _checks.size("in_size", in_size)
+    samples = _checks.size("samples", samples)
+    _checks.require(
+        samples > in_size,
+        "`samples` must be more than the number of inputs for the inputs to be "
+        f"centred and white, but it was {samples} for {in_size} inputs.",
+    )
+    x = jax.random.normal(key, (samples, in_size), dtype)
+    q, r = jnp.linalg.qr(x - jnp.mean(x, axis=0))
+    return samples**0.5 * q * jnp.sign(jnp.diagonal(r))

@@ -1,0 +1,105 @@
+"""What learning returns, whichever law produced it."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ._checks import is_concrete, sizes_text
+from ._network import LinearNetwork
+
+
+class RESULTS(eqx.Enumeration):
+    """How learning ended. `RESULTS[result]` is the message."""
+
+    successful = ""
+    unbalanced_weights = (
+        "`network` must be lambda-balanced (W2.T W2 - W1 W1.T = lambda I) for `Exact`, "
+        "but it was not: use `dynamics=GradientFlow()`, or `network.rebalanced(lmda)`."
+    )
+    anisotropic_inputs = (
+        "`task` must have isotropic inputs (x.T x / samples = c I, c > 0) for `Exact`, "
+        "but it did not: use `dynamics=GradientFlow()`, or `task.whitened()`."
+    )
+    nonfinite_values = (
+        "`network` and `task` must be finite, but a weight, input or target was NaN or "
+        "infinite."
+    )
+    invalid_times = (
+        "`ts` must be non-negative and in non-decreasing order (repeats are allowed; "
+        "infinity only for `Exact`), but it was not."
+    )
+    diverged = (
+        "`learning_rate` must be small enough for gradient descent to converge, but it "
+        "diverged: reduce the learning rate."
+    )
+    solver_failed = (
+        "`max_steps` of `GradientFlow` must suffice to reach the last of `ts`, but the "
+        "solver stopped before: increase `max_steps`, loosen `rtol` and `atol`, or "
+        "choose an implicit solver."
+    )
+
+
+class Trajectory(eqx.Module):
+    r"""A network at the times `ts` of its learning.
+
+    Every law of learning returns this, so two are compared with one `jax.tree.map`.
+
+    **Attributes:**
+
+    - `ts`: the times, (T,), in units of learning rate x step.
+    - `loss`: $\frac1{2P} \sum_n \|y_n - \hat y_n\|^2$, (T,).
+    - `network`: the `LinearNetwork`, its weights with a leading time axis. From `Exact`
+      the weights are known up to a rotation of the hidden units, which none of the
+      quantities below depends on.
+    - `result`: a member of `lazyrich_jax.RESULTS`.
+    """
+
+    ts: Float[Array, "*batch times"]
+    loss: Float[Array, "*batch times"]
+    network: LinearNetwork
+    result: RESULTS
+
+    @property
+    def function(self) -> Float[Array, "*batch times out in"]:
+        """The end-to-end map at every time."""
+        return self.network.function
+
+    @property
+    def input_representation(self) -> Float[Array, "*batch times in in"]:
+        r"""$W_1^\top W_1$ at every time."""
+        return self.network.input_representation
+
+    @property
+    def output_representation(self) -> Float[Array, "*batch times out out"]:
+        r"""$W_L W_L^\top$ at every time."""
+        return self.network.output_representation
+
+    @property
+    def qqt(self) -> Float[Array, "*batch times in+out in+out"]:
+        r"""$QQ^\top$, $Q = [W_1^\top; W_2]$, at every time (two layers)."""
+        return self.network.qqt
+
+    def __str__(self) -> str:
+        sizes = sizes_text(self.network.sizes)
+        batch = f" x {self.ts.shape[:-1]}" if self.ts.ndim > 1 else ""
+        head = f"Trajectory{batch} of a {sizes} network, {self.ts.shape[-1]} times"
+        if not is_concrete(self):
+            return f"{head} (traced)"
+        low, high = (float(f(self.ts)) for f in (jnp.min, jnp.max))
+        lines = [
+            f"{head} from {low:.4g} to {high:.4g}, {self.loss.dtype.name}",
+            "  loss: "
+            f"{float(jnp.mean(self.loss[..., 0])):.6g} at the first time, "
+            f"{float(jnp.mean(self.loss[..., -1])):.6g} at the last",
+            f"  result: {self._describe_result()}",
+        ]
+        return "\n".join(lines)
+
+    def _describe_result(self) -> str:
+        failed = jax.device_get(self.result != RESULTS.successful)
+        if not failed.any():
+            return "successful"
+        if failed.ndim == 0:
+            return RESULTS[self.result]
+        return f"{int(failed.sum())} of {failed.size} failed"

@@ -1,0 +1,36 @@
+"""What all figures look like."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette for colour-blind readers.
+COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+    "#999999",
+)
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure (inches) that no window and no global state knows of."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def law_legend(figure: "Figure") -> None:
+    """Say which lines are simulated and which exact, under the figure."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=COLOURS[0], lw=2, label="gradient descent"),
+        Line2D([], [], color="k", ls=":", lw=1.3, label="exact solution"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
