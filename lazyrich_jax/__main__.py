@@ -69,8 +69,9 @@ def _reproduce(names: Sequence[str], out: Path) -> int:
         if name not in FIGURES:
             near = difflib.get_close_matches(name, FIGURES, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
+            known = ", ".join(FIGURES)
             raise _UsageError(
-                f"`NAME` must be one of {', '.join(FIGURES)}, but it was {name!r}{hint}."
+                f"`NAME` must be one of {known}, but it was {name!r}{hint}."
             )
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -129,8 +129,8 @@ class Gaussian(AbstractInitialiser):
 
     `Gaussian(std)` sets the standard deviation itself: one number, or one per layer.
     `Gaussian.lecun()`, `.he()`, `.glorot()` and `.scaled(scale)` set the variances
-    $1/n_{in}$, $2/n_{in}$, $2/(n_{in}+n_{out})$ and $\alpha^2/n_{in}$ of the layer's own
-    sizes. Further hidden sizes make deeper networks.
+    $1/n_{in}$, $2/n_{in}$, $2/(n_{in}+n_{out})$ and $\alpha^2/n_{in}$ of the layer's
+    own sizes. Further hidden sizes make deeper networks.
 
     **Raises:** `ValueError` for a negative or non-finite `std`, or one of neither
     length 1 nor the number of layers.
@@ -248,7 +248,7 @@ def _feasible(
     if throw and not _checks.is_concrete(lmda):
         lmda = eqx.error_if(
             lmda,
-            ~jnp.asarray(feasible),
+            ~feasible,
             "`lmda` must be finite and feasible for sizes "
             f"{_checks.sizes_text(sizes)} (positive needs `hidden_size <= out_size`, "
             "negative needs `hidden_size <= in_size`), but a traced value was not; "

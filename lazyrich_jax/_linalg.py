@@ -114,14 +114,14 @@ def _singular_basis_jvp(primals, tangents):
     core = change[:k, :k]
     merged = merge_repeated(s, max(sigma.shape))
     diagonal = jnp.eye(k, dtype=bool)
-    gap = jnp.where(diagonal, 1.0, merged**2 - merged[:, None] ** 2)
-    turn_u = jnp.where(diagonal, 0.0, (core * s + s[:, None] * core.mT) / gap)
-    turn_v = jnp.where(diagonal, 0.0, (s[:, None] * core + core.mT * s) / gap)
+    gap = jnp.where(diagonal, 1.0, merged[None] ** 2 - merged[:, None] ** 2)
+    turn_u = jnp.where(diagonal, 0.0, (core * s[None] + s[:, None] * core.mT) / gap)
+    turn_v = jnp.where(diagonal, 0.0, (s[:, None] * core + core.mT * s[None]) / gap)
     primal_out = u, s, v
     tangent_out = (
-        dot(u, _turn(turn_u, change[k:, :k] / merged)),
+        dot(u, _turn(turn_u, change[k:, :k] / merged[None])),
         jnp.diagonal(core),
-        dot(v, _turn(turn_v, change[:k, k:].mT / merged)),
+        dot(v, _turn(turn_v, change[:k, k:].mT / merged[None])),
     )
     return primal_out, tangent_out
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from . import _checks
 from ._linalg import (
@@ -140,7 +140,7 @@ class LinearNetwork(eqx.Module):
         return dot(self.weights[-1], self.weights[-1].mT)
 
     @property
-    def qqt(self) -> Float[Array, "*batch in+out in+out"]:
+    def qqt(self) -> Float[Array, "*batch both both"]:
         r"""$QQ^\top$ with $Q = [W_1^\top; W_2]$, for two layers.
 
         Its blocks are the input representation, the function and the output
@@ -206,9 +206,7 @@ def _extended(
     return jnp.concatenate([columns, more], axis=1)
 
 
-def check_feasible(
-    lmda: Float[Array, ""], sizes: tuple[int, ...]
-) -> Float[Array, ""] | bool:
+def check_feasible(lmda: Float[Array, ""], sizes: tuple[int, ...]) -> Bool[Array, ""]:
     """Whether sizes (in, hidden, out) allow a balance `lmda`; raises if known now.
 
     `W2.T W2 - W1 W1.T = lmda I` needs rank `hidden` of `W2` where `lmda > 0` and of

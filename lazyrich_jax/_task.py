@@ -234,5 +234,5 @@ def _white_inputs(
         f"centred and white, but it was {samples} for {in_size} inputs.",
     )
     x = jax.random.normal(key, (samples, in_size), dtype)
-    q, r = jnp.linalg.qr(x - jnp.mean(x, axis=0))
-    return samples**0.5 * q * jnp.sign(jnp.diagonal(r))
+    q, r = jnp.linalg.qr(x - jnp.mean(x, axis=0, keepdims=True))
+    return samples**0.5 * q * jnp.sign(jnp.diagonal(r))[None]

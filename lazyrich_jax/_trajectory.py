@@ -76,7 +76,7 @@ class Trajectory(eqx.Module):
         return self.network.output_representation
 
     @property
-    def qqt(self) -> Float[Array, "*batch times in+out in+out"]:
+    def qqt(self) -> Float[Array, "*batch times both both"]:
         r"""$QQ^\top$, $Q = [W_1^\top; W_2]$, at every time (two layers)."""
         return self.network.qqt
 

@@ -10,7 +10,7 @@ from ._network import LinearNetwork
 
 def ntk(
     network: LinearNetwork, x: Real[ArrayLike, "samples in"]
-) -> Float[Array, "out*samples out*samples"]:
+) -> Float[Array, "outputs outputs"]:
     r"""The neural tangent kernel of a linear network of any depth, on inputs `x`.
 
     $K_{(i,n),(j,m)} = \sum_\theta \partial_\theta \hat y_i(x_n)\,
@@ -46,7 +46,7 @@ def ntk_of_representations(
     input_representation: Float[Array, "in in"],
     output_representation: Float[Array, "out out"],
     x: Float[Array, "samples in"],
-) -> Float[Array, "out*samples out*samples"]:
+) -> Float[Array, "outputs outputs"]:
     """The kernel of a two-layer network from `W1.T @ W1` and `W2 @ W2.T`."""
     eye = jnp.eye(output_representation.shape[0], dtype=x.dtype)
     return jnp.kron(eye, dot(x, input_representation, x.mT)) + jnp.kron(

@@ -1,6 +1,6 @@
 """Gradient descent, step by step."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -34,19 +34,20 @@ class GradientDescent(AbstractDynamics):
 
     **Arguments:**
 
-    - `learning_rate`: the learning rate of plain gradient descent, or an optax optimiser
-      (an `optax.GradientTransformation`).
+    - `learning_rate`: the learning rate of plain gradient descent, or an optax
+      optimiser (an `optax.GradientTransformation`).
     - `step_time`: how much time a step is: the learning rate for plain descent, 1 for
       an optimiser, so that `ts` counts its steps.
     - `batch_size`: samples drawn for every step, without replacement within it; the
       whole task by default. Then `key` is needed.
     - `key`: a `jax.random.key` for the minibatches.
 
+    Differentiable in forward mode only: the number of steps is not fixed when compiled.
     Divergence (a loss that is no longer finite, or 10,000 times the larger of its first
     value and the loss of predicting zero) is reported in `trajectory.result`.
     """
 
-    optimiser: "optax.GradientTransformation | Float[Array, '']"
+    optimiser: Any  # an optax.GradientTransformation, or the learning rate
     step_time: Float[Array, ""]
     key: PRNGKeyArray | None
     batch_size: int | None = eqx.field(static=True)
@@ -91,11 +92,7 @@ class GradientDescent(AbstractDynamics):
     def run(
         self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
     ) -> Trajectory:
-        import optax
-
-        optimiser = self.optimiser
-        if isinstance(optimiser, jax.Array):
-            optimiser = optax.sgd(optimiser.astype(ts.dtype))
+        optimiser = self._transformation(ts.dtype)
         finite = all_finite(network, task)
         valid = _checks.times_valid(ts, infinite=False)
         step_time = self.step_time.astype(ts.dtype)
@@ -125,23 +122,29 @@ class GradientDescent(AbstractDynamics):
         )
         mark = jnp.where(valid, 1.0, jnp.nan)
         return Trajectory(
-            ts=steps * step_time * mark,
+            ts=steps.astype(ts.dtype) * step_time * mark,
             loss=loss * mark,
             network=jax.tree.map(lambda w: w * mark, networks),
             result=result,
         )
 
+    def _transformation(self, dtype: jnp.dtype) -> Any:
+        import optax
+
+        if isinstance(self.optimiser, jax.Array):
+            return optax.sgd(self.optimiser.astype(dtype))
+        return self.optimiser
+
     def _function_gradient(self, task: Task):
         """The loss gradient by the function at step `i`, on the task or a minibatch."""
-        if self.batch_size is None:
+        batch_size, key = self.batch_size, self.key
+        if batch_size is None or key is None:
             sigma, sxx = task.input_output_correlation, task.input_correlation
             return lambda function, i: dot(function, sxx) - sigma
 
         def gradient(function, i):
-            key = jax.random.fold_in(self.key, i)
-            rows = jax.random.choice(
-                key, task.samples, (self.batch_size,), replace=False
-            )
+            draw = jax.random.fold_in(key, i)
+            rows = jax.random.choice(draw, task.samples, (batch_size,), replace=False)
             return Task(task.x[rows], task.y[rows]).loss_gradient(function)
 
         return gradient

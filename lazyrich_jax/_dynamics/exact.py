@@ -29,8 +29,8 @@ class ExactSolution(eqx.Module):
     r"""The exact gradient flow of a two-layer network, at any time.
 
     For `lmda`-balanced weights and isotropic inputs, $\Sigma_{xx} = cI$, the matrix
-    $QQ^\top$ with $Q = [W_1^\top; W_2]$ obeys a Riccati equation (Fukumizu 1998; Domine et
-    al. 2025, Theorem 4.3) with the solution, for $c = 1$,
+    $QQ^\top$ with $Q = [W_1^\top; W_2]$ obeys a Riccati equation (Fukumizu 1998; Domine
+    et al. 2025, Theorem 4.3) with the solution, for $c = 1$,
 
     $$QQ^\top(t) = e^{Ft} Q_0 \left[I + Q_0^\top G(t) Q_0\right]^{-1} Q_0^\top e^{Ft},
     \quad F = \begin{pmatrix} -\frac\lambda2 I & \Sigma^\top \\ \Sigma & \frac\lambda2 I
@@ -108,13 +108,13 @@ class ExactSolution(eqx.Module):
         r"""$W_2 W_2^\top$."""
         return self._at(t, _output_representation)
 
-    def qqt(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts in+out in+out"]:
+    def qqt(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts both both"]:
         r"""$QQ^\top$ with $Q = [W_1^\top; W_2]$."""
         return self._at(t, _qqt)
 
     def ntk(
         self, t: Real[ArrayLike, "*ts"], x: Real[ArrayLike, "samples in"]
-    ) -> Float[Array, "*ts out*samples out*samples"]:
+    ) -> Float[Array, "*ts outputs outputs"]:
         """The neural tangent kernel on inputs `x`, as `lazyrich_jax.kernels.ntk`."""
         x = _checks.as_matrix("x", x)
         n_in = self.riccati.right.shape[-1]

@@ -38,8 +38,8 @@ class Riccati(eqx.Module):
     sin: Float[Array, " modes"]
     rates: Float[Array, " rows"]
     # The rows of Q0, but for a rotation of the hidden units, are `lower`; `chosen` are
-    # those linearly independent of the rows above (out of range: none), there `lower` is
-    # lower triangular with the inverse `inverse`, and `lower = echelon @ lower[chosen]`.
+    # those linearly independent of the rows above (out of range: none). There `lower`
+    # is triangular, with the inverse `inverse`; `lower = echelon @ lower[chosen]`.
     lower: Float[Array, "rows columns"]
     echelon: Float[Array, "rows columns"]
     inverse: Float[Array, "columns columns"]
@@ -54,7 +54,9 @@ class Riccati(eqx.Module):
     ):
         self.left, s, self.right = singular_basis(sigma)
         self.s = merge_repeated(s, max(sigma.shape))
-        self.cos, self.sin, self.rates = _spectrum(self.s, lmda, sigma.shape)
+        self.cos, self.sin, self.rates = _spectrum(
+            self.s, lmda, w2.shape[0], w1.shape[1]
+        )
         rows = self._to_rows(dot(self.right.mT, w1.mT), dot(self.left.mT, w2))
         if rows.shape[1] > rows.shape[0]:
             # More hidden units than Q Q^T has rows: any factor of it will do.
@@ -79,14 +81,15 @@ class Riccati(eqx.Module):
         rates = self.chosen_rates
         grows = rates > 0
         w = jnp.where(grows, rates, 0.0)
-        ratio = jnp.exp(jnp.minimum(_growth(self.rates)[:, None] - w, 0.0) * t)
+        ratio = jnp.exp(jnp.minimum(_growth(self.rates)[:, None] - w[None], 0.0) * t)
         above = self.echelon * ratio * jnp.sqrt(_gain(self.rates, t))[:, None]
         above = above.at[self.chosen].set(0.0, mode="drop")
-        above = jnp.concatenate([above, self.inverse * jnp.exp(-w * t)])
+        above = jnp.concatenate([above, self.inverse * jnp.exp(-w * t)[None]])
         q_chosen = q.at[self.chosen].get(mode="fill", fill_value=0.0)
         p_chosen = dot(q_chosen, q_chosen.mT)
-        lack = p_chosen * jnp.exp(-2 * w * t) - dot(q_chosen, others.mT, above) * 2 * w
-        p = p.at[self.chosen[:, None], self.chosen].set(lack, mode="drop")
+        lack = p_chosen * jnp.exp(-2 * w * t)[None]
+        lack -= dot(q_chosen, others.mT, above) * 2 * w[None]
+        p = p.at[self.chosen[:, None], self.chosen[None]].set(lack, mode="drop")
         outputs = self._from_rows(p)[1]
         error = self._from_rows(outputs.mT)[0].mT
         # Growing modes that were not chosen never reach theirs.
@@ -110,12 +113,14 @@ class Riccati(eqx.Module):
         """
         shift = _growth(self.chosen_rates)
         # `lower` is zero where a row would grow faster than its column: exponents <= 0.
-        ratio = jnp.exp(jnp.minimum(_growth(self.rates)[:, None] - shift, 0.0) * t)
+        ratio = jnp.exp(
+            jnp.minimum(_growth(self.rates)[:, None] - shift[None], 0.0) * t
+        )
         upper = self.lower * ratio * jnp.sqrt(_gain(self.rates, t))[:, None]
         start = jnp.diag(jnp.exp(-shift * t))
         r = jnp.linalg.qr(jnp.concatenate([upper, start]), mode="r")
         rest = upper.at[self.chosen].set(0.0, mode="drop")
-        ratio = jnp.exp(jnp.minimum(self.rates[:, None] - shift, 0.0) * t)
+        ratio = jnp.exp(jnp.minimum(self.rates[:, None] - shift[None], 0.0) * t)
         rows = jnp.concatenate([self.lower * ratio, rest, start])
         solved = jax.scipy.linalg.solve_triangular(r, rows.mT, trans="T").mT
         return solved[: self.rates.size], solved[self.rates.size :]
@@ -154,10 +159,9 @@ def _growth(rates: Float[Array, " k"]) -> Float[Array, " k"]:
 
 
 def _spectrum(
-    s: Float[Array, " modes"], lmda: Float[Array, ""], shape: tuple[int, int]
+    s: Float[Array, " modes"], lmda: Float[Array, ""], n_out: int, n_in: int
 ) -> tuple[Float[Array, " modes"], Float[Array, " modes"], Float[Array, " rows"]]:
     """The angle of the eigenvectors of F, as cosine and sine, and its eigenvalues."""
-    n_out, n_in = shape
     half = jnp.abs(lmda) / 2
     kappa = safe_hypot(s, half)
     zero = kappa == 0
@@ -209,11 +213,11 @@ def _eliminate(
             inverse.at[place].set((unit - weights) / norm, mode="drop"),
             chosen.at[place].set(i, mode="drop"),
             basis.at[place].set(new / norm, mode="drop"),
-            rank + is_new,
+            rank + is_new.astype(int),
         )
 
     wide = jnp.zeros_like(rows)
     square = jnp.zeros((columns, columns), rows.dtype)
     chosen = jnp.full(columns, count, dtype=int)
-    state = wide, wide, square, chosen, square, 0
+    state = wide, wide, square, chosen, square, jnp.array(0)
     return jax.lax.fori_loop(0, count, visit, state)[:4]

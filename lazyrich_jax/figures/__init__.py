@@ -18,8 +18,9 @@ def reproduce(name: str, out: Path, track=iter) -> str:
     figure = FIGURES[name]
     runs = figure.compute(track)
     table = comparison.table(runs)
-    # compressed: repeated values such as an unchanging kernel are most of the data
-    np.savez_compressed(out / f"{name}.npz", **comparison.arrays(runs))
+    # compressed: much of the data repeats, such as a kernel that doesn't change
+    data = comparison.arrays(runs)
+    np.savez_compressed(out / f"{name}.npz", allow_pickle=False, **data)
     drawing = figure.draw(runs)
     drawing.savefig(out / f"{name}.png", dpi=160)
     drawing.savefig(out / f"{name}.pdf")

@@ -1,5 +1,6 @@
 """Figure 1: a minimal model of the rich and lazy regimes."""
 
+import itertools
 from typing import TYPE_CHECKING
 
 import jax
@@ -86,7 +87,7 @@ def _draw_network(axes: "Axes") -> None:
         [(layer, y) for y in np.linspace(1, -1, size) * (size - 1) / 2]
         for layer, size in enumerate(SIZES)
     ]
-    for below, above in zip(places[:-1], places[1:], strict=True):
+    for below, above in itertools.pairwise(places):
         for a in below:
             for b in above:
                 axes.plot(*zip(a, b, strict=True), color="0.7", lw=1, zorder=1)
