@@ -1,6 +1,7 @@
 """How a network's weights are drawn before learning starts."""
 
 import abc
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
@@ -146,7 +147,9 @@ class Gaussian(AbstractInitialiser):
     std: Float[Array, "..."]
     fan: str = eqx.field(static=True)
 
-    def __init__(self, std: Real[ArrayLike, "..."], *, fan: str = "none"):
+    def __init__(
+        self, std: Real[ArrayLike, "..."] | Sequence[float], *, fan: str = "none"
+    ):
         self.std = _checks.as_real("std", std)
         _checks.require(
             self.std.ndim <= 1,
@@ -180,7 +183,7 @@ class Gaussian(AbstractInitialiser):
         return cls(1.0, fan="mean")
 
     @classmethod
-    def scaled(cls, scale: Real[ArrayLike, "..."]) -> "Gaussian":
+    def scaled(cls, scale: Real[ArrayLike, "..."] | Sequence[float]) -> "Gaussian":
         """Variance `scale**2 / n_in`, `scale` being one number or one per layer."""
         return cls(scale, fan="in")
 

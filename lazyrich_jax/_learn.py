@@ -1,5 +1,7 @@
 """One verb for learning, whatever the law."""
 
+from collections.abc import Sequence
+
 import equinox as eqx
 from jaxtyping import Array, ArrayLike, Float, Real
 
@@ -13,7 +15,7 @@ from ._trajectory import RESULTS, Trajectory
 def learn(
     network: LinearNetwork,
     task: Task,
-    ts: Real[ArrayLike, " times"],
+    ts: Real[ArrayLike, " times"] | Sequence[float],
     *,
     dynamics: AbstractDynamics = Exact(),  # noqa: B008 (immutable)
     throw: bool = True,

@@ -111,7 +111,8 @@ class LinearNetwork(eqx.Module):
         for balance in self._balances():
             n = balance.shape[-1]
             lmda = jnp.trace(balance, axis1=-2, axis2=-1) / n
-            excess = balance - lmda[..., None, None] * jnp.eye(n, dtype=lmda.dtype)
+            eye = jnp.broadcast_to(jnp.eye(n, dtype=lmda.dtype), balance.shape)
+            excess = balance - lmda[..., None, None] * eye
             residuals.append(jnp.sqrt(jnp.sum(excess**2, axis=(-2, -1))))
         return self._per_hidden_layer(residuals)
 

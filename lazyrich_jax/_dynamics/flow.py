@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
 from .._network import LinearNetwork
@@ -39,25 +39,24 @@ class GradientFlow(AbstractDynamics):
     """
 
     solver: "diffrax.AbstractSolver | None"
-    rtol: float | None = eqx.field(static=True)
-    atol: float | None = eqx.field(static=True)
+    rtol: Float[Array, ""] | None
+    atol: Float[Array, ""] | None
     max_steps: int = eqx.field(static=True)
 
     def __init__(
         self,
         solver: "diffrax.AbstractSolver | None" = None,
         *,
-        rtol: float | None = None,
-        atol: float | None = None,
+        rtol: Real[ArrayLike, ""] | None = None,
+        atol: Real[ArrayLike, ""] | None = None,
         max_steps: int = 2**17,
     ):
-        for name, tolerance in (("rtol", rtol), ("atol", atol)):
-            _checks.require(
-                tolerance is None or tolerance > 0,
-                f"`{name}` must be positive, but it was {tolerance}.",
-            )
         self.solver = solver
-        self.rtol, self.atol = rtol, atol
+        self.rtol = None if rtol is None else _checks.as_scalar("rtol", rtol)
+        self.atol = None if atol is None else _checks.as_scalar("atol", atol)
+        for name, tolerance in (("rtol", self.rtol), ("atol", self.atol)):
+            if tolerance is not None:
+                _checks.positive(name, tolerance)
         self.max_steps = _checks.size("max_steps", max_steps)
 
     def check(self, network: LinearNetwork, task: Task, ts: Array) -> None:
@@ -70,8 +69,9 @@ class GradientFlow(AbstractDynamics):
         import diffrax  # half a second, for those who use it
 
         double = jnp.finfo(ts.dtype).bits > 32
-        rtol = self.rtol or (1e-10 if double else 1e-6)
-        atol = self.atol or (1e-13 if double else 1e-9)
+        rtol, atol = (1e-10, 1e-13) if double else (1e-6, 1e-9)
+        rtol = rtol if self.rtol is None else self.rtol.astype(ts.dtype)
+        atol = atol if self.atol is None else self.atol.astype(ts.dtype)
         finite = all_finite(network, task)
         valid = _checks.times_valid(ts, infinite=False)
         ok = finite & valid

@@ -1,0 +1,102 @@
+"""Every module lives on one floor, and imports only from floors below its own."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parents[1] / "lazyrich_jax"
+
+FLOORS = (
+    {"_linalg", "_checks"},
+    {"_task", "_network"},
+    {"_init", "_trajectory", "kernels"},
+    {"_dynamics", "theory", "measures"},
+    {"_learn"},
+    {"applications", "sweeps", "inference"},
+    {"plot"},
+    {"figures"},
+    {"__main__"},
+)
+FLOOR_OF = {name: i for i, names in enumerate(FLOORS) for name in names}
+SLOW = {"diffrax", "optax", "matplotlib", "xarray", "zarr"}
+FILES = sorted(f for f in PACKAGE.rglob("*.py") if f != PACKAGE / "__init__.py")
+
+
+def faults(package: pathlib.Path, path: pathlib.Path) -> list[str]:
+    """What is wrong with the imports of `path`, a module of `package`."""
+
+    def room_of(module):
+        return module.relative_to(package).parts[0].removesuffix(".py")
+
+    room = room_of(path)
+    if room not in FLOOR_OF:
+        return [f"`{room}` has no floor"]
+    tree = ast.parse(path.read_text())
+    at_top = set()
+    for node in tree.body:
+        guarded = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        at_top |= set() if guarded else set(ast.walk(node) if guarded else [node])
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module]
+        else:
+            names = []
+        for name in names:
+            if name.split(".")[0] == PACKAGE.name:
+                found.append(f"`{name}` must be imported relatively")
+            if name.split(".")[0] in SLOW and node in at_top:
+                found.append(f"`{name}` must wait for its first use")
+        if isinstance(node, ast.ImportFrom) and node.level > 0:
+            if node not in at_top:
+                found.append(f"line {node.lineno} hides an import")
+            base = path.parents[node.level - 1]
+            modules = [node.module] if node.module else [a.name for a in node.names]
+            for module in modules:
+                target = base.joinpath(*module.split("."))
+                if target == package:
+                    continue
+                other = room_of(target)
+                if other == "__version__":
+                    continue
+                if other != room and FLOOR_OF.get(other, 99) >= FLOOR_OF[room]:
+                    found.append(f"`{room}` must not import `{other}`")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    assert faults(PACKAGE, path) == []
+
+
+@pytest.mark.parametrize(
+    "room, text, fault",
+    [
+        ("_task", "from ._network import LinearNetwork", "must not import"),
+        ("kernels", "from ._dynamics.base import failure", "must not import"),
+        ("_linalg", "from . import figures", "must not import"),
+        ("_learn", "def f():\n    from ._task import Task", "hides"),
+        ("_learn", "if True:\n    from ._task import Task", "hides"),
+        ("_task", "import lazyrich_jax._linalg", "relatively"),
+        ("figures", "import matplotlib.pyplot as plt", "first use"),
+        ("utils", "import jax", "no floor"),
+    ],
+)
+def test_a_bad_import_is_found(tmp_path, room, text, fault):
+    path = tmp_path / f"{room}.py"
+    path.write_text(text)
+    assert any(fault in found for found in faults(tmp_path, path))
+
+
+def test_import_is_quiet():
+    code = (
+        "import sys, lazyrich_jax, jax; "
+        f"assert not {SLOW!r} & set(sys.modules), 'slow imports'; "
+        "assert not jax.config.jax_enable_x64, 'x64 was set'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
