@@ -62,7 +62,7 @@ def safe_hypot(x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "
 
 
 def merge_repeated(s: Float[Array, " modes"], size: int) -> Float[Array, " modes"]:
-    """Singular values with those equal up to rounding made exactly equal.
+    """Singular values with those equal, or zero, up to rounding made exactly so.
 
     A gap that is only rounding would otherwise decide which of two equal modes wins
     at infinite time. `s` is in decreasing order; `size` is the matrix's larger side.
@@ -74,6 +74,7 @@ def merge_repeated(s: Float[Array, " modes"], size: int) -> Float[Array, " modes
     label = jnp.cumsum(starts) - 1
     same = (label[:, None] == label[None, :]).astype(s.dtype)
     merged = dot(same, s) / jnp.sum(same, axis=1)
+    merged = jnp.where(merged > tolerance, merged, 0.0)
     # Rounding only, so the derivative is that of `s` itself.
     return jax.lax.stop_gradient(merged) + (s - jax.lax.stop_gradient(s))
 

@@ -85,6 +85,9 @@ def test_single_precision():
     exact = lr.learn(network, task, ts)
     assert exact.loss.dtype == exact.qqt.dtype == jnp.float32
     network64, task64 = jax.tree.map(lambda x: x.astype(jnp.float64), (network, task))
+    # White and balanced in double precision too.
+    task64 = lr.Task(2**0.5 * task64.whitened().x, task64.y)
+    network64 = network64.rebalanced(1.0)
     assert max(difference(exact, lr.learn(network64, task64, TS))) < 1e-5
     for dynamics, bound in (
         (lr.GradientFlow(), 1e-4),
@@ -117,7 +120,7 @@ def test_shallow_networks_follow_their_closed_form():
     ts = jnp.array([0.0, 0.3, 1.5])
     shallow = lr.learn(lr.LinearNetwork((w,)), task, ts, dynamics=lr.GradientFlow())
     target = task.input_output_correlation / 2
-    expected = target + (w - target) * jnp.exp(-2 * ts)[:, None, None]
+    expected = target[None] + (w - target)[None] * jnp.exp(-2 * ts)[:, None, None]
     np.testing.assert_allclose(shallow.function, expected, atol=1e-9)
 
 
@@ -125,10 +128,12 @@ def test_optax_optimisers_count_steps():
     network, task = problem((3, 2, 2), 1.0)
     ts = jnp.array([0, 10, 10, 300])
     adam = lr.GradientDescent(optax.adam(0.02))
-    trajectory = lr.learn(network, task, ts, dynamics=adam)
+    with jax.numpy_dtype_promotion("standard"):  # optax counts in integers
+        trajectory = lr.learn(network, task, ts, dynamics=adam)
     np.testing.assert_array_equal(trajectory.ts, ts)
     np.testing.assert_array_equal(trajectory.loss[1], trajectory.loss[2])
-    assert trajectory.loss[-1] < 0.5 * trajectory.loss[0]
+    optimum = lr.ExactSolution(network, task).loss(jnp.inf)
+    assert trajectory.loss[-1] - optimum < 0.1 * (trajectory.loss[0] - optimum)
     sgd = lr.GradientDescent(optax.sgd(1e-3), step_time=1e-3)
     np.testing.assert_allclose(
         lr.learn(network, task, TS, dynamics=sgd).loss,

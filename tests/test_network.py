@@ -99,5 +99,7 @@ def test_rebalanced_under_jit_and_grad():
     np.testing.assert_allclose(gradient, slope / (2 * h), rtol=1e-7)
     by_weights = jax.grad(size, argnums=1)(lmda, network.weights)
     assert all(jnp.all(jnp.isfinite(g)) for g in by_weights)
-    infeasible = jax.jit(gaussian(3, 3, 2).rebalanced)(jnp.array(1.0))
+    infeasible = jax.jit(lambda lmda: gaussian(3, 3, 2).rebalanced(lmda))(
+        jnp.array(1.0)
+    )
     assert jnp.all(jnp.isnan(infeasible.weights[0]))

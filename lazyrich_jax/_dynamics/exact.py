@@ -200,10 +200,12 @@ def _prepare(
 def _over_times(solution: ExactSolution, t: Array, quantity: Callable, *args: Array):
     """`quantity(solution, t, *args)` at every time of an array of any shape."""
     dtype = solution.optimum.dtype
-    # A time no exponential distinguishes from infinity, where inf * 0 would be NaN.
-    last = jnp.sqrt(jnp.finfo(dtype).max)
+    # Times that no value distinguishes from zero and from infinity: at those themselves
+    # a square root would have no derivative, and inf * 0 would be NaN.
+    first, last = 1e8 * jnp.finfo(dtype).tiny, jnp.sqrt(jnp.finfo(dtype).max)
     t = jnp.where(t >= 0, t, jnp.nan).astype(dtype)
-    at = jax.vmap(lambda t: quantity(solution, t, *args))(jnp.minimum(t, last).ravel())
+    inner = jnp.minimum(t, last).ravel() + first
+    at = jax.vmap(lambda t: quantity(solution, t, *args))(inner)
     return jax.tree.map(lambda x: x.reshape(*t.shape, *x.shape[1:]), at)
 
 

@@ -72,16 +72,15 @@ class Riccati(eqx.Module):
         return dot(self.right, inputs), dot(self.left, outputs)
 
     def function_error(self, t: Float[Array, ""]) -> Float[Array, "out in"]:
-        r"""$U^	op (W_2 W_1 - \Sigma) V$, without cancellation as it vanishes."""
+        r"""$U^\top (W_2 W_1 - \Sigma) V$, without cancellation as it vanishes."""
         q, others = self._solve(t)
         p = dot(q, q.mT)
         # On the chosen rows P tends to 2 max(rate, 0). With h = g e^{-2wt} and Y, N the
         # chosen and the other rows of K, P^-1 = h + (N Y^-1)' (N Y^-1) there, so that
         # P - 2w = P e^{-2wt} - q (N R^-1)' (N Y^-1) 2w: all that is left is small.
         rates = self.chosen_rates
-        grows = rates > 0
-        w = jnp.where(grows, rates, 0.0)
-        ratio = jnp.exp(jnp.minimum(_growth(self.rates)[:, None] - w[None], 0.0) * t)
+        w = _growth(rates)
+        ratio = self._decay(_growth(self.rates), t)
         above = self.echelon * ratio * jnp.sqrt(_gain(self.rates, t))[:, None]
         above = above.at[self.chosen].set(0.0, mode="drop")
         above = jnp.concatenate([above, self.inverse * jnp.exp(-w * t)[None]])
@@ -89,6 +88,13 @@ class Riccati(eqx.Module):
         p_chosen = dot(q_chosen, q_chosen.mT)
         lack = p_chosen * jnp.exp(-2 * w * t)[None]
         lack -= dot(q_chosen, others.mT, above) * 2 * w[None]
+        # Early on, and where `above` is huge (near a saddle), subtracting 2w loses
+        # less: compare the sizes of the terms.
+        terms = dot(jnp.abs(q_chosen), jnp.abs(q_chosen.mT))
+        size = terms * jnp.exp(-2 * w * t)[None]
+        size += dot(*map(jnp.abs, (q_chosen, others.mT, above))) * 2 * w[None]
+        limit = 2 * jnp.diag(w)
+        lack = jnp.where(terms + limit < size, p_chosen - limit, lack)
         p = p.at[self.chosen[:, None], self.chosen[None]].set(lack, mode="drop")
         outputs = self._from_rows(p)[1]
         error = self._from_rows(outputs.mT)[0].mT
@@ -102,6 +108,24 @@ class Riccati(eqx.Module):
         """The eigenvalues of F on the chosen rows; zero where there is none."""
         return self.rates.at[self.chosen].get(mode="fill", fill_value=0.0)
 
+    def _decay(
+        self, rates: Float[Array, " rows"], t: Float[Array, ""]
+    ) -> Float[Array, "rows columns"]:
+        """e^{(w_i - v_k) t} with `rates` w and v the chosen rows' growth, at most 1.
+
+        Larger exponents belong to rows that don't depend on the chosen row k. Of two
+        large rates the difference is (s_i^2 - s_k^2) / (w_i + w_k): subtracting them
+        leaves nothing of it when |lambda| is large.
+        """
+        left_over = jnp.zeros(self.rates.size - 2 * self.s.size, self.s.dtype)
+        s = jnp.concatenate([self.s, left_over, self.s[::-1]])
+        s_chosen = s.at[self.chosen].get(mode="fill", fill_value=0.0)
+        w, v = rates[:, None], _growth(self.chosen_rates)[None]
+        both = (w > 0) & (v > 0)
+        total = jnp.where(both, w + v, 1.0)
+        gap = (s[:, None] - s_chosen[None]) * ((s[:, None] + s_chosen[None]) / total)
+        return jnp.exp(jnp.minimum(jnp.where(both, gap, w - v), 0.0) * t)
+
     def _solve(
         self, t: Float[Array, ""]
     ) -> tuple[Float[Array, "rows columns"], Float[Array, "more columns"]]:
@@ -111,16 +135,12 @@ class Riccati(eqx.Module):
         K = (orthonormal) R: then q = e^{Wt} lower S inv(R). Rows fall and columns are
         scaled by their largest entry, which keeps the QR decomposition accurate.
         """
-        shift = _growth(self.chosen_rates)
-        # `lower` is zero where a row would grow faster than its column: exponents <= 0.
-        ratio = jnp.exp(
-            jnp.minimum(_growth(self.rates)[:, None] - shift[None], 0.0) * t
-        )
+        ratio = self._decay(_growth(self.rates), t)
         upper = self.lower * ratio * jnp.sqrt(_gain(self.rates, t))[:, None]
-        start = jnp.diag(jnp.exp(-shift * t))
+        start = jnp.diag(jnp.exp(-_growth(self.chosen_rates) * t))
         r = jnp.linalg.qr(jnp.concatenate([upper, start]), mode="r")
         rest = upper.at[self.chosen].set(0.0, mode="drop")
-        ratio = jnp.exp(jnp.minimum(self.rates[:, None] - shift[None], 0.0) * t)
+        ratio = self._decay(self.rates, t)
         rows = jnp.concatenate([self.lower * ratio, rest, start])
         solved = jax.scipy.linalg.solve_triangular(r, rows.mT, trans="T").mT
         return solved[: self.rates.size], solved[self.rates.size :]
@@ -191,7 +211,12 @@ def _eliminate(
     chosen rows that grow at least as fast.
     """
     count, columns = rows.shape
-    noise = 4 * count * jnp.finfo(rows.dtype).eps * jnp.sqrt(square_norm(rows))
+    noise = (
+        4
+        * count
+        * jnp.finfo(rows.dtype).eps
+        * jnp.linalg.norm(jax.lax.stop_gradient(rows))
+    )
 
     def visit(i, state):
         # `basis` is orthonormal and spans the chosen rows.
@@ -201,10 +226,11 @@ def _eliminate(
             part = dot(basis, new)
             along, new = along + part, new - dot(part, basis)
         weights = dot(along, inverse)
-        norm = jnp.sqrt(square_norm(new))
+        square = square_norm(new)
         # The rounding of the chosen rows reaches this one multiplied by its weights.
-        is_new = (norm > noise * (1 + jnp.sum(jnp.abs(weights)))) & (rank < columns)
-        norm = jnp.where(is_new, norm, 1.0)
+        least = noise * (1 + jnp.sum(jnp.abs(weights)))
+        is_new = (square > least**2) & (rank < columns)
+        norm = jnp.sqrt(jnp.where(is_new, square, 1.0))
         place = jnp.where(is_new, rank, columns)
         unit = (jnp.arange(columns) == place).astype(rows.dtype)
         return (

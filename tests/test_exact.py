@@ -1,0 +1,256 @@
+"""The exact solution against high-precision arithmetic, and the laws it must obey."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lazyrich_jax as lr
+
+from . import oracle
+
+TS = np.array([0.0, 1e-9, 1e-3, 0.1, 1.0, 10.0, 100.0, 1e3, np.inf])
+KEY = jax.random.key(0)
+
+network_lmda = eqx.filter_jit(lambda network: network.lmda)
+
+
+def random_sigma(n_out, n_in, seed=0):
+    return np.random.default_rng(seed).normal(size=(n_out, n_in))
+
+
+def worst(network, task, ts=TS):
+    """The largest relative error of Q Q^T over the times."""
+    sigma = np.asarray(task.input_output_correlation)
+    w1, w2 = (np.asarray(w) for w in network.weights)
+    lmda, variance = float(network_lmda(network)), float(task.input_variance)
+    expected = oracle.qqt(w1, w2, sigma, lmda, ts, variance)
+    found = np.asarray(lr.ExactSolution(network, task).qqt(ts))
+    assert np.all(np.isfinite(found))
+    axes = (1, 2)
+    return np.max(
+        np.linalg.norm(found - expected, axis=axes)
+        / (np.linalg.norm(expected, axis=axes) + 1e-300)
+    )
+
+
+@pytest.mark.parametrize(
+    "sizes, lmda, scale",
+    [
+        ((3, 3, 3), 1.0, 0.1),
+        ((3, 3, 3), -50.0, 1.0),
+        ((3, 3, 3), 1e3, 1e-3),
+        ((5, 4, 3), 0.0, 0.1),
+        ((5, 4, 3), -1.0, 0.1),
+        ((3, 4, 5), 1e6, 10.0),
+        ((4, 2, 5), -1e6, 0.1),
+        ((4, 2, 5), 1e-8, 1.0),
+        ((3, 7, 4), 0.0, 0.3),
+        ((1, 1, 1), 2.0, 0.5),
+    ],
+    ids=str,
+)
+def test_against_high_precision(sizes, lmda, scale):
+    task = lr.Task.from_correlation(random_sigma(sizes[2], sizes[0]))
+    network = lr.LambdaBalanced(lmda, scale)(*sizes, key=KEY)
+    assert worst(network, task) < 1e-11
+
+
+@pytest.mark.parametrize("lmda", [0.0, 10.0, -10.0])
+def test_repeated_singular_values_and_inputs_of_any_variance(lmda):
+    # Four items: singular values 1, 1, 1/sqrt(2) (twice), over 4; inputs' variance 1/4.
+    task = lr.Task.hierarchy(2)
+    for hidden in (4, 2):
+        network = lr.LambdaBalanced(lmda, 0.3)(4, hidden, 4, key=jax.random.key(5))
+        if lmda == 0 and hidden == 4:
+            # Half of all draws at lambda = 0 are exact saddles: make this one none.
+            w1, w2 = network.weights
+            sign = np.sign(np.linalg.det(w2 @ w1) * np.linalg.det(task.y))
+            network = lr.LinearNetwork((w1, w2.at[0].multiply(sign)))
+        assert worst(network, task) < 1e-11
+
+
+@pytest.mark.parametrize("lmda", [0.0, 1.0])
+def test_rank_deficient_and_zero_tasks_and_weights(lmda):
+    sigma = np.outer([1.0, 2, 0.5], [1.0, -1, 1])
+    network = lr.LambdaBalanced(lmda, 0.5)(3, 3, 3, key=KEY)
+    assert worst(network, lr.Task.from_correlation(sigma)) < 1e-11
+    assert worst(network, lr.Task.from_correlation(0 * sigma)) < 1e-11
+    if lmda == 0:
+        zero = jax.tree.map(jnp.zeros_like, network)
+        stuck = lr.ExactSolution(zero, lr.Task.from_correlation(sigma)).qqt(TS)
+        assert jnp.all(stuck == 0)
+
+
+def test_reversal_at_zero_lambda_is_a_saddle():
+    sigma = random_sigma(3, 3)
+    u, s, vt = np.linalg.svd(sigma)
+    learned = lr.LinearNetwork((np.sqrt(s)[:, None] * vt, u * np.sqrt(s)))
+    task = lr.Task.from_correlation(-sigma)
+    decayed = lr.ExactSolution(learned, task).function(jnp.array([0.0, 1.0, jnp.inf]))
+    np.testing.assert_allclose(decayed[0], sigma, atol=1e-13)
+    modes = np.asarray(u.T @ decayed[1] @ vt.T)
+    np.testing.assert_allclose(modes, np.diag(s / (2 * np.exp(2 * s) - 1)), atol=1e-12)
+    assert jnp.abs(decayed[2]).max() < 1e-12
+    # Any other balance frees it.
+    freed = lr.ExactSolution(learned.rebalanced(0.1), task).function(jnp.inf)
+    np.testing.assert_allclose(freed, -sigma, atol=1e-12)
+
+
+def test_loss_keeps_its_digits_as_it_vanishes():
+    sigma = random_sigma(3, 4)
+    task = lr.Task.from_correlation(sigma)
+    network = lr.LambdaBalanced(1.0, 0.5)(4, 3, 3, key=KEY)
+    ts = np.linspace(0, 40, 41)
+    w1, w2 = (np.asarray(w) for w in network.weights)
+    expected = oracle.loss_excess(w1, w2, sigma, float(network_lmda(network)), ts)
+    small = expected > 1e-20 * expected[0]
+    assert expected[small].min() < 1e-15 * expected[0]
+    loss = np.asarray(lr.ExactSolution(network, task).loss(ts))
+    np.testing.assert_allclose(loss[small], expected[small], rtol=1e-6)
+
+
+@pytest.mark.parametrize("lmda", [0.0, -2.0, 3.0])
+def test_time_zero_and_infinity(lmda):
+    sigma = random_sigma(3, 3, seed=2)
+    task = lr.Task.from_correlation(sigma)
+    network = lr.LambdaBalanced(lmda, 0.5)(3, 3, 3, key=jax.random.key(3))
+    if lmda == 0 and np.linalg.det(network.function) * np.linalg.det(sigma) < 0:
+        network = lr.LinearNetwork(
+            tuple(-w for w in network.weights[:1]) + network.weights[1:]
+        )
+    solution = lr.ExactSolution(network, task)
+    np.testing.assert_allclose(solution.qqt(0.0), network.qqt, atol=1e-14)
+    np.testing.assert_allclose(
+        solution.loss(0.0), task.loss(network.function), rtol=1e-13
+    )
+    # The converged representations (Domine et al. 2025, theorem on convergence).
+    u, s, vt = np.linalg.svd(sigma)
+    root = np.sqrt(lmda**2 + 4 * s**2)
+    np.testing.assert_allclose(solution.function(jnp.inf), sigma, atol=1e-13)
+    np.testing.assert_allclose(
+        solution.output_representation(jnp.inf), u * (root + lmda) / 2 @ u.T, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        solution.input_representation(jnp.inf),
+        vt.T * (root - lmda) / 2 @ vt,
+        atol=1e-12,
+    )
+    assert abs(solution.loss(jnp.inf)) < 1e-28
+
+
+def test_a_bottleneck_learns_the_largest_modes():
+    sigma = random_sigma(3, 4)
+    u, s, vt = np.linalg.svd(sigma)
+    network = lr.LambdaBalanced(0.5, 0.1)(4, 2, 3, key=KEY)
+    final = lr.ExactSolution(network, lr.Task.from_correlation(sigma)).function(jnp.inf)
+    np.testing.assert_allclose(final, u[:, :2] * s[:2] @ vt[:2], atol=1e-12)
+
+
+PROBLEM = lr.Task.from_correlation(random_sigma(2, 3, seed=4))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    lmda=st.floats(-20, 20),
+    scale=st.floats(0.05, 2),
+    t=st.floats(0, 3),
+    s=st.floats(0, 3),
+    seed=st.integers(0, 1000),
+)
+def test_laws(lmda, scale, t, s, seed):
+    network = lr.LambdaBalanced(lmda, scale)(3, 2, 2, key=jax.random.key(seed))
+    solution = lr.ExactSolution(network, PROBLEM)
+    later = solution.network(t)
+    size = float(jnp.linalg.norm(later.qqt)) + abs(lmda)
+    # The balance is conserved.
+    assert abs(later.lmda - lmda) < 1e-12 * size
+    assert later.balance_residual < 1e-12 * size
+    # Stopping and starting again changes nothing (rounding grows as e^{2st} at most).
+    again = lr.ExactSolution(later, PROBLEM).qqt(s)
+    atol = 1e-9 * (1 + size)
+    np.testing.assert_allclose(again, solution.qqt(t + s), atol=atol)
+    # Rotating the inputs, the outputs or the hidden units rotates the solution.
+    keys = jax.random.split(jax.random.key(seed + 1), 3)
+    a, b, r = (
+        jax.random.orthogonal(k, n) for k, n in zip(keys, (3, 2, 2), strict=True)
+    )
+    w1, w2 = network.weights
+    turned = lr.LinearNetwork((r @ w1 @ a.T, b @ w2 @ r.T))
+    task = lr.Task(PROBLEM.x @ a.T, PROBLEM.y @ b.T)
+    rotation = jax.scipy.linalg.block_diag(a, b)
+    np.testing.assert_allclose(
+        lr.ExactSolution(turned, task).qqt(t),
+        rotation @ solution.qqt(t) @ rotation.T,
+        atol=atol,
+    )
+    swapped = lr.LinearNetwork((w1[::-1], w2[:, ::-1]))
+    np.testing.assert_allclose(
+        lr.ExactSolution(swapped, PROBLEM).qqt(t), solution.qqt(t), atol=1e-11 * size
+    )
+
+
+def test_quantities_agree_and_times_have_any_shape():
+    task = lr.Task.random_regression(3, 2, 8, key=KEY)
+    network = lr.LambdaBalanced(1.0, 0.5)(3, 2, 2, key=KEY)
+    solution = lr.ExactSolution(network, task)
+    ts = jnp.array([[0.0, 0.5, 1.0], [2.0, 0.1, jnp.inf]])
+    function = solution.function(ts)
+    assert function.shape == (2, 3, 2, 3)
+    np.testing.assert_allclose(solution.qqt(ts)[..., 3:, :3], function, atol=1e-14)
+    np.testing.assert_allclose(solution.network(ts).function, function, atol=1e-14)
+    by_function = jax.vmap(jax.vmap(task.loss))(function)
+    np.testing.assert_allclose(solution.loss(ts), by_function, rtol=1e-13)
+    kernel = lr.kernels.ntk(solution.network(0.5), task.x)
+    np.testing.assert_allclose(solution.ntk(0.5, task.x), kernel, atol=1e-12)
+
+
+def test_ntk_of_any_depth_is_the_jacobians_gram_matrix():
+    x = jax.random.normal(KEY, (4, 3))
+    for sizes in ((3, 4, 2), (3, 4, 5, 2)):
+        network = lr.Gaussian(0.5)(*sizes, key=KEY)
+        jacobian = jax.jacobian(lambda network: jax.vmap(network)(x).T.ravel())(network)
+        flat = jnp.concatenate(
+            [j.reshape(8, -1) for j in jax.tree.leaves(jacobian)], axis=1
+        )
+        np.testing.assert_allclose(
+            lr.kernels.ntk(network, x), flat @ flat.T, atol=1e-13
+        )
+
+
+@pytest.mark.parametrize("sizes", [(2, 3, 3)], ids=str)
+def test_gradients_of_distinct_modes(sizes):
+    sigma = jnp.asarray(random_sigma(sizes[2], sizes[0], seed=5))
+
+    @jax.jit
+    def value(t, sigma, lmda, scale):
+        start = lr.LambdaBalanced(lmda, scale)(*sizes, key=KEY)
+        solution = lr.ExactSolution(start, lr.Task.from_correlation(sigma))
+        return solution.loss(t) + jnp.sum(solution.function(t) ** 3)
+
+    point = jnp.array(0.4), sigma, jnp.array(0.7), jnp.array(0.6)
+    # At time zero the slope is that of the flow.
+    at_zero = jax.grad(value)(jnp.array(0.0), *point[1:])
+    slope = (value(1e-6, *point[1:]) - value(0.0, *point[1:])) / 1e-6
+    np.testing.assert_allclose(at_zero, slope, rtol=1e-4)
+    gradients = jax.grad(value, argnums=(0, 1, 2, 3))(*point)
+    for i, gradient in enumerate(gradients):
+        direction = jnp.asarray(np.random.default_rng(i).normal(size=gradient.shape))
+        up, down = (
+            value(*point[:i], point[i] + h * direction, *point[i + 1 :])
+            for h in (1e-5, -1e-5)
+        )
+        slope = (up - down) / 2e-5
+        np.testing.assert_allclose(jnp.sum(gradient * direction), slope, rtol=1e-6)
+
+
+def test_gradients_at_repeated_modes_are_never_silently_wrong():
+    network = lr.LambdaBalanced(1.0, 0.5)(3, 3, 3, key=KEY)
+
+    def loss(sigma):
+        return lr.ExactSolution(network, lr.Task.from_correlation(sigma)).loss(0.5)
+
+    assert not jnp.all(jnp.isfinite(jax.grad(loss)(jnp.eye(3))))
