@@ -103,5 +103,5 @@ lmdas = jnp.geomspace(0.1, 1000, 50)
 distances = jax.jit(jax.vmap(kernel_distance))(lmdas)
 fig, ax = plt.subplots(figsize=(5, 3.2), layout="constrained")
 ax.loglog(lmdas, distances)
-ax.set(xlabel=r"$\lambda$", ylabel="distance of the kernel at the end from the start")
+ax.set(xlabel=r"$\lambda$", ylabel="kernel distance, start to end")
 assert distances[-1] < 1e-3 * distances[0]

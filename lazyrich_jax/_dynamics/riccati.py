@@ -132,13 +132,15 @@ class Riccati(eqx.Module):
         """The factor `q` in rows, and the part of K that was not chosen, by `inv(R)`.
 
         With S = e^{-max(w, 0) t} on the chosen rows, K = [g^(1/2) lower S; S] and
-        K = (orthonormal) R: then q = e^{Wt} lower S inv(R). Rows fall and columns are
-        scaled by their largest entry, which keeps the QR decomposition accurate.
+        K = (orthonormal) R: then q = e^{Wt} lower S inv(R). With columns scaled by
+        their largest entry and rows by falling size, the QR keeps every row's digits.
         """
         ratio = self._decay(_growth(self.rates), t)
         upper = self.lower * ratio * jnp.sqrt(_gain(self.rates, t))[:, None]
         start = jnp.diag(jnp.exp(-_growth(self.chosen_rates) * t))
-        r = jnp.linalg.qr(jnp.concatenate([upper, start]), mode="r")
+        k = jnp.concatenate([upper, start])
+        k = k[jnp.argsort(-jnp.max(jnp.abs(k), axis=1))]
+        r = jnp.linalg.qr(k, mode="r")
         rest = upper.at[self.chosen].set(0.0, mode="drop")
         ratio = self._decay(self.rates, t)
         rows = jnp.concatenate([self.lower * ratio, rest, start])

@@ -48,7 +48,7 @@ def compute(track=iter) -> list[comparison.Run]:
 
 def draw(runs: list[comparison.Run]) -> "Figure":
     """A row for every lambda, a column for every quantity, a line for every entry."""
-    figure = new_figure(13, 6.5)
+    figure = new_figure(13.0, 6.5)
     axes = figure.subplots(len(runs), len(COLUMNS), sharex=True, squeeze=False)
     for ax, (_, title) in zip(axes[0], COLUMNS, strict=True):
         ax.set_title(title)
