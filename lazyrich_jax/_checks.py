@@ -24,12 +24,13 @@ def require(ok: bool, message: str) -> None:
 
 def as_real(name: str, value: Any) -> Array:
     """`value` as a real floating-point array (integers take the default float)."""
+    message = f"`{name}` must be a real number or array, but it was {value!r}."
+    if isinstance(value, str):
+        raise TypeError(message)
     try:
         array = jnp.asarray(value)
     except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"`{name}` must be a real number or array, but it was {value!r}."
-        ) from error
+        raise TypeError(message) from error
     if jnp.issubdtype(array.dtype, jnp.floating):
         return array
     if jnp.issubdtype(array.dtype, jnp.integer):

@@ -35,10 +35,7 @@ def faults(package: pathlib.Path, path: pathlib.Path) -> list[str]:
     if room not in FLOOR_OF:
         return [f"`{room}` has no floor"]
     tree = ast.parse(path.read_text())
-    at_top = set()
-    for node in tree.body:
-        guarded = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        at_top |= set() if guarded else set(ast.walk(node) if guarded else [node])
+    at_top = set(tree.body)
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -59,8 +56,6 @@ def faults(package: pathlib.Path, path: pathlib.Path) -> list[str]:
             modules = [node.module] if node.module else [a.name for a in node.names]
             for module in modules:
                 target = base.joinpath(*module.split("."))
-                if target == package:
-                    continue
                 other = room_of(target)
                 if other == "__version__":
                     continue
