@@ -72,7 +72,7 @@ def learn(
     if throw and not _checks.is_concrete(result):
         trajectory = result.error_if(trajectory, result != RESULTS.successful)
     elif throw and result != RESULTS.successful:
-        raise failure(result, network, task)
+        raise failure(result, network, task, dynamics.setting())
     return trajectory
 
 

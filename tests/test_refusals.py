@@ -194,7 +194,7 @@ def test_wrong_types(call, message):
 def test_divergence_is_reported_never_returned_in_silence():
     descent = lr.GradientDescent(2.0)
     ts = jnp.array([0.0, 10.0, 1000.0])
-    with pytest.raises(RuntimeError, match="`learning_rate` must be small enough"):
+    with pytest.raises(RuntimeError, match=r"`learning_rate` must be.*It was 2\.$"):
         learn(ts=ts, dynamics=descent)
     trajectory = learn(ts=ts, dynamics=descent, throw=False)
     assert trajectory.result == lr.RESULTS.diverged
@@ -203,7 +203,9 @@ def test_divergence_is_reported_never_returned_in_silence():
 
 def test_the_solver_giving_up_is_reported():
     flow = lr.GradientFlow(max_steps=3)
-    with pytest.raises(RuntimeError, match="`max_steps` of `GradientFlow`"):
+    with pytest.raises(
+        RuntimeError, match=r"`max_steps` of `GradientFlow`.*It was 3\.$"
+    ):
         learn(ts=jnp.array([0.0, 50.0]), dynamics=flow)
     trajectory = learn(ts=jnp.array([0.0, 50.0]), dynamics=flow, throw=False)
     assert trajectory.result == lr.RESULTS.solver_failed

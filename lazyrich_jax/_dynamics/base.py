@@ -26,6 +26,10 @@ class AbstractDynamics(eqx.Module):
     ) -> Trajectory:
         """The trajectory; traceable, failure being a value in `result`."""
 
+    def setting(self) -> str:
+        """What was asked of a simulation that failed; ends its message."""
+        return ""
+
 
 def check_times(ts: Array, *, infinite: bool) -> None:
     """Refuse concrete times that are negative, NaN, falling or not allowed infinite."""
@@ -64,7 +68,9 @@ def exactness_tolerance(dtype: jnp.dtype) -> float:
     return float(jnp.finfo(dtype).eps) ** 0.5
 
 
-def failure(result: RESULTS, network: LinearNetwork, task: Task) -> Exception:
+def failure(
+    result: RESULTS, network: LinearNetwork, task: Task, setting: str = ""
+) -> Exception:
     """The error for a concrete unsuccessful `result`, with the values behind it."""
     message = RESULTS[result]
     tolerance = exactness_tolerance(task.x.dtype)
@@ -82,7 +88,7 @@ def failure(result: RESULTS, network: LinearNetwork, task: Task) -> Exception:
             "rounding."
         )
     if result == RESULTS.diverged or result == RESULTS.solver_failed:
-        return RuntimeError(message)
+        return RuntimeError(message + setting)
     return ValueError(message)
 
 

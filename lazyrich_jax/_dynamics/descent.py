@@ -89,6 +89,11 @@ class GradientDescent(AbstractDynamics):
             f"was {self.batch_size}.",
         )
 
+    def setting(self) -> str:
+        if isinstance(self.optimiser, jax.Array):
+            return f" It was {float(self.optimiser):g}."
+        return " It was that of an optax optimiser."
+
     def run(
         self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
     ) -> Trajectory:

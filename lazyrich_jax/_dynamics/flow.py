@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
+from .._linalg import dot
 from .._network import LinearNetwork
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory
@@ -63,6 +64,9 @@ class GradientFlow(AbstractDynamics):
         check_fit(network, task)
         check_times(ts, infinite=False)
 
+    def setting(self) -> str:
+        return f" It was {self.max_steps}."
+
     def run(
         self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
     ) -> Trajectory:
@@ -82,7 +86,7 @@ class GradientFlow(AbstractDynamics):
 
         def velocity(t, network, args):
             sigma, sxx = args
-            gradient = network.function @ sxx - sigma
+            gradient = dot(network.function, sxx) - sigma
             return jax.tree.map(jnp.negative, weight_gradients(network, gradient))
 
         solution = diffrax.diffeqsolve(
