@@ -33,6 +33,51 @@ def mean_decay(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.where(small, series, -jnp.expm1(-far) / far)
 
 
+def decay_difference(
+    rates: Float[Array, " k"], gap: Float[Array, "k k"], t: Float[Array, ""]
+) -> Float[Array, "k k"]:
+    r"""$-(f(x) - f(y)) / (x - y)$ for $f(x) = (1 - e^{-2xt}) / 2x$: positive.
+
+    Of every pair of non-negative `rates` x, y, `gap` being |x - y|; where that is zero,
+    $-f'$. At most $t^2$ and $1 / 2xy$. A series for small rates, and a form without
+    subtractions of nearly equal numbers for large ones.
+    """
+    larger = jnp.maximum(rates[:, None], rates[None])
+    smaller = jnp.minimum(rates[:, None], rates[None])
+    near = 4 * larger * t < 1
+    x, y = (2 * t * jnp.where(near, z, 0.0) for z in (larger, smaller))
+    power, total = jnp.ones_like(y), jnp.ones_like(x)
+    series = jnp.zeros_like(x)
+    for k in range(1, 16):  # total: the sum of x^i y^j, i + j = k - 1
+        series -= (-1) ** k / math.factorial(k + 1) * total
+        power = power * y
+        total = total * x + power
+    decayed = jnp.exp(-2 * smaller * t) * t * mean_decay(2 * gap * t)
+    far = t * mean_decay(2 * smaller * t) - decayed
+    return jnp.where(near, 2 * t * t * series, far / jnp.where(near, 1.0, larger))
+
+
+def mixed_difference(
+    rise: Float[Array, "..."], fall: Float[Array, "..."], t: Float[Array, ""]
+) -> Float[Array, "..."]:
+    r"""$(f(y) e^{-xt} - f(x) e^{-yt}) / (x + y)$ for $f(x) = (1 - e^{-2xt}) / 2x$.
+
+    For `rise` x and `fall` y, both non-negative; $t^2 (y - x) t / 6$ as they vanish.
+    """
+    a, b = rise * t, fall * t
+    near = jnp.maximum(a, b) < 1
+    u, v = (jnp.where(near, z, 0.0) ** 2 for z in (a, b))
+    power, total = jnp.ones_like(v), jnp.ones_like(u)
+    series = jnp.zeros_like(u)
+    for k in range(1, 10):  # divided differences of sinh(sqrt(u)) / sqrt(u)
+        series += total / math.factorial(2 * k + 1)
+        power = power * v
+        total = total * u + power
+    small = t * t * jnp.exp(-(a + b)) * jnp.where(near, b - a, 0.0) * series
+    far = mean_decay(2 * b) * jnp.exp(-a) - mean_decay(2 * a) * jnp.exp(-b)
+    return jnp.where(near, small, t * far / jnp.where(near, 1.0, rise + fall))
+
+
 def split_singular_values(
     s: Float[Array, "*modes"], lmda: Float[Array, ""]
 ) -> tuple[Float[Array, "*modes"], Float[Array, "*modes"]]:
@@ -74,9 +119,7 @@ def merge_repeated(s: Float[Array, " modes"], size: int) -> Float[Array, " modes
     label = jnp.cumsum(starts) - 1
     same = (label[:, None] == label[None, :]).astype(s.dtype)
     merged = dot(same, s) / jnp.sum(same, axis=1)
-    merged = jnp.where(merged > tolerance, merged, 0.0)
-    # Rounding only, so the derivative is that of `s` itself.
-    return jax.lax.stop_gradient(merged) + (s - jax.lax.stop_gradient(s))
+    return jnp.where(merged > tolerance, merged, 0.0)
 
 
 def nearest_isometry(x: Float[Array, "rows columns"]) -> Float[Array, "rows columns"]:
@@ -93,43 +136,9 @@ def complete_basis(
     return q[:, columns.shape[1] :]
 
 
-@jax.custom_jvp
 def singular_basis(
     sigma: Float[Array, "out in"],
 ) -> tuple[Float[Array, "out out"], Float[Array, " modes"], Float[Array, "in in"]]:
-    """The full `u`, `s`, `v` with `sigma = u[:, :k] @ diag(s) @ v[:, :k].T`.
-
-    Singular vectors of repeated values have no derivative; those of values equal up to
-    rounding would get a large and wrong one. Their tangents are NaN or infinite.
-    """
+    """The full `u`, `s`, `v` with `sigma = u[:, :k] @ diag(s) @ v[:, :k].T`."""
     u, s, vt = jnp.linalg.svd(sigma)
     return u, s, vt.mT
-
-
-@singular_basis.defjvp
-def _singular_basis_jvp(primals, tangents):
-    (sigma,), (tangent,) = primals, tangents
-    u, s, v = singular_basis(sigma)
-    change = dot(u.mT, tangent, v)
-    k = s.size
-    core = change[:k, :k]
-    merged = merge_repeated(s, max(sigma.shape))
-    diagonal = jnp.eye(k, dtype=bool)
-    gap = jnp.where(diagonal, 1.0, merged[None] ** 2 - merged[:, None] ** 2)
-    turn_u = jnp.where(diagonal, 0.0, (core * s[None] + s[:, None] * core.mT) / gap)
-    turn_v = jnp.where(diagonal, 0.0, (s[:, None] * core + core.mT * s[None]) / gap)
-    primal_out = u, s, v
-    tangent_out = (
-        dot(u, _turn(turn_u, change[k:, :k] / merged[None])),
-        jnp.diagonal(core),
-        dot(v, _turn(turn_v, change[:k, k:].mT / merged[None])),
-    )
-    return primal_out, tangent_out
-
-
-def _turn(
-    core: Float[Array, "k k"], rest: Float[Array, "rest k"]
-) -> Float[Array, "n n"]:
-    """The generator of a rotation, from its parts within and out of `k` modes."""
-    zero = jnp.zeros((rest.shape[0], rest.shape[0]), core.dtype)
-    return jnp.block([[core, -rest.mT], [rest, zero]])

@@ -21,21 +21,55 @@ def qqt(w1, w2, sigma, lmda, t, variance=1.0):
     and network's own, not yet rescaled; balance is assumed, not checked. `t` is a
     number or a list of them; infinity is allowed and is the limit.
     """
-    return _evaluate(w1, w2, sigma, lmda, t, variance, lambda p, n, s, c: p / c)
+    return _evaluate(w1, w2, sigma, lmda, t, variance, _qqt).astype(float)
 
 
 def loss_excess(w1, w2, sigma, lmda, t, variance=1.0):
     """|W2 W1 - sigma / c|^2 c / 2: the loss above that of the best linear map."""
+    return _evaluate(w1, w2, sigma, lmda, t, variance, _excess).astype(float)
 
-    def excess(p, n_in, sigma, c):
-        error = p[n_in:, :n_in] - sigma
-        return mp.matrix([[mp.fsum(x * x for x in error) / (2 * c)]])
 
-    return _evaluate(w1, w2, sigma, lmda, t, variance, excess)[..., 0, 0]
+def slopes(w1, w2, sigma, t, changes, variance=1.0):
+    """The derivatives of `qqt` and `loss_excess` along `changes` of (w1, w2, sigma, t).
+
+    By differences. The balance is that nearest to the weights and changes with them.
+    """
+    step = mp.mpf(10) ** -(DIGITS // 2)
+
+    def at(sign):
+        with mp.workdps(4 * DIGITS):
+            v1, v2, m, times = (
+                _exact(x) + sign * step * _exact(dx)
+                for x, dx in zip((w1, w2, sigma, t), changes, strict=True)
+            )
+            lmda = np.trace(v2.T @ v2 - v1 @ v1.T) / len(v1)
+        both = lambda *a: np.append(_qqt(*a), _excess(*a))  # noqa: E731
+        return _evaluate(v1, v2, m, lmda, times, variance, both)
+
+    with mp.workdps(4 * DIGITS):
+        slope = ((at(1) - at(-1)) / (2 * step)).astype(float)
+    n = sum(np.shape(sigma))
+    return slope[..., :-1].reshape(*np.shape(t), n, n), slope[..., -1]
+
+
+def _qqt(p, n_in, sigma, c):
+    return np.array((p / c).tolist(), dtype=object)
+
+
+def _excess(p, n_in, sigma, c):
+    error = p[n_in:, :n_in] - sigma
+    return np.array(mp.fsum(x * x for x in error) / (2 * c), dtype=object)
+
+
+def _exact(x):
+    """An array of `mpf`."""
+    return np.vectorize(mp.mpf, otypes=[object])(np.asarray(x))
 
 
 def _evaluate(w1, w2, sigma, lmda, t, variance, quantity):
-    times = [mp.mpf(float(x)) for x in np.atleast_1d(t)]
+    """`quantity` of P at every time, as an array of `mpf`."""
+    with mp.workdps(4 * DIGITS):
+        times = [mp.mpf(x) for x in np.ravel(_exact(t))]
     with mp.workdps(2 * DIGITS):
         rates, _ = _spectrum(sigma, lmda, variance)
         largest = max(abs(x) for t in times for x in _exponents(rates, t)[0])
@@ -53,7 +87,7 @@ def _evaluate(w1, w2, sigma, lmda, t, variance, quantity):
             inner = mp.eye(rows.cols) + rows.T * mp.diag(gains) * rows
             p = basis * (grown * mp.inverse(inner) * grown.T) * basis.T
             value = quantity(p, n_in, mp.matrix(sigma.tolist()), c)
-            results.append(np.array(value.tolist(), dtype=float))
+            results.append(value)
     return results[0] if np.ndim(t) == 0 else np.stack(results)
 
 

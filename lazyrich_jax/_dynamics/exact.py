@@ -22,7 +22,8 @@ from .base import (
     failure,
     first_failure,
 )
-from .riccati import Riccati
+from .differentiable import evaluate, factor
+from .frame import Frame, Problem
 
 
 class ExactSolution(eqx.Module):
@@ -71,22 +72,21 @@ class ExactSolution(eqx.Module):
     ```
     """
 
-    riccati: Riccati
+    problem: Problem
+    frame: Frame
     variance: Float[Array, ""]
     optimum: Float[Array, ""]
     result: RESULTS
-    hidden_size: int = eqx.field(static=True)
 
     def __init__(self, network: LinearNetwork, task: Task, *, throw: bool = True):
         Exact().check(network, task, jnp.zeros(0))
-        state = _prepare(network, task)
+        state = _prepare(network, task, throw)
         result = state[-1]
         if throw and not _checks.is_concrete(result):
             state = result.error_if(state, result != RESULTS.successful)
         elif throw and result != RESULTS.successful:
             raise failure(result, network, task)
-        self.riccati, self.variance, self.optimum, self.result = state
-        self.hidden_size = network.sizes[1]
+        self.problem, self.frame, self.variance, self.optimum, self.result = state
 
     def loss(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts"]:
         """The loss; its excess over the optimum keeps its digits as it vanishes."""
@@ -117,7 +117,7 @@ class ExactSolution(eqx.Module):
     ) -> Float[Array, "*ts outputs outputs"]:
         """The neural tangent kernel on inputs `x`, as `lazyrich_jax.kernels.ntk`."""
         x = _checks.as_matrix("x", x)
-        n_in = self.riccati.right.shape[-1]
+        n_in = self.problem.sigma.shape[-1]
         _checks.require(
             x.shape[1] == n_in,
             f"`x` must have the task's {n_in} inputs (columns), but its shape was "
@@ -173,8 +173,8 @@ class Exact(AbstractDynamics):
 
 @eqx.filter_jit
 def _prepare(
-    network: LinearNetwork, task: Task
-) -> tuple[Riccati, Float[Array, ""], Float[Array, ""], RESULTS]:
+    network: LinearNetwork, task: Task, throw: bool
+) -> tuple[Problem, Frame, Float[Array, ""], Float[Array, ""], RESULTS]:
     """The solution's arrays, NaN where it would not be exact, and why."""
     tolerance = exactness_tolerance(task.x.dtype)
     result = first_failure(
@@ -191,9 +191,10 @@ def _prepare(
     lmda = jnp.where(ok, network.lmda * variance, 0.0)
     optimum = task.loss(sigma / variance)
     mark = jnp.where(ok, 1.0, jnp.nan)
-    riccati = Riccati(w1, w2, sigma, lmda)
-    riccati = eqx.tree_at(lambda r: r.lower, riccati, riccati.lower * mark)
-    return riccati, variance, optimum * mark, result
+    problem = Problem(w1, w2, sigma, lmda, throw)
+    frame = Frame(problem)
+    frame = eqx.tree_at(lambda f: f.lower, frame, frame.lower * mark)
+    return problem, frame, variance, optimum * mark, result
 
 
 @eqx.filter_jit
@@ -202,7 +203,7 @@ def _over_times(solution: ExactSolution, t: Array, quantity: Callable, *args: Ar
     dtype = solution.optimum.dtype
     # Times that no value distinguishes from zero and from infinity: at those themselves
     # a square root would have no derivative, and inf * 0 would be NaN.
-    first, last = 1e8 * jnp.finfo(dtype).tiny, jnp.sqrt(jnp.finfo(dtype).max)
+    first, last = 1e8 * jnp.finfo(dtype).tiny, jnp.finfo(dtype).max ** (1 / 3)
     t = jnp.where(t >= 0, t, jnp.nan).astype(dtype)
     inner = jnp.minimum(t, last).ravel() + first
     at = jax.vmap(lambda t: quantity(solution, t, *args))(inner)
@@ -210,37 +211,35 @@ def _over_times(solution: ExactSolution, t: Array, quantity: Callable, *args: Ar
 
 
 def _loss(solution: ExactSolution, t: Float[Array, ""]) -> Float[Array, ""]:
-    error = solution.riccati.function_error(t)
+    error = evaluate(solution.problem, solution.frame, t)[1]
     return solution.optimum + square_norm(error) / (2 * solution.variance)
 
 
 def _network(solution: ExactSolution, t: Float[Array, ""]) -> LinearNetwork:
-    inputs, outputs = solution.riccati.factor(t)
-    root = jnp.sqrt(solution.variance)
-    more = ((0, 0), (0, solution.hidden_size - inputs.shape[1]))
-    return LinearNetwork(
-        (jnp.pad(inputs / root, more).mT, jnp.pad(outputs / root, more))
-    )
-
-
-def _function(solution: ExactSolution, t: Float[Array, ""]) -> Array:
-    return _network(solution, t).function
-
-
-def _input_representation(solution: ExactSolution, t: Float[Array, ""]) -> Array:
-    return _network(solution, t).input_representation
-
-
-def _output_representation(solution: ExactSolution, t: Float[Array, ""]) -> Array:
-    return _network(solution, t).output_representation
+    q = factor(solution.problem, solution.frame, t) / jnp.sqrt(solution.variance)
+    n_in = solution.problem.sigma.shape[1]
+    return LinearNetwork((q[:n_in].mT, q[n_in:]))
 
 
 def _qqt(solution: ExactSolution, t: Float[Array, ""]) -> Array:
-    return _network(solution, t).qqt
+    return evaluate(solution.problem, solution.frame, t)[0] / solution.variance
+
+
+def _function(solution: ExactSolution, t: Float[Array, ""]) -> Array:
+    n_in = solution.problem.sigma.shape[1]
+    return _qqt(solution, t)[n_in:, :n_in]
+
+
+def _input_representation(solution: ExactSolution, t: Float[Array, ""]) -> Array:
+    n_in = solution.problem.sigma.shape[1]
+    return _qqt(solution, t)[:n_in, :n_in]
+
+
+def _output_representation(solution: ExactSolution, t: Float[Array, ""]) -> Array:
+    n_in = solution.problem.sigma.shape[1]
+    return _qqt(solution, t)[n_in:, n_in:]
 
 
 def _ntk(solution: ExactSolution, t: Float[Array, ""], x: Array) -> Array:
-    network = _network(solution, t)
-    return ntk_of_representations(
-        network.input_representation, network.output_representation, x
-    )
+    inputs = _input_representation(solution, t)
+    return ntk_of_representations(inputs, _output_representation(solution, t), x)

@@ -1,0 +1,221 @@
+r"""The eigenbasis of a learning problem, decomposed once, and its own derivative.
+
+Everything that is decomposed for the exact solution is here: the singular vectors of
+the correlation, the spectrum of $F$, and the initial weights in its eigenbasis, rotated
+to echelon form. First derivatives of the solution never differentiate any of it
+(variation.py), so repeated singular values do no harm; second derivatives do.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from .._linalg import (
+    dot,
+    merge_repeated,
+    safe_hypot,
+    singular_basis,
+    square_norm,
+)
+
+
+class Problem(eqx.Module):
+    r"""What $\dot P = FP + PF - P^2$ depends on, for inputs of variance one."""
+
+    w1: Float[Array, "hidden in"]
+    w2: Float[Array, "out hidden"]
+    sigma: Float[Array, "out in"]
+    lmda: Float[Array, ""]
+    # Whether to refuse derivatives that don't exist, or to make them NaN.
+    throw: bool = eqx.field(static=True, default=True)
+
+
+class Frame(eqx.Module):
+    r"""A problem's decomposition, constant for differentiation.
+
+    `sigma = left @ diag(s) @ right.T`. A singular triple gives the eigenvalues
+    $\pm\kappa$, $\kappa^2 = s^2 + \lambda^2/4$, of $F$, with eigenvectors
+    `(v sin, u cos)` and `(v cos, -u sin)`; left-over input and output directions have
+    $-\lambda/2$ and $+\lambda/2$. "Rows" are in this basis, by falling rate.
+    """
+
+    left: Float[Array, "out out"]
+    right: Float[Array, "in in"]
+    s: Float[Array, " modes"]
+    cos: Float[Array, " modes"]
+    sin: Float[Array, " modes"]
+    rates: Float[Array, " rows"]
+    # The rows of Q0 are `lower @ basis`; `chosen` are those linearly independent of the
+    # rows above (out of range: none). There `lower` is triangular, with the inverse
+    # `inverse`; `lower = echelon @ lower[chosen]`.
+    lower: Float[Array, "rows columns"]
+    echelon: Float[Array, "rows columns"]
+    inverse: Float[Array, "columns columns"]
+    basis: Float[Array, "columns hidden"]
+    chosen: Int[Array, " columns"]
+
+    def __init__(self, problem: Problem):
+        problem = jax.lax.stop_gradient(problem)
+        self.left, s, self.right = singular_basis(problem.sigma)
+        self.s = merge_repeated(s, max(problem.sigma.shape))
+        self.cos, self.sin, self.rates = spectrum(
+            self.s, problem.lmda, *problem.sigma.shape
+        )
+        rows = self.weights_to_rows(problem.w1, problem.w2)
+        self.lower, self.echelon, self.inverse, self.basis, self.chosen = eliminate(
+            rows
+        )
+
+    @property
+    def strengths(self) -> Float[Array, " rows"]:
+        """The singular value behind each rate, zero for left-over directions."""
+        left_over = jnp.zeros(self.rates.size - 2 * self.s.size, self.s.dtype)
+        return jnp.concatenate([self.s, left_over, self.s[::-1]])
+
+    @property
+    def is_chosen(self) -> Bool[Array, " rows"]:
+        """Which rows were chosen."""
+        mask = jnp.zeros(self.rates.size, bool)
+        return mask.at[self.chosen].set(True, mode="drop")
+
+    @property
+    def chosen_rates(self) -> Float[Array, " columns"]:
+        """The eigenvalues of F on the chosen rows; zero where there is none."""
+        return self.pick(self.rates)
+
+    def pick(self, rows: Float[Array, "rows *k"]) -> Float[Array, "columns *k"]:
+        """The chosen rows; zero where there is none."""
+        return rows.at[self.chosen].get(mode="fill", fill_value=0.0)
+
+    def drop(self, rows: Float[Array, "rows *k"]) -> Float[Array, "rows *k"]:
+        """The other rows, zero in place of the chosen ones."""
+        mask = self.is_chosen.reshape(-1, *[1] * (rows.ndim - 1))
+        return jnp.where(mask, 0.0, rows)
+
+    def weights_to_rows(
+        self, w1: Float[Array, "hidden in"], w2: Float[Array, "out hidden"]
+    ) -> Float[Array, "rows hidden"]:
+        """$Q = [W_1^T; W_2]$ in the eigenbasis."""
+        return self.to_rows(dot(self.right.mT, w1.mT), dot(self.left.mT, w2))
+
+    def to_rows(
+        self, inputs: Float[Array, "in k"], outputs: Float[Array, "out k"]
+    ) -> Float[Array, "rows k"]:
+        """From the singular basis to the eigenbasis of F."""
+        m = self.s.size
+        cos, sin = self.cos[:, None], self.sin[:, None]
+        grow = sin * inputs[:m] + cos * outputs[:m]
+        decay = cos * inputs[:m] - sin * outputs[:m]
+        return jnp.concatenate([grow, inputs[m:], outputs[m:], decay[::-1]])
+
+    def from_rows(
+        self, rows: Float[Array, "rows k"]
+    ) -> tuple[Float[Array, "in k"], Float[Array, "out k"]]:
+        """The inverse of `to_rows`."""
+        m = self.s.size
+        n_in, n_out = self.right.shape[0], self.left.shape[0]
+        cos, sin = self.cos[:, None], self.sin[:, None]
+        grow, decay = rows[:m], rows[n_in + n_out - m :][::-1]
+        inputs = jnp.concatenate([sin * grow + cos * decay, rows[m:n_in]])
+        outputs = jnp.concatenate([cos * grow - sin * decay, rows[m:n_out]])
+        return inputs, outputs
+
+    def generator_to_rows(
+        self, sigma: Float[Array, "out in"], lmda: Float[Array, ""]
+    ) -> Float[Array, "rows rows"]:
+        r"""$[[-\lambda/2, \Sigma^T], [\Sigma, \lambda/2]]$ in the eigenbasis of F."""
+        core = dot(self.left.mT, sigma, self.right)
+        n_out, n_in = core.shape
+        half = lmda / 2
+        inputs = jnp.concatenate([-half * jnp.eye(n_in, dtype=core.dtype), core.mT], 1)
+        outputs = jnp.concatenate([core, half * jnp.eye(n_out, dtype=core.dtype)], 1)
+        half_way = self.to_rows(inputs, outputs).mT
+        return self.to_rows(half_way[:n_in], half_way[n_in:])
+
+    def function_block(self, p: Float[Array, "rows rows"]) -> Float[Array, "out in"]:
+        """The lower left block, W2 W1, of a symmetric matrix, in the singular basis."""
+        outputs = self.from_rows(p)[1]
+        return self.from_rows(outputs.mT)[0].mT
+
+    def from_singular_basis(self, x: Float[Array, "out in"]) -> Float[Array, "out in"]:
+        """A function from the singular basis to the units."""
+        return dot(self.left, x, self.right.mT)
+
+    def matrix_from_rows(self, p: Float[Array, "rows rows"]) -> Float[Array, "n n"]:
+        """A matrix from the eigenbasis to the units, inputs before outputs."""
+        return self.factor_from_rows(self.factor_from_rows(p).mT)
+
+    def factor_from_rows(self, q: Float[Array, "rows k"]) -> Float[Array, "n k"]:
+        """Rows from the eigenbasis to the units, inputs before outputs."""
+        inputs, outputs = self.from_rows(q)
+        return jnp.concatenate([dot(self.right, inputs), dot(self.left, outputs)])
+
+
+def spectrum(
+    s: Float[Array, " modes"], lmda: Float[Array, ""], n_out: int, n_in: int
+) -> tuple[Float[Array, " modes"], Float[Array, " modes"], Float[Array, " rows"]]:
+    """The angle of the eigenvectors of F, as cosine and sine, and its eigenvalues."""
+    half = jnp.where(lmda >= 0, lmda, -lmda) / 2
+    kappa = safe_hypot(s, half)
+    zero = kappa == 0
+    safe = jnp.where(zero, 1.0, kappa)
+    # The smaller by division: subtracting would lose it when |lambda| is large.
+    larger = jnp.where(zero, 1.0, jnp.sqrt((1 + half / safe) / 2))
+    smaller = jnp.where(zero, 0.0, s / (2 * safe * larger))
+    cos = jnp.where(lmda >= 0, larger, smaller)
+    sin = jnp.where(lmda >= 0, smaller, larger)
+    rest = (lmda if n_out > n_in else -lmda) / 2
+    left_over = jnp.broadcast_to(rest, (abs(n_out - n_in),))
+    return cos, sin, jnp.concatenate([kappa, left_over, -kappa[::-1]])
+
+
+def eliminate(
+    rows: Float[Array, "rows hidden"],
+) -> tuple[
+    Float[Array, "rows columns"],
+    Float[Array, "rows columns"],
+    Float[Array, "columns columns"],
+    Float[Array, "columns hidden"],
+    Int[Array, " columns"],
+]:
+    """Rotate `rows` to echelon form: a frame's `lower` to `chosen`.
+
+    The chosen rows are the first that are linearly independent. They are the modes that
+    win as t goes to infinity: by the order of the rows, every other row depends only on
+    chosen rows that grow at least as fast.
+    """
+    count, hidden = rows.shape
+    columns = min(count, hidden)
+    noise = 4 * max(count, hidden) * jnp.finfo(rows.dtype).eps * jnp.linalg.norm(rows)
+
+    def visit(i, state):
+        # `basis` is orthonormal and spans the chosen rows.
+        lower, echelon, inverse, basis, chosen, rank = state
+        along, new = jnp.zeros(columns, rows.dtype), rows[i]
+        for _ in range(2):  # Gram-Schmidt, twice is enough
+            part = dot(basis, new)
+            along, new = along + part, new - dot(part, basis)
+        weights = dot(along, inverse)
+        square = square_norm(new)
+        # The rounding of the chosen rows reaches this one multiplied by its weights.
+        least = noise * (1 + jnp.sum(jnp.abs(weights)))
+        is_new = (square > least**2) & (rank < columns)
+        norm = jnp.sqrt(jnp.where(is_new, square, 1.0))
+        place = jnp.where(is_new, rank, columns)
+        unit = (jnp.arange(columns) == place).astype(rows.dtype)
+        return (
+            lower.at[i].set(along + norm * unit),
+            echelon.at[i].set(jnp.where(is_new, unit, weights)),
+            inverse.at[place].set((unit - weights) / norm, mode="drop"),
+            basis.at[place].set(new / norm, mode="drop"),
+            chosen.at[place].set(i, mode="drop"),
+            rank + is_new.astype(int),
+        )
+
+    tall = jnp.zeros((count, columns), rows.dtype)
+    square = jnp.zeros((columns, columns), rows.dtype)
+    wide = jnp.zeros((columns, hidden), rows.dtype)
+    chosen = count + jnp.arange(columns)  # distinct, also where there is none
+    state = tall, tall, square, wide, chosen, jnp.array(0)
+    return jax.lax.fori_loop(0, count, visit, state)[:5]

@@ -1,0 +1,180 @@
+r"""How the exact solution answers to its arguments, to first order, in closed form.
+
+Along the solution of $\dot P = FP + PF - P^2$ a change of the start, $dP_0$, and of the
+generator, $dF$, give
+
+$$dP = \Psi\, dP_0\, \Psi^\top + dE\, K E + (dE\, K E)^\top - E K\, dG\, K E,$$
+
+$E = e^{Ft}$, $K = (I + P_0 G)^{-1} P_0$, $\Psi = E (I + P_0 G)^{-1}$. In the eigenbasis
+of F the changes of E and G are divided differences of $e^{wt}$ and $g(w)$: no gap of
+eigenvalues is ever divided by, so that repeated ones are no exception. As it stands
+the formula overflows; here growing modes are expressed by $\Psi$, which does not.
+docs/theory.md derives it.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Bool, Float
+
+from .._linalg import decay_difference, dot, mean_decay, mixed_difference
+from .frame import Frame
+from .riccati import State, decay, exponents, gain, gaps, growth
+
+
+class Change(eqx.Module):
+    """What is varied: rows of Q0 in the frame's columns, generator and time."""
+
+    lower: Float[Array, "rows columns"]
+    generator: Float[Array, "rows rows"]
+    t: Float[Array, ""]
+
+
+class Variation(eqx.Module):
+    """The change of a `State`, in the eigenbasis of F.
+
+    Of q it is up to a rotation of its columns. `p` is that of P = q @ q.T, and `error`
+    that of P - 2 F on its growing modes, whose function is sigma.
+    """
+
+    q: Float[Array, "rows columns"]
+    p: Float[Array, "rows rows"]
+    error: Float[Array, "rows rows"]
+
+
+def vary(frame: Frame, t: Float[Array, ""], state: State, change: Change) -> Variation:
+    """The change of the solution at `t`; linear in `change`."""
+    w, q, d = frame.rates, state.q, change.generator
+    grows = w > 0
+    both, lag = grows[:, None] & grows[None], ~grows[:, None] & grows[None]
+    gap = gaps(frame)
+    # In time t, dF_ij carries (1 - e^{-gap t}) / gap of mode j into mode i.
+    carry = d * t * mean_decay(jnp.abs(gap) * t)
+    rising, falling = jnp.where(gap >= 0, carry, 0.0), jnp.where(gap < 0, carry, 0.0)
+    still = _over(frame.lower * state.shrink[None], state.r)  # e^{-Wt} q
+    change_q = _as_start(frame, t, state, change.lower, rising, falling)
+    quiet = jnp.exp((w - growth(w)) * t)[:, None] * dot(rising, still)
+    quiet += dot(jnp.where(lag, 0.0, falling), q)
+    change_q += jnp.where(grows[:, None], 0.0, quiet)
+    rows = jnp.where(grows[:, None], q, still)
+    core = dot(rows.mT, jnp.where(both, 0.0, d * _coupling(w, gap, t)), rows)
+    change_q += dot(q, core) / 2
+    # What follows has a limit other than zero, which `deviation` goes without.
+    lean = jnp.where(lag, falling, 0.0)
+    bend = jnp.where(both, d * decay_difference(growth(w), jnp.abs(gap), t), 0.0)
+    learned = frame.is_chosen & grows
+    deviation = dot(change_q, q.mT) + _flow(frame, state, learned) * change.t
+    deviation += _near_limit(frame, t, state, d, lean, bend)
+    p = dot(q, q.mT)
+    change_q += dot(lean, q) + dot(p, bend, q) / 2
+    change_q += (w[:, None] * q - dot(p, q) / 2) * change.t
+    # Near its limit by way of the deviation, far from it without: no cancellation.
+    near = ~grows | (learned & (jnp.diagonal(p) > w))
+    near = near[:, None] & near[None]
+    slow = (w == 0)[:, None] & (w == 0)[None]
+    limit = d * _of_positive_part(w, gap, learned)
+    # Sigma is the function of F + |F|, of which |F| has no derivative at zero.
+    target = d * jnp.where(slow, 1.0, _of_positive_part(w, gap, grows))
+    half = jnp.where(near, deviation, dot(change_q, q.mT))
+    change_p = half + half.mT
+    return Variation(
+        q=change_q,
+        p=change_p + jnp.where(near, limit, 0.0),
+        error=change_p + jnp.where(near, limit - target, -target),
+    )
+
+
+def _over(
+    x: Float[Array, "k columns"], r: Float[Array, "columns columns"]
+) -> Float[Array, "k columns"]:
+    """x inv(r)."""
+    return solve_triangular(r, x.mT, trans="T").mT
+
+
+def _as_start(
+    frame: Frame,
+    t: Float[Array, ""],
+    state: State,
+    lower: Float[Array, "rows columns"],
+    rising: Float[Array, "rows rows"],
+    falling: Float[Array, "rows rows"],
+) -> Float[Array, "rows columns"]:
+    r"""$\Psi$ times a change of Q0, and of what dF does to growing rows, by inv(R).
+
+    A change X is split into one within the range of Q0, C X_c with C the echelon form,
+    and one beyond it, on rows that were not chosen: of the first $\Psi$ makes
+    `q inv(R).T S inv(lower_c) X_c`; the second grows freely but for its overlap with q.
+    """
+    w, shrink = frame.rates, state.shrink
+    up = growth(w)
+    echelon = frame.drop(frame.echelon)
+    from_below = lower + jnp.where((w > 0)[:, None], dot(rising, frame.lower), 0.0)
+    from_above = dot(falling, frame.lower * decay(frame, w, t))
+    from_above = jnp.where((w > 0)[:, None], from_above, 0.0)
+    within = from_below * shrink[None] + jnp.exp(-up * t)[:, None] * from_above
+    within = shrink[:, None] * dot(frame.inverse, frame.pick(within))
+    # Only at a saddle is an exponent positive; at infinity it would overflow.
+    largest = jnp.log(jnp.finfo(w.dtype).max) / 4
+    free = jnp.exp(jnp.minimum(exponents(frame, up) * t, largest))
+    beyond = free * (from_below - dot(echelon, frame.pick(from_below)))
+    beyond -= dot(echelon * decay(frame, up, t), frame.pick(from_above))
+    beyond = frame.drop(beyond + from_above)
+    overlap = jnp.sqrt(gain(w, t))[:, None] * beyond
+    within -= dot(frame.drop(state.upper).mT, overlap)
+    moved = dot(state.q, solve_triangular(state.r, within, trans="T"))
+    return _over(moved + jnp.exp((w - up) * t)[:, None] * beyond, state.r)
+
+
+def _coupling(
+    w: Float[Array, " rows"], gap: Float[Array, "rows rows"], t: Float[Array, ""]
+) -> Float[Array, "rows rows"]:
+    """What stands between two rows of q, those that don't grow taken over e^{wt}."""
+    rise, fall = growth(w), growth(w) - w
+    mixed = mixed_difference(rise[:, None] + rise[None], fall[:, None] + fall[None], t)
+    quiet = (w <= 0)[:, None] & (w <= 0)[None]
+    return jnp.where(quiet, -decay_difference(fall, jnp.abs(gap), t), mixed)
+
+
+def _of_positive_part(
+    w: Float[Array, " rows"], gap: Float[Array, "rows rows"], kept: Bool[Array, " rows"]
+) -> Float[Array, "rows rows"]:
+    """How 2 F on the growing modes that are `kept` answers to each entry of dF."""
+    lag = (w <= 0)[:, None] & kept[None]
+    pull = jnp.where(lag, 2 * w[None] / jnp.where(lag, -gap, 1.0), 0.0)
+    return jnp.where(kept[:, None] & kept[None], 2.0, pull + pull.mT)
+
+
+def _flow(
+    frame: Frame, state: State, learned: Bool[Array, " rows"]
+) -> Float[Array, "rows rows"]:
+    """Half of dP/dt = F P + P F - P^2, without its terms that cancel at the limit."""
+    w = jnp.where(learned, -frame.rates, frame.rates)
+    half = w[:, None] * state.deviation
+    return half - dot(state.deviation, state.deviation) / 2
+
+
+def _near_limit(
+    frame: Frame,
+    t: Float[Array, ""],
+    state: State,
+    d: Float[Array, "rows rows"],
+    lean: Float[Array, "rows rows"],
+    bend: Float[Array, "rows rows"],
+) -> Float[Array, "rows rows"]:
+    """Half of P bend P + lean P + (lean P)', over its limit."""
+    w = frame.rates
+    learned = frame.is_chosen & (w > 0)
+    up, gap = growth(w), gaps(frame)
+    limit = jnp.where(learned, 2 * up, 0.0)
+    deviation = state.deviation
+    half = dot(limit[:, None] * bend + dot(deviation, bend) / 2, deviation)
+    half += dot(lean, deviation)
+    # 4 w_i w_j of `bend` is 2 but for this.
+    both = learned[:, None] & learned[None]
+    smaller = jnp.minimum(up[:, None], up[None])
+    lack = 1 + 2 * smaller * t * mean_decay(2 * jnp.abs(gap) * t)
+    lack *= jnp.exp(-2 * smaller * t)
+    half -= jnp.where(both, d * lack, 0.0)
+    lag = (w <= 0)[:, None] & learned[None]
+    rest = limit[None] * jnp.exp(jnp.where(lag, gap, 0.0) * t)
+    return half - jnp.where(lag, d * rest / jnp.where(lag, -gap, 1.0), 0.0)
