@@ -136,6 +136,75 @@ def complete_basis(
     return q[:, columns.shape[1] :]
 
 
+_BLOCK = 8  # columns whose arithmetic is written out
+
+
+@jax.custom_jvp
+def triangle(x: Float[Array, "rows columns"]) -> Float[Array, "columns columns"]:
+    """The R of `x = QR`, positive on its diagonal, for `rows >= columns`.
+
+    By Householder reflections of the rows in falling order of size, which keeps the
+    digits of small ones (Cox and Higham 1998). Written without LAPACK, whose batched
+    calls can wait for each other for ever on machines with few cores.
+    """
+    columns = x.shape[1]
+    x = x[jnp.argsort(-jnp.max(jnp.abs(x), axis=1))]
+    done = []
+    for start in range(0, columns, _BLOCK):
+        width = min(_BLOCK, columns - start)
+        x = jax.lax.fori_loop(0, width, _reflect, x)
+        done.append(jnp.pad(jnp.triu(x[:width]), ((0, 0), (start, 0))))
+        x = x[width:, width:]
+    r = jnp.concatenate(done)
+    return jnp.where(jnp.diagonal(r) < 0, -1.0, 1.0)[:, None] * r
+
+
+def _reflect(j: Array, x: Float[Array, "rows columns"]) -> Float[Array, "rows columns"]:
+    """`x` with column j made zero below row j, on the rows from j on."""
+    at = jnp.arange(x.shape[0])
+    v = jnp.where(at >= j, x[:, j], 0.0)
+    norm = jnp.sqrt(square_norm(v))
+    v = v + jnp.where(at == j, jnp.where(v[j] < 0, -norm, norm), 0.0)
+    square = square_norm(v)
+    scale = 2 / jnp.where(square == 0, 1.0, square)
+    return x - (scale * v)[:, None] * dot(v, x)[None]
+
+
+@triangle.defjvp
+def _triangle_jvp(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    r = triangle(x)
+    half = dot(over(x, r).mT, over(dx, r))
+    upper = jnp.triu(half + half.mT, 1)
+    diagonal = jnp.diag(jnp.diagonal(half))
+    return r, dot(upper + diagonal, r)
+
+
+def over(
+    x: Float[Array, "rows columns"], r: Float[Array, "columns columns"]
+) -> Float[Array, "rows columns"]:
+    """`x @ inv(r)` for upper triangular `r`, by substitution."""
+    columns: list[Array] = []
+    for start in range(0, r.shape[0], _BLOCK):
+        stop = min(start + _BLOCK, r.shape[0])
+        block = x[:, start:stop]
+        if start > 0:
+            block = block - dot(jnp.stack(columns, axis=1), r[:start, start:stop])
+        for j in range(start, stop):
+            y = block[:, j - start]
+            for i in range(start, j):
+                y = y - columns[i] * r[i, j]
+            columns.append(y / r[j, j])
+    return jnp.stack(columns, axis=1)
+
+
+def over_transpose(
+    x: Float[Array, "columns k"], r: Float[Array, "columns columns"]
+) -> Float[Array, "columns k"]:
+    """`inv(r).T @ x` for upper triangular `r`."""
+    return over(x.mT, r).mT
+
+
 def singular_basis(
     sigma: Float[Array, "out in"],
 ) -> tuple[Float[Array, "out out"], Float[Array, " modes"], Float[Array, "in in"]]:

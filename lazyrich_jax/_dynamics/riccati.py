@@ -9,11 +9,10 @@ docs/theory.md derives it.
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._linalg import dot, mean_decay
+from .._linalg import dot, mean_decay, over, triangle
 from .frame import Frame
 
 
@@ -34,22 +33,18 @@ class State(eqx.Module):
 def solve(frame: Frame, t: Float[Array, ""]) -> State:
     """The solution at `t`, and its distance from its limit without cancellation.
 
-    With the columns of K scaled by their largest entry and its rows by falling size,
-    the QR decomposition keeps every row's digits.
+    The columns of K are scaled by their largest entry, so that its QR decomposition
+    keeps every row's digits.
     """
     growing = growth(frame.rates)
     ratio = decay(frame, growing, t)
     upper = frame.lower * ratio * jnp.sqrt(gain(frame.rates, t))[:, None]
     shrink = jnp.exp(-growth(frame.chosen_rates) * t)
     start = jnp.diag(shrink)
-    k = jnp.concatenate([upper, start])
-    k = k[jnp.argsort(-jnp.max(jnp.abs(k), axis=1))]
-    r = jnp.linalg.qr(k, mode="r")
-    # Rows of Q0 in the basis of its columns stay themselves at t = 0.
-    r = jnp.where(jnp.diagonal(r) < 0, -1.0, 1.0)[:, None] * r
+    r = triangle(jnp.concatenate([upper, start]))
     rows = frame.lower * decay(frame, frame.rates, t)
     rows = jnp.concatenate([rows, frame.drop(upper), start])
-    solved = jax.scipy.linalg.solve_triangular(r, rows.mT, trans="T").mT
+    solved = over(rows, r)
     q, others = solved[: frame.rates.size], solved[frame.rates.size :]
     return State(q, r, shrink, upper, _deviation(frame, t, q, others))
 

@@ -14,10 +14,16 @@ docs/theory.md derives it.
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Bool, Float
 
-from .._linalg import decay_difference, dot, mean_decay, mixed_difference
+from .._linalg import (
+    decay_difference,
+    dot,
+    mean_decay,
+    mixed_difference,
+    over,
+    over_transpose,
+)
 from .frame import Frame
 from .riccati import State, decay, exponents, gain, gaps, growth
 
@@ -51,7 +57,7 @@ def vary(frame: Frame, t: Float[Array, ""], state: State, change: Change) -> Var
     # In time t, dF_ij carries (1 - e^{-gap t}) / gap of mode j into mode i.
     carry = d * t * mean_decay(jnp.abs(gap) * t)
     rising, falling = jnp.where(gap >= 0, carry, 0.0), jnp.where(gap < 0, carry, 0.0)
-    still = _over(frame.lower * state.shrink[None], state.r)  # e^{-Wt} q
+    still = over(frame.lower * state.shrink[None], state.r)  # e^{-Wt} q
     change_q = _as_start(frame, t, state, change.lower, rising, falling)
     quiet = jnp.exp((w - growth(w)) * t)[:, None] * dot(rising, still)
     quiet += dot(jnp.where(lag, 0.0, falling), q)
@@ -84,13 +90,6 @@ def vary(frame: Frame, t: Float[Array, ""], state: State, change: Change) -> Var
     )
 
 
-def _over(
-    x: Float[Array, "k columns"], r: Float[Array, "columns columns"]
-) -> Float[Array, "k columns"]:
-    """x inv(r)."""
-    return solve_triangular(r, x.mT, trans="T").mT
-
-
 def _as_start(
     frame: Frame,
     t: Float[Array, ""],
@@ -121,8 +120,8 @@ def _as_start(
     beyond = frame.drop(beyond + from_above)
     overlap = jnp.sqrt(gain(w, t))[:, None] * beyond
     within -= dot(frame.drop(state.upper).mT, overlap)
-    moved = dot(state.q, solve_triangular(state.r, within, trans="T"))
-    return _over(moved + jnp.exp((w - up) * t)[:, None] * beyond, state.r)
+    moved = dot(state.q, over_transpose(within, state.r))
+    return over(moved + jnp.exp((w - up) * t)[:, None] * beyond, state.r)
 
 
 def _coupling(
