@@ -24,6 +24,7 @@ from .base import (
 )
 from .differentiable import evaluate, factor
 from .frame import Frame, Problem
+from .transport import transported
 
 
 class ExactSolution(eqx.Module):
@@ -128,24 +129,66 @@ class ExactSolution(eqx.Module):
     def network(self, t: Real[ArrayLike, "*ts"]) -> LinearNetwork:
         r"""Balanced weights with the exact $QQ^\top$.
 
-        The flow's own weights are these up to a rotation of the hidden units.
+        The flow's own weights (`weights`) are these up to a rotation of the hidden
+        units. At time zero they are the network's. Their derivatives are those of some
+        such weights: right for whatever no rotation changes.
         """
         return self._at(t, _network)
 
+    def weights(
+        self,
+        t: Real[ArrayLike, "*ts"],
+        *,
+        rtol: Real[ArrayLike, ""] | None = None,
+        atol: Real[ArrayLike, ""] | None = None,
+    ) -> LinearNetwork:
+        r"""The weights themselves, $W_1(t)$ and $W_2(t)$ of the flow.
+
+        $QQ^\top$ is exact; the rotation of the hidden units is the solution of an
+        equation on rotations with exact coefficients (docs/theory.md, which no published
+        work gives), integrated with Dopri8 at the tolerances `rtol` and `atol` of a
+        step (by default 1e-10 and 1e-12 in double precision, 1e-5 and 1e-6 in single).
+        It is the identity for one hidden unit and for weights aligned with the task.
+
+        Differentiable in reverse mode, with respect to the task where its singular
+        values are distinct.
+        """
+        double = jnp.finfo(self.optimum.dtype).bits > 32
+        tolerances = []
+        for name, value, default in (
+            ("rtol", rtol, 1e-10 if double else 1e-5),
+            ("atol", atol, 1e-12 if double else 1e-6),
+        ):
+            value = _checks.as_scalar(name, default if value is None else value)
+            _checks.positive(name, value)
+            tolerances.append(value.astype(self.optimum.dtype))
+        return _transported(self, self._times(t), *tolerances)
+
     def _at(self, t: Real[ArrayLike, "*ts"], quantity: Callable, *args: Array):
+        return _over_times(self, self._times(t), quantity, *args)
+
+    def _times(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts"]:
         t = _checks.as_real("t", t)
         if _checks.is_concrete(t):
             fault = _checks.times_fault(t, ordered=False, infinite=True)
             if fault is not None:
                 raise ValueError(fault.replace("`ts", "`t"))
-        return _over_times(self, t, quantity, *args)
+        return t
 
 
 class Exact(AbstractDynamics):
     """The closed form: see `lazyrich_jax.ExactSolution`.
 
     For two layers, balanced weights and isotropic inputs; infinite times are allowed.
+
+    **Arguments:**
+
+    - `own_weights`: whether `trajectory.network` holds the flow's own weights (slower:
+      `ExactSolution.weights`), or weights that differ from them by a rotation of the
+      hidden units (the default). Nothing else depends on it.
     """
+
+    own_weights: bool = eqx.field(static=True, default=False)
 
     def check(self, network: LinearNetwork, task: Task, ts: Array) -> None:
         _checks.require(
@@ -166,8 +209,9 @@ class Exact(AbstractDynamics):
             (solution.result != RESULTS.successful, solution.result),
         )
         ts = jnp.where(valid, ts, jnp.nan)
+        network = solution.weights(ts) if self.own_weights else solution.network(ts)
         return Trajectory(
-            ts=ts, loss=solution.loss(ts), network=solution.network(ts), result=result
+            ts=ts, loss=solution.loss(ts), network=network, result=result
         )
 
 
@@ -200,14 +244,42 @@ def _prepare(
 @eqx.filter_jit
 def _over_times(solution: ExactSolution, t: Array, quantity: Callable, *args: Array):
     """`quantity(solution, t, *args)` at every time of an array of any shape."""
-    dtype = solution.optimum.dtype
-    # Times that no value distinguishes from zero and from infinity: at those themselves
-    # a square root would have no derivative, and inf * 0 would be NaN.
-    first, last = 1e8 * jnp.finfo(dtype).tiny, jnp.finfo(dtype).max ** (1 / 3)
-    t = jnp.where(t >= 0, t, jnp.nan).astype(dtype)
-    inner = jnp.minimum(t, last).ravel() + first
+    inner = _inner_times(t, solution.optimum.dtype)
     at = jax.vmap(lambda t: quantity(solution, t, *args))(inner)
     return jax.tree.map(lambda x: x.reshape(*t.shape, *x.shape[1:]), at)
+
+
+def _inner_times(t: Float[Array, "*ts"], dtype: jnp.dtype) -> Float[Array, " times"]:
+    """Times that no value distinguishes from zero and from infinity.
+
+    At those themselves a square root would have no derivative, and inf * 0 is NaN.
+    """
+    first, last = 1e8 * jnp.finfo(dtype).tiny, jnp.finfo(dtype).max ** (1 / 3)
+    t = jnp.where(t >= 0, t, jnp.nan).astype(dtype)
+    return jnp.minimum(t, last).ravel() + first
+
+
+@eqx.filter_jit
+def _transported(
+    solution: ExactSolution,
+    t: Float[Array, "*ts"],
+    rtol: Float[Array, ""],
+    atol: Float[Array, ""],
+) -> LinearNetwork:
+    inner = _inner_times(t, solution.optimum.dtype)
+    valid = jnp.isfinite(inner)
+    # The solver never finishes on NaN: such solutions are put in afterwards.
+    ok = solution.result == RESULTS.successful
+    frame = jax.tree.map(
+        lambda x: jnp.where(ok, x, 1.0) if eqx.is_inexact_array(x) else x,
+        solution.frame,
+    )
+    q = transported(
+        solution.problem, frame, jnp.where(valid & ok, inner, 0.0), rtol, atol
+    )
+    q = jnp.where((valid & ok)[:, None, None], q, jnp.nan)
+    networks = jax.vmap(lambda q: _as_network(q, solution))(q)
+    return jax.tree.map(lambda w: w.reshape(*t.shape, *w.shape[1:]), networks)
 
 
 def _loss(solution: ExactSolution, t: Float[Array, ""]) -> Float[Array, ""]:
@@ -216,7 +288,12 @@ def _loss(solution: ExactSolution, t: Float[Array, ""]) -> Float[Array, ""]:
 
 
 def _network(solution: ExactSolution, t: Float[Array, ""]) -> LinearNetwork:
-    q = factor(solution.problem, solution.frame, t) / jnp.sqrt(solution.variance)
+    return _as_network(factor(solution.problem, solution.frame, t), solution)
+
+
+def _as_network(q: Float[Array, "n hidden"], solution: ExactSolution) -> LinearNetwork:
+    """The network of Q, in the units of the task."""
+    q = q / jnp.sqrt(solution.variance)
     n_in = solution.problem.sigma.shape[1]
     return LinearNetwork((q[:n_in].mT, q[n_in:]))
 

@@ -1,0 +1,84 @@
+r"""The rotation of the hidden units that makes Q(t) the flow's own.
+
+$QQ^\top$ fixes the weights up to a rotation of the hidden units, which the flow
+$\dot Q = (F - QQ^\top / 2) Q$ decides. With the factor $q = e^{Ft} Q_0 R^{-1}$ of
+riccati.py, $R^\top R = I + Q_0^\top G Q_0$ and R upper triangular, $Q = q\Theta$ obeys
+the flow if
+
+$$\dot\Theta = \Omega\Theta, \quad
+\Omega_{ij} = \tfrac12 \operatorname{sign}(j - i) (q^\top q)_{ij}, \quad \Theta(0) = I:$$
+
+the parallel transport of a basis along the curve $R^\top R$ of positive matrices.
+$\Omega$ vanishes for one hidden unit and for weights aligned with the task.
+docs/theory.md derives it.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._linalg import dot, nearest_isometry
+from .differentiable import attached
+from .frame import Frame, Problem
+from .riccati import solve
+
+
+def transported(
+    problem: Problem,
+    frame: Frame,
+    ts: Float[Array, " times"],
+    rtol: Float[Array, ""],
+    atol: Float[Array, ""],
+) -> Float[Array, "times n hidden"]:
+    """Q at the times `ts`, in any order."""
+    frame = attached(problem, frame)
+    q = jax.vmap(lambda t: solve(frame, t).q)(ts)
+    q = dot(q, _rotations(frame, ts, q, rtol, atol))
+    return dot(jax.vmap(frame.factor_from_rows)(q), frame.basis)
+
+
+def _rotations(
+    frame: Frame,
+    ts: Float[Array, " times"],
+    q: Float[Array, "times rows columns"],
+    rtol: Float[Array, ""],
+    atol: Float[Array, ""],
+) -> Float[Array, "times columns columns"]:
+    columns = frame.chosen.size
+    eye = jnp.eye(columns, dtype=ts.dtype)
+    if columns == 1:
+        return jnp.broadcast_to(eye, (ts.size, 1, 1))
+    import diffrax  # half a second, for those who use it
+
+    sign = jnp.triu(jnp.ones_like(eye), 1) - jnp.tril(jnp.ones_like(eye), -1)
+    # In the time log(1 + rate t) early and late changes take about as long.
+    rate = jnp.where(frame.rates[0] > 0, frame.rates[0], 1.0)
+
+    def velocity(s, turn, args):
+        q = solve(frame, jnp.expm1(s) / rate).q
+        return dot(sign * dot(q.mT, q) / 2, turn) * jnp.exp(s) / rate
+
+    # Later the rounding of `velocity` exceeds the tolerance.
+    last = rtol / (jnp.finfo(ts.dtype).eps * rate)
+    order = jnp.argsort(ts)
+    times = jnp.log1p(rate * jnp.minimum(ts, last))[order]
+    turn = diffrax.diffeqsolve(
+        diffrax.ODETerm(velocity),
+        diffrax.Dopri8(),
+        t0=0.0,
+        t1=times[-1],
+        dt0=None,
+        y0=eye,
+        saveat=diffrax.SaveAt(ts=times),
+        stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
+        max_steps=2**14,
+    ).ys
+    # To a rotation again (Newton's iteration for the polar factor): QQ^T is exact.
+    for _ in range(2):
+        turn = dot(turn, 1.5 * eye - dot(turn.mT, turn) / 2)
+    # By then Q stands still, unless modes are left that are slower by so much: q turns
+    # back by the nearest rotation.
+    stopped = solve(frame, last).q
+    late = (ts > last)[:, None, None]
+    back = nearest_isometry(jnp.where(late, dot(q.mT, stopped), eye))
+    return dot(jnp.where(late, back, eye), turn[jnp.argsort(order)])
