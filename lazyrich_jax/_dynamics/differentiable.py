@@ -15,15 +15,15 @@ from jaxtyping import Array, Float
 
 from .._linalg import dot
 from .frame import Frame, Problem, spectrum
-from .riccati import State, function_error, solve
+from .riccati import State, function_error, last_time, settled_time, solve
 from .variation import Change, Variation, vary
 
 SECOND_DERIVATIVES = (
     "Second derivatives of the exact solution must be taken where the task's singular "
     "values are distinct (and nonzero, for unequal sizes or lmda = 0) and the start is "
-    "not a saddle, but these were not: first derivatives are right there, and so are "
-    "second ones with respect to times, or to weights and `lmda` at repeated singular "
-    "values."
+    "not near a saddle, but these were not: first derivatives are right there, and so "
+    "are second ones with respect to times, or to weights and `lmda` at repeated "
+    "singular values."
 )
 
 
@@ -72,6 +72,7 @@ def _variation(
     moved, _, dt = tangents
     moved = _filled(problem, moved)
     dt = jnp.zeros_like(t) if dt is None else dt
+    t = jnp.where(t >= last_time(t.dtype), settled_time(frame), t)
     frame = attached(problem, frame)
     rows = frame.weights_to_rows(moved.w1, moved.w2)
     change = Change(
@@ -94,8 +95,10 @@ def _attached_jvp(primals, tangents):
     frame = attached(problem, frame)  # for the derivatives after this one
     frame = _refuse(problem, frame, moved)
     sigma, lmda = problem.sigma, problem.lmda
+    still = jax.tree.map(jnp.zeros_like, (frame.left, frame.s, frame.right))
+    # Not so much as multiplied by zero where only the weights move: gaps may be zero.
+    left, s, right = still if moved.sigma is None else _turned(frame, moved.sigma)
     moved = _filled(problem, moved)
-    left, s, right = _turned(frame, moved.sigma)
     angles = jax.jvp(
         lambda s, lmda: spectrum(s, lmda, *sigma.shape),
         (frame.s, lmda),
@@ -189,8 +192,11 @@ def _refuse(problem: Problem, frame: Frame, moved: Problem) -> Frame:
     """Refuse, or make NaN, where the decomposition has no derivative."""
     if not jax.tree.leaves(moved):
         return frame
+    # Half of the digits are left.
     least = jnp.finfo(frame.s.dtype).eps ** 0.5
-    bad = [jnp.any(frame.chosen != jnp.arange(frame.chosen.size))]
+    at_saddle = frame.chosen != jnp.arange(frame.chosen.size)
+    near_saddle = jnp.abs(frame.echelon) > least**-0.5
+    bad = [jnp.any(at_saddle), jnp.any(near_saddle)]
     n_out, n_in = problem.sigma.shape
     if moved.sigma is not None:
         distances = frame.s[:-1] - frame.s[1:]

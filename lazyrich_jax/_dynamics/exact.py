@@ -24,6 +24,7 @@ from .base import (
 )
 from .differentiable import evaluate, factor
 from .frame import Frame, Problem
+from .riccati import last_time
 from .transport import transported
 
 
@@ -254,9 +255,8 @@ def _inner_times(t: Float[Array, "*ts"], dtype: jnp.dtype) -> Float[Array, " tim
 
     At those themselves a square root would have no derivative, and inf * 0 is NaN.
     """
-    first, last = 1e8 * jnp.finfo(dtype).tiny, jnp.finfo(dtype).max ** (1 / 3)
     t = jnp.where(t >= 0, t, jnp.nan).astype(dtype)
-    return jnp.minimum(t, last).ravel() + first
+    return jnp.minimum(t, last_time(dtype)).ravel() + 1e8 * jnp.finfo(dtype).tiny
 
 
 @eqx.filter_jit

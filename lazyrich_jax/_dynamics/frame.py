@@ -126,12 +126,20 @@ class Frame(eqx.Module):
     ) -> Float[Array, "rows rows"]:
         r"""$[[-\lambda/2, \Sigma^T], [\Sigma, \lambda/2]]$ in the eigenbasis of F."""
         core = dot(self.left.mT, sigma, self.right)
-        n_out, n_in = core.shape
-        half = lmda / 2
-        inputs = jnp.concatenate([-half * jnp.eye(n_in, dtype=core.dtype), core.mT], 1)
-        outputs = jnp.concatenate([core, half * jnp.eye(n_out, dtype=core.dtype)], 1)
+        (n_out, n_in), m = core.shape, self.s.size
+        inputs = jnp.pad(core.mT, ((0, 0), (n_in, 0)))
+        outputs = jnp.pad(core, ((0, 0), (0, n_out)))
         half_way = self.to_rows(inputs, outputs).mT
-        return self.to_rows(half_way[:n_in], half_way[n_in:])
+        # The balance only couples a mode's own two rows: elsewhere the zeros are exact,
+        # since time multiplies what they would be rounded to.
+        along = (self.cos - self.sin) * (self.cos + self.sin)
+        rest = jnp.full(abs(n_out - n_in), 1.0 if n_out > n_in else -1.0, core.dtype)
+        diagonal = jnp.concatenate([along, rest, -along[::-1]])
+        own = jnp.arange(m)
+        across = -2 * self.cos * self.sin
+        of_balance = jnp.diag(diagonal).at[own, -1 - own].set(across)
+        of_balance = of_balance.at[-1 - own, own].set(across)
+        return self.to_rows(half_way[:n_in], half_way[n_in:]) + lmda / 2 * of_balance
 
     def function_block(self, p: Float[Array, "rows rows"]) -> Float[Array, "out in"]:
         """The lower left block, W2 W1, of a symmetric matrix, in the singular basis."""

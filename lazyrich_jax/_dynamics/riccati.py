@@ -9,6 +9,7 @@ docs/theory.md derives it.
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -119,6 +120,26 @@ def exponents(
     v = growth(frame.chosen_rates)[None]
     both = (rates[:, None] > 0) & (v > 0)
     return jnp.where(both, gap, rates[:, None] - v)
+
+
+def last_time(dtype: jnp.dtype) -> float:
+    """What stands for infinity."""
+    return float(jnp.finfo(dtype).max) ** (1 / 3)
+
+
+def settled_time(frame: Frame) -> Float[Array, ""]:
+    """A time after which nothing changes, for derivatives at infinity.
+
+    Time multiplies their rounding, so no later than needed: 40 times the slowest time
+    scale. Modes of rate zero change as 1/t for ever: half of the digits there.
+    """
+    rates = jnp.append(jnp.abs(gaps(frame)), jnp.abs(frame.rates))
+    slowest = jnp.min(jnp.where(rates > 0, rates, jnp.inf))
+    fastest = jnp.where(frame.rates[0] > 0, frame.rates[0], 1.0)
+    time = 40 / jnp.minimum(slowest, fastest)
+    algebraic = 1 / (jnp.finfo(rates.dtype).eps ** 0.5 * fastest)
+    time = jnp.where(jnp.any(frame.rates == 0), jnp.maximum(time, algebraic), time)
+    return jax.lax.stop_gradient(jnp.minimum(time, last_time(rates.dtype)))
 
 
 def gain(rates: Float[Array, " k"], t: Float[Array, ""]) -> Float[Array, " k"]:

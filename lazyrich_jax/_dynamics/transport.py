@@ -75,10 +75,13 @@ def _rotations(
     ).ys
     # To a rotation again (Newton's iteration for the polar factor): QQ^T is exact.
     for _ in range(2):
-        turn = dot(turn, 1.5 * eye - dot(turn.mT, turn) / 2)
+        turn = 1.5 * turn - dot(turn, turn.mT, turn) / 2
     # By then Q stands still, unless modes are left that are slower by so much: q turns
     # back by the nearest rotation.
     stopped = solve(frame, last).q
     late = (ts > last)[:, None, None]
-    back = nearest_isometry(jnp.where(late, dot(q.mT, stopped), eye))
-    return dot(jnp.where(late, back, eye), turn[jnp.argsort(order)])
+    # In its place, where it is not asked for, what has a derivative: distinct values.
+    distinct = jnp.diag(jnp.arange(1, columns + 1, dtype=ts.dtype))
+    overlap = jnp.where(late, dot(q.mT, stopped), distinct[None])
+    back = jax.vmap(nearest_isometry)(overlap)
+    return dot(jnp.where(late, back, eye[None]), turn[jnp.argsort(order)])

@@ -75,7 +75,7 @@ def vary(frame: Frame, t: Float[Array, ""], state: State, change: Change) -> Var
     change_q += dot(lean, q) + dot(p, bend, q) / 2
     change_q += (w[:, None] * q - dot(p, q) / 2) * change.t
     # Near its limit by way of the deviation, far from it without: no cancellation.
-    near = ~grows | (learned & (jnp.diagonal(p) > w))
+    near = ~grows | (learned & (jnp.diagonal(p) > w) & (2 * w * t > 1))
     near = near[:, None] & near[None]
     slow = (w == 0)[:, None] & (w == 0)[None]
     limit = d * _of_positive_part(w, gap, learned)
@@ -107,15 +107,22 @@ def _as_start(
     w, shrink = frame.rates, state.shrink
     up = growth(w)
     echelon = frame.drop(frame.echelon)
-    from_below = lower + jnp.where((w > 0)[:, None], dot(rising, frame.lower), 0.0)
+    rising = jnp.where((w > 0)[:, None], rising, 0.0)
+    # Where rates change by as much, time must not multiply the rounding of nothing.
+    alone = jnp.diagonal(rising)
+    rising = rising - jnp.diag(alone)
+    strained = echelon * (alone[:, None] - frame.pick(alone)[None])
+    strained = dot(strained, frame.pick(frame.lower))
+    from_below = lower + dot(rising, frame.lower)
     from_above = dot(falling, frame.lower * decay(frame, w, t))
     from_above = jnp.where((w > 0)[:, None], from_above, 0.0)
-    within = from_below * shrink[None] + jnp.exp(-up * t)[:, None] * from_above
+    within = (from_below + alone[:, None] * frame.lower) * shrink[None]
+    within += jnp.exp(-up * t)[:, None] * from_above
     within = shrink[:, None] * dot(frame.inverse, frame.pick(within))
     # Only at a saddle is an exponent positive; at infinity it would overflow.
     largest = jnp.log(jnp.finfo(w.dtype).max) / 4
     free = jnp.exp(jnp.minimum(exponents(frame, up) * t, largest))
-    beyond = free * (from_below - dot(echelon, frame.pick(from_below)))
+    beyond = free * (from_below - dot(echelon, frame.pick(from_below)) + strained)
     beyond -= dot(echelon * decay(frame, up, t), frame.pick(from_above))
     beyond = frame.drop(beyond + from_above)
     overlap = jnp.sqrt(gain(w, t))[:, None] * beyond

@@ -1,0 +1,85 @@
+"""The table of cases that the exact solution must be right for."""
+
+import itertools
+
+import jax
+import numpy as np
+
+import lazyrich_jax as lr
+
+TIMES = np.array([0.0, 1e-9, 1e-4, 1e-2, 0.3, 3.0, 30.0, 1e3, 1e4, np.inf])
+SIZES = {
+    "square": (3, 3, 3),
+    "funnel": (5, 3, 3),
+    "inverted funnel": (3, 3, 5),
+    "between, in > out": (5, 4, 3),
+    "between, in < out": (3, 4, 5),
+    "hidden = out": (3, 5, 5),
+    "bottleneck": (4, 2, 5),
+    "wide": (3, 7, 4),
+    "wider than in + out": (3, 9, 4),
+    "one neuron": (5, 1, 1),
+    "scalars": (1, 1, 1),
+}
+LMDAS = (0.0, 1e-8, -1e-8, 1.0, -1.0, 50.0, -50.0, 1e3, 1e6, -1e6)
+SCALES = (1e-5, 0.1, 10.0)
+
+
+def sigma(n_out, n_in, seed=0):
+    return np.random.default_rng(seed).normal(size=(n_out, n_in))
+
+
+def feasible(sizes, lmda):
+    n_in, hidden, n_out = sizes
+    return not (lmda > 0 and hidden > n_out) and not (lmda < 0 and hidden > n_in)
+
+
+def network(sizes, lmda, scale, target, seed=0):
+    """A balanced start that is no saddle.
+
+    Half of all square draws are one at lambda = 0, and nearly one at 1e-8: rounding of
+    the weights is then amplified by e^{2 s t}.
+    """
+    start = lr.LambdaBalanced(lmda, scale)(*sizes, key=jax.random.key(seed))
+    if len(set(sizes)) == 1 and abs(lmda) < 1e-3:
+        w1, w2 = start.weights
+        sign = np.sign(np.linalg.det(w2 @ w1) * np.linalg.det(target))
+        start = lr.LinearNetwork((w1, w2.at[0].multiply(sign)))
+    return start
+
+
+def table():
+    """(name, network, task) for every feasible size, lambda and scale."""
+    for kind, lmda, scale in itertools.product(SIZES, LMDAS, SCALES):
+        sizes = SIZES[kind]
+        if feasible(sizes, lmda):
+            target = sigma(sizes[2], sizes[0])
+            yield (
+                f"{kind} {lmda:g} {scale:g}",
+                network(sizes, lmda, scale, target),
+                lr.Task.from_correlation(target),
+            )
+
+
+def special():
+    """(name, network, task): degenerate tasks, ranks, and inputs of other variance."""
+    eye = np.eye(3)
+    deficient = np.outer([1.0, 2, 0.5], [1.0, -1, 1])
+    for lmda in (0.0, 1.0, -10.0):
+        for name, target in (
+            ("identity", eye),
+            ("gap 1e-4", np.diag([1, 1 + 1e-4, 1 + 2e-4])),
+            ("gap 1e-8", np.diag([1, 1 + 1e-8, 1 + 2e-8])),
+            ("gap 1e-12", np.diag([1, 1 + 1e-12, 1 + 2e-12])),
+            ("rank one", deficient),
+            ("zero task", 0 * eye),
+        ):
+            start = network((3, 3, 3), lmda, 0.3, target if target[0, 1] == 0 else eye)
+            if not target.any():
+                start = lr.LambdaBalanced(lmda, 0.3)(3, 3, 3, key=jax.random.key(0))
+            yield f"{name} {lmda:g}", start, lr.Task.from_correlation(target)
+        hierarchy = lr.Task.hierarchy(2)  # inputs of variance 1/4
+        start = network((4, 4, 4), lmda, 0.3, np.asarray(hierarchy.y).T, seed=5)
+        yield f"hierarchy {lmda:g}", start, hierarchy
+        few = network((4, 2, 4), lmda, 0.3, np.asarray(hierarchy.y).T, seed=5)
+        yield f"hierarchy, bottleneck {lmda:g}", few, hierarchy

@@ -1,0 +1,312 @@
+"""Derivatives through the theory, against differences of high-precision arithmetic."""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import mpmath as mp
+import numpy as np
+import pytest
+
+import lazyrich_jax as lr
+from lazyrich_jax._dynamics.differentiable import evaluate
+from lazyrich_jax._dynamics.frame import Frame, Problem
+from lazyrich_jax._linalg import decay_difference, mixed_difference
+
+from . import cases, oracle
+
+TS = np.array([0.0, 1e-4, 0.05, 0.5, 2.0, 6.0])
+
+
+def quantities(w1, w2, sigma, ts):
+    network = lr.LinearNetwork((w1, w2))
+    solution = lr.ExactSolution(network, lr.Task.from_correlation(sigma), throw=False)
+    return solution.qqt(ts), solution.loss(ts)
+
+
+@functools.cache
+def derivatives(shapes):
+    """The jvp and vjp of `quantities`, compiled once for all cases of one size."""
+    del shapes
+    jvp = jax.jit(lambda a, da: jax.jvp(quantities, a, da)[1])
+    vjp = jax.jit(lambda a, ct: jax.vjp(quantities, *a)[1](ct))
+    return jvp, vjp
+
+
+def check(network, task, ts=TS, tolerance=1e-8):
+    """Both modes, with respect to each of weights, correlation and time."""
+    sigma = np.asarray(task.input_output_correlation)
+    point = (*(np.asarray(w) for w in network.weights), sigma, ts)
+    jvp, vjp = derivatives(tuple(x.shape for x in point))
+    rng = np.random.default_rng(0)
+    cotangent = rng.normal(size=(len(ts), *2 * (sum(sigma.shape),))), 0 * ts
+    pulled = vjp(point, cotangent)
+    for k in range(4):
+        change = [np.zeros_like(x) for x in point]
+        change[k] = rng.normal(size=point[k].shape) if k < 3 else np.ones_like(ts)
+        found, found_loss = jvp(point, tuple(change))
+        expected, expected_loss = oracle.slopes(*point, change)
+        norm = np.linalg.norm(expected, axis=(1, 2))
+        error = np.linalg.norm(found - expected, axis=(1, 2))
+        # Where the slope is far below rounding of P (t = 0) only that can be asked.
+        floor = 1e-14 * np.abs(found).max()
+        assert np.all(error <= tolerance * norm + floor), (k, error / norm)
+        floor = max(1e-14 * np.abs(expected_loss).max(), 1e-28)
+        error = np.abs(found_loss - expected_loss)
+        assert np.all(error <= tolerance * np.abs(expected_loss) + floor), k
+        pushed = np.sum(cotangent[0] * found)
+        size = np.sum(np.abs(cotangent[0] * found))
+        assert abs(np.sum(pulled[k] * change[k]) - pushed) <= 1e-11 * size
+
+
+@pytest.mark.parametrize("lmda", [0.0, -1e-8, 1.0, -50.0, 1e3])
+@pytest.mark.parametrize("scale", [1e-5, 1.0])
+def test_square(lmda, scale):
+    target = cases.sigma(3, 3)
+    network = cases.network((3, 3, 3), lmda, scale, target)
+    ts = TS[:5] / (1 + abs(lmda) / 50)  # while something still changes
+    check(network, lr.Task.from_correlation(target), ts)
+
+
+@pytest.mark.parametrize(
+    "name", ["identity", "gap 1e-4", "gap 1e-8", "gap 1e-12", "rank one", "zero task"]
+)
+@pytest.mark.parametrize("lmda", [0.0, 1.0])
+def test_degenerate_tasks(name, lmda):
+    found = {n: (network, task) for n, network, task in SPECIAL}
+    check(*found[f"{name} {lmda:g}"], TS[:5])
+
+
+SPECIAL = list(cases.special())
+
+
+@pytest.mark.parametrize(
+    "sizes, lmda",
+    [
+        ((4, 2, 5), 0.0),
+        ((4, 2, 5), -1.0),
+        ((2, 3, 4), 1.0),
+        ((2, 3, 4), 0.0),
+        ((2, 6, 3), 0.0),
+        ((5, 1, 1), -3.0),
+    ],
+    ids=str,
+)
+def test_other_sizes(sizes, lmda):
+    target = cases.sigma(sizes[2], sizes[0])
+    network = lr.LambdaBalanced(lmda, 0.4)(*sizes, key=jax.random.key(0))
+    check(network, lr.Task.from_correlation(target))
+
+
+def test_saddles_and_zero_weights():
+    target = cases.sigma(3, 3)
+    u, s, vt = np.linalg.svd(target)
+    learned = lr.LinearNetwork((np.sqrt(s)[:, None] * vt, u * np.sqrt(s)))
+    # Later, leaving the saddle amplifies the rounding of the weights.
+    check(learned, lr.Task.from_correlation(-target), TS[:4])
+    zero = jax.tree.map(jnp.zeros_like, learned)
+    check(zero, lr.Task.from_correlation(target), TS[:4])
+
+
+def test_large_times_and_infinity():
+    target = cases.sigma(3, 3)
+    for sigma in (target, np.eye(3)):
+        network = cases.network((3, 3, 3), 1.0, 0.4, target)
+        check(network, lr.Task.from_correlation(sigma), np.array([30.0, 1e3, 1e4] * 2))
+    # At infinity: P = 2 F on its growing modes, whatever the start.
+    point = (*network.weights, jnp.eye(3), jnp.full(6, jnp.inf))
+    jvp, _ = derivatives(tuple(x.shape for x in point))
+    change = [jnp.zeros_like(x) for x in point]
+    slope, _ = jvp(point, (jnp.ones((3, 3)), *change[1:3], jnp.ones(6)))
+    trace = 2 * jnp.sum(network.weights[0])  # of W1 W1': lambda falls by 2/3 of it
+    root = 5**0.5
+    lmda = -trace / 3
+    expected = jnp.eye(3) * (lmda / root + lmda) / 2
+    np.testing.assert_allclose(slope[0, 3:, 3:], expected, atol=1e-14)
+    slope, _ = jvp(point, (*change[:2], target, change[3]))
+    np.testing.assert_allclose(slope[0, 3:, :3], target, atol=1e-13)
+
+
+@pytest.mark.parametrize("lmda", [0.0, -10.0])
+def test_hierarchy_with_respect_to_data_and_balance(lmda):
+    """One-hot inputs of variance 1/4, repeated singular values, x, y, lmda, scale."""
+    task = lr.Task.hierarchy(2)
+
+    def start(lmda, scale, x, y):
+        draw = lr.LambdaBalanced(lmda, scale)
+        return draw(4, 2, 4, key=jax.random.key(2)), lr.Task(x, y)
+
+    point = jnp.array(lmda), jnp.array(0.4), task.x, task.y
+    moves = 1.0, 1.0, 0.3 * task.x, jnp.cos(jnp.arange(16.0)).reshape(4, 4)
+
+    @jax.jit
+    def slope(change):
+        def function(*point):
+            return lr.ExactSolution(*start(*point)).function(3.0)
+
+        return jax.jvp(function, point, change)[1]
+
+    def exact(*point):
+        (w1, w2), sigma = jax.jit(
+            lambda *p: (start(*p)[0].weights, start(*p)[1].input_output_correlation)
+        )(*point)
+        w1, w2, sigma = map(np.asarray, (w1, w2, sigma))
+        lmda = np.trace(w2.T @ w2 - w1 @ w1.T) / 2
+        variance = float(jnp.sum(point[2] ** 2)) / 16
+        return oracle.qqt(w1, w2, sigma, lmda, 3.0, variance)[4:, :4]
+
+    for k in range(4):
+        change = tuple(
+            m * jnp.ones_like(p) if i == k else 0 * p
+            for i, (p, m) in enumerate(zip(point, moves, strict=True))
+        )
+
+        def at(h, change=change):
+            return exact(*(p + h * dp for p, dp in zip(point, change, strict=True)))
+
+        # Fourth-order differences of values rounded to double precision.
+        h = 1e-3
+        expected = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h)
+        np.testing.assert_allclose(slope(change), expected, rtol=1e-7, atol=1e-9)
+
+
+def test_a_trajectory_has_the_same_derivatives():
+    target = cases.sigma(3, 3)
+    weights = cases.network((3, 3, 3), 1.0, 0.4, np.eye(3)).weights
+
+    @jax.jit
+    def slopes(sigma):
+        def parts(sigma):
+            task = lr.Task.from_correlation(sigma)
+            network = lr.LinearNetwork(weights)
+            trajectory = lr.learn(network, task, TS)
+            return trajectory.qqt, trajectory.loss
+
+        solution = functools.partial(quantities, *weights, ts=jnp.asarray(TS))
+        return tuple(jax.jvp(f, (sigma,), (target,))[1] for f in (parts, solution))
+
+    ours, theirs = slopes(jnp.eye(3))
+    np.testing.assert_allclose(ours[0], theirs[0], atol=1e-13)
+    np.testing.assert_allclose(ours[1], theirs[1], atol=1e-13)
+
+
+def test_vmap_of_grad_is_grad_of_vmap_and_bad_members_are_alone():
+    targets = jnp.stack([jnp.eye(3), cases.sigma(3, 3), jnp.diag(jnp.array([2.0, 1, 0]))])
+    w1, w2 = cases.network((3, 3, 3), 1.0, 0.4, np.eye(3)).weights
+
+    def loss(sigma, w2):
+        return quantities(w1, w2, sigma, jnp.array(0.7))[1]
+
+    each = jax.jit(jax.vmap(jax.grad(loss), (0, None)))(targets, w2)
+    total = jax.jit(
+        jax.grad(lambda s, w: jnp.sum(jax.vmap(loss, (0, None))(s, w)))
+    )(targets, w2)
+    np.testing.assert_allclose(each, total, atol=1e-15)
+    mixed = jax.vmap(jax.grad(loss))(targets, jnp.stack([w2, 2 * w2, w2]))
+    np.testing.assert_array_equal(
+        np.isnan(mixed).any(axis=(1, 2)), [False, True, False]
+    )
+    np.testing.assert_allclose(mixed[::2], each[::2], atol=1e-15)
+
+
+def smooth(w1, w2, sigma, t, throw=True):
+    """A function of everything, without the balance check that differences break."""
+    lmda = jnp.trace(w2.T @ w2 - w1 @ w1.T) / w1.shape[0]
+    problem = Problem(w1, w2, sigma, lmda, throw)
+    p, error = evaluate(problem, Frame(problem), t)
+    return jnp.sum(error**2) + jnp.sum(jnp.sin(p))
+
+
+def test_second_derivatives():
+    sizes = (2, 3, 4)
+    point = (
+        *cases.network(sizes, 1.0, 0.4, None).weights,
+        jnp.asarray(cases.sigma(4, 2)),
+        jnp.array(0.7),
+    )
+    gradient = jax.jit(jax.grad(smooth, argnums=(0, 1, 2, 3)))
+    forward = jax.jit(lambda a, da: jax.jvp(gradient, a, da)[1])
+    rng = np.random.default_rng(1)
+    directions = [jnp.asarray(rng.normal(size=x.shape)) for x in point]
+    for k in range(4):
+        change = [d if i == k else 0 * d for i, d in enumerate(directions)]
+
+        def at(h, change=change):
+            return gradient(*(x + h * d for x, d in zip(point, change, strict=True)))
+
+        h = 1e-3
+        ups, downs, more, less = at(h), at(-h), at(2 * h), at(-2 * h)
+        for found, a, b, c, d in zip(
+            forward(point, tuple(change)), ups, downs, more, less, strict=True
+        ):
+            expected = (8 * (a - b) - (c - d)) / (12 * h)
+            np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-7)
+    # Whichever way it is composed; the Hessian is symmetric.
+    hessian = jax.jit(jax.jacfwd(jax.jacrev(smooth, argnums=2), argnums=2))(*point)
+    flat = hessian.reshape(8, 8)
+    np.testing.assert_allclose(flat, flat.T, atol=1e-11)
+    along = jax.tree.map(jnp.zeros_like, point)
+    along = (*along[:2], directions[2], along[3])
+    np.testing.assert_allclose(
+        flat @ directions[2].ravel(), forward(point, along)[2].ravel(), atol=1e-11
+    )
+
+
+def test_second_derivatives_are_right_or_refused_at_repeated_modes():
+    w1, w2 = cases.network((3, 3, 3), 1.0, 0.4, np.eye(3)).weights
+    point = w1, w2, jnp.eye(3), jnp.array(0.7)
+
+    def at(k, f, x):
+        return f(*(x if i == k else p for i, p in enumerate(point)))
+
+    # With respect to weights (and so the balance) and time: right.
+    for k in (0, 3):
+        gradient = jax.jit(jax.grad(functools.partial(at, k, smooth)))
+        move = jnp.cos(jnp.arange(point[k].size)).reshape(point[k].shape) * 1.0
+        _, found = jax.jvp(gradient, (point[k],), (move,))
+        h = 1e-3
+        up, down, more, less = (
+            gradient(point[k] + c * h * move) for c in (1, -1, 2, -2)
+        )
+        expected = (8 * (up - down) - (more - less)) / (12 * h)
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
+    # With respect to the task: refused, or NaN.
+    with pytest.raises(Exception, match="Second derivatives .* must be taken where"):
+        jax.block_until_ready(
+            eqx.filter_jit(jax.hessian(functools.partial(at, 2, smooth)))(jnp.eye(3))
+        )
+    quiet = functools.partial(at, 2, functools.partial(smooth, throw=False))
+    gradient = jax.grad(quiet)
+    _, found = jax.jit(lambda x: jax.jvp(gradient, (x,), (jnp.ones((3, 3)),)))(
+        jnp.eye(3)
+    )
+    assert np.all(np.isnan(found))
+
+
+def test_divided_differences():
+    """Their values and slopes, far from, near and at coinciding arguments."""
+    rates = np.array([0.0, 1e-12, 1e-3, 0.2, 0.2 + 1e-9, 0.25, 0.5, 3.0, 40.0])
+    rates = jnp.asarray(rates)
+
+    def f(x):
+        return (1 - mp.exp(-2 * x)) / (2 * x) if x else mp.mpf(1)
+
+    def difference(x, y):
+        with mp.workdps(150):
+            x, y = (mp.mpf(float(z)) + mp.mpf("1e-25") * k for k, z in enumerate((x, y)))
+            return -(f(x) - f(y)) / (x - y)
+
+    gap = jnp.abs(rates[:, None] - rates[None])
+    found = decay_difference(rates, gap, jnp.array(1.0))
+    expected = [[float(difference(x, y)) for y in rates] for x in rates]
+    np.testing.assert_allclose(found, expected, rtol=2e-14)
+
+    def mixed(x, y):
+        with mp.workdps(150):
+            x, y = mp.mpf(float(x)) + mp.mpf("1e-30"), mp.mpf(float(y))
+            return (f(y) * mp.exp(-x) - f(x) * mp.exp(-y)) / (x + y)
+
+    found = mixed_difference(rates[:, None], rates[None], jnp.array(1.0))
+    expected = np.array([[float(mixed(x, y)) for y in rates] for x in rates])
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-18)

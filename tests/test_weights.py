@@ -1,0 +1,185 @@
+"""The flow's own weights, and chains of tasks."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lazyrich_jax as lr
+
+from . import cases
+
+TS = jnp.array([0.0, 0.05, 0.3, 1.0, 2.5])
+
+
+def distance(a, b):
+    """The largest difference of weights."""
+    pairs = zip(a.weights, b.weights, strict=True)
+    return max(float(jnp.abs(v - w).max()) for v, w in pairs)
+
+
+@pytest.mark.parametrize(
+    "sizes, lmdas",
+    [
+        ((4, 4, 4), (0.0, 1.0, -4.0, 20.0, -20.0)),
+        ((4, 2, 3), (0.0, 2.0, -2.0, 10.0, -0.5)),
+        ((2, 3, 4), (0.0, 0.1, 1.0, 5.0, 20.0)),
+        ((2, 6, 3), (0.0,) * 5),
+    ],
+    ids=str,
+)
+def test_the_flows_own_weights(sizes, lmdas):
+    for seed, lmda in enumerate(lmdas):
+        keys = jax.random.split(jax.random.key(seed))
+        task = lr.Task.random_regression(sizes[0], sizes[2], 12, key=keys[0])
+        task = lr.Task(2**0.5 * task.x, task.y)  # inputs of variance 2
+        network = lr.LambdaBalanced(lmda, 0.5)(*sizes, key=keys[1])
+        solution = lr.ExactSolution(network, task)
+        own = solution.weights(TS)
+        tight = lr.GradientFlow(rtol=1e-12, atol=1e-14)
+        flow = lr.learn(network, task, TS, dynamics=tight).network
+        assert distance(own, flow) < 1e-8
+        np.testing.assert_allclose(own.qqt, solution.qqt(TS), atol=1e-12)
+        np.testing.assert_array_equal(solution.weights(0.3).weights[0].shape, sizes[1::-1])
+    # At infinity the weights are those of a late time; times need no order.
+    flow = lr.learn(network, task, jnp.array([0.0, 60.0]), dynamics=tight).network
+    ends = solution.weights(jnp.array([[jnp.inf, 0.0], [60.0, 1.0]]))
+    np.testing.assert_allclose(ends.weights[0][1, 0], flow.weights[0][1], atol=1e-8)
+    np.testing.assert_allclose(ends.weights[0][0, 1], network.weights[0], atol=1e-14)
+    last = solution.weights(1e4).weights[1]
+    np.testing.assert_allclose(ends.weights[1][0, 0], last, atol=1e-4)
+
+
+def problem(lmda=1.0, size=4):
+    target = cases.sigma(size, size)
+    network = cases.network((size,) * 3, lmda, 0.5, target)
+    return network, lr.Task.from_correlation(target)
+
+
+def test_transport_in_steps_converges_at_order_two():
+    """N <- (M(t + h)^-1 M(t))^(1/2) N, with M = I + Q0' G(t) Q0: no gauge, no solver."""
+    network, task = problem()
+    target = np.asarray(task.input_output_correlation)
+    w1, w2 = map(np.asarray, network.weights)
+    q0 = np.concatenate([w1.T, w2])
+    half = np.eye(4) / 2
+    w, o = np.linalg.eigh(np.block([[-half, target.T], [target, half]]))
+    rows, end = o.T @ q0, 1.0
+
+    def m(t):
+        return np.eye(4) + rows.T @ (np.expm1(2 * w * t) / (2 * w) * rows.T).T
+
+    def root(a):
+        values, vectors = np.linalg.eig(a)
+        return np.real(vectors * np.sqrt(values) @ np.linalg.inv(vectors))
+
+    own = lr.ExactSolution(network, task).weights(end)
+    expected = np.concatenate([own.weights[0].T, own.weights[1]])
+    steps, errors = np.array([8, 16, 32, 64]), []
+    for count in steps:
+        ts = np.linspace(0, end, count + 1)
+        n = np.eye(4)
+        for before, after in zip(ts[:-1], ts[1:], strict=True):
+            n = root(np.linalg.solve(m(after), m(before))) @ n
+        errors.append(np.abs(o @ (np.exp(w * end)[:, None] * rows) @ n - expected).max())
+    order = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
+    assert abs(order - 2) < 0.05, errors
+    assert errors[-1] < 1e-4
+
+
+def test_the_tolerance_is_the_error():
+    network, task = problem()
+    solution = lr.ExactSolution(network, task)
+    best = solution.weights(TS, rtol=1e-13, atol=1e-15)
+    errors = [
+        distance(solution.weights(TS, rtol=r, atol=1e-2 * r), best)
+        for r in (1e-3, 1e-6, 1e-9)
+    ]
+    assert errors[0] > 10 * errors[1] > 100 * errors[2]
+    assert errors[0] < 1e-2 and errors[1] < 1e-5 and errors[2] < 1e-8
+    with pytest.raises(ValueError, match="`rtol` must be .*positive, but it was -1"):
+        solution.weights(1.0, rtol=-1.0)
+
+
+def test_transport_is_trivial_where_it_has_a_closed_form():
+    _, task = problem()
+    aligned = lr.Aligned(task, 1.0, 0.5)(4, 4, 4, key=jax.random.key(1))
+    rough = lr.ExactSolution(aligned, task).weights(TS, rtol=0.1, atol=0.1)
+    flow = lr.GradientFlow(rtol=1e-12, atol=1e-14)
+    assert distance(rough, lr.learn(aligned, task, TS, dynamics=flow).network) < 1e-10
+
+
+def test_own_weights_in_a_trajectory_and_their_gradient():
+    network, task = problem(size=3)
+    trajectory = lr.learn(network, task, TS, dynamics=lr.Exact(own_weights=True))
+    plain = lr.learn(network, task, TS)
+    np.testing.assert_allclose(trajectory.qqt, plain.qqt, atol=1e-12)
+    solution = lr.ExactSolution(network, task)
+    assert distance(trajectory.network, solution.weights(TS)) == 0
+    assert distance(plain.network, solution.network(TS)) == 0
+
+    @jax.jit
+    def corner(w2, dynamics):
+        start = lr.LinearNetwork((network.weights[0], w2))
+        # The balance is not kept by differences: traced, it is not looked at.
+        end = lr.learn(start, task, TS, dynamics=dynamics, throw=False)
+        return end.network.weights[0][-1, 0, 1]
+
+    w2 = network.weights[1]
+    ours = jax.grad(corner)(w2, lr.Exact(own_weights=True))
+    # Along a rotation of the outputs, which keeps the balance.
+    turn = jnp.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 0]]) @ w2
+    theirs = jax.grad(corner)(w2, lr.GradientFlow(rtol=1e-11, atol=1e-13))
+    np.testing.assert_allclose(jnp.sum(ours * turn), jnp.sum(theirs * turn), rtol=1e-6)
+
+
+def test_bad_members_are_marked_and_alone():
+    network, task = problem(size=3)
+    w1, w2 = network.weights
+
+    def weights(w2):
+        start = lr.LinearNetwork((w1, w2))
+        return lr.ExactSolution(start, task, throw=False).weights(TS).weights[0]
+
+    both = jax.vmap(weights)(jnp.stack([w2, 2 * w2]))
+    np.testing.assert_allclose(both[0], weights(w2), atol=1e-9)
+    assert np.all(np.isnan(both[1]))
+
+
+@pytest.mark.parametrize("lmda", [0.0, -2.0])
+def test_a_chain_of_tasks_is_one_run_with_the_task_switched(lmda):
+    first, second = cases.sigma(3, 3, seed=2), cases.sigma(3, 3, seed=3)
+    network = cases.network((3, 3, 3), lmda, 0.5, first, seed=1)
+    tasks = [lr.Task.from_correlation(s) for s in (first, second)]
+    switch, ts = 1.5, jnp.array([0.0, 0.2, 1.0])
+
+    def velocity(t, weights, args):
+        w1, w2 = weights
+        error = jnp.where(t < switch, first, second) - w2 @ w1
+        return w2.T @ error, error @ w1.T
+
+    once = diffrax.diffeqsolve(
+        diffrax.ODETerm(velocity),
+        diffrax.Dopri8(),
+        0.0,
+        switch + ts[-1],
+        None,
+        network.weights,
+        saveat=diffrax.SaveAt(ts=switch + ts),
+        stepsize_controller=diffrax.ClipStepSizeController(
+            diffrax.PIDController(rtol=1e-11, atol=1e-13), jump_ts=jnp.array([switch])
+        ),
+        max_steps=2**14,
+    ).ys
+    q = jnp.concatenate([once[0].mT, once[1]], axis=1)
+    for law in (lr.Exact(), lr.GradientFlow()):
+        middle = lr.learn(network, tasks[0], jnp.array([0.0, switch]), dynamics=law)
+        middle = jax.tree.map(lambda w: w[-1], middle.network)
+        after = lr.learn(middle, tasks[1], ts, dynamics=law)
+        np.testing.assert_allclose(after.qqt, q @ q.mT, atol=1e-8)
+    # From whichever weights of the rotated family, and from their own.
+    solution = lr.ExactSolution(network, tasks[0])
+    own = lr.ExactSolution(solution.weights(switch), tasks[1])
+    np.testing.assert_allclose(own.qqt(ts), q @ q.mT, atol=1e-8)
+    np.testing.assert_allclose(own.weights(ts).weights[0], once[0], atol=1e-8)
