@@ -55,7 +55,8 @@ def _rotations(
     rate = jnp.where(frame.rates[0] > 0, frame.rates[0], 1.0)
 
     def velocity(s, turn, args):
-        q = solve(frame, jnp.expm1(s) / rate).q
+        # At time zero itself a square root would have no derivative.
+        q = solve(frame, jnp.expm1(s) / rate + 1e8 * jnp.finfo(s.dtype).tiny).q
         return dot(sign * dot(q.mT, q) / 2, turn) * jnp.exp(s) / rate
 
     # Later the rounding of `velocity` exceeds the tolerance.
