@@ -128,34 +128,39 @@ def test_large_times_and_infinity():
     np.testing.assert_allclose(slope[0, 3:, :3], target, atol=1e-13)
 
 
+def draw(lmda, scale, x, y):
+    initialiser = lr.LambdaBalanced(lmda, scale)
+    return initialiser(4, 2, 4, key=jax.random.key(2)), lr.Task(x, y)
+
+
+@jax.jit
+def function_slope(point, change):
+    def function(*point):
+        return lr.ExactSolution(*draw(*point)).function(3.0)
+
+    return jax.jvp(function, point, change)[1]
+
+
+@jax.jit
+def weights_and_correlation(point):
+    network, task = draw(*point)
+    return network.weights, task.input_output_correlation
+
+
+def exact_function(*point):
+    (w1, w2), sigma = jax.device_get(weights_and_correlation(point))
+    lmda = np.trace(w2.T @ w2 - w1 @ w1.T) / 2
+    variance = float(jnp.sum(point[2] ** 2)) / 16
+    return oracle.qqt(w1, w2, sigma, lmda, 3.0, variance)[4:, :4]
+
+
 @pytest.mark.parametrize("lmda", [0.0, -10.0])
-def test_hierarchy_with_respect_to_data_and_balance(lmda):
-    """One-hot inputs of variance 1/4, repeated singular values, x, y, lmda, scale."""
+def test_with_respect_to_balance_scale_and_data(lmda):
+    """At the hierarchy: inputs of variance 1/4, repeated singular values."""
     task = lr.Task.hierarchy(2)
-
-    def start(lmda, scale, x, y):
-        draw = lr.LambdaBalanced(lmda, scale)
-        return draw(4, 2, 4, key=jax.random.key(2)), lr.Task(x, y)
-
     point = jnp.array(lmda), jnp.array(0.4), task.x, task.y
+    # The inputs stay isotropic.
     moves = 1.0, 1.0, 0.3 * task.x, jnp.cos(jnp.arange(16.0)).reshape(4, 4)
-
-    @jax.jit
-    def slope(change):
-        def function(*point):
-            return lr.ExactSolution(*start(*point)).function(3.0)
-
-        return jax.jvp(function, point, change)[1]
-
-    def exact(*point):
-        (w1, w2), sigma = jax.jit(
-            lambda *p: (start(*p)[0].weights, start(*p)[1].input_output_correlation)
-        )(*point)
-        w1, w2, sigma = map(np.asarray, (w1, w2, sigma))
-        lmda = np.trace(w2.T @ w2 - w1 @ w1.T) / 2
-        variance = float(jnp.sum(point[2] ** 2)) / 16
-        return oracle.qqt(w1, w2, sigma, lmda, 3.0, variance)[4:, :4]
-
     for k in range(4):
         change = tuple(
             m * jnp.ones_like(p) if i == k else 0 * p
@@ -163,12 +168,14 @@ def test_hierarchy_with_respect_to_data_and_balance(lmda):
         )
 
         def at(h, change=change):
-            return exact(*(p + h * dp for p, dp in zip(point, change, strict=True)))
+            moved = (p + h * dp for p, dp in zip(point, change, strict=True))
+            return exact_function(*moved)
 
         # Fourth-order differences of values rounded to double precision.
         h = 1e-3
         expected = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h)
-        np.testing.assert_allclose(slope(change), expected, rtol=1e-7, atol=1e-9)
+        found = function_slope(point, change)
+        np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-9)
 
 
 def test_a_trajectory_has_the_same_derivatives():
@@ -192,16 +199,18 @@ def test_a_trajectory_has_the_same_derivatives():
 
 
 def test_vmap_of_grad_is_grad_of_vmap_and_bad_members_are_alone():
-    targets = jnp.stack([jnp.eye(3), cases.sigma(3, 3), jnp.diag(jnp.array([2.0, 1, 0]))])
+    targets = jnp.stack(
+        [jnp.eye(3), cases.sigma(3, 3), jnp.diag(jnp.array([2.0, 1, 0]))]
+    )
     w1, w2 = cases.network((3, 3, 3), 1.0, 0.4, np.eye(3)).weights
 
     def loss(sigma, w2):
         return quantities(w1, w2, sigma, jnp.array(0.7))[1]
 
     each = jax.jit(jax.vmap(jax.grad(loss), (0, None)))(targets, w2)
-    total = jax.jit(
-        jax.grad(lambda s, w: jnp.sum(jax.vmap(loss, (0, None))(s, w)))
-    )(targets, w2)
+    total = jax.jit(jax.grad(lambda s, w: jnp.sum(jax.vmap(loss, (0, None))(s, w))))(
+        targets, w2
+    )
     np.testing.assert_allclose(each, total, atol=1e-15)
     mixed = jax.vmap(jax.grad(loss))(targets, jnp.stack([w2, 2 * w2, w2]))
     np.testing.assert_array_equal(
@@ -272,7 +281,7 @@ def test_second_derivatives_are_right_or_refused_at_repeated_modes():
         expected = (8 * (up - down) - (more - less)) / (12 * h)
         np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
     # With respect to the task: refused, or NaN.
-    with pytest.raises(Exception, match="Second derivatives .* must be taken where"):
+    with pytest.raises(Exception, match=r"Second derivatives .* must be taken where"):
         jax.block_until_ready(
             eqx.filter_jit(jax.hessian(functools.partial(at, 2, smooth)))(jnp.eye(3))
         )
@@ -282,6 +291,23 @@ def test_second_derivatives_are_right_or_refused_at_repeated_modes():
         jnp.eye(3)
     )
     assert np.all(np.isnan(found))
+
+
+def test_near_a_saddle():
+    """A start at distance delta loses delta of the digits, and second derivatives."""
+    target = np.diag([2.0, 1.0, 0.5])
+    w1, w2 = lr.LambdaBalanced(1e-4, 0.5)(3, 3, 3, key=jax.random.key(0)).weights
+    sign = -np.sign(np.linalg.det(w2 @ w1))
+    network = lr.LinearNetwork((w1, w2.at[0].multiply(sign)))
+    check(network, lr.Task.from_correlation(target), TS[:5])
+    w1, w2 = network.rebalanced(1e-6).weights
+    jvp = jax.jit(
+        lambda t, w: jax.jvp(
+            jax.grad(smooth), (w, w2, target, t), (w, 0 * w2, 0 * target, 0 * t)
+        )
+    )
+    with pytest.raises(Exception, match="not near a saddle"):
+        jax.block_until_ready(jvp(jnp.array(0.7), w1))
 
 
 def test_divided_differences():
@@ -294,7 +320,9 @@ def test_divided_differences():
 
     def difference(x, y):
         with mp.workdps(150):
-            x, y = (mp.mpf(float(z)) + mp.mpf("1e-25") * k for k, z in enumerate((x, y)))
+            x, y = (
+                mp.mpf(float(z)) + mp.mpf("1e-25") * k for k, z in enumerate((x, y))
+            )
             return -(f(x) - f(y)) / (x - y)
 
     gap = jnp.abs(rates[:, None] - rates[None])

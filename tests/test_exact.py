@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import lazyrich_jax as lr
 
-from . import oracle
+from . import cases, oracle
 
 TS = np.array([0.0, 1e-9, 1e-3, 0.1, 1.0, 10.0, 100.0, 1e3, np.inf])
 KEY = jax.random.key(0)
@@ -37,40 +37,45 @@ def worst(network, task, ts=TS):
     )
 
 
-@pytest.mark.parametrize(
-    "sizes, lmda, scale",
-    [
-        ((3, 3, 3), 1.0, 0.1),
-        ((3, 3, 3), -50.0, 1.0),
-        ((3, 3, 3), 1e3, 1e-3),
-        ((5, 4, 3), 0.0, 0.1),
-        ((5, 4, 3), -1.0, 0.1),
-        ((3, 4, 5), 1e6, 10.0),
-        ((4, 2, 5), -1e6, 0.1),
-        ((4, 2, 5), 1e-8, 1.0),
-        ((3, 7, 4), 0.0, 0.3),
-        ((1, 1, 1), 2.0, 0.5),
-    ],
-    ids=str,
-)
-def test_against_high_precision(sizes, lmda, scale):
-    task = lr.Task.from_correlation(random_sigma(sizes[2], sizes[0]))
-    network = lr.LambdaBalanced(lmda, scale)(*sizes, key=KEY)
-    assert worst(network, task) < 1e-11
+def case_name(x):
+    return x if isinstance(x, str) else ""
 
 
-@pytest.mark.parametrize("lmda", [0.0, 10.0, -10.0])
-def test_repeated_singular_values_and_inputs_of_any_variance(lmda):
-    # Four items: singular values 1, 1, 1/sqrt(2) (twice), over 4; inputs' variance 1/4.
-    task = lr.Task.hierarchy(2)
-    for hidden in (4, 2):
-        network = lr.LambdaBalanced(lmda, 0.3)(4, hidden, 4, key=jax.random.key(5))
-        if lmda == 0 and hidden == 4:
-            # Half of all draws at lambda = 0 are exact saddles: make this one none.
-            w1, w2 = network.weights
-            sign = np.sign(np.linalg.det(w2 @ w1) * np.linalg.det(task.y))
-            network = lr.LinearNetwork((w1, w2.at[0].multiply(sign)))
-        assert worst(network, task) < 1e-11
+# Every size, each with some of the balances and scales; all: benchmarks/accuracy.py.
+SOME = list(cases.table())[::11]
+
+
+@pytest.mark.parametrize("name, network, task", SOME, ids=case_name)
+def test_against_high_precision(name, network, task):
+    assert worst(network, task, cases.TIMES) < 1e-11
+
+
+@pytest.mark.parametrize("name, network, task", list(cases.special()), ids=case_name)
+def test_degenerate_tasks(name, network, task):
+    assert worst(network, task, cases.TIMES) < 1e-11
+
+
+def test_many_units():
+    target = cases.sigma(12, 12)
+    network = cases.network((12, 12, 12), 1.0, 0.1, target)
+    task = lr.Task.from_correlation(target)
+    assert worst(network, task, np.array([0.0, 0.3, 3.0])) < 1e-11
+
+
+@pytest.mark.parametrize("name, network, task", SOME[::2], ids=case_name)
+def test_single_precision(name, network, task):
+    network, task = jax.tree.map(lambda x: x.astype(jnp.float32), (network, task))
+    w1, w2 = (np.asarray(w, float) for w in network.weights)
+    x, y = np.asarray(task.x, float), np.asarray(task.y, float)
+    sigma, variance = y.T @ x / len(x), np.sum(x * x) / x.size
+    lmda = np.trace(w2.T @ w2 - w1 @ w1.T) / len(w1)
+    kappa = np.hypot(np.linalg.norm(sigma, 2), lmda * variance / 2)
+    ts = np.array([0.0, 1e-3, 0.1, 1.0, 10.0, 100.0]) / kappa
+    expected = oracle.qqt(w1, w2, sigma, lmda, ts, variance)
+    found = lr.ExactSolution(network, task).qqt(ts)
+    assert found.dtype == jnp.float32
+    error = np.linalg.norm(np.asarray(found, float) - expected, axis=(1, 2))
+    assert np.all(error < 1e-4 * np.linalg.norm(expected, axis=(1, 2)))
 
 
 @pytest.mark.parametrize("lmda", [0.0, 1.0])
@@ -219,38 +224,3 @@ def test_ntk_of_any_depth_is_the_jacobians_gram_matrix():
         np.testing.assert_allclose(
             lr.kernels.ntk(network, x), flat @ flat.T, atol=1e-13
         )
-
-
-@pytest.mark.parametrize("sizes", [(2, 3, 3)], ids=str)
-def test_gradients_of_distinct_modes(sizes):
-    sigma = jnp.asarray(random_sigma(sizes[2], sizes[0], seed=5))
-
-    @jax.jit
-    def value(t, sigma, lmda, scale):
-        start = lr.LambdaBalanced(lmda, scale)(*sizes, key=KEY)
-        solution = lr.ExactSolution(start, lr.Task.from_correlation(sigma))
-        return solution.loss(t) + jnp.sum(solution.function(t) ** 3)
-
-    point = jnp.array(0.4), sigma, jnp.array(0.7), jnp.array(0.6)
-    # At time zero the slope is that of the flow.
-    at_zero = jax.grad(value)(jnp.array(0.0), *point[1:])
-    slope = (value(1e-6, *point[1:]) - value(0.0, *point[1:])) / 1e-6
-    np.testing.assert_allclose(at_zero, slope, rtol=1e-4)
-    gradients = jax.grad(value, argnums=(0, 1, 2, 3))(*point)
-    for i, gradient in enumerate(gradients):
-        direction = jnp.asarray(np.random.default_rng(i).normal(size=gradient.shape))
-        up, down = (
-            value(*point[:i], point[i] + h * direction, *point[i + 1 :])
-            for h in (1e-5, -1e-5)
-        )
-        slope = (up - down) / 2e-5
-        np.testing.assert_allclose(jnp.sum(gradient * direction), slope, rtol=1e-6)
-
-
-def test_gradients_at_repeated_modes_are_never_silently_wrong():
-    network = lr.LambdaBalanced(1.0, 0.5)(3, 3, 3, key=KEY)
-
-    def loss(sigma):
-        return lr.ExactSolution(network, lr.Task.from_correlation(sigma)).loss(0.5)
-
-    assert not jnp.all(jnp.isfinite(jax.grad(loss)(jnp.eye(3))))

@@ -1,5 +1,7 @@
 """The flow's own weights, and chains of tasks."""
 
+import itertools
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -41,7 +43,9 @@ def test_the_flows_own_weights(sizes, lmdas):
         flow = lr.learn(network, task, TS, dynamics=tight).network
         assert distance(own, flow) < 1e-8
         np.testing.assert_allclose(own.qqt, solution.qqt(TS), atol=1e-12)
-        np.testing.assert_array_equal(solution.weights(0.3).weights[0].shape, sizes[1::-1])
+        np.testing.assert_array_equal(
+            solution.weights(0.3).weights[0].shape, sizes[1::-1]
+        )
     # At infinity the weights are those of a late time; times need no order.
     flow = lr.learn(network, task, jnp.array([0.0, 60.0]), dynamics=tight).network
     ends = solution.weights(jnp.array([[jnp.inf, 0.0], [60.0, 1.0]]))
@@ -58,7 +62,7 @@ def problem(lmda=1.0, size=4):
 
 
 def test_transport_in_steps_converges_at_order_two():
-    """N <- (M(t + h)^-1 M(t))^(1/2) N, with M = I + Q0' G(t) Q0: no gauge, no solver."""
+    """N <- (M(t + h)^-1 M(t))^(1/2) N, M = I + Q0' G(t) Q0: no gauge, no solver."""
     network, task = problem()
     target = np.asarray(task.input_output_correlation)
     w1, w2 = map(np.asarray, network.weights)
@@ -80,9 +84,11 @@ def test_transport_in_steps_converges_at_order_two():
     for count in steps:
         ts = np.linspace(0, end, count + 1)
         n = np.eye(4)
-        for before, after in zip(ts[:-1], ts[1:], strict=True):
+        for before, after in itertools.pairwise(ts):
             n = root(np.linalg.solve(m(after), m(before))) @ n
-        errors.append(np.abs(o @ (np.exp(w * end)[:, None] * rows) @ n - expected).max())
+        errors.append(
+            np.abs(o @ (np.exp(w * end)[:, None] * rows) @ n - expected).max()
+        )
     order = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
     assert abs(order - 2) < 0.05, errors
     assert errors[-1] < 1e-4
@@ -98,7 +104,7 @@ def test_the_tolerance_is_the_error():
     ]
     assert errors[0] > 10 * errors[1] > 100 * errors[2]
     assert errors[0] < 1e-2 and errors[1] < 1e-5 and errors[2] < 1e-8
-    with pytest.raises(ValueError, match="`rtol` must be .*positive, but it was -1"):
+    with pytest.raises(ValueError, match=r"`rtol` must be .*positive, but it was -1"):
         solution.weights(1.0, rtol=-1.0)
 
 

@@ -45,9 +45,14 @@ class ExactSolution(eqx.Module):
 
     Build it once, evaluate it anywhere: every method takes a scalar or an array of
     times, in units of learning rate x step, in any order, and puts the array's axes
-    first. All of it works under `jax.jit`, `jax.vmap` and `jax.grad`. Gradients are
-    right where the task's singular values are distinct and nonzero; elsewhere those
-    with respect to the task are NaN.
+    first. All of it works under `jax.jit`, `jax.vmap`, `jax.grad`, `jax.jacfwd` and
+    `jax.jacrev`. First derivatives, with respect to times, weights, data and what those
+    are made of, are a closed form of their own: right also at repeated and zero
+    singular values, at saddles and at infinity. Second derivatives are right where the
+    task's singular values are distinct (and nonzero, for unequal sizes or a balance of
+    zero) and the start is not near a saddle; with respect to times, weights and the
+    balance also where they repeat. Elsewhere they are refused with an error (with
+    `throw=False`, NaN).
 
     **Arguments:**
 
@@ -145,14 +150,16 @@ class ExactSolution(eqx.Module):
     ) -> LinearNetwork:
         r"""The weights themselves, $W_1(t)$ and $W_2(t)$ of the flow.
 
-        $QQ^\top$ is exact; the rotation of the hidden units is the solution of an
-        equation on rotations with exact coefficients (docs/theory.md, which no published
-        work gives), integrated with Dopri8 at the tolerances `rtol` and `atol` of a
-        step (by default 1e-10 and 1e-12 in double precision, 1e-5 and 1e-6 in single).
-        It is the identity for one hidden unit and for weights aligned with the task.
+        $QQ^\top$ is exact; the rotation of the hidden units solves an equation with
+        exact coefficients (docs/theory.md), integrated with Dopri8 at the tolerances
+        `rtol` and `atol` of a step (by default 1e-10 and 1e-12 in double precision,
+        1e-5 and 1e-6 in single). It is the identity for one hidden unit and for
+        weights aligned with the task.
 
-        Differentiable in reverse mode, with respect to the task where its singular
-        values are distinct.
+        Differentiable in reverse mode, where `lazyrich_jax.ExactSolution` has second
+        derivatives.
+
+        **Raises:** `ValueError` for tolerances that aren't positive.
         """
         double = jnp.finfo(self.optimum.dtype).bits > 32
         tolerances = []
@@ -211,9 +218,7 @@ class Exact(AbstractDynamics):
         )
         ts = jnp.where(valid, ts, jnp.nan)
         network = solution.weights(ts) if self.own_weights else solution.network(ts)
-        return Trajectory(
-            ts=ts, loss=solution.loss(ts), network=network, result=result
-        )
+        return Trajectory(ts=ts, loss=solution.loss(ts), network=network, result=result)
 
 
 @eqx.filter_jit

@@ -82,7 +82,7 @@ def _deviation(
 
 
 def function_error(frame: Frame, state: State) -> Float[Array, "out in"]:
-    r"""$W_2 W_1 - \Sigma$ in the singular basis, without cancellation as it vanishes."""
+    r"""$W_2 W_1 - \Sigma$ in the singular basis; nothing cancels as it vanishes."""
     error = frame.function_block(state.deviation)
     # Growing modes that were not chosen never reach theirs.
     modes = jnp.arange(frame.s.size)

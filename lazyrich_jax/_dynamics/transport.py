@@ -6,7 +6,8 @@ riccati.py, $R^\top R = I + Q_0^\top G Q_0$ and R upper triangular, $Q = q\Theta
 the flow if
 
 $$\dot\Theta = \Omega\Theta, \quad
-\Omega_{ij} = \tfrac12 \operatorname{sign}(j - i) (q^\top q)_{ij}, \quad \Theta(0) = I:$$
+\Omega_{ij} = \tfrac12 \operatorname{sign}(j - i) (q^\top q)_{ij}, \quad
+\Theta(0) = I:$$
 
 the parallel transport of a basis along the curve $R^\top R$ of positive matrices.
 $\Omega$ vanishes for one hidden unit and for weights aligned with the task.

@@ -1,0 +1,158 @@
+"""Measures the errors of the exact solution and writes them to docs/accuracy.md.
+
+Against the arbitrary-precision oracle of the tests, over their whole table of cases:
+`python -m benchmarks.accuracy`, from the root of the repository (about ten minutes).
+"""
+
+import collections
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import lazyrich_jax as lr
+from tests import cases, oracle
+
+DERIVATIVE_TIMES = np.array([1e-4, 0.05, 0.5, 2.0, 6.0])
+TEXT = """# Measured accuracy
+
+Written by `python -m benchmarks.accuracy` with {versions}, on CPU. Every entry is the
+largest relative error, in the Frobenius norm at one time, against an evaluation in as
+many digits as it takes (`tests/oracle.py`), which shares no formula with the library.
+
+Values of $QQ^\\top$ at the times {times}, for every feasible
+lambda in {lmdas} and scale in {scales} ({count} networks). Single
+precision: the same networks rounded, at times with $\\kappa t \\le 100$.
+
+| sizes (in, hidden, out) | double | single |
+|---|---|---|
+{values}
+
+Degenerate tasks, at lambda in 0, 1, -10:
+
+| task | double | single |
+|---|---|---|
+{special}
+
+First derivatives of $QQ^\\top$ along random directions, at the times
+{derivative_times}, lambda in 0, 1, -1 where feasible, scale 0.4, against differences
+in 160 digits:
+
+| sizes | weights | correlation | time |
+|---|---|---|---|
+{derivatives}
+"""
+
+
+def error(found, expected):
+    """The largest relative error over the times."""
+    axes = (1, 2)
+    norm = np.linalg.norm(expected, axis=axes)
+    distance = np.linalg.norm(np.asarray(found, float) - expected, axis=axes)
+    assert np.all(np.isfinite(distance))
+    return float(np.max(distance / np.where(norm > 0, norm, 1)))
+
+
+def value_error(network, task, ts, dtype):
+    """The error of `qqt` with everything rounded to `dtype` before."""
+    network, task = jax.tree.map(lambda x: x.astype(dtype), (network, task))
+    w1, w2 = (np.asarray(w, float) for w in network.weights)
+    x, y = np.asarray(task.x, float), np.asarray(task.y, float)
+    sigma, variance = y.T @ x / len(x), np.sum(x * x) / x.size
+    lmda = np.trace(w2.T @ w2 - w1 @ w1.T) / len(w1)
+    if dtype == jnp.float32:
+        kappa = np.hypot(np.linalg.norm(sigma, 2), lmda * variance / 2)
+        ts = ts[ts * kappa <= 100]
+    expected = oracle.qqt(w1, w2, sigma, lmda, ts, variance)
+    return error(lr.ExactSolution(network, task).qqt(ts), expected)
+
+
+def derivative_errors(network, task):
+    """The errors of the slopes along both weights, the correlation and time."""
+    ts = DERIVATIVE_TIMES
+    sigma = np.asarray(task.input_output_correlation)
+    point = (*(np.asarray(w) for w in network.weights), sigma, ts)
+
+    @jax.jit
+    def slope(point, change):
+        def qqt(w1, w2, sigma, ts):
+            start = lr.LinearNetwork((w1, w2))
+            return lr.ExactSolution(start, lr.Task.from_correlation(sigma)).qqt(ts)
+
+        return jax.jvp(qqt, point, change)[1]
+
+    rng = np.random.default_rng(0)
+    errors = []
+    for moved in ((0, 1), (2,), (3,)):
+        change = tuple(
+            np.ones_like(x)
+            if i == 3 and i in moved
+            else rng.normal(size=x.shape) * (i in moved)
+            for i, x in enumerate(point)
+        )
+        expected, _ = oracle.slopes(*point, change)
+        errors.append(error(slope(point, change), expected))
+    return errors
+
+
+def main():
+    """Measure and write."""
+    jax.config.update("jax_enable_x64", True)
+    rows = collections.defaultdict(lambda: np.zeros(2))
+    table = list(cases.table())
+    for kinds in (table, list(cases.special())):
+        for name, network, task in kinds:
+            kind = (
+                f"{name.rsplit(' ', 2)[0]} {network.sizes}"
+                if kinds is table
+                else name.rsplit(" ", 1)[0]
+            )
+            found = [
+                value_error(network, task, cases.TIMES, dtype)
+                for dtype in (jnp.float64, jnp.float32)
+            ]
+            print(name, *(f"{e:.1e}" for e in found), flush=True)
+            rows[kinds is table, kind] = np.maximum(rows[kinds is table, kind], found)
+    lines = {True: [], False: []}
+    for (in_table, kind), (double, single) in rows.items():
+        lines[in_table].append(f"| {kind} | {double:.1e} | {single:.1e} |")
+    target = cases.sigma(32, 32)
+    many = cases.network((32, 32, 32), 1.0, 0.1, target)
+    task = lr.Task.from_correlation(target)
+    found = [
+        value_error(many, task, np.array([0.0, 0.3, 3.0, 30.0]), dtype)
+        for dtype in (jnp.float64, jnp.float32)
+    ]
+    lines[True].append(
+        f"| many units (32, 32, 32), lambda 1 | {found[0]:.1e} | {found[1]:.1e} |"
+    )
+    derivatives = []
+    for kind, sizes in cases.SIZES.items():
+        worst = np.zeros(3)
+        for lmda in (0.0, 1.0, -1.0):
+            if cases.feasible(sizes, lmda):
+                target = cases.sigma(sizes[2], sizes[0])
+                network = cases.network(sizes, lmda, 0.4, target)
+                task = lr.Task.from_correlation(target)
+                worst = np.maximum(worst, derivative_errors(network, task))
+        print(kind, worst, flush=True)
+        cells = " | ".join(f"{e:.1e}" for e in worst)
+        derivatives.append(f"| {kind} {sizes} | {cells} |")
+    text = TEXT.format(
+        versions=f"jax {jax.__version__}",
+        times=", ".join(f"{t:g}" for t in cases.TIMES),
+        lmdas=", ".join(f"{x:g}" for x in cases.LMDAS),
+        scales=", ".join(f"{x:g}" for x in cases.SCALES),
+        count=len(table),
+        derivative_times=", ".join(f"{t:g}" for t in DERIVATIVE_TIMES),
+        values="\n".join(lines[True]),
+        special="\n".join(lines[False]),
+        derivatives="\n".join(derivatives),
+    )
+    path = pathlib.Path(__file__).parents[1] / "docs" / "accuracy.md"
+    path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
