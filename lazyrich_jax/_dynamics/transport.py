@@ -64,7 +64,7 @@ def _rotations(
     last = rtol / (jnp.finfo(ts.dtype).eps * rate)
     order = jnp.argsort(ts)
     times = jnp.log1p(rate * jnp.minimum(ts, last))[order]
-    turn = diffrax.diffeqsolve(
+    solution = diffrax.diffeqsolve(
         diffrax.ODETerm(velocity),
         diffrax.Dopri8(),
         t0=0.0,
@@ -74,7 +74,8 @@ def _rotations(
         saveat=diffrax.SaveAt(ts=times),
         stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
         max_steps=2**14,
-    ).ys
+    )
+    (turn,) = jax.tree.leaves(solution.ys)
     # To a rotation again (Newton's iteration for the polar factor): QQ^T is exact.
     for _ in range(2):
         turn = 1.5 * turn - dot(turn, turn.mT, turn) / 2

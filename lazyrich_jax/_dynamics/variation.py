@@ -103,30 +103,42 @@ def _as_start(
     A change X is split into one within the range of Q0, C X_c with C the echelon form,
     and one beyond it, on rows that were not chosen: of the first $\Psi$ makes
     `q inv(R).T S inv(lower_c) X_c`; the second grows freely but for its overlap with q.
+    Early near a saddle all of X is treated like the second.
     """
     w, shrink = frame.rates, state.shrink
     up = growth(w)
     echelon = frame.drop(frame.echelon)
+    # The split is worth while it keeps more digits than there are in the largest
+    # coefficient, which is large near a saddle, until that is forgotten.
+    spread = exponents(frame, up) * t
+    grown = jnp.log(jnp.max(jnp.abs(echelon * decay(frame, up, t))) + 1e-30)
+    split = jnp.max(spread) > grown
+    echelon = jnp.where(split, echelon, 0.0)
+    inside = split & frame.is_chosen[:, None]
     rising = jnp.where((w > 0)[:, None], rising, 0.0)
     # Where rates change by as much, time must not multiply the rounding of nothing.
     alone = jnp.diagonal(rising)
     rising = rising - jnp.diag(alone)
     strained = echelon * (alone[:, None] - frame.pick(alone)[None])
     strained = dot(strained, frame.pick(frame.lower))
+    own = alone[:, None] * frame.lower
     from_below = lower + dot(rising, frame.lower)
     from_above = dot(falling, frame.lower * decay(frame, w, t))
     from_above = jnp.where((w > 0)[:, None], from_above, 0.0)
-    within = (from_below + alone[:, None] * frame.lower) * shrink[None]
+    within = (from_below + own) * shrink[None]
     within += jnp.exp(-up * t)[:, None] * from_above
     within = shrink[:, None] * dot(frame.inverse, frame.pick(within))
-    # Only at a saddle is an exponent positive; at infinity it would overflow.
+    within = jnp.where(split, within, 0.0)
+    # Only at a saddle is an exponent of these rows positive; at infinity it would
+    # overflow.
     largest = jnp.log(jnp.finfo(w.dtype).max) / 4
-    free = jnp.exp(jnp.minimum(exponents(frame, up) * t, largest))
-    beyond = free * (from_below - dot(echelon, frame.pick(from_below)) + strained)
+    beyond = from_below - dot(echelon, frame.pick(from_below))
+    beyond += jnp.where(split, strained, own)
+    beyond = beyond * jnp.exp(jnp.minimum(spread, largest)) + from_above
     beyond -= dot(echelon * decay(frame, up, t), frame.pick(from_above))
-    beyond = frame.drop(beyond + from_above)
+    beyond = jnp.where(inside, 0.0, beyond)
     overlap = jnp.sqrt(gain(w, t))[:, None] * beyond
-    within -= dot(frame.drop(state.upper).mT, overlap)
+    within -= dot(jnp.where(inside, 0.0, state.upper).mT, overlap)
     moved = dot(state.q, over_transpose(within, state.r))
     return over(moved + jnp.exp((w - up) * t)[:, None] * beyond, state.r)
 
