@@ -91,7 +91,7 @@ def attached(problem: Problem, frame: Frame) -> Frame:
 @attached.def_jvp
 def _attached_jvp(primals, tangents):
     problem, frame = primals
-    moved, _ = tangents
+    moved = jax.tree.map(jnp.asarray, tangents[0])
     frame = attached(problem, frame)  # for the derivatives after this one
     frame = _refuse(problem, frame, moved)
     sigma, lmda = problem.sigma, problem.lmda
