@@ -19,11 +19,11 @@ from .riccati import State, function_error, last_time, settled_time, solve
 from .variation import Change, Variation, vary
 
 SECOND_DERIVATIVES = (
-    "Second derivatives of the exact solution must be taken where the task's singular "
-    "values are distinct (and nonzero, for unequal sizes or lmda = 0) and the start is "
-    "not near a saddle, but these were not: first derivatives are right there, and so "
-    "are second ones with respect to times, or to weights and `lmda` at repeated "
-    "singular values."
+    "Second derivatives of the exact solution (and first ones of `weights`) must be "
+    "taken where the task's singular values are distinct (and nonzero, for unequal "
+    "sizes or lmda = 0) and the start is not near a saddle, but these were not. First "
+    "derivatives are right there, and so are second ones with respect to times, or to "
+    "weights and `lmda` at repeated singular values."
 )
 
 
@@ -39,7 +39,7 @@ def evaluate(
 
 @evaluate.def_jvp
 def _evaluate_jvp(primals, tangents):
-    frame, _, change = _variation(primals, tangents)
+    frame, change = _variation(primals, tangents)
     error = frame.from_singular_basis(frame.function_block(change.error))
     return evaluate(*primals), (frame.matrix_from_rows(change.p), error)
 
@@ -54,10 +54,10 @@ def factor(
 
 @factor.def_jvp
 def _factor_jvp(primals, tangents):
-    frame, state, change = _variation(primals, tangents)
+    frame, change = _variation(primals, tangents)
     moved = dot(frame.factor_from_rows(change.q), frame.basis)
     # Not `factor`: the next derivative must turn both in the same way.
-    return _factor(frame, state), moved
+    return _factor(frame, solve(frame, primals[2])), moved
 
 
 def _factor(frame: Frame, state: State) -> Float[Array, "n hidden"]:
@@ -66,8 +66,8 @@ def _factor(frame: Frame, state: State) -> Float[Array, "n hidden"]:
 
 def _variation(
     primals: tuple[Problem, Frame, Array], tangents: tuple[Any, Any, Any]
-) -> tuple[Frame, State, Variation]:
-    """The decomposition, attached to the problem, with the solution and its change."""
+) -> tuple[Frame, Variation]:
+    """The decomposition, attached to the problem, and the change of the solution."""
     problem, frame, t = primals
     moved, _, dt = tangents
     moved = _filled(problem, moved)
@@ -78,8 +78,7 @@ def _variation(
     change = Change(
         dot(rows, frame.basis.mT), frame.generator_to_rows(moved.sigma, moved.lmda), dt
     )
-    state = solve(frame, t)
-    return frame, state, vary(frame, t, state, change)
+    return frame, vary(frame, t, solve(frame, t), change)
 
 
 @eqx.filter_custom_jvp
