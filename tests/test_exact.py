@@ -90,6 +90,17 @@ def test_rank_deficient_and_zero_tasks_and_weights(lmda):
         assert jnp.all(stuck == 0)
 
 
+@pytest.mark.parametrize("rank", [1, 2])
+def test_rank_deficient_weights(rank):
+    rng = np.random.default_rng(0)
+    u, v, r = (np.linalg.qr(rng.normal(size=(3, 3)))[0][:, :rank] for _ in range(3))
+    root = np.sqrt([0.5, 0.2][:rank])
+    network = lr.LinearNetwork((r * root @ v.T, u * root @ r.T))
+    # Which modes leave zero is up to rounding, which grows as e^{s t}.
+    task = lr.Task.from_correlation(random_sigma(3, 3))
+    assert worst(network, task, np.array([0.0, 1e-3, 0.3, 3.0])) < 1e-11
+
+
 def test_reversal_at_zero_lambda_is_a_saddle():
     sigma = random_sigma(3, 3)
     u, s, vt = np.linalg.svd(sigma)
