@@ -43,8 +43,7 @@ def slopes(w1, w2, sigma, t, changes, variance=1.0):
                 for x, dx in zip((w1, w2, sigma, t), changes, strict=True)
             )
             lmda = np.trace(v2.T @ v2 - v1 @ v1.T) / len(v1)
-        both = lambda *a: np.append(_qqt(*a), _excess(*a))  # noqa: E731
-        return _evaluate(v1, v2, m, lmda, times, variance, both)
+        return _evaluate(v1, v2, m, lmda, times, variance, _both)
 
     with mp.workdps(4 * DIGITS):
         slope = ((at(1) - at(-1)) / (2 * step)).astype(float)
@@ -59,6 +58,10 @@ def _qqt(p, n_in, sigma, c):
 def _excess(p, n_in, sigma, c):
     error = p[n_in:, :n_in] - sigma
     return np.array(mp.fsum(x * x for x in error) / (2 * c), dtype=object)
+
+
+def _both(*solution):
+    return np.append(_qqt(*solution), _excess(*solution))
 
 
 def _exact(x):

@@ -125,8 +125,8 @@ def _rows(
     frame: Frame, basis: tuple[Array, ...], weights: tuple[Array, Array]
 ) -> Float[Array, "rows hidden"]:
     """The weights in another eigenbasis."""
-    where = lambda f: (f.left, f.right, f.cos, f.sin)  # noqa: E731
-    return eqx.tree_at(where, frame, basis).weights_to_rows(*weights)
+    turned = eqx.tree_at(lambda f: (f.left, f.right, f.cos, f.sin), frame, basis)
+    return turned.weights_to_rows(*weights)
 
 
 def _turned(

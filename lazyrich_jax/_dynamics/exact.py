@@ -101,19 +101,22 @@ class ExactSolution(eqx.Module):
 
     def function(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts out in"]:
         r"""$W_2 W_1$."""
-        return self._at(t, _function)
+        n_in = self.problem.sigma.shape[-1]
+        return self.qqt(t)[..., n_in:, :n_in]
 
     def input_representation(
         self, t: Real[ArrayLike, "*ts"]
     ) -> Float[Array, "*ts in in"]:
         r"""$W_1^\top W_1$."""
-        return self._at(t, _input_representation)
+        n_in = self.problem.sigma.shape[-1]
+        return self.qqt(t)[..., :n_in, :n_in]
 
     def output_representation(
         self, t: Real[ArrayLike, "*ts"]
     ) -> Float[Array, "*ts out out"]:
         r"""$W_2 W_2^\top$."""
-        return self._at(t, _output_representation)
+        n_in = self.problem.sigma.shape[-1]
+        return self.qqt(t)[..., n_in:, n_in:]
 
     def qqt(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts both both"]:
         r"""$QQ^\top$ with $Q = [W_1^\top; W_2]$."""
@@ -307,21 +310,7 @@ def _qqt(solution: ExactSolution, t: Float[Array, ""]) -> Array:
     return evaluate(solution.problem, solution.frame, t)[0] / solution.variance
 
 
-def _function(solution: ExactSolution, t: Float[Array, ""]) -> Array:
-    n_in = solution.problem.sigma.shape[1]
-    return _qqt(solution, t)[n_in:, :n_in]
-
-
-def _input_representation(solution: ExactSolution, t: Float[Array, ""]) -> Array:
-    n_in = solution.problem.sigma.shape[1]
-    return _qqt(solution, t)[:n_in, :n_in]
-
-
-def _output_representation(solution: ExactSolution, t: Float[Array, ""]) -> Array:
-    n_in = solution.problem.sigma.shape[1]
-    return _qqt(solution, t)[n_in:, n_in:]
-
-
 def _ntk(solution: ExactSolution, t: Float[Array, ""], x: Array) -> Array:
-    inputs = _input_representation(solution, t)
-    return ntk_of_representations(inputs, _output_representation(solution, t), x)
+    n_in = solution.problem.sigma.shape[1]
+    p = _qqt(solution, t)
+    return ntk_of_representations(p[:n_in, :n_in], p[n_in:, n_in:], x)
