@@ -1,6 +1,8 @@
 """Exact learning dynamics of deep linear networks, from the lazy to the rich regime."""
 
 from . import kernels as kernels
+from . import measures as measures
+from . import theory as theory
 from ._dynamics import AbstractDynamics as AbstractDynamics
 from ._dynamics import Exact as Exact
 from ._dynamics import ExactSolution as ExactSolution

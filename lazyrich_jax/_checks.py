@@ -97,6 +97,37 @@ def size(name: str, value: Any, *, least: int = 1) -> int:
     return integer
 
 
+def as_times(name: str, value: Any, *, infinite: bool = True) -> Array:
+    """`value` as times of any shape and order; traced ones that are bad become NaN."""
+    ts = as_real(name, value)
+    if is_concrete(ts):
+        fault = times_fault(ts, ordered=False, infinite=infinite)
+        if fault is not None:
+            raise ValueError(fault.replace("`ts", f"`{name}"))
+    ok = ts >= 0 if infinite else (ts >= 0) & jnp.isfinite(ts)
+    return jnp.where(ok, ts, jnp.nan)
+
+
+def square(name: str, value: Any) -> Array:
+    """`value` as a real square matrix."""
+    array = as_matrix(name, value)
+    require(
+        array.shape[0] == array.shape[1],
+        f"`{name}` must be a square matrix, but its shape was {array.shape}.",
+    )
+    return array
+
+
+def same_shape(**arrays: Array) -> None:
+    """Refuse two arrays, given by name, of different shapes."""
+    (first, a), (second, b) = arrays.items()
+    require(
+        a.shape == b.shape,
+        f"`{first}` and `{second}` must have the same shape, but their shapes were "
+        f"{a.shape} and {b.shape}.",
+    )
+
+
 def times_fault(ts: Array, *, ordered: bool, infinite: bool) -> str | None:
     """What is wrong with concrete times, as a message; `None` where nothing is."""
     allowed = "non-negative" + (" (infinity is allowed)" if infinite else " and finite")

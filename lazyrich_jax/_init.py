@@ -1,6 +1,7 @@
 """How a network's weights are drawn before learning starts."""
 
 import abc
+import itertools
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -195,6 +196,19 @@ class Gaussian(AbstractInitialiser):
         key: PRNGKeyArray,
     ) -> LinearNetwork:
         """Draw a network of sizes (in, hidden, ..., out)."""
+        stds = self.standard_deviations(in_size, hidden_size, *sizes)
+        widths = (in_size, hidden_size, *sizes)
+        keys = jax.random.split(key, stds.size)
+        weights = []
+        for i in range(stds.size):
+            shape = (widths[i + 1], widths[i])
+            weights.append(stds[i] * jax.random.normal(keys[i], shape, stds.dtype))
+        return LinearNetwork(tuple(weights))
+
+    def standard_deviations(
+        self, in_size: int, hidden_size: int, *sizes: int
+    ) -> Float[Array, " layers"]:
+        """The standard deviation of the weights of every layer."""
         _checks.require(
             len(sizes) > 0, "`out_size` must be given after the hidden sizes."
         )
@@ -208,13 +222,11 @@ class Gaussian(AbstractInitialiser):
             f"shape was {self.std.shape}.",
         )
         stds = jnp.broadcast_to(self.std, (layers,))
-        keys = jax.random.split(key, layers)
-        weights = []
-        for i in range(layers):
-            n_in, n_out = widths[i], widths[i + 1]
-            normal = jax.random.normal(keys[i], (n_out, n_in), stds.dtype)
-            weights.append(stds[i] / _FANS[self.fan](n_in, n_out) ** 0.5 * normal)
-        return LinearNetwork(tuple(weights))
+        fans = [
+            _FANS[self.fan](n_in, n_out) ** 0.5
+            for n_in, n_out in itertools.pairwise(widths)
+        ]
+        return stds / jnp.asarray(fans, stds.dtype)
 
 
 _FANS = {

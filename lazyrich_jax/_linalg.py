@@ -211,3 +211,33 @@ def singular_basis(
     """The full `u`, `s`, `v` with `sigma = u[:, :k] @ diag(s) @ v[:, :k].T`."""
     u, s, vt = jnp.linalg.svd(sigma)
     return u, s, vt.mT
+
+
+@jax.custom_jvp
+def symmetric_root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """The root of a positive semidefinite matrix; first derivatives also where its
+    eigenvalues repeat.
+
+    Eigenvalues that are negative or zero up to rounding count as zero, and have no
+    derivative.
+    """
+    roots, basis = _roots(matrix)
+    return dot(basis * roots[None], basis.T)
+
+
+@symmetric_root.defjvp
+def _symmetric_root_jvp(primals, tangents):
+    (matrix,), (dmatrix,) = primals, tangents
+    roots, basis = _roots(matrix)
+    total = roots[:, None] + roots[None]
+    change = dot(basis.T, (dmatrix + dmatrix.T) / 2, basis)
+    change = jnp.where(total > 0, change / jnp.where(total > 0, total, 1.0), 0.0)
+    return symmetric_root(matrix), dot(basis, change, basis.T)
+
+
+def _roots(
+    matrix: Float[Array, "n n"],
+) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
+    values, basis = jnp.linalg.eigh((matrix + matrix.T) / 2)
+    noise = values.size * jnp.finfo(values.dtype).eps * values[-1]
+    return jnp.sqrt(jnp.where(values > noise, values, 0.0)), basis

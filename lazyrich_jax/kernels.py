@@ -1,11 +1,19 @@
-"""Neural tangent kernels of linear networks."""
+"""Tangent kernels and representational similarity."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from . import _checks
 from ._linalg import dot
 from ._network import LinearNetwork
+
+if TYPE_CHECKING:
+    import lineax
 
 
 def ntk(
@@ -16,29 +24,88 @@ def ntk(
     $K_{(i,n),(j,m)} = \sum_\theta \partial_\theta \hat y_i(x_n)\,
     \partial_\theta \hat y_j(x_m)$, outputs before samples. For two layers
     $I \otimes X W_1^\top W_1 X^\top + W_2 W_2^\top \otimes X X^\top$ with `x` = $X$
-    (Domine et al. 2025, section on the NTK).
+    (Jacot et al. 2018; Theorem 4.1.3 of Domine's thesis). A sum over the layers of
+    $A_lA_l^\top \otimes B_lB_l^\top$: what is above a layer, and what is below.
+
+    **Returns:** (out * samples, out * samples).
 
     **Raises:** `ValueError` where `x` is not a matrix with a column per input.
     """
-    x = _checks.as_matrix("x", x)
-    _checks.require(
-        x.shape[1] == network.sizes[0],
-        f"`x` must have {network.sizes[0]} inputs (columns), but its shape was "
-        f"{x.shape}.",
-    )
-    depth = network.depth
-    below, features = [], x
-    for w in network.weights:
-        below.append(dot(features, features.mT))
-        features = dot(features, w.mT)
-    above = [jnp.eye(network.sizes[-1], dtype=x.dtype)]
-    product = above[0]
-    for w in network.weights[:0:-1]:
-        product = dot(product, w)
-        above.append(dot(product, product.mT))
+    above, below = _around(network, x)
     return sum(
-        (jnp.kron(above[depth - 1 - layer], below[layer]) for layer in range(depth)),
-        start=jnp.zeros((), x.dtype),
+        (jnp.kron(dot(a, a.T), dot(b, b.T)) for a, b in zip(above, below, strict=True)),
+        start=jnp.zeros((), below[0].dtype),
+    )
+
+
+def ntk_blocks(
+    network: LinearNetwork, x: Real[ArrayLike, "samples in"]
+) -> Float[Array, "out out samples samples"]:
+    """The neural tangent kernel, a block of samples for every pair of outputs.
+
+    **Raises:** as `ntk`.
+    """
+    above, below = _around(network, x)
+    upper = jnp.stack([dot(a, a.T) for a in above])
+    lower = jnp.stack([dot(b, b.T) for b in below])
+    return jnp.einsum(
+        "lij,lnm->ijnm", upper, lower, precision=jax.lax.Precision.HIGHEST
+    )
+
+
+def ntk_trace(
+    network: LinearNetwork, x: Real[ArrayLike, "samples in"]
+) -> Float[Array, "samples samples"]:
+    r"""The neural tangent kernel summed over outputs.
+
+    For two layers $N_o X W_1^\top W_1 X^\top + |W_2|_F^2\,XX^\top$.
+
+    **Raises:** as `ntk`.
+    """
+    above, below = _around(network, x)
+    return sum(
+        (jnp.sum(a * a) * dot(b, b.T) for a, b in zip(above, below, strict=True)),
+        start=jnp.zeros((), below[0].dtype),
+    )
+
+
+def ntk_operator(
+    network: LinearNetwork, x: Real[ArrayLike, "samples in"]
+) -> "lineax.FunctionLinearOperator":
+    r"""The neural tangent kernel as an operator, for sizes at which no matrix fits.
+
+    A product with a vector of shape (out * samples,) costs what a step of gradient
+    descent does, and no array grows with the square of the samples. The operator is a
+    positive semidefinite one of lineax: `.mv(vector)`, and `lineax.linear_solve`.
+
+    **Raises:** as `ntk`.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    network = lr.LambdaBalanced(1.0)(50, 20, 30, key=jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (1000, 50))
+    kernel = lr.kernels.ntk_operator(network, x)
+    print(kernel.mv(jnp.ones(30 * 1000)).shape)
+    ```
+    """
+    import lineax
+
+    above, below = _around(network, x)
+    samples, outputs = below[0].shape[0], above[0].shape[0]
+
+    def product(vector):
+        y = vector.reshape(outputs, samples)
+        pieces = [
+            dot(a, dot(dot(a.T, y), b), b.T) for a, b in zip(above, below, strict=True)
+        ]
+        return jnp.sum(jnp.stack(pieces), axis=0).ravel()
+
+    like = jax.ShapeDtypeStruct((outputs * samples,), below[0].dtype)
+    return lineax.FunctionLinearOperator(
+        product, like, tags=lineax.positive_semidefinite_tag
     )
 
 
@@ -52,3 +119,106 @@ def ntk_of_representations(
     return jnp.kron(eye, dot(x, input_representation, x.mT)) + jnp.kron(
         output_representation, dot(x, x.mT)
     )
+
+
+def empirical_ntk(
+    model: Callable[[Array], Array], x: Real[ArrayLike, "samples *in"]
+) -> Float[Array, "outputs outputs"]:
+    r"""The neural tangent kernel of any Equinox model, from its derivatives.
+
+    $K_{(i,n),(j,m)} = \sum_\theta \partial_\theta \hat y_i(x_n)\,
+    \partial_\theta \hat y_j(x_m)$ over all floating-point arrays of the model; of a
+    `LinearNetwork`, `ntk`. Holds the derivatives of every output: outputs x samples x
+    parameters numbers.
+
+    **Arguments:**
+
+    - `model`: a module (or any tree that can be called) that maps one sample to an
+      array of outputs, of any shape.
+    - `x`: the samples, along the first axis.
+
+    **Returns:** (outputs * samples, outputs * samples), outputs before samples.
+
+    **Raises:** `ValueError` where `x` has no axis of samples; `TypeError` for a model
+    without parameters, such as a plain function.
+    """
+    x = _checks.as_real("x", x)
+    _checks.require(
+        x.ndim > 0 and x.shape[0] > 0,
+        f"`x` must hold samples along its first axis, but its shape was {x.shape}.",
+    )
+    parameters, rest = eqx.partition(model, eqx.is_inexact_array)
+    if not jax.tree.leaves(parameters):
+        raise TypeError(
+            "`model` must hold its parameters as floating-point arrays, but it had "
+            f"none: it was {model!r}."
+        )
+
+    def derivatives(sample):
+        def outputs(parameters):
+            return jnp.ravel(eqx.combine(parameters, rest)(sample))
+
+        return jax.tree.leaves(jax.jacrev(outputs)(parameters))
+
+    total = jnp.zeros((), x.dtype)
+    for leaf in jax.vmap(derivatives)(x):  # (samples, outputs, ...)
+        rows = leaf.swapaxes(0, 1).reshape(leaf.shape[0] * leaf.shape[1], -1)
+        total = total + dot(rows, rows.T)
+    return total
+
+
+def input_similarity(
+    network: LinearNetwork, x: Real[ArrayLike, "samples in"]
+) -> Float[Array, "samples samples"]:
+    r"""How similar inputs are to the first hidden layer: $X W_1^\top W_1 X^\top$.
+
+    (Braun et al. 2022; Domine's thesis, section 4.1.)
+
+    **Raises:** as `ntk`.
+    """
+    hidden = dot(_inputs(network, x), network.weights[0].T)
+    return dot(hidden, hidden.T)
+
+
+def output_similarity(
+    network: LinearNetwork, y: Real[ArrayLike, "samples out"]
+) -> Float[Array, "samples samples"]:
+    r"""How similar outputs are to the last hidden layer: $Y (W_L W_L^\top)^+ Y^\top$.
+
+    The similarity of the smallest hidden activities that give them (Braun et al. 2022;
+    Domine's thesis, section 4.1). `y` are targets or outputs; what lies outside of the
+    range of $W_L$ does not count.
+
+    **Raises:** `ValueError` where `y` is not a matrix with a column per output.
+    """
+    y = _checks.as_matrix("y", y)
+    _checks.require(
+        y.shape[1] == network.sizes[-1],
+        f"`y` must have {network.sizes[-1]} outputs (columns), but its shape was "
+        f"{y.shape}.",
+    )
+    hidden = dot(y, jnp.linalg.pinv(network.weights[-1]).T)
+    return dot(hidden, hidden.T)
+
+
+def _inputs(network: LinearNetwork, x: Real[ArrayLike, "samples in"]) -> Array:
+    x = _checks.as_matrix("x", x)
+    _checks.require(
+        x.shape[1] == network.sizes[0],
+        f"`x` must have {network.sizes[0]} inputs (columns), but its shape was "
+        f"{x.shape}.",
+    )
+    return x
+
+
+def _around(
+    network: LinearNetwork, x: Real[ArrayLike, "samples in"]
+) -> tuple[list[Array], list[Array]]:
+    """For every layer the product of the layers above, and what reaches it of `x`."""
+    below = [_inputs(network, x)]
+    for w in network.weights[:-1]:
+        below.append(dot(below[-1], w.T))
+    above = [jnp.eye(network.sizes[-1], dtype=below[0].dtype)]
+    for w in network.weights[:0:-1]:
+        above.append(dot(above[-1], w))
+    return above[::-1], below

@@ -21,7 +21,7 @@ FLOORS = (
     {"__main__"},
 )
 FLOOR_OF = {name: i for i, names in enumerate(FLOORS) for name in names}
-SLOW = {"diffrax", "optax", "matplotlib", "xarray", "zarr"}
+SLOW = {"diffrax", "lineax", "optax", "matplotlib", "xarray", "zarr"}
 FILES = sorted(f for f in PACKAGE.rglob("*.py") if f != PACKAGE / "__init__.py")
 
 

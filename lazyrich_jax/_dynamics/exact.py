@@ -173,18 +173,10 @@ class ExactSolution(eqx.Module):
             value = _checks.as_scalar(name, default if value is None else value)
             _checks.positive(name, value)
             tolerances.append(value.astype(self.optimum.dtype))
-        return _transported(self, self._times(t), *tolerances)
+        return _transported(self, _checks.as_times("t", t), *tolerances)
 
     def _at(self, t: Real[ArrayLike, "*ts"], quantity: Callable, *args: Array):
-        return _over_times(self, self._times(t), quantity, *args)
-
-    def _times(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts"]:
-        t = _checks.as_real("t", t)
-        if _checks.is_concrete(t):
-            fault = _checks.times_fault(t, ordered=False, infinite=True)
-            if fault is not None:
-                raise ValueError(fault.replace("`ts", "`t"))
-        return t
+        return _over_times(self, _checks.as_times("t", t), quantity, *args)
 
 
 class Exact(AbstractDynamics):

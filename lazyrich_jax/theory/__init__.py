@@ -1,0 +1,35 @@
+r"""Closed forms of learning in linear networks, each a check of the exact solution.
+
+Nothing here uses `lazyrich_jax.ExactSolution`, the simulations or the measures: where
+they agree, that is evidence. docs/theorems.md lists every theorem with the function
+that implements it and the test that checks it.
+"""
+
+from .correlations import forgetting as forgetting
+from .correlations import function_rate as function_rate
+from .correlations import loss as loss
+from .correlations import loss_rate as loss_rate
+from .deep import deep_modes as deep_modes
+from .initialisation import balance_variance as balance_variance
+from .initialisation import expected_balance as expected_balance
+from .initialisation import wide_balance as wide_balance
+from .limits import Representations as Representations
+from .limits import balanced_representations as balanced_representations
+from .limits import converged_representations as converged_representations
+from .limits import convergence_rates as convergence_rates
+from .limits import delayed_rich_time as delayed_rich_time
+from .limits import lazy_limit as lazy_limit
+from .limits import rich_limit as rich_limit
+from .modes import aligned_modes as aligned_modes
+from .modes import exponential_modes as exponential_modes
+from .modes import shallow_modes as shallow_modes
+from .modes import sigmoidal_modes as sigmoidal_modes
+from .modes import time_to_reach as time_to_reach
+from .neuron import SingleNeuron as SingleNeuron
+from .neuron import neuron_boundary as neuron_boundary
+from .neuron import neuron_from_function as neuron_from_function
+from .neuron import neuron_one_datum as neuron_one_datum
+from .neuron import single_neuron as single_neuron
+from .saddle import saddle_distance as saddle_distance
+from .shallow import shallow_function as shallow_function
+from .shallow import shallow_steps as shallow_steps

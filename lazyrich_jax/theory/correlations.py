@@ -1,0 +1,96 @@
+"""Loss, forgetting and their rates, from the correlations of any tasks."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from .. import _checks
+from .._linalg import dot, square_norm
+from .._network import LinearNetwork
+from .._task import Task
+from .limits import Representations
+
+
+def loss(function: Real[ArrayLike, "out in"], task: Task) -> Float[Array, ""]:
+    r"""The loss of the linear map `function`, from correlations.
+
+    $\frac12\operatorname{tr} W\Sigma_{xx}W^\top - \operatorname{tr} W\Sigma^\top
+    + \frac12\operatorname{tr}\Sigma_{yy}$; for white inputs
+    $\frac12|W - \Sigma|^2$ and a constant (Braun et al. 2022; Domine's thesis, section
+    2.3.4).
+    """
+    function = _of_task("function", function, task)
+    sigma, sxx = task.input_output_correlation, task.input_correlation
+    linear = jnp.sum(function * (dot(function, sxx) / 2 - sigma))
+    return linear + square_norm(task.y) / (2 * task.samples)
+
+
+def forgetting(
+    before: Real[ArrayLike, "out in"], after: Real[ArrayLike, "out in"], task: Task
+) -> Float[Array, ""]:
+    r"""How much the loss on `task` grows as the function goes from `before` to `after`.
+
+    For white inputs, and tasks i, j, k with j and then k learned to the end, `before`
+    being $\Sigma_j$ and `after` $\Sigma_k$, it is
+    $\frac12(|\Sigma_k - \Sigma_i|^2 - |\Sigma_j - \Sigma_i|^2)$ (Braun et al. 2022;
+    Domine's thesis, section 4.4). Evaluated as
+    $\langle W' - W, \frac12(W' + W)\Sigma_{xx} - \Sigma\rangle$, which keeps its digits
+    where little is forgotten. Negative where learning helps.
+
+    **Arguments:** `before` and `after`, (out, in); `task`, the one that is forgotten.
+    """
+    before = _of_task("before", before, task)
+    after = _of_task("after", after, task)
+    middle = (before + after) / 2
+    return jnp.sum((after - before) * task.loss_gradient(middle))
+
+
+def function_rate(
+    state: LinearNetwork | Representations, task: Task
+) -> Float[Array, "out in"]:
+    r"""The velocity of a two-layer network's function while it learns `task`.
+
+    $\frac{d}{dt} W_2W_1 = (\Sigma - W_2W_1\Sigma_{xx})\,W_1^\top W_1
+    + W_2W_2^\top(\Sigma - W_2W_1\Sigma_{xx})$, from whatever holds `function`,
+    `input_representation` and `output_representation` of one moment.
+    """
+    if isinstance(state, LinearNetwork):
+        _two_layers(state)
+    error = -task.loss_gradient(_of_task("state", state.function, task))
+    return dot(error, state.input_representation) + dot(
+        state.output_representation, error
+    )
+
+
+def loss_rate(
+    state: LinearNetwork | Representations, task: Task, learning: Task
+) -> Float[Array, ""]:
+    r"""The rate of the loss on `task`, and of its forgetting, while `learning` another.
+
+    $\frac{dL_i}{dt} = \operatorname{tr}\frac{d(W_2W_1)}{dt}
+    (W_2W_1\Sigma_{xx} - \Sigma_i)^\top$ (Theorem 4.4.1 of Domine's thesis; the bracket
+    of its equation 4.36 and the factor $1/P$ of 4.40 are misprints). Per unit of
+    learning rate x step.
+
+    **Arguments:** `state` as for `function_rate`; `task`, whose loss it is; `learning`,
+    the task that is being learned, which may be the same.
+    """
+    velocity = function_rate(state, learning)
+    gradient = task.loss_gradient(_of_task("state", state.function, task))
+    return jnp.sum(velocity * gradient)
+
+
+def _of_task(name: str, function: Real[ArrayLike, "out in"], task: Task) -> Array:
+    function = _checks.as_matrix(name, function)
+    _checks.require(
+        function.shape == (task.out_size, task.in_size),
+        f"`{name}` must fit the task's {task.in_size} inputs and {task.out_size} "
+        f"outputs, but its function had shape {function.shape}.",
+    )
+    return function
+
+
+def _two_layers(network: LinearNetwork) -> None:
+    _checks.require(
+        network.depth == 2,
+        f"`network` must have two layers, but it had {network.depth}.",
+    )

@@ -1,0 +1,175 @@
+r"""Aligned modes of networks of any depth."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from .. import _checks
+
+
+def deep_modes(
+    ts: Real[ArrayLike, "*times"],
+    s: Real[ArrayLike, "*modes"],
+    a0: Real[ArrayLike, "*modes"],
+    lmda: Real[ArrayLike, " hidden"],
+    *,
+    rtol: Real[ArrayLike, ""] | None = None,
+) -> Float[Array, "..."]:
+    r"""The modes of an aligned network of $L \ge 2$ layers, balanced or not.
+
+    A mode is the product of one strength for each layer, $a = w_1 \cdots w_L$, with
+    $\dot w_l = (s - a) \prod_{k \ne l} w_k$ and $w_{l+1}^2 - w_l^2 = \lambda_l$
+    conserved; so one strength determines the others. With equal strengths
+    $\dot a = L a^{2 - 2/L} (s - a)$ (Saxe et al. 2014). For two layers this is
+    `aligned_modes`; beyond, no explicit solution is known, and the equation of the
+    smallest strength w is integrated (Dopri8) as that of
+    $\log((w - w_-) / (w_+ - w))$, $w_+$ being where it ends: no longer stiff, and
+    for two layers of equal strength linear.
+
+    **Arguments:**
+
+    - `ts`: finite times, any shape, in units of learning rate x step.
+    - `s`, `a0`: what the modes tend to and start from, of any sign, scalars or vectors
+      of one length.
+    - `lmda`: the balance of every hidden layer, as in `LinearNetwork.lmda`: one fewer
+      than there are layers; zeros for equal strengths.
+    - `rtol`: the tolerance of a step; 1e-11 in double precision, 1e-5 in single.
+
+    **Returns:** the modes, of shape `ts.shape + s.shape`. Modes without balance
+    (`lmda` zero, or the smallest strength twice) that start with the wrong sign end at
+    the saddle 0, and never leave it.
+
+    **Raises:** `ValueError` for negative or infinite times, modes of different shapes,
+    and `lmda` that is not a vector of at least one entry.
+
+    ```python
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    ts = jnp.linspace(0, 20, 50)
+    a = lr.theory.deep_modes(ts, [2.0, 1.0], 0.1, jnp.zeros(2))  # three layers
+    print(a.shape)  # (50, 2)
+    ```
+    """
+    ts = _checks.as_times("ts", ts, infinite=False)
+    s, a0 = _checks.as_real("s", s), _checks.as_real("a0", a0)
+    lmda = _checks.as_real("lmda", lmda)
+    for name, value in (("s", s), ("a0", a0), ("lmda", lmda)):
+        _checks.finite(name, value)
+    _checks.require(
+        lmda.ndim == 1 and lmda.size > 0,
+        "`lmda` must hold the balance of every hidden layer, but its shape was "
+        f"{lmda.shape}; a network of one layer has `shallow_modes`.",
+    )
+    _checks.require(
+        s.ndim <= 1 and a0.ndim <= 1 and (s.shape == a0.shape or s.ndim != a0.ndim),
+        "`s` and `a0` must be scalars or vectors of one length, but their shapes were "
+        f"{s.shape} and {a0.shape}.",
+    )
+    dtype = jnp.result_type(ts, s, a0, lmda)
+    tolerance = 1e-11 if jnp.finfo(dtype).bits > 32 else 1e-5
+    tolerance = _checks.as_scalar("rtol", tolerance if rtol is None else rtol)
+    _checks.positive("rtol", tolerance)
+    modes = s.shape or a0.shape
+    ts, s, a0, lmda = (x.astype(dtype) for x in (ts, s, a0, lmda))
+    s, a0 = (jnp.atleast_1d(jnp.broadcast_to(x, modes)) for x in (s, a0))
+    a = _integrated(ts.ravel(), s, a0, lmda, tolerance.astype(dtype))
+    return a.reshape(*ts.shape, *modes)
+
+
+@jax.jit
+def _integrated(
+    ts: Float[Array, " times"],
+    s: Float[Array, " modes"],
+    a0: Float[Array, " modes"],
+    lmda: Float[Array, " hidden"],
+    rtol: Float[Array, ""],
+) -> Float[Array, "times modes"]:
+    import diffrax  # half a second, for those who use it
+
+    # The squared strengths above the smallest one's.
+    offset = jnp.concatenate([jnp.zeros(1, lmda.dtype), jnp.cumsum(lmda)])
+    offset = jnp.sort(offset - jnp.min(offset))[1:, None]
+    sign = jnp.where(s < 0, -1.0, 1.0)
+    end = _strength(jnp.abs(s), offset)
+    start = _strength(sign * a0, offset)
+    # Strengths that are equal up to rounding are equal: such a mode ends at zero if it
+    # starts with the wrong sign.
+    noise = 16 * jnp.finfo(ts.dtype).eps * (start**2)[None]
+    offset = jnp.where(offset > noise, offset, 0.0)
+    stuck = (offset[0] == 0) & (start <= 0)
+    end = jnp.where(stuck, 0.0, end)
+    # Near a saddle at zero the logarithm counts from there, else from beyond the start.
+    small = (start > 0) & (start < end / 2) & (start**2 > offset[0])
+    low = jnp.where(small, 0.0, 2 * start - end)
+    y0 = jnp.where(
+        small,
+        jnp.log(jnp.where(small, start, 1.0) / jnp.where(small, end - start, 1.0)),
+        0.0,
+    )
+
+    def strength(y):
+        return low * jax.nn.sigmoid(-y) + end * jax.nn.sigmoid(y)
+
+    def velocity(t, y, args):
+        w = strength(y)
+        others = jnp.sqrt(w[None] ** 2 + offset)
+        free = jnp.prod(others, axis=0) * _slope(w, end, offset)
+        held = jnp.prod(others[1:], axis=0) * (jnp.abs(s) + jnp.abs(w) * others.prod(0))
+        return jnp.where(stuck, held, free) / jax.nn.sigmoid(y)
+
+    ok = jnp.all(jnp.isfinite(ts))
+    ts = jnp.where(ok, ts, 0.0)
+    order = jnp.argsort(ts)
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(velocity),
+        diffrax.Dopri8(),
+        t0=0.0,
+        t1=ts[order][-1],
+        dt0=None,
+        y0=y0,
+        saveat=diffrax.SaveAt(ts=ts[order]),
+        stepsize_controller=diffrax.PIDController(rtol=rtol, atol=rtol),
+        max_steps=2**16,
+    )
+    (y,) = jax.tree.leaves(solution.ys)
+    w = jax.vmap(strength)(y[jnp.argsort(order)])
+    a = w * jnp.prod(jnp.sqrt(w[:, None] ** 2 + offset[None]), axis=1)
+    return jnp.where(ok, sign[None] * a, jnp.nan)
+
+
+def _strength(
+    a: Float[Array, " modes"], offset: Float[Array, "others 1"]
+) -> Float[Array, " modes"]:
+    """The smallest strength w whose product with sqrt(w^2 + offset) is `a`."""
+    layers = 1 + offset.shape[0]
+    square = jnp.abs(jax.lax.stop_gradient(a))
+    goal = 2 * jnp.log(jnp.where(square > 0, square, 1.0))
+    above = jax.lax.stop_gradient(offset)
+
+    def newton(_, x):  # in x = log w^2: convex, and from above, so that it falls
+        q = jnp.exp(x)[None]
+        value = x + jnp.sum(jnp.log(q + above), axis=0)
+        return x - (value - goal) / (1 + jnp.sum(q / (q + above), axis=0))
+
+    x = jax.lax.fori_loop(0, 60, newton, goal / layers)
+    w = jnp.where(square > 0, jnp.sign(a) * jnp.exp(x / 2), 0.0)
+    w = jax.lax.stop_gradient(w)
+    # One more step, with the derivatives of all.
+    slope = _slope(w, w, offset)
+    product = w * jnp.prod(jnp.sqrt(w[None] ** 2 + offset), axis=0)
+    return w - (product - a) / jnp.where(slope > 0, slope, 1.0)
+
+
+def _slope(
+    w: Float[Array, " modes"], v: Float[Array, " modes"], offset: Float[Array, "n 1"]
+) -> Float[Array, " modes"]:
+    """(a(v) - a(w)) / (v - w) for a(w) = w prod sqrt(w^2 + offset), term by term."""
+    at_w, at_v = (jnp.sqrt(x[None] ** 2 + offset) for x in (w, v))
+    total = at_w + at_v
+    ratio = (w + v)[None] / jnp.where(total > 0, total, 1.0)
+    result, before = jnp.ones_like(w), v
+    for i in range(offset.shape[0]):
+        result = result * at_w[i] + before * ratio[i]
+        before = before * at_v[i]
+    return result

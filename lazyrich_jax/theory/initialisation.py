@@ -1,0 +1,92 @@
+"""The balance of random weights."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from .. import _checks
+from .._init import Gaussian
+
+
+def expected_balance(
+    initialiser: Gaussian, in_size: int, hidden_size: int, out_size: int
+) -> Float[Array, ""]:
+    r"""The expected balance of random weights: $N_o\sigma_2^2 - N_i\sigma_1^2$.
+
+    $E[W_2^\top W_2 - W_1W_1^\top]$ is this times the identity (Theorem 3.1.1 of
+    Domine's thesis). LeCun: `out / hidden - 1`; He: twice that; scaled:
+    `scale[1]**2 * out / hidden - scale[0]**2`; Glorot:
+    `2 out / (hidden + out) - 2 in / (in + hidden)`. (The text there that the balance of
+    LeCun's is never negative is not so.)
+
+    **Raises:** `ValueError` for sizes that aren't positive integers, and as
+    `lazyrich_jax.Gaussian`.
+
+    ```python
+    import lazyrich_jax as lr
+
+    print(lr.theory.expected_balance(lr.Gaussian.lecun(), 40, 120, 200))  # 0.667
+    ```
+    """
+    first, second = initialiser.standard_deviations(in_size, hidden_size, out_size)
+    return out_size * second**2 - in_size * first**2
+
+
+def balance_variance(
+    initialiser: Gaussian, in_size: int, hidden_size: int, out_size: int
+) -> Float[Array, "hidden hidden"]:
+    r"""The variance of each entry of $W_2^\top W_2 - W_1W_1^\top$ for random weights.
+
+    $N_o\sigma_2^4 + N_i\sigma_1^4$ off the diagonal and twice that on it (Theorem 3.1.1
+    of Domine's thesis, which prints four times). It vanishes as widths grow at fixed
+    ratios: wide random networks are balanced. The expected square of
+    `LinearNetwork.balance_residual` is $(N_h - 1)(N_h + 2)$ times the variance off the
+    diagonal.
+
+    **Returns:** (hidden, hidden).
+
+    **Raises:** as `expected_balance`.
+    """
+    first, second = initialiser.standard_deviations(in_size, hidden_size, out_size)
+    variance = out_size * second**4 + in_size * first**4
+    ones = jnp.ones((hidden_size, hidden_size), variance.dtype)
+    return variance * (ones + jnp.eye(hidden_size, dtype=variance.dtype))
+
+
+def wide_balance(
+    initialiser: Gaussian,
+    hidden_ratio: Real[ArrayLike, ""],
+    out_ratio: Real[ArrayLike, ""],
+) -> Float[Array, ""]:
+    r"""The balance of infinitely wide random networks of given proportions.
+
+    With `hidden = k in`, `out = r in` and `in` going to infinity the weights are
+    balanced, with $\lambda = \alpha_2^2 r/k - \alpha_1^2$ for LeCun (1), He
+    ($\sqrt2$) and scaled weights, and $2r/(k + r) - 2/(k + 1)$ for Glorot's (tables
+    3.2 and 3.3 of Domine's thesis; the limits printed there for Glorot,
+    0, 2, 2, 0 and -2/(k + 1), are $(k-1)/(k+1)$, $-2/(k+1)$, $2k/(k+1)$, 0 and 0).
+
+    **Arguments:** `hidden_ratio` k and `out_ratio` r, non-negative or infinite.
+
+    **Raises:** `ValueError` for negative ratios, and for weights whose variance doesn't
+    fall with width (`Gaussian(std)`): their balance has no limit.
+    """
+    _checks.require(
+        initialiser.fan != "none",
+        "`initialiser` must have a variance that falls with width, such as "
+        f"`Gaussian.lecun()`, but its standard deviation was {initialiser.std} at "
+        "every width.",
+    )
+    ratios = []
+    for name, value in (("hidden_ratio", hidden_ratio), ("out_ratio", out_ratio)):
+        value = _checks.as_scalar(name, value)
+        if _checks.is_concrete(value):
+            _checks.require(
+                bool(value >= 0),
+                f"`{name}` must not be negative, but it was {float(value)}.",
+            )
+        ratios.append(value)
+    hidden, out = ratios
+    first, second = initialiser.standard_deviations(1, 1, 1)
+    if initialiser.fan == "in":
+        return second**2 * out / hidden - first**2
+    return 2 * second**2 / (1 + hidden / out) - 2 * first**2 / (1 + hidden)

@@ -1,0 +1,266 @@
+r"""Modes that learn on their own: aligned, deep and shallow networks.
+
+An aligned network shares the singular vectors of its task, and every singular value of
+its function, a mode, obeys an equation of its own. `s` is what the mode tends to: the
+singular value of the task's correlation for white inputs. For inputs of variance c,
+replace `ts` by `c ts` and `s` by `s / c`.
+"""
+
+import math
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from .. import _checks
+from .._linalg import safe_hypot
+
+
+def aligned_modes(
+    ts: Real[ArrayLike, "..."],
+    s: Real[ArrayLike, "..."],
+    a0: Real[ArrayLike, "..."],
+    lmda: Real[ArrayLike, ""],
+) -> Float[Array, "..."]:
+    r"""The modes of an aligned two-layer network with balance `lmda`.
+
+    $\dot a = \sqrt{\lambda^2 + 4a^2}\,(s - a)$ has the solution
+
+    $$a(t) = s + \frac{a_0 - s}{D(t)}, \quad
+    D(t) = 1 + \frac{p^2 (e^{Kt} - 1) + m^2 (1 - e^{-Kt})}{K},$$
+
+    $K = \sqrt{\lambda^2 + 4s^2}$, $p^2 + m^2 = \sqrt{\lambda^2 + 4a_0^2}$ and
+    $p^2 - m^2 = (\lambda^2 + 4a_0s) / K$. This is Theorem 3.2.1 of Domine's thesis in
+    one form for every sign of $\lambda$, $s$ and $a_0$ and for zero; the printed one
+    divides by $\lambda$ and $s$, overflows, and is wrong for $\lambda < 0$ (where its
+    $\kappa$ must be $\operatorname{sgn}(\lambda) K$ and its $\rho$ must be
+    $|\lambda|$).
+
+    **Arguments:**
+
+    - `ts`: times, any shape, in units of learning rate x step; infinity is allowed.
+    - `s`, `a0`: what the modes tend to and start from, scalars or of one shape.
+    - `lmda`: the balance. The modes don't depend on its sign.
+
+    **Returns:** the modes, of shape `ts.shape + s.shape`. With `lmda = 0`, a mode that
+    starts with the wrong sign ends at the saddle 0. At `a0 = lmda = 0` the derivative
+    by `a0` is the one from above.
+
+    **Raises:** `ValueError` for negative times or modes of different shapes; traced
+    times that are negative give NaN.
+
+    ```python
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    a = lr.theory.aligned_modes(jnp.linspace(0, 5, 50), [2.0, 1.0], 0.1, lmda=-1.0)
+    print(a.shape)  # (50, 2)
+    ```
+    """
+    t, s, a0, lmda = _arguments(ts, s, a0, lmda)
+    rate = safe_hypot(lmda, 2 * s)
+    finite = jnp.isfinite(t) | jnp.isnan(t)
+    t = jnp.where(finite, t, 0.0)
+    x = rate * t
+    near = finite & ~(x >= 1)
+    gain_near = _early_gain(jnp.where(near, t, 0.0), s, a0, lmda)
+    plus, minus = _overlaps(s, a0, lmda)
+    # At infinity the exponentials take their limits, and have no derivatives.
+    x = jnp.where(finite, x, -2 * jnp.log(jnp.finfo(t.dtype).tiny))
+    x = jnp.where(near, 1.0, x)
+    decayed = jnp.exp(-x)
+    rise = (1 - decayed) / jnp.where(rate == 0, 1.0, rate)
+    # Where p^2 is zero, or too small to matter yet, nothing is scaled by e^{-Kt}.
+    late = plus > decayed
+    grown = jnp.exp(jnp.minimum(x, 0.99 * math.log(jnp.finfo(t.dtype).max)))
+    scale = jnp.where(late, decayed, 1.0)
+    gain_far = rise * jnp.where(
+        late, plus + minus * decayed, minus + jnp.where(late, 0.0, plus) * grown
+    )
+    gain = jnp.where(near, gain_near, gain_far)
+    scale = jnp.where(near, 1.0, scale)
+    total = scale + gain
+    # At zero weights at infinity, where nothing moves.
+    return (a0 * scale + s * gain) / jnp.where(total == 0, 1.0, total)
+
+
+def _early_gain(
+    t: Float[Array, "..."],
+    s: Float[Array, "..."],
+    a0: Float[Array, "..."],
+    lmda: Float[Array, "..."],
+) -> Float[Array, "..."]:
+    r"""$D - 1$ for $Kt < 1$: a series in $K^2 t^2$, analytic also at $K = 0$."""
+    z = (lmda * lmda + 4 * s * s) * t * t
+    odd = even = jnp.zeros_like(z)
+    for k in range(9, -1, -1):
+        odd = odd * z + 1 / math.factorial(2 * k + 1)
+        even = even * z + 1 / math.factorial(2 * k + 2)
+    return _size(a0, lmda) * t * odd + (lmda * lmda + 4 * a0 * s) * t * t * even
+
+
+def _size(a0: Float[Array, "..."], lmda: Float[Array, "..."]) -> Float[Array, "..."]:
+    r"""$\sqrt{\lambda^2 + 4a_0^2}$: the squared size of the mode's weights."""
+    size = safe_hypot(lmda, 2 * a0)
+    return jnp.where(size == 0, 2 * a0, size)  # the derivative from above
+
+
+def _overlaps(
+    s: Float[Array, "..."], a0: Float[Array, "..."], lmda: Float[Array, "..."]
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    r"""$p^2$ and $m^2$: the weights along the growing and the shrinking direction.
+
+    The smaller one by division, from $pm = \lambda (a_0 - s) / K$.
+    """
+    rate = safe_hypot(lmda, 2 * s)
+    rate = jnp.where(rate == 0, 1.0, rate)
+    tilt = lmda * lmda + 4 * a0 * s
+    rising = tilt >= 0
+    larger = (_size(a0, lmda) + jnp.where(rising, tilt, -tilt) / rate) / 2
+    product = lmda * (a0 - s) / rate
+    smaller = product * product / jnp.where(larger == 0, 1.0, larger)
+    return jnp.where(rising, larger, smaller), jnp.where(rising, smaller, larger)
+
+
+def sigmoidal_modes(
+    ts: Real[ArrayLike, "..."],
+    s: Real[ArrayLike, "..."],
+    a0: Real[ArrayLike, "..."],
+) -> Float[Array, "..."]:
+    r"""The rich limit of `aligned_modes`, $\lambda \to 0$.
+
+    $a(t) = s e^{2st} / (e^{2st} - 1 + s / a_0)$ (Saxe et al. 2014; theorems 2.2.2 and
+    3.2.2 of Domine's thesis), and a form of it for every sign and for zero. Arguments,
+    result and errors as for `aligned_modes`.
+    """
+    t, s, a0, _ = _arguments(ts, s, a0, 0.0)
+    sign = jnp.where(a0 < 0, -1.0, 1.0)
+    s, a0 = sign * s, sign * a0
+    rate = 2 * jnp.abs(s)
+    finite = jnp.isfinite(t) | jnp.isnan(t)
+    t = jnp.where(finite, t, 0.0)
+    decayed = jnp.where(finite, jnp.exp(-rate * t), jnp.where(rate > 0, 0.0, 1.0))
+    integral = jnp.where(rate > 0, (1 - decayed) / jnp.where(rate > 0, rate, 1.0), t)
+    integral = jnp.where(~finite & (rate == 0), jnp.inf, integral)
+    growing = s > 0
+    numerator = sign * a0 * jnp.where(growing, 1.0, decayed)
+    denominator = jnp.where(growing, decayed, 1.0) + 2 * a0 * integral
+    return jnp.where(a0 == 0, 0.0, numerator / jnp.where(a0 == 0, 1.0, denominator))
+
+
+def exponential_modes(
+    ts: Real[ArrayLike, "..."],
+    s: Real[ArrayLike, "..."],
+    a0: Real[ArrayLike, "..."],
+    lmda: Real[ArrayLike, ""],
+) -> Float[Array, "..."]:
+    r"""The lazy limit of `aligned_modes`, $|\lambda| \to \infty$.
+
+    $a(t) = s + (a_0 - s) e^{-|\lambda| t}$ (Theorem 3.2.2 of Domine's thesis): a
+    shallow network in a time faster by $|\lambda|$. Arguments, result and errors as for
+    `aligned_modes`.
+    """
+    t, s, a0, lmda = _arguments(ts, s, a0, lmda)
+    return _relaxed(t, s, a0, jnp.abs(lmda))
+
+
+def shallow_modes(
+    ts: Real[ArrayLike, "..."],
+    s: Real[ArrayLike, "..."],
+    a0: Real[ArrayLike, "..."],
+) -> Float[Array, "..."]:
+    r"""The modes of a network of one layer, $a(t) = s + (a_0 - s) e^{-t}$.
+
+    Theorems 2.2.3 and 4.2.2 of Domine's thesis. Any singular vectors will do: a
+    shallow network's modes are the entries of $U^\top W V$. Arguments, result and
+    errors as for `aligned_modes`.
+    """
+    t, s, a0, one = _arguments(ts, s, a0, 1.0)
+    return _relaxed(t, s, a0, one)
+
+
+def _relaxed(
+    t: Float[Array, "..."],
+    s: Float[Array, "..."],
+    a0: Float[Array, "..."],
+    rate: Float[Array, "..."],
+) -> Float[Array, "..."]:
+    finite = jnp.isfinite(t) | jnp.isnan(t)
+    decayed = jnp.exp(-rate * jnp.where(finite, t, 0.0))
+    decayed = jnp.where(finite | (rate == 0), decayed, 0.0)
+    return s * (1 - decayed) + a0 * decayed
+
+
+def time_to_reach(
+    fraction: Real[ArrayLike, "..."],
+    s: Real[ArrayLike, "..."],
+    a0: Real[ArrayLike, "..."],
+    lmda: Real[ArrayLike, ""],
+) -> Float[Array, "..."]:
+    r"""When an aligned mode has reached `fraction * s`: `aligned_modes` inverted.
+
+    With $c = (f - a_0/s) / (1 - f)$ and K, p, m as there, $z = e^{Kt} - 1$ solves
+    $p^2z^2 + (p^2 + m^2 - Kc)z = Kc$. For $\lambda = 0$ this is
+    $\frac1{2s} \ln \frac{f (s - a_0)}{a_0 (1 - f)}$ (Theorem 2.2.2 of Domine's thesis).
+    Reversal learning is `a0 = -s`: its time diverges as $\lambda \to 0$.
+
+    **Arguments:**
+
+    - `fraction`: from 0 to below 1, any shape.
+    - `s`, `a0`, `lmda`: as for `aligned_modes`.
+
+    **Returns:** times, of shape `fraction.shape + s.shape`: zero where the mode starts
+    at or beyond it, infinity where it never gets there (`lmda = 0` and `a0` zero or of
+    the wrong sign; `s = 0`).
+
+    **Raises:** `ValueError` for a fraction outside of [0, 1); traced ones give NaN.
+    """
+    fraction = _checks.as_real("fraction", fraction)
+    if _checks.is_concrete(fraction):
+        _checks.require(
+            bool(jnp.all((fraction >= 0) & (fraction < 1))),
+            f"`fraction` must be at least 0 and less than 1, but it was {fraction}.",
+        )
+    f, s, a0, lmda = _arguments(fraction, s, a0, lmda)
+    f = jnp.where((f >= 0) & (f < 1), f, jnp.nan)
+    still = s == 0
+    s = jnp.where(still, 1.0, s)
+    rate = safe_hypot(lmda, 2 * s)
+    plus, minus = _overlaps(s, a0, lmda)
+    target = rate * (f - a0 / s) / (1 - f)
+    ahead = target > 0
+    target = jnp.where(ahead, target, 1.0)
+    gap = plus + minus - target
+    root = jnp.sqrt(gap * gap + 4 * plus * target)
+    never = (plus == 0) & (gap <= 0)
+    easy = gap >= 0
+    quick = 2 * target / jnp.where(easy & ~never, gap + root, 1.0)
+    slow = (root - gap) / jnp.where(easy | never, 1.0, 2 * plus)
+    time = jnp.log1p(jnp.where(easy, quick, slow)) / rate
+    time = jnp.where(ahead, jnp.where(never, jnp.inf, time), 0.0 * target)
+    return jnp.where(still, jnp.where(jnp.isnan(f), jnp.nan, jnp.inf), time)
+
+
+def _arguments(
+    ts: Real[ArrayLike, "..."],
+    s: Real[ArrayLike, "..."],
+    a0: Real[ArrayLike, "..."],
+    lmda: Real[ArrayLike, ""],
+) -> tuple[Float[Array, "..."], ...]:
+    """Times, `s`, `a0` and the balance, all of one dtype and of the result's shape."""
+    ts = _checks.as_times("ts", ts)
+    s, a0 = _checks.as_real("s", s), _checks.as_real("a0", a0)
+    lmda = _checks.as_scalar("lmda", lmda)
+    for name, value in (("s", s), ("a0", a0), ("lmda", lmda)):
+        _checks.finite(name, value)
+    _checks.require(
+        s.shape == a0.shape or () in (s.shape, a0.shape),
+        "`s` and `a0` must be scalars or of one shape, but their shapes were "
+        f"{s.shape} and {a0.shape}.",
+    )
+    modes = s.shape or a0.shape
+    dtype = jnp.result_type(ts, s, a0, lmda)
+    shape = ts.shape + modes
+    return (
+        jnp.broadcast_to(ts.reshape(ts.shape + (1,) * len(modes)).astype(dtype), shape),
+        *(jnp.broadcast_to(x.astype(dtype), shape) for x in (s, a0, lmda)),
+    )

@@ -1,0 +1,303 @@
+r"""One hidden neuron, $y = a\,w \cdot x$: Kunin et al. (2024) in full.
+
+The balance $\delta = a^2 - |w|^2$ is this library's $\lambda$ for sizes d-1-1. Inputs
+have identity correlation; for variance c, time is c times faster and the target is
+$\beta_* / c$.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from .. import _checks
+from .._linalg import dot, mean_decay, safe_hypot, split_singular_values, square_norm
+
+
+class SingleNeuron(eqx.Module):
+    r"""The weights of a linear network with one hidden neuron and one output.
+
+    **Attributes:** with leading axes for times, where there are any,
+
+    - `w`: the input weights, (in,).
+    - `a`: the output weight, a scalar.
+    """
+
+    w: Float[Array, "*batch in"]
+    a: Float[Array, "*batch"]
+
+    @property
+    def function(self) -> Float[Array, "*batch in"]:
+        r"""$\beta = a w$."""
+        return self.a[..., None] * self.w
+
+    @property
+    def delta(self) -> Float[Array, "*batch"]:
+        r"""The conserved balance $\delta = a^2 - |w|^2$."""
+        return self.a**2 - jnp.sum(self.w**2, axis=-1)
+
+    @property
+    def magnitude(self) -> Float[Array, "*batch"]:
+        r"""The signed magnitude of the function, $\mu = a |w|$."""
+        return self.a * _norm(self.w)
+
+    @property
+    def kernel(self) -> Float[Array, "*batch in in"]:
+        r"""The tangent kernel of the inputs, $a^2 I + w w^\top$.
+
+        (The public code of Kunin et al. takes $a(0)^2$ for one $a(t)^2$ in the norm
+        of this.)
+        """
+        eye = jnp.eye(self.w.shape[-1], dtype=self.w.dtype)
+        eye = jnp.broadcast_to(eye, (*self.a.shape, *eye.shape))
+        return (
+            self.a[..., None, None] ** 2 * eye
+            + self.w[..., None] * self.w[..., None, :]
+        )
+
+    def alignment(self, target: Real[ArrayLike, " in"]) -> Float[Array, "*batch"]:
+        r"""The cosine $\varphi$ between w and `target`; zero where either vanishes."""
+        target = _vector("target", target, self.w.shape[-1])
+        product = _norm(self.w) * _norm(target)
+        overlap = dot(self.w, target)
+        zero = product == 0
+        return jnp.where(zero, 0.0, overlap / jnp.where(zero, 1.0, product))
+
+    def growing(self, target: Real[ArrayLike, " in"]) -> Float[Array, "*batch"]:
+        r"""The part of (w, a) along the mode that grows.
+
+        Its sign is that of $a(\infty)$. Zero on the boundary between the basins of the
+        two ends (`neuron_boundary`), where the neuron ends at a saddle.
+        """
+        target = _vector("target", target, self.w.shape[-1])
+        sine, cosine, _ = _mode(_norm(target), self.delta)
+        along = dot(self.w, _direction(target))
+        return sine * along + cosine * self.a
+
+
+def single_neuron(
+    ts: Real[ArrayLike, "*times"],
+    w: Real[ArrayLike, " in"],
+    a: Real[ArrayLike, ""],
+    target: Real[ArrayLike, " in"],
+) -> SingleNeuron:
+    r"""The flow of a single neuron, solved.
+
+    $\dot w = a (\beta_* - a w)$ and $\dot a = w \cdot (\beta_* - a w)$. With
+    $\kappa = \sqrt{s^2 + \delta^2/4}$, $s = |\beta_*|$,
+    $2\theta = \operatorname{atan2}(s, \delta/2)$, $p = \sin\theta\,\hat\beta_*\cdot w_0
+    + \cos\theta\,a_0$, $m = \cos\theta\,\hat\beta_*\cdot w_0 - \sin\theta\,a_0$ and
+    $w_\perp$ the rest of $w_0$,
+
+    $$w(t) = \frac{\hat\beta_* (p \sin\theta\,e^{\kappa t} +
+    m \cos\theta\,e^{-\kappa t}) + w_\perp e^{-\delta t/2}}{\sqrt{D}}, \quad
+    a(t) = \frac{p \cos\theta\,e^{\kappa t} - m \sin\theta\,e^{-\kappa t}}{\sqrt D},$$
+
+    $D = 1 + p^2 g(\kappa) + m^2 g(-\kappa) + |w_\perp|^2 g(-\delta/2)$,
+    $g(x) = (e^{2xt} - 1)/2x$. One form for $\delta$ of either sign and zero, where
+    Kunin et al. (2024) have three, with excluded starts: their alignment
+    ($\nu = \beta_*\cdot w/a$, $\dot\nu = s^2 - \delta\nu - \nu^2$) and magnitude are
+    read off it.
+
+    **Arguments:**
+
+    - `ts`: times, any shape, in units of learning rate x step; infinity is allowed.
+    - `w`, `a`: the weights at time zero, (in,) and a scalar.
+    - `target`: $\beta_*$, (in,), the best linear map.
+
+    **Returns:** a `SingleNeuron` with the axes of `ts` first.
+
+    **Raises:** `ValueError` for negative times (traced: NaN) and vectors of different
+    lengths.
+
+    ```python
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    target = jnp.array([0.0, 1.0])
+    start = lr.theory.neuron_from_function(jnp.array([-1.0, 0.0]), delta=2.0)
+    neuron = lr.theory.single_neuron(jnp.linspace(0, 5, 50), start.w, start.a, target)
+    print(neuron.magnitude.shape, neuron.alignment(target)[-1])
+    ```
+    """
+    ts = _checks.as_times("ts", ts)
+    target = _vector("target", target)
+    w = _vector("w", w, target.size)
+    a = _checks.as_scalar("a", a)
+    _checks.finite("a", a)
+    dtype = jnp.result_type(w, target)
+    ts, w, a, target = (x.astype(dtype) for x in (ts, w, a, target))
+    delta = a * a - square_norm(w)
+    sine, cosine, kappa = _mode(_norm(target), delta)
+    unit = _direction(target)
+    along = dot(w, unit)
+    across = w - along * unit
+    p = sine * along + cosine * a
+    m = cosine * along - sine * a
+    # What grows fastest is taken out: kappa, or, from the boundary, what is left.
+    side = jnp.maximum(-delta, 0.0) / 2
+    left_over = square_norm(across)
+    fastest = jnp.where(p != 0, kappa, jnp.where(left_over > 0, side, 0.0))
+    # How much faster that is than the rest of w; by division, not by subtraction.
+    lead = square_norm(target) / jnp.where(kappa > 0, kappa + side, 1.0)
+    lead = jnp.where(p != 0, jnp.where(delta < 0, lead, kappa), 0.0)
+    limit = 0.45 * jnp.log(jnp.finfo(dtype).max)
+
+    def at(t):
+        t = jnp.minimum(t, jnp.finfo(dtype).max ** 0.4)  # as good as infinity
+        growing = p * jnp.exp(jnp.minimum((kappa - fastest) * t, limit))
+        shrinking = m * jnp.exp(-(kappa + fastest) * t)
+        beside = across * jnp.exp(-lead * t - jnp.maximum(delta, 0.0) / 2 * t)
+        rise = t * mean_decay(2 * kappa * t)
+        scale = jnp.exp(-2 * fastest * t)
+        aside = jnp.exp(-2 * lead * t) * t * mean_decay(jnp.abs(delta) * t)
+        aside = jnp.where(delta > 0, scale * t * mean_decay(jnp.abs(delta) * t), aside)
+        total = scale + rise * (growing**2 + m * m * scale) + left_over * aside
+        total = jnp.sqrt(jnp.where(total > 0, total, 1.0))
+        along = (sine * growing + cosine * shrinking) / total
+        return SingleNeuron(
+            along * unit + beside / total,
+            (cosine * growing - sine * shrinking) / total,
+        )
+
+    result = jax.vmap(at)(ts.ravel())
+    return jax.tree.map(lambda x: x.reshape(*ts.shape, *x.shape[1:]), result)
+
+
+def neuron_from_function(
+    function: Real[ArrayLike, " in"], delta: Real[ArrayLike, ""]
+) -> SingleNeuron:
+    r"""The neuron with this function and balance, and $a > 0$.
+
+    $a^2 = (\delta + \sqrt{\delta^2 + 4|\beta|^2})/2$, $w = \beta/a$.
+
+    **Arguments:** `function` $\beta$, (in,); the balance `delta`.
+
+    **Raises:** `ValueError` for a function of zero and `delta < 0`, which leaves the
+    direction of w open (traced: NaN).
+    """
+    function = _vector("function", function)
+    delta = _checks.as_scalar("delta", delta).astype(function.dtype)
+    _checks.finite("delta", delta)
+    size = _norm(function)
+    vague = (size == 0) & (delta < 0)
+    if _checks.is_concrete(vague):
+        _checks.require(
+            not bool(vague),
+            "`function` must not be zero for a negative `delta`, but it was: any "
+            "direction of the input weights would do.",
+        )
+    _, a = split_singular_values(size, delta)
+    w = function / jnp.where(a > 0, a, 1.0)
+    return SingleNeuron(jnp.where(vague, jnp.nan, w), jnp.where(vague, jnp.nan, a))
+
+
+def neuron_boundary(
+    a: Real[ArrayLike, ""],
+    delta: Real[ArrayLike, ""],
+    target: Real[ArrayLike, " in"],
+) -> Float[Array, ""]:
+    r"""The $\beta_* \cdot w$ below which a neuron with $a > 0$ ends with $a < 0$.
+
+    $-\frac a2 (\delta + \sqrt{\delta^2 + 4|\beta_*|^2})$ (Kunin et al. 2024): on it,
+    the neuron ends at a saddle. For $\delta > 0$ no neuron lies beyond it:
+    $|w| < |a|$. For $a < 0$ it is mirrored: above it the neuron ends with $a > 0$.
+    """
+    target = _vector("target", target)
+    a, delta = (
+        _checks.as_scalar(name, value).astype(target.dtype)
+        for name, value in (("a", a), ("delta", delta))
+    )
+    larger = (jnp.abs(delta) + safe_hypot(delta, 2 * _norm(target))) / 2
+    zero = larger == 0
+    smaller = jnp.where(zero, 0.0, square_norm(target) / jnp.where(zero, 1.0, larger))
+    return -a * jnp.where(delta >= 0, larger, smaller)
+
+
+def neuron_one_datum(
+    function: Real[ArrayLike, " in"],
+    delta: Real[ArrayLike, ""],
+    target: Real[ArrayLike, " in"],
+) -> Float[Array, " in"]:
+    r"""The function a neuron converges to when there is a single input to learn.
+
+    The input lies along `target`, the smallest map that fits it. What is orthogonal to
+    it in w is conserved, and the rest is an aligned mode with the balance
+    $\delta + |w_\perp|^2$ (Kunin et al. 2024): $\beta_\infty = \beta_* + a_\infty
+    w_\perp$ with $a_\infty^2 = k + \sqrt{k^2 + s^2}$,
+    $k = (\delta + |w_\perp|^2)/2$. As $\delta \to \infty$ this is
+    $\beta_0 + (1 - \beta_0\cdot\beta_*/s^2)\beta_*$ and as $\delta \to -\infty$
+    $\beta_0\,s^2/(\beta_0\cdot\beta_*)$.
+
+    **Arguments:**
+
+    - `function`: $\beta_0$, (in,), the start being `neuron_from_function` of it.
+    - `delta`: the balance, infinity of either sign included.
+    - `target`: $\beta_*$, (in,), not zero.
+
+    **Raises:** `ValueError` for vectors of different lengths; for a zero `target` or
+    (with $\delta < 0$) `function`. On the boundary between two ends (where
+    $a_\infty$ changes sign) the result is NaN.
+    """
+    target = _vector("target", target)
+    function = _vector("function", function, target.size)
+    delta = _checks.as_scalar("delta", delta).astype(target.dtype)
+    s = _norm(target)
+    if _checks.is_concrete(s):
+        _checks.require(bool(s > 0), f"`target` must not be zero, but it was {target}.")
+    infinite = jnp.isinf(delta)
+    start = neuron_from_function(function, jnp.where(infinite, 1.0, delta))
+    unit = _direction(target)
+    along = dot(function, unit)
+    across = function - along * unit
+    side = across / jnp.where(start.a > 0, start.a, 1.0)
+    balance = start.a**2 - dot(start.w, unit) ** 2
+    sine, cosine, _ = _mode(s, balance)
+    sign = jnp.sign(sine * dot(start.w, unit) + cosine * start.a)
+    _, end = split_singular_values(s, balance)
+    finite = target + jnp.where(sign == 0, jnp.nan, sign) * end * side
+    upper = target + across
+    lower = s / jnp.where(along == 0, jnp.nan, along) * function
+    return jnp.where(infinite, jnp.where(delta > 0, upper, lower), finite)
+
+
+def _mode(
+    s: Float[Array, "..."], delta: Float[Array, "..."]
+) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
+    r"""Sine and cosine of $\theta$, and $\kappa$."""
+    kappa = safe_hypot(delta, 2 * s) / 2
+    first, second = split_singular_values(s, delta)
+    norm = jnp.sqrt(jnp.where(kappa > 0, 2 * kappa, 1.0))
+    # With neither target nor balance nothing grows, and any direction will do.
+    return (
+        jnp.where(kappa > 0, first / norm, 0.0),
+        jnp.where(kappa > 0, second / norm, 1.0),
+        kappa,
+    )
+
+
+def _norm(x: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
+    """The norm, with zero gradient at zero."""
+    square = jnp.sum(x * x, axis=-1)
+    zero = square == 0
+    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, square)))
+
+
+def _direction(x: Float[Array, " n"]) -> Float[Array, " n"]:
+    """The unit vector along `x`; the first axis for zero."""
+    norm = _norm(x)
+    first = jnp.zeros_like(x).at[0].set(1.0)
+    return jnp.where(norm > 0, x / jnp.where(norm > 0, norm, 1.0), first)
+
+
+def _vector(
+    name: str, value: Real[ArrayLike, " n"], size: int | None = None
+) -> Float[Array, " n"]:
+    array = _checks.as_real(name, value)
+    _checks.require(
+        array.ndim == 1 and array.size > 0 and size in (None, array.size),
+        f"`{name}` must be a vector{f' of length {size}' if size else ''}, but its "
+        f"shape was {array.shape}.",
+    )
+    _checks.finite(name, array)
+    return array

@@ -1,0 +1,49 @@
+"""Where learning gets stuck."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .. import _checks
+from .._linalg import dot, singular_basis, split_singular_values
+from .._network import LinearNetwork
+from .._task import Task
+
+
+def saddle_distance(network: LinearNetwork, task: Task) -> Float[Array, ""]:
+    r"""How far a start is from a saddle: zero where some mode is never learned.
+
+    The smallest singular value of the weights along the growing modes, the rows
+    $\sin\theta_i\,v_i^\top W_1^\top + \cos\theta_i\,u_i^\top W_2$ for the leading
+    `min(hidden, in, out)` modes of the task. Up to a factor $\sqrt2$ this is the matrix
+    B of Domine et al. (2025), which is singular at a saddle. After a task has been
+    learned and its sign reversed, it is $|\lambda| / (\lambda^2 + 4s^2)^{1/4}$ for the
+    mode s: at $\lambda = 0$ the network never learns the reversal, and any other
+    balance frees it.
+
+    **Arguments:** `network`, balanced, of two layers; `task`, with isotropic inputs.
+
+    **Returns:** a scalar in units of a weight (times the inputs' standard deviation).
+
+    **Raises:** `ValueError` for another depth or a network that doesn't fit the task.
+    """
+    _checks.require(
+        network.depth == 2,
+        f"`network` must have two layers, but it had {network.depth}.",
+    )
+    sizes = network.sizes
+    _checks.require(
+        (sizes[0], sizes[-1]) == (task.in_size, task.out_size),
+        f"`network` must have the task's {task.in_size} inputs and {task.out_size} "
+        f"outputs, but its sizes were {_checks.sizes_text(sizes)}.",
+    )
+    w1, w2 = network.weights
+    u, s, v = singular_basis(task.input_output_correlation)
+    k = min(network.sizes)
+    variance = task.input_variance
+    first, second = split_singular_values(s[:k], variance * network.lmda)
+    norm = jnp.sqrt(first**2 + second**2)
+    still = norm == 0
+    norm = jnp.where(still, 1.0, norm)
+    rows = (first / norm)[:, None] * dot(v[:, :k].mT, w1.mT)
+    rows = rows + (second / norm)[:, None] * dot(u[:, :k].mT, w2)
+    return jnp.sqrt(variance) * jnp.linalg.svd(rows, compute_uv=False)[-1]

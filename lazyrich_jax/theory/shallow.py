@@ -1,0 +1,121 @@
+"""Networks of one layer, for any inputs."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from .. import _checks
+from .._linalg import decay_difference, dot, mean_decay
+from .._task import Task
+
+
+def shallow_function(
+    ts: Real[ArrayLike, "*times"], function: Real[ArrayLike, "out in"], task: Task
+) -> Float[Array, "*times out in"]:
+    r"""The exact learning of a network of one layer.
+
+    $\dot W = \Sigma - W\Sigma_{xx}$ gives $W(t) = W_0 + (\Sigma - W_0\Sigma_{xx})\,
+    \Sigma_{xx}^{-1}(1 - e^{-\Sigma_{xx}t})$; for white inputs
+    $\Sigma + (W_0 - \Sigma)e^{-t}$ (theorems 2.2.3 and 4.2.2 of Domine's thesis).
+    Inputs may be anisotropic, and span only some directions: $W$ stays as it is in the
+    others. At the end its representations are $W^\top W = VS^2V^\top$ and
+    $WW^\top = US^2U^\top$ for white inputs (Theorem 4.2.1, which prints S for $S^2$).
+
+    **Arguments:**
+
+    - `ts`: times, any shape, in units of learning rate x step; infinity is allowed.
+    - `function`: $W_0$, (out, in).
+    - `task`: any task.
+
+    **Returns:** $W(t)$, the axes of `ts` first. First derivatives are right also at
+    repeated eigenvalues of the inputs.
+
+    **Raises:** `ValueError` for negative times (traced: NaN) and a function that
+    doesn't fit the task.
+    """
+    ts = _checks.as_times("ts", ts)
+    function = _checks.as_matrix("function", function)
+    _checks.require(
+        function.shape == (task.out_size, task.in_size),
+        f"`function` must fit the task's {task.in_size} inputs and {task.out_size} "
+        f"outputs, but its shape was {function.shape}.",
+    )
+    sxx = task.input_correlation
+    gradient = task.input_output_correlation - dot(function, sxx)
+    big = float(jnp.finfo(sxx.dtype).max) ** 0.4  # as good as infinity
+    times = jnp.minimum(ts.astype(sxx.dtype), big).ravel()
+    gain = jax.vmap(_decay_integral, in_axes=(None, 0))(sxx, times)
+    w = function[None] + dot(gradient, gain)
+    return w.reshape(*ts.shape, *function.shape)
+
+
+@jax.custom_jvp
+def _decay_integral(
+    matrix: Float[Array, "n n"], t: Float[Array, ""]
+) -> Float[Array, "n n"]:
+    r"""$\int_0^t e^{-Ss} ds$ of a positive semidefinite matrix, on its range."""
+    rates, basis = _spectrum(matrix)
+    gain = jnp.where(rates > 0, t * mean_decay(rates * t), 0.0)
+    return dot(basis * gain[None], basis.T)
+
+
+@_decay_integral.defjvp
+def _decay_integral_jvp(primals, tangents):
+    (matrix, t), (dmatrix, dt) = primals, tangents
+    rates, basis = _spectrum(matrix)
+    spanned = rates > 0
+    half = rates / 2
+    slope = decay_difference(half, jnp.abs(half[:, None] - half[None]), t) / 2
+    slope = jnp.where(spanned[:, None] & spanned[None], slope, 0.0)
+    change = -slope * dot(basis.T, dmatrix, basis)
+    decayed = jnp.where(spanned, jnp.exp(-rates * t), 0.0)
+    change = change + jnp.diag(dt * decayed)
+    return _decay_integral(matrix, t), dot(basis, change, basis.T)
+
+
+def _spectrum(
+    matrix: Float[Array, "n n"],
+) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
+    """Eigenvalues, those that are zero up to rounding made so, and eigenvectors."""
+    rates, basis = jnp.linalg.eigh(matrix)
+    noise = 4 * rates.size * jnp.finfo(rates.dtype).eps * rates[-1]
+    return jnp.where(rates > noise, rates, 0.0), basis
+
+
+def shallow_steps(
+    excess: Real[ArrayLike, ""],
+    tolerance: Real[ArrayLike, ""],
+    learning_rate: Real[ArrayLike, ""],
+) -> Float[Array, ""]:
+    r"""Steps of gradient descent until a shallow network's loss has converged.
+
+    For white inputs the loss above its optimum falls by $(1 - \eta)^2$ a step:
+    $\ln(\text{excess}/\text{tolerance}) / (-2\ln(1 - \eta))$ steps, not rounded. The
+    general bound for 1-strongly convex, 1-smooth losses (Domine's thesis, section on
+    continual learning) is twice that.
+
+    **Arguments:** `excess`, the loss above its optimum at the start; `tolerance`, what
+    it must fall to; `learning_rate`, below one. Scalars.
+
+    **Raises:** `ValueError` for values that aren't positive, and a rate of one or more.
+    """
+    values = []
+    for name, value in (
+        ("excess", excess),
+        ("tolerance", tolerance),
+        ("learning_rate", learning_rate),
+    ):
+        value = _checks.as_scalar(name, value)
+        _checks.positive(name, value)
+        values.append(value)
+    if _checks.is_concrete(values[2]):
+        rate = float(values[2])
+        _checks.require(
+            not math.isnan(rate) and rate < 1,
+            f"`learning_rate` must be less than 1, but it was {rate}.",
+        )
+    excess, tolerance, rate = values
+    steps = jnp.log(excess / tolerance) / (-2 * jnp.log1p(-rate))
+    return jnp.maximum(steps, 0.0)
