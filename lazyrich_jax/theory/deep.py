@@ -139,7 +139,7 @@ def _integrated(
 
 
 def _strength(
-    a: Float[Array, " modes"], offset: Float[Array, "others 1"]
+    a: Float[Array, " modes"], offset: Float[Array, "others #modes"]
 ) -> Float[Array, " modes"]:
     """The smallest strength w whose product with sqrt(w^2 + offset) is `a`."""
     layers = 1 + offset.shape[0]
@@ -162,7 +162,9 @@ def _strength(
 
 
 def _slope(
-    w: Float[Array, " modes"], v: Float[Array, " modes"], offset: Float[Array, "n 1"]
+    w: Float[Array, " modes"],
+    v: Float[Array, " modes"],
+    offset: Float[Array, "others #modes"],
 ) -> Float[Array, " modes"]:
     """(a(v) - a(w)) / (v - w) for a(w) = w prod sqrt(w^2 + offset), term by term."""
     at_w, at_v = (jnp.sqrt(x[None] ** 2 + offset) for x in (w, v))

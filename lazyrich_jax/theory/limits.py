@@ -6,10 +6,16 @@ For two layers and isotropic inputs, $\Sigma_{xx} = cI$.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks
-from .._linalg import complete_basis, dot, singular_basis, split_singular_values
+from .._linalg import (
+    complete_basis,
+    dot,
+    singular_basis,
+    split_singular_values,
+    square_norm,
+)
 from .._network import LinearNetwork, check_feasible
 from .._task import Task
 from ..kernels import ntk_of_representations
@@ -238,6 +244,27 @@ def rich_limit(
     ts = _checks.as_times("ts", ts)
     function = _checks.as_matrix("function", function)
     _fits("function", function, task)
+    result, sizes = _rich(ts.ravel(), function, task)
+    for name, (low, high) in sizes.items():
+        if _checks.is_concrete((low, high)):
+            _checks.require(
+                bool(_regular(low, high)),
+                f"{name}, but the smallest singular value was {float(low):.3g} (of "
+                f"{float(high):.3g}); use `ExactSolution`.",
+            )
+    return jax.tree.map(lambda x: x.reshape(*ts.shape, *x.shape[1:]), result)
+
+
+def _regular(low: Float[Array, ""], high: Float[Array, ""]) -> Bool[Array, ""]:
+    """Whether a smallest singular value is one, and not rounding."""
+    return low > 64 * jnp.finfo(low.dtype).eps * high
+
+
+@eqx.filter_jit
+def _rich(
+    ts: Float[Array, " times"], function: Float[Array, "out in"], task: Task
+) -> tuple[Representations, dict[str, tuple[Float[Array, ""], Float[Array, ""]]]]:
+    """The solution, and what must be regular for it: smallest and largest values."""
     c = task.input_variance
     sigma = task.input_output_correlation
     k = min(sigma.shape)
@@ -247,19 +274,16 @@ def rich_limit(
     overlap_u, overlap_v = dot(u.mT, tu), dot(v.mT, tv)
     b = overlap_u[:, :k] + overlap_v[:, :k]
     least = jnp.linalg.svd(b, compute_uv=False)[-1]
-    for name, low, high in (
-        ("`function` must have full rank", s[-1], s[0]),
-        ("`task` must have a correlation of full rank", s_task[-1], s_task[0]),
-        ("`function` must not be at a saddle of `task` (B singular)", least, 2.0),
-    ):
-        regular = low > 64 * jnp.finfo(s.dtype).eps * high
-        if _checks.is_concrete(regular):
-            _checks.require(
-                bool(regular),
-                f"{name}, but the smallest singular value was {float(low):.3g} (of "
-                f"{float(high):.3g}); use `ExactSolution`.",
-            )
-        b = jnp.where(regular, b, jnp.nan)
+    sizes = {
+        "`function` must have full rank": (s[-1], s[0]),
+        "`task` must have a correlation of full rank": (s_task[-1], s_task[0]),
+        "`function` must not be at a saddle of `task` (B singular)": (
+            least,
+            jnp.full_like(least, 2.0),
+        ),
+    }
+    for low, high in sizes.values():
+        b = jnp.where(_regular(low, high), b, jnp.nan)
     inverse = jnp.linalg.inv(b)
     ratio = dot(inverse, overlap_u[:, :k] - overlap_v[:, :k])  # B^-1 C
     start = 4 * dot(inverse / s[None], inverse.mT)
@@ -273,7 +297,7 @@ def rich_limit(
         learned = (1 - e * e) / s_task
         inner = start + dot(ratio * learned[None], ratio.mT) + t * drift
         middle = jnp.diag(learned) + e[:, None] * inner * e[None]
-        turned = (ratio * e[:, None]).mT * e[None]  # E C^T B^-T E
+        turned = (ratio * e[None]).mT * e[None]  # E C^T B^-T E
         z_in = dot(tv[:, :k], jnp.eye(k, dtype=e.dtype) - turned)
         z_in = z_in + 2 * dot(tv[:, k:], rest_v.mT * e[None])
         z_out = dot(tu[:, :k], jnp.eye(k, dtype=e.dtype) + turned)
@@ -283,8 +307,7 @@ def rich_limit(
             dot(z_out, right_in) / c, dot(z_in, right_in) / c, dot(z_out, right_out) / c
         )
 
-    result = jax.vmap(at)(ts.astype(s.dtype).ravel())
-    return jax.tree.map(lambda x: x.reshape(*ts.shape, *x.shape[1:]), result)
+    return jax.vmap(at)(ts.astype(s.dtype)), sizes
 
 
 def lazy_limit(
@@ -316,7 +339,7 @@ def lazy_limit(
     **Returns:** `Representations` with the axes of `ts` first.
 
     **Raises:** `ValueError` for another depth, a network that doesn't fit the task, and
-    a balance of zero. Traced, that gives NaN or infinity.
+    a balance of zero (traced: NaN).
     """
     ts = _checks.as_times("ts", ts)
     _checks.require(
@@ -325,12 +348,15 @@ def lazy_limit(
     )
     _fits("network", network.function, task)
     lmda = network.lmda
-    if _checks.is_concrete(lmda):
-        _checks.require(
-            bool(lmda != 0),
-            "`network` must have a balance for its lazy limit, but it was 0.",
-        )
     w1, w2 = network.weights
+    rounding = 64 * jnp.finfo(lmda.dtype).eps * (square_norm(w1) + square_norm(w2))
+    balanced = jnp.abs(lmda) > rounding
+    if _checks.is_concrete(balanced):
+        _checks.require(
+            bool(balanced),
+            "`network` must have a balance that is not zero for its lazy limit, but it "
+            f"was {float(lmda):.3g}.",
+        )
     sigma = task.input_output_correlation / task.input_variance
     n_in, hidden, n_out = network.sizes
     _checks.require(
@@ -339,7 +365,7 @@ def lazy_limit(
         f"a balance, but its sizes were {_checks.sizes_text(network.sizes)}.",
     )
     scaled = (task.input_variance * ts.astype(sigma.dtype)).ravel()
-    size = jnp.where(lmda == 0, jnp.nan, jnp.abs(lmda))
+    size = jnp.where(balanced, jnp.abs(lmda), jnp.nan)
     signs = []
     if hidden <= n_out:
         signs.append((lmda > 0, _lazy(scaled, w2, w1, sigma, size)))
@@ -352,13 +378,18 @@ def lazy_limit(
     return Representations(*(x.reshape(*ts.shape, *x.shape[1:]) for x in result))
 
 
+@jax.jit
 def _lazy(
     ts: Float[Array, " times"],
     large: Float[Array, "out hidden"],
     small: Float[Array, "hidden in"],
     sigma: Float[Array, "out in"],
     rate: Float[Array, ""],
-) -> tuple[Float[Array, "times out in"], ...]:
+) -> tuple[
+    Float[Array, "times out in"],
+    Float[Array, "times in in"],
+    Float[Array, "times out out"],
+]:
     """Function and representations (small layer's first), `large` being frozen."""
     function = dot(large, small)
     q, _ = jnp.linalg.qr(large)

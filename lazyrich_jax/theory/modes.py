@@ -8,6 +8,7 @@ replace `ts` by `c ts` and `s` by `s / c`.
 
 import math
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
@@ -56,7 +57,16 @@ def aligned_modes(
     print(a.shape)  # (50, 2)
     ```
     """
-    t, s, a0, lmda = _arguments(ts, s, a0, lmda)
+    return _aligned(*_arguments(ts, s, a0, lmda))
+
+
+@jax.jit
+def _aligned(
+    t: Float[Array, "..."],
+    s: Float[Array, "..."],
+    a0: Float[Array, "..."],
+    lmda: Float[Array, "..."],
+) -> Float[Array, "..."]:
     rate = safe_hypot(lmda, 2 * s)
     finite = jnp.isfinite(t) | jnp.isnan(t)
     t = jnp.where(finite, t, 0.0)
@@ -220,7 +230,16 @@ def time_to_reach(
             bool(jnp.all((fraction >= 0) & (fraction < 1))),
             f"`fraction` must be at least 0 and less than 1, but it was {fraction}.",
         )
-    f, s, a0, lmda = _arguments(fraction, s, a0, lmda)
+    return _reached(*_arguments(fraction, s, a0, lmda))
+
+
+@jax.jit
+def _reached(
+    f: Float[Array, "..."],
+    s: Float[Array, "..."],
+    a0: Float[Array, "..."],
+    lmda: Float[Array, "..."],
+) -> Float[Array, "..."]:
     f = jnp.where((f >= 0) & (f < 1), f, jnp.nan)
     still = s == 0
     s = jnp.where(still, 1.0, s)
@@ -236,7 +255,7 @@ def time_to_reach(
     quick = 2 * target / jnp.where(easy & ~never, gap + root, 1.0)
     slow = (root - gap) / jnp.where(easy | never, 1.0, 2 * plus)
     time = jnp.log1p(jnp.where(easy, quick, slow)) / rate
-    time = jnp.where(ahead, jnp.where(never, jnp.inf, time), 0.0 * target)
+    time = jnp.where(ahead, jnp.where(never, jnp.inf, time), 0 * f)
     return jnp.where(still, jnp.where(jnp.isnan(f), jnp.nan, jnp.inf), time)
 
 

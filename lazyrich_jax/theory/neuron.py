@@ -126,7 +126,19 @@ def single_neuron(
     a = _checks.as_scalar("a", a)
     _checks.finite("a", a)
     dtype = jnp.result_type(w, target)
-    ts, w, a, target = (x.astype(dtype) for x in (ts, w, a, target))
+    w, a, target = (x.astype(dtype) for x in (w, a, target))
+    result = _neuron(ts.astype(dtype).ravel(), w, a, target)
+    return jax.tree.map(lambda x: x.reshape(*ts.shape, *x.shape[1:]), result)
+
+
+@jax.jit
+def _neuron(
+    ts: Float[Array, " times"],
+    w: Float[Array, " in"],
+    a: Float[Array, ""],
+    target: Float[Array, " in"],
+) -> SingleNeuron:
+    dtype = w.dtype
     delta = a * a - square_norm(w)
     sine, cosine, kappa = _mode(_norm(target), delta)
     unit = _direction(target)
@@ -160,8 +172,7 @@ def single_neuron(
             (cosine * growing - sine * shrinking) / total,
         )
 
-    result = jax.vmap(at)(ts.ravel())
-    return jax.tree.map(lambda x: x.reshape(*ts.shape, *x.shape[1:]), result)
+    return jax.vmap(at)(ts)
 
 
 def neuron_from_function(

@@ -1,0 +1,282 @@
+"""Aligned, deep and shallow modes, against the numerical flow and their limits."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+import lazyrich_jax as lr
+
+from .numerical_flow import flow, product
+
+theory = lr.theory
+TS = np.array([0.0, 0.05, 0.4, 2.0, 9.0])
+aligned = jax.jit(theory.aligned_modes)
+
+
+def ode(velocity, start, ts=TS):
+    return solve_ivp(velocity, (0, ts[-1]), start, "DOP853", ts, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("lmda", [0.0, 1e-6, -0.5, 3.0, -40.0])
+def test_aligned_modes_of_any_sign_follow_their_equation(lmda):
+    pairs = itertools.product([2.0, 0.3, 0.0, -1.2], [0.0, 1e-4, 0.7, 3.0, -0.4, -2.5])
+    s, a0 = np.array(list(pairs)).T
+
+    def velocity(t, a):
+        return np.sqrt(lmda**2 + 4 * a * a) * (s - a)
+
+    a = aligned(TS, s, a0, lmda)
+    assert a.shape == (len(TS), len(s))
+    # At lambda = 1e-6 a start of the wrong sign amplifies the solver's error at zero.
+    bound = 1e-9 if abs(lmda) != 1e-6 else 1e-5
+    np.testing.assert_allclose(a.T, ode(velocity, a0).y, atol=bound)
+    np.testing.assert_array_equal(a, aligned(TS, s, a0, -lmda))
+
+
+@pytest.mark.parametrize(
+    "sizes, lmda", [((3, 3, 3), -2.0), ((4, 2, 3), 1.5), ((3, 3, 4), 0.0)], ids=str
+)
+def test_aligned_networks_learn_mode_by_mode(sizes, lmda):
+    key1, key2 = jax.random.split(jax.random.key(0))
+    task = lr.Task.random_regression(sizes[0], sizes[2], 9, key=key1)
+    network = lr.Aligned(task, lmda, 0.7)(*sizes, key=key2)
+    k, sigma = min(sizes), task.input_output_correlation
+    s = np.linalg.svd(sigma, compute_uv=False)[:k]
+    a0 = np.linalg.svd(network.function, compute_uv=False)[:k]
+    modes = aligned(TS, s, a0, lmda)
+    for a, weights in zip(modes, flow(network.weights, task, TS), strict=True):
+        strengths = lr.measures.mode_strengths(product(weights), sigma)
+        np.testing.assert_allclose(strengths[:k], a, atol=1e-10)
+
+
+def test_the_limits_of_aligned_modes():
+    s, a0 = jnp.array([2.0, 0.5, 1.0]), jnp.array([0.1, 1.5, -0.3])
+    lmdas = np.array([1e-2, 1e-3, 1e-4])
+    rich = theory.sigmoidal_modes(TS, s, a0)
+    change = [jnp.abs(aligned(TS, s, a0, x) - rich)[:3].max() for x in lmdas]
+    np.testing.assert_allclose(np.polyfit(np.log(lmdas), np.log(change), 1)[0], 2, 0.1)
+    # Rich modes of the wrong sign are the exception: any balance frees them in the end.
+    assert abs(rich[-1, 2]) < 1e-4
+    np.testing.assert_allclose(aligned(50.0, 1.0, -0.3, 1e-4), 1.0, rtol=1e-12)
+    lmdas = np.array([1e2, 1e3, 1e4])
+    change = []
+    for x in lmdas:
+        lazy = theory.exponential_modes(TS / x, s, a0, -x)
+        change.append(jnp.abs(aligned(TS / x, s, a0, x) - lazy).max())
+    np.testing.assert_allclose(np.polyfit(np.log(lmdas), np.log(change), 1)[0], -2, 0.1)
+    shallow = theory.shallow_modes(TS, s, a0)
+    np.testing.assert_allclose(shallow, theory.exponential_modes(TS, s, a0, 1.0))
+
+
+def test_sigmoidal_modes_follow_their_equation():
+    pairs = itertools.product([2.0, 0.0, -1.2], [0.0, 1e-4, 3.0, -0.4])
+    s, a0 = np.array(list(pairs)).T
+    exact = ode(lambda t, a: 2 * np.abs(a) * (s - a), a0).y
+    np.testing.assert_allclose(theory.sigmoidal_modes(TS, s, a0).T, exact, atol=1e-10)
+    end = theory.sigmoidal_modes(jnp.inf, s, a0)
+    np.testing.assert_array_equal(end, np.where(s * a0 > 0, s, 0.0))
+    # A mode that starts with the wrong sign keeps its digits as it vanishes.
+    a = float(theory.sigmoidal_modes(40.0, 2.0, -0.5))
+    assert a == pytest.approx(-2 / (5 * np.exp(160)), rel=1e-12)
+
+
+def test_no_overflow_and_infinite_times():
+    for dtype in (jnp.float32, jnp.float64):
+        s = jnp.array([3.0, 3.0, 0.0, 3.0, -3.0], dtype)
+        a0 = jnp.array([1e-6, -1.0, 2.0, 3.0, 2.0], dtype)
+        for lmda in (1e-3, 1e3, -1e4):
+            a = aligned(jnp.array([1e6, jnp.inf], dtype), s, a0, lmda)
+            assert a.dtype == dtype
+            np.testing.assert_allclose(a, jnp.stack([s, s]), atol=1e-6)
+        # At lambda = 0 the wrong sign ends at zero, and zero stays.
+        end = aligned(jnp.array(jnp.inf, dtype), s, a0, 0.0)
+        np.testing.assert_allclose(end, [3, 0, 0, 3, 0], atol=1e-6)
+        np.testing.assert_array_equal(aligned(jnp.array(5, dtype), s, 0.0, 0.0), 0.0)
+
+
+def test_small_modes_keep_their_digits():
+    a = float(aligned(0.5, 1.0, 1e-12, 0.0))
+    assert a == pytest.approx(1e-12 * np.e, rel=1e-11)
+    a = float(aligned(1e-7, 1.0, 1e-12, 2.0))
+    assert a == pytest.approx(1e-12 + 2e-7 * (1 - 1e-7), rel=1e-9)
+
+
+def test_gradients_are_finite_and_right():
+    slope = jax.jit(jax.grad(theory.aligned_modes, argnums=(0, 1, 2, 3)))
+    grid = itertools.product(
+        (0.0, 0.4, 1e4, np.inf), (0.0, 0.7, -1.5), (0.0, 0.1, -2.0)
+    )
+    for (t, s, a0), lmda in itertools.product(grid, (0.0, 1.0, -1e3)):
+        slopes = np.array(slope(t, s, a0, lmda))
+        assert np.isfinite(slopes).all(), (t, s, a0, lmda)
+        if 0 < t < 1e3 and (a0 or lmda):
+            for i in range(4):
+                h = 1e-5 * np.eye(4)[i]
+                high, low = (
+                    aligned(*(np.array([t, s, a0, lmda]) + x)) for x in (h, -h)
+                )
+                near = float(high - low) / 2e-5
+                assert abs(slopes[i] - near) < 1e-6 + 1e-4 * abs(near), (t, s, a0, lmda)
+    # Leaving the saddle at zero, upwards; and the kink that gradient descent sees.
+    assert float(slope(1.0, 1.0, 0.0, 0.0)[2]) == pytest.approx(np.exp(2))
+    assert float(slope(np.inf, 0.7, 0.1, 1.0)[1]) == pytest.approx(1, rel=1e-15)
+    curvature = jax.jit(jax.hessian(theory.aligned_modes, argnums=(1, 2, 3)))
+    assert np.isfinite(np.array(curvature(0.4, 0.7, -2.0, 0.0))).all()
+
+
+def test_time_to_reach_inverts_the_modes():
+    reach = jax.jit(theory.time_to_reach)
+    for s, a0, lmda in itertools.product((2.0, -0.6), (0.01, -1.0), (1e-3, -1.0, 50.0)):
+        fraction = np.array([0.1, 0.5, 0.99])
+        t = reach(fraction, s, a0, lmda)
+        ahead = a0 / s < fraction
+        reached = np.array([aligned(x, s, a0, lmda) for x in t]) / s
+        np.testing.assert_allclose(reached[ahead], fraction[ahead], rtol=1e-10)
+        assert (t[~ahead] == 0).all()
+    # Lambda = 0: the logarithm of the textbook, or never.
+    t = float(reach(0.9, 2.0, 0.01, 0.0))
+    assert t == pytest.approx(np.log(1.8 * 1.99 / (0.01 * 0.2)) / 4, rel=1e-13)
+    assert jnp.isinf(reach(0.5, 2.0, jnp.array([0.0, -0.1]), 0.0)).all()
+    assert jnp.isinf(reach(0.5, 0.0, 0.1, 1.0))
+    # Reversal takes longer as the balance vanishes: log(1/lambda^2) / 2s.
+    t = np.array([reach(0.5, 1.0, -1.0, x) for x in (1e-3, 1e-4, 1e-5)])
+    np.testing.assert_allclose(np.diff(t), np.log(10), rtol=1e-5)
+    slope = jax.grad(theory.time_to_reach, argnums=(0, 1, 2, 3))(0.5, 1.0, 0.1, 0.3)
+    assert np.isfinite(np.array(slope)).all()
+
+
+@pytest.mark.parametrize(
+    "strengths, s",
+    [
+        ([[0.5, 0.5, 0.5], [0.4, 0.4, 0.4]], [2.0, 1.0]),
+        ([[0.3, 0.9, 0.6], [0.7, 0.1, 0.5]], [2.0, -0.5]),
+        ([[-0.3, 0.9, 0.6]], [2.0]),  # through zero
+        ([[-0.5, 0.5, 1.0]], [1.0]),  # to the saddle at zero
+        ([[0.2, 0.5, 0.2, 1.0]], [1.5]),
+        ([[1.0, 1.0, 2.0]], [0.3]),  # from above
+        ([[0.6, 0.6]], [0.0]),
+    ],
+    ids=str,
+)
+def test_deep_networks_learn_mode_by_mode(strengths, s):
+    rng = np.random.default_rng(0)
+    strengths, n = np.array(strengths), 3
+    layers = strengths.shape[1]
+    bases = [np.linalg.qr(rng.normal(size=(n, n)))[0] for _ in range(layers + 1)]
+
+    def matrix(values, left, right):
+        return left[:, : len(values)] @ np.diag(values) @ right[:, : len(values)].T
+
+    weights = [matrix(strengths[:, i], bases[i + 1], bases[i]) for i in range(layers)]
+    task = lr.Task.from_correlation(matrix(s, bases[-1], bases[0]))
+    lmda = strengths[:, 1:] ** 2 - strengths[:, :-1] ** 2
+    end = flow(weights, task, TS)
+    for i in range(len(s)):
+        start = strengths[i].prod()
+        modes = theory.deep_modes(TS, s[i], start, lmda[i])
+        u, v = bases[-1][:, i], bases[0][:, i]
+        np.testing.assert_allclose(modes, [u @ product(w) @ v for w in end], atol=1e-9)
+
+
+def test_deep_modes_of_two_layers_are_the_aligned_ones():
+    s, a0 = jnp.array([1.0, -2.0, 1.0, 0.5, 0.0]), jnp.array([0.1, 1.0, 1e-8, 4.0, 1.0])
+    ts = jnp.array([[0.0, 0.3], [1e3, 4.0]])
+    for lmda in (0.5, -100.0):
+        deep = theory.deep_modes(ts, s, a0, jnp.array([lmda]))
+        assert deep.shape == (2, 2, 5)
+        np.testing.assert_allclose(deep, aligned(ts, s, a0, lmda), atol=1e-10)
+    right = jax.jacrev(theory.aligned_modes, argnums=(1, 2, 3))(0.6, 1.0, 0.3, 0.4)
+    slopes = jax.jacrev(theory.deep_modes, argnums=(1, 2, 3))
+    slopes = slopes(0.6, 1.0, 0.3, jnp.array([0.4]))
+    np.testing.assert_allclose(np.array(slopes[:2]), np.array(right[:2]), rtol=1e-8)
+    np.testing.assert_allclose(slopes[2][0], right[2], rtol=1e-7)
+    single = theory.deep_modes(
+        jnp.float32(0.6), jnp.float32(1), 0.3, jnp.float32([0.4])
+    )
+    assert single.dtype == jnp.float32
+    np.testing.assert_allclose(single, aligned(0.6, 1.0, 0.3, 0.4), rtol=1e-4)
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.0], ids=["anisotropic", "flat"])
+def test_shallow_networks_and_any_inputs(spread):
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(8, 3)) @ np.diag([1.0, 2.0, spread])
+    task = lr.Task(x, rng.normal(size=(8, 2)))
+    start = rng.normal(size=(2, 3))
+    w = theory.shallow_function(TS, start, task)
+    exact = np.stack([product(w) for w in flow([start], task, TS)])
+    np.testing.assert_allclose(w, exact, atol=1e-10)
+    best = np.linalg.lstsq(x, np.asarray(task.y), rcond=None)[0].T
+    best = best + start @ np.diag([0, 0, spread == 0])
+    np.testing.assert_allclose(
+        theory.shallow_function(jnp.inf, start, task), best, atol=1e-12
+    )
+
+
+def test_shallow_derivatives_at_repeated_eigenvalues():
+    x, y = np.sqrt(3) * np.eye(3), np.arange(6.0).reshape(3, 2)
+    dx = np.random.default_rng(2).normal(size=(3, 3))
+
+    def end(step, t=0.7):
+        return theory.shallow_function(t, np.ones((2, 3)), lr.Task(x + step * dx, y))
+
+    _, slope = jax.jvp(end, (0.0,), (1.0,))
+    np.testing.assert_allclose(slope, (end(1e-6) - end(-1e-6)) / 2e-6, atol=1e-8)
+    by_time = jax.jacfwd(lambda t: end(0.0, t))(0.7)
+    near = (end(0.0, 0.7 + 1e-6) - end(0.0, 0.7 - 1e-6)) / 2e-6
+    np.testing.assert_allclose(by_time, near, atol=1e-8)
+
+
+def test_shallow_descent_takes_the_steps_it_should():
+    task = lr.Task.random_regression(3, 2, 9, key=jax.random.key(0))
+    sigma = task.input_output_correlation
+    rate, w, steps = 0.05, jnp.zeros((2, 3)), 0
+    optimum, start = task.loss(sigma), task.loss(w)
+    while task.loss(w) - optimum > 1e-6:
+        w, steps = w - rate * task.loss_gradient(w), steps + 1
+    expected = float(theory.shallow_steps(start - optimum, 1e-6, rate))
+    assert steps == np.ceil(expected) and expected > 100
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: theory.aligned_modes(-1.0, 1, 1, 1), "`ts` must be non-negative"),
+        (lambda: theory.aligned_modes([0.0, np.nan], 1, 1, 1), "`ts\\[1\\]` was nan"),
+        (lambda: theory.aligned_modes(1.0, [1, 2], [1, 2, 3], 1), "of one shape"),
+        (lambda: theory.aligned_modes(1.0, 1, 1, [1.0, 2]), "`lmda` must be a scalar"),
+        (lambda: theory.aligned_modes(1.0, np.inf, 1, 1.0), "`s` must be finite"),
+        (lambda: theory.time_to_reach(1.0, 1, 0.1, 1), "`fraction` must be at least 0"),
+        (lambda: theory.deep_modes(np.inf, 1, 1, [0.0]), "and finite"),
+        (lambda: theory.deep_modes(1.0, 1, 1, 0.0), "`lmda` must hold the balance"),
+        (lambda: theory.deep_modes(1.0, 1, 1, []), "`shallow_modes`"),
+        (lambda: theory.deep_modes(1.0, [1, 2], [1.0], [0.0]), "vectors of one length"),
+        (lambda: theory.deep_modes(1, 1, 1, [0.0], rtol=0.0), "`rtol` must be finite"),
+        (
+            lambda: theory.shallow_function(
+                1.0, np.ones((3, 2)), lr.Task.from_correlation(np.ones((2, 3)))
+            ),
+            "`function` must fit the task's 3 inputs and 2 outputs",
+        ),
+        (lambda: theory.shallow_steps(1.0, 0.0, 0.1), "`tolerance` must be finite"),
+        (lambda: theory.shallow_steps(1.0, 0.1, 1.0), "`learning_rate` must be less"),
+    ],
+)
+def test_bad_input_is_named(untyped, call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_traced_times_that_are_negative_give_nan():
+    ts = jnp.array([-1.0, 1.0])
+    for modes in (
+        jax.jit(lambda ts: theory.aligned_modes(ts, 1.0, 0.1, 1.0)),
+        jax.jit(lambda ts: theory.sigmoidal_modes(ts, 1.0, 0.1)),
+        jax.jit(lambda ts: theory.exponential_modes(ts, 1.0, 0.1, 1.0)),
+        jax.jit(lambda ts: theory.time_to_reach(ts / 2, 1.0, 0.1, 1.0)),
+    ):
+        assert jnp.isnan(modes(ts)).tolist() == [True, False]
