@@ -1,0 +1,392 @@
+"""Measures against references in NumPy and SciPy, and what leaves them unchanged."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lazyrich_jax as lr
+
+from .numerical_flow import flow
+
+measures = lr.measures
+KERNELS = {  # of two kernels of the same samples
+    "kernel_alignment": measures.kernel_alignment,
+    "kernel_distance": measures.kernel_distance,
+    "centred_kernel_alignment": measures.centred_kernel_alignment,
+    "unbiased_centred_kernel_alignment": measures.unbiased_centred_kernel_alignment,
+    "bures_distance": measures.bures_distance,
+    "representational_change": measures.representational_change,
+    "rich_lazy_index": measures.rich_lazy_index,
+}
+SPECTRA = {  # of one matrix
+    "effective_rank": measures.effective_rank,
+    "participation_ratio": measures.participation_ratio,
+}
+JITTED = {name: jax.jit(f) for name, f in (KERNELS | SPECTRA).items()}
+N = 6
+
+
+def features(seed, samples=N, count=4):
+    return np.random.default_rng(seed).normal(size=(samples, count))
+
+
+def kernel(seed, samples=N, count=4):
+    x = features(seed, samples, count)
+    return x @ x.T
+
+
+def rotation(seed, n=N):
+    return np.linalg.qr(np.random.default_rng(seed).normal(size=(n, n)))[0]
+
+
+def centring(n=N):
+    return np.eye(n) - np.ones((n, n)) / n
+
+
+def cosine(a, b):
+    return np.sum(a * b) / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+def unbiased_hsic(k, m):
+    """Song et al. (2012), equation 5, entry by entry."""
+    n = len(k)
+    k, m = k - np.diag(np.diag(k)), m - np.diag(np.diag(m))
+    one = np.ones(n)
+    total = np.trace(k @ m) + (one @ k @ one) * (one @ m @ one) / (n - 1) / (n - 2)
+    return (total - 2 / (n - 2) * one @ k @ m @ one) / n / (n - 3)
+
+
+def bures(a, b):
+    root = scipy.linalg.sqrtm(a)
+    return np.sqrt(np.trace(a + b - 2 * scipy.linalg.sqrtm(root @ b @ root).real))
+
+
+def test_against_references():
+    a, b, h = kernel(0, count=8), kernel(1, count=7), centring()
+    expected = {
+        "kernel_alignment": cosine(a, b),
+        "kernel_distance": 1 - cosine(a, b),
+        "centred_kernel_alignment": cosine(h @ a @ h, h @ b @ h),
+        "unbiased_centred_kernel_alignment": unbiased_hsic(a, b)
+        / np.sqrt(unbiased_hsic(a, a) * unbiased_hsic(b, b)),
+        "bures_distance": bures(a, b),
+        "representational_change": np.linalg.norm(b - a) / np.linalg.norm(a),
+        "rich_lazy_index": np.linalg.norm(b - a)
+        / (np.linalg.norm(a) + np.linalg.norm(b)),
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(JITTED[name](a, b), value, rtol=1e-9, err_msg=name)
+    s = np.linalg.svd(a, compute_uv=False)
+    p = s / s.sum()
+    entropy = -np.sum(p * np.log(p))
+    np.testing.assert_allclose(JITTED["effective_rank"](a), np.exp(entropy))
+    np.testing.assert_allclose(
+        JITTED["participation_ratio"](a), s.sum() ** 2 / np.sum(s**2)
+    )
+    x, y = features(2), features(3)
+    turn, _ = scipy.linalg.orthogonal_procrustes(y, x)
+    distance = measures.procrustes_distance(x, y)
+    np.testing.assert_allclose(distance, np.linalg.norm(x - y @ turn), rtol=1e-12)
+    np.testing.assert_allclose(measures.bures_distance(x @ x.T, y @ y.T), distance)
+    # Linear CKA from features, as Kornblith et al. write it.
+    x, y = x - x.mean(0), y - y.mean(0)
+    published = np.linalg.norm(y.T @ x) ** 2
+    published /= np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
+    np.testing.assert_allclose(
+        JITTED["centred_kernel_alignment"](x @ x.T, y @ y.T), published
+    )
+
+
+def test_unbiased_alignment_is_unbiased():
+    def pair(key):
+        x, y = jax.random.normal(key, (2, 8, 20))
+        a, b = x @ x.T, y @ y.T
+        return jnp.stack([f(a, b) for f in alignments])
+
+    alignments = (
+        measures.centred_kernel_alignment,
+        measures.unbiased_centred_kernel_alignment,
+    )
+    draws = jax.jit(jax.vmap(pair))(jax.random.split(jax.random.key(0), 2000))
+    biased, unbiased = draws.mean(axis=0)
+    assert biased > 0.5 and abs(unbiased) < 0.02
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seeds=st.tuples(st.integers(0, 1000), st.integers(1001, 2000)),
+    scales=st.tuples(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3)),
+    count=st.integers(2, 8),
+)
+def test_scale_and_rotation(seeds, scales, count):
+    a, b = (kernel(seed, count=count) for seed in seeds)
+    turn = rotation(sum(seeds))
+    order = np.random.default_rng(seeds[0]).permutation(N)
+    shift = np.outer(features(5, N, 1), np.ones(N))
+    close = dict(rtol=1e-6, atol=1e-9)
+    for name in KERNELS:
+        value = JITTED[name](a, b)
+        if not name.startswith(("bures", "repr", "rich")):
+            scaled = JITTED[name](scales[0] * a, scales[1] * b)
+            np.testing.assert_allclose(scaled, value, **close, err_msg=name)
+        both = JITTED[name](scales[0] * a, scales[0] * b)
+        if name == "bures_distance":
+            both = both / np.sqrt(scales[0])
+        np.testing.assert_allclose(both, value, **close, err_msg=name)
+        # The same samples in another order; and, but for what is centred, a rotation.
+        shuffled = JITTED[name](a[order][:, order], b[order][:, order])
+        np.testing.assert_allclose(shuffled, value, **close, err_msg=name)
+        if "centred" in name:
+            moved = JITTED[name](a + shift + shift.T + 3.0, b)
+            np.testing.assert_allclose(moved, value, **close, err_msg=name)
+        else:
+            turned = JITTED[name](turn @ a @ turn.T, turn @ b @ turn.T)
+            np.testing.assert_allclose(turned, value, **close, err_msg=name)
+        if name != "representational_change":
+            np.testing.assert_allclose(JITTED[name](b, a), value, **close, err_msg=name)
+    for name in SPECTRA:
+        turned = JITTED[name](scales[0] * turn @ a @ turn.T)
+        np.testing.assert_allclose(turned, JITTED[name](a), **close, err_msg=name)
+    assert 0 <= JITTED["rich_lazy_index"](a, b) <= 1
+    assert 1 <= JITTED["effective_rank"](a) <= min(count, N) + 1e-6
+    assert 1 <= JITTED["participation_ratio"](a) <= min(count, N) + 1e-6
+    # Distances are metrics: zero only for the same, and no way round is shorter.
+    c = kernel(seeds[0] + 5000, count=count)
+    bures_ = JITTED["bures_distance"]
+    assert bures_(a, c) <= bures_(a, b) + bures_(b, c) + 1e-9
+    assert bures_(a, a) < 1e-6 * np.sqrt(np.trace(a))
+    x, y = features(seeds[0]), features(seeds[1])
+    np.testing.assert_allclose(
+        measures.procrustes_distance(x, y @ rotation(seeds[0], 4)),
+        measures.procrustes_distance(x, y),
+        **close,
+    )
+
+
+def test_small_distances_keep_their_digits():
+    a, b = kernel(0), kernel(1)
+    small = b - np.sum(a * b) / np.sum(a * a) * a
+    for size in (1e-4, 1e-9, 1e-12):
+        distance = measures.kernel_distance(a, a + size * small)
+        expected = np.sum((size * small) ** 2) / np.sum(a**2) / 2
+        np.testing.assert_allclose(distance, expected, rtol=1e-3)
+    x = features(2)
+    assert measures.procrustes_distance(x, x @ rotation(1, 4)) < 1e-14
+
+
+ZERO, ONE = np.zeros((N, N)), np.ones((N, 1))
+RANK_ONE, EYE = ONE @ ONE.T, np.eye(N)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize(
+    "name, args, value",
+    [
+        # Two kernels: zero has no direction, rank one and equal eigenvalues do.
+        ("kernel_alignment", (ZERO, EYE), np.nan),
+        ("kernel_distance", (ZERO, ZERO), np.nan),
+        ("kernel_distance", (RANK_ONE, EYE), 1 - N**-0.5),
+        ("kernel_distance", (EYE, 3 * EYE), 0.0),
+        ("centred_kernel_alignment", (ZERO, EYE), np.nan),
+        ("centred_kernel_alignment", (RANK_ONE, EYE), np.nan),
+        ("centred_kernel_alignment", (EYE, 2 * EYE), 1.0),
+        ("unbiased_centred_kernel_alignment", (RANK_ONE, EYE), np.nan),
+        ("bures_distance", (ZERO, ZERO), 0.0),
+        ("bures_distance", (ZERO, EYE), N**0.5),
+        ("bures_distance", (RANK_ONE, 4 * RANK_ONE), N**0.5),
+        ("bures_distance", (EYE, 4 * EYE), N**0.5),
+        ("representational_change", (ZERO, ZERO), 0.0),
+        ("representational_change", (ZERO, EYE), np.inf),
+        ("representational_change", (EYE, EYE), 0.0),
+        ("rich_lazy_index", (ZERO, ZERO), 0.0),
+        ("rich_lazy_index", (ZERO, RANK_ONE), 1.0),
+        ("rich_lazy_index", (EYE, 3 * EYE), 0.5),
+        ("effective_rank", (ZERO,), 0.0),
+        ("effective_rank", (RANK_ONE,), 1.0),
+        ("effective_rank", (EYE,), N),
+        ("participation_ratio", (ZERO,), 0.0),
+        ("participation_ratio", (RANK_ONE,), 1.0),
+        ("participation_ratio", (EYE,), N),
+        ("task_specificity", (ZERO, EYE), np.nan),
+        ("task_specificity", (EYE, ZERO), np.nan),
+        ("task_specificity", (EYE, EYE), 1.0),
+        ("task_specificity", (RANK_ONE, RANK_ONE), 1.0),
+        ("procrustes_distance", (ZERO, ZERO), 0.0),
+        ("procrustes_distance", (EYE, -EYE), 0.0),
+        ("procrustes_distance", (ONE, -2 * ONE), N**0.5),
+        ("mode_strengths", (-EYE, np.diag([1.0, 0, 0, 0, 0, 0])), -np.ones(N)),
+        ("target_alignment", (EYE, ZERO[:, :2]), np.nan),
+        ("target_alignment", (RANK_ONE, ONE), 1.0),
+        ("balance", (ZERO, EYE), (1.0, 0.0)),
+        ("weight_movement", (EYE, EYE), 0.0),
+        ("weight_movement", (ZERO, EYE), np.inf),
+    ],
+)
+def test_zero_rank_one_and_repeated_values(name, args, value, dtype):
+    args = [jnp.asarray(a, dtype) for a in args]
+    result = getattr(measures, name)(*args)
+    for got, expected in zip(
+        result if isinstance(result, tuple) else [result],
+        value if isinstance(value, tuple) else [value],
+        strict=True,
+    ):
+        assert got.dtype == dtype
+        if name == "mode_strengths":  # of null modes, signs are arbitrary
+            got, expected = jnp.abs(got), np.abs(expected)
+        np.testing.assert_allclose(
+            got,
+            expected,
+            rtol=1e-5,
+            atol=2e-3 * (dtype == jnp.float32 and "bures" in name) + 1e-6,
+        )
+
+
+def test_gradients_and_batches():
+    a, b = jnp.asarray(kernel(0, count=8)), jnp.asarray(kernel(1, count=7))
+    change = features(4, N, N)
+    change = change + change.T
+    h = 1e-5
+    for name, f in (KERNELS | SPECTRA).items():
+        args = (a, b) if name in KERNELS else (a,)
+        slope = jnp.sum(jax.jit(jax.grad(f))(*args) * change)
+        near = f(a + h * change, *args[1:]) - f(a - h * change, *args[1:])
+        np.testing.assert_allclose(slope, near / (2 * h), rtol=1e-5, err_msg=name)
+        batch = jax.vmap(f)(*(x[None] for x in args))
+        np.testing.assert_allclose(batch[0], f(*args), rtol=1e-12, err_msg=name)
+    # Right or finite where eigenvalues repeat, and where nothing has moved.
+    slope = jax.grad(measures.bures_distance)(jnp.eye(N), 4 * jnp.eye(N))
+    np.testing.assert_allclose(slope, -jnp.eye(N) / 24**0.5, rtol=1e-6)
+    for f in (measures.rich_lazy_index, measures.representational_change):
+        assert jnp.isfinite(jax.grad(f)(a, a)).all()
+    x = jnp.asarray(features(1))
+    for f in (measures.procrustes_distance, measures.weight_movement):
+        assert jnp.isfinite(jax.grad(f)(x, x)).all()
+        y = jnp.asarray(features(2))
+        slope = jnp.sum(jax.grad(f)(x, y) * change[:, :4])
+        near = f(x + h * change[:, :4], y) - f(x - h * change[:, :4], y)
+        np.testing.assert_allclose(slope, near / (2 * h), rtol=1e-5)
+    bend = jax.hessian(lambda e: measures.procrustes_distance(x + e * y, y))(0.0)
+    near = sum(
+        w * float(measures.procrustes_distance(x + e * y, y))
+        for w, e in ((1, 1e-3), (-2, 0.0), (1, -1e-3))
+    )
+    np.testing.assert_allclose(bend, near / 1e-6, rtol=1e-4)
+
+
+def test_task_specificity_of_lazy_and_rich_networks():
+    rng = np.random.default_rng(0)
+    sigma = rng.normal(size=(4, 3))
+    task = lr.Task.from_correlation(sigma)
+    _, s, vt = np.linalg.svd(sigma, full_matrices=False)
+    score = jax.jit(measures.task_specificity)
+    for lmda, inputs, outputs in ((0.0, True, True), (300.0, True, False)):
+        end = lr.theory.converged_representations(task, lmda, 3)
+        of_input = score(end.input_representation, sigma)
+        of_output = score(end.output_representation, sigma.T)
+        assert (of_input > 0.999) == inputs and (of_output > 0.99) == outputs
+    # As published, with the two candidates written out.
+    r = rng.normal(size=(3, 3))
+    r = r @ r.T
+    published = max(cosine(r, vt.T @ np.diag(s**p) @ vt) for p in (1, 2))
+    np.testing.assert_allclose(score(r, sigma), published, rtol=1e-10)
+
+
+def test_measures_along_the_flow():
+    task = lr.Task.random_regression(3, 2, 9, key=jax.random.key(0))
+    network = lr.LambdaBalanced(1.0, 0.3)(3, 2, 2, key=jax.random.key(1))
+    ts, sigma = np.linspace(0, 6, 301), np.asarray(task.input_output_correlation)
+    path = flow(network.weights, task, ts)
+    for w1, w2 in path[::100]:
+        lmda, residual = measures.balance(w1, w2)
+        np.testing.assert_allclose([lmda, residual], [1.0, 0.0], atol=1e-9)
+    u, s, vt = np.linalg.svd(sigma, full_matrices=False)
+    middle, last = (w2 @ w1 for w1, w2 in (path[50], path[-1]))
+    np.testing.assert_allclose(measures.mode_strengths(last, sigma), s, rtol=1e-2)
+    np.testing.assert_allclose(
+        measures.mode_strengths(middle, sigma), np.diag(u.T @ middle @ vt.T)
+    )
+    excess = np.array([np.sum((w2 @ w1 - sigma) ** 2) / 2 for w1, w2 in path])
+    time = float(measures.convergence_time(ts, excess, 0.1))
+    w1, w2 = flow(network.weights, task, [0, time])[1]
+    np.testing.assert_allclose(np.sum((w2 @ w1 - sigma) ** 2) / 2, 0.1, rtol=1e-3)
+    slope = jax.grad(lambda x: measures.convergence_time(ts, excess, x))(0.1)
+    rate = lr.theory.loss_rate(lr.LinearNetwork((w1, w2)), task, task)
+    np.testing.assert_allclose(slope, 1 / rate, rtol=0.05)
+    assert jnp.isinf(measures.convergence_time(ts, excess, 0.0))
+    assert measures.convergence_time(ts, excess, excess[0] + 1) == 0
+    start, end = (lr.LinearNetwork(path[k]) for k in (0, -1))
+    flat = [np.concatenate([np.ravel(w) for w in path[k]]) for k in (0, -1)]
+    moved = np.linalg.norm(flat[1] - flat[0]) / np.linalg.norm(flat[0])
+    np.testing.assert_allclose(measures.weight_movement(start, end), moved, rtol=1e-12)
+
+
+def test_convergence_time_between_and_at_infinity():
+    time = jax.jit(measures.convergence_time)
+    ts, loss = np.array([0.0, 1.0, 3.0, np.inf]), np.array([4.0, 2.0, 1.0, 0.0])
+    for threshold, expected in ((3.0, 0.5), (2.0, 1.0), (1.5, 2.0), (0.5, np.inf)):
+        assert time(ts, loss, threshold) == expected
+    assert time(ts, loss, 5.0) == 0 and jnp.isinf(time(ts, loss, -1.0))
+    assert jnp.isnan(time(ts[::-1], loss, 2.0))
+    assert jnp.isnan(time(ts, np.array([1.0, np.nan, 1, 1]), 0.5))
+    np.testing.assert_allclose(time(np.zeros(2), np.array([1.0, 0.0]), 0.5), 0.0)
+
+
+def test_the_index_sees_what_the_kernel_distance_does_not():
+    # A small aligned network with equal modes: features grow, the kernel only scales.
+    task = lr.Task.from_correlation(np.eye(3))
+    for scale, low, high in ((1e-2, 0.95, 1.0), (1.0, 0.0, 1e-6)):
+        network = lr.LinearNetwork((scale * jnp.eye(3), scale * jnp.eye(3)))
+        first, last = lr.ExactSolution(network, task).ntk(
+            jnp.array([0.0, jnp.inf]), task.x
+        )
+        assert measures.kernel_distance(first, last) < 1e-12
+        assert low <= measures.rich_lazy_index(first, last) <= high
+
+
+def test_target_alignment_of_both_kinds_of_kernel():
+    y = features(0, 5, 2)
+    flat = y.T.ravel()
+    big = kernel(1, 10)
+    np.testing.assert_allclose(
+        measures.target_alignment(big, y), cosine(big, np.outer(flat, flat))
+    )
+    small = kernel(1, 5)
+    np.testing.assert_allclose(
+        measures.target_alignment(small, y), cosine(small, y @ y.T)
+    )
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: measures.kernel_distance(ONE, ONE), "`k0` must be a square matrix"),
+        (lambda: measures.kernel_distance(EYE, np.eye(3)), "`k0` and `k1` must have"),
+        (lambda: measures.kernel_alignment(EYE, [[np.nan]]), "`k1` must be finite"),
+        (
+            lambda: measures.unbiased_centred_kernel_alignment(np.eye(3), np.eye(3)),
+            "at least 4 samples",
+        ),
+        (lambda: measures.participation_ratio(ONE), "`kernel` must be a square"),
+        (lambda: measures.procrustes_distance(ONE, EYE), "`x0` and `x1` must have the"),
+        (lambda: measures.target_alignment(EYE, np.ones((4, 2))), "4 or 8 rows"),
+        (lambda: measures.task_specificity(EYE, np.ones((6, 2))), "`sigma` must have"),
+        (lambda: measures.mode_strengths(EYE, ONE), "`function` and `sigma` must have"),
+        (lambda: measures.balance(EYE, ONE), "`w2` must have as many columns"),
+        (lambda: measures.weight_movement(ONE, [ONE]), "parameters of the same shapes"),
+        (lambda: measures.weight_movement(ONE, EYE), "parameters of the same shapes"),
+        (
+            lambda: measures.convergence_time([0.0, -1.0], [1.0, 0], 0.1),
+            "`ts\\[1\\]` was -1",
+        ),
+        (lambda: measures.convergence_time([0.0, 1], [1.0], 0.1), "`ts` and `loss`"),
+        (lambda: measures.convergence_time(0.0, 1.0, 0.1), "`ts` must be a vector"),
+        (lambda: measures.effective_rank(np.zeros((0, 2))), "`matrix` must have no"),
+    ],
+)
+def test_bad_input_is_named(untyped, call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
