@@ -1,5 +1,6 @@
-"""The examples in docstrings and in the README run as they stand."""
+"""The examples in docstrings and in the README run; the page of theorems is true."""
 
+import functools
 import inspect
 import pathlib
 import re
@@ -10,16 +11,25 @@ import pytest
 import lazyrich_jax as lr
 
 BLOCK = re.compile(r"^ *```python\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
-README = pathlib.Path(__file__).parents[1] / "README.md"
+ROOT = pathlib.Path(__file__).parents[1]
+README = ROOT / "README.md"
+THEOREMS = (ROOT / "docs" / "theorems.md").read_text()
+
+
+def public():
+    """Everything a user can type, with its name."""
+    for module in (lr, lr.kernels, lr.measures, lr.theory):
+        prefix = module.__name__.replace(lr.__name__, "lr")
+        for name, item in vars(module).items():
+            ours = getattr(item, "__module__", "").startswith(module.__name__)
+            if not name.startswith("_") and ours and callable(item):
+                yield f"{prefix}.{name}", item
 
 
 def examples():
-    for name in dir(lr):
-        item = getattr(lr, name)
-        public = inspect.isclass(item) or inspect.isfunction(item)
-        if public and not name.startswith("_"):
-            for block in BLOCK.findall(item.__doc__ or ""):
-                yield pytest.param(textwrap.dedent(block), id=name)
+    for name, item in public():
+        for block in BLOCK.findall(item.__doc__ or ""):
+            yield pytest.param(textwrap.dedent(block), id=name)
     for i, block in enumerate(BLOCK.findall(README.read_text())):
         yield pytest.param(block, id=f"README-{i}")
 
@@ -31,8 +41,30 @@ def test_example_runs(code, tmp_path, monkeypatch):
 
 
 def test_everything_public_says_what_it_is():
-    for name in dir(lr):
-        item = getattr(lr, name)
-        module = inspect.getmodule(item)
-        if not name.startswith("_") and module and module.__name__.startswith("lazy"):
-            assert item.__doc__, name
+    items = dict(public())
+    assert len(items) > 50
+    for name, item in items.items():
+        assert item.__doc__, name
+        if inspect.isclass(item):
+            for method, value in vars(item).items():
+                if not method.startswith("_") and callable(value):
+                    assert inspect.getdoc(getattr(item, method)), f"{name}.{method}"
+
+
+def test_the_page_of_theorems_is_complete():
+    for name, _ in public():
+        if name.startswith(("lr.theory.", "lr.measures.", "lr.kernels.")):
+            assert f"`{name}`" in THEOREMS, name
+
+
+def test_the_page_of_theorems_names_what_exists():
+    names = set(re.findall(r"`(lr\.[\w.]+)`", THEOREMS))
+    tests = set(re.findall(r"`(test_\w+\.py)::(\w+)`", THEOREMS))
+    assert len(names) > 40 and len(tests) > 40
+    for name in names:
+        functools.reduce(getattr, name.split(".")[1:], lr)
+    for file, test in tests:
+        text = (ROOT / "tests" / file).read_text()
+        assert f"def {test}(" in text, f"{file}::{test}"
+    for link in re.findall(r"\]\(([\w./]+)\)", THEOREMS):
+        assert (ROOT / "docs" / link).exists(), link

@@ -1,5 +1,6 @@
 r"""Aligned modes of networks of any depth."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
@@ -8,9 +9,9 @@ from .. import _checks
 
 
 def deep_modes(
-    ts: Real[ArrayLike, "*times"],
-    s: Real[ArrayLike, "*modes"],
-    a0: Real[ArrayLike, "*modes"],
+    ts: Real[ArrayLike, "..."],
+    s: Real[ArrayLike, "..."],
+    a0: Real[ArrayLike, "..."],
     lmda: Real[ArrayLike, " hidden"],
     *,
     rtol: Real[ArrayLike, ""] | None = None,
@@ -47,7 +48,8 @@ def deep_modes(
     import lazyrich_jax as lr
 
     ts = jnp.linspace(0, 20, 50)
-    a = lr.theory.deep_modes(ts, [2.0, 1.0], 0.1, jnp.zeros(2))  # three layers
+    s = jnp.array([2.0, 1.0])
+    a = lr.theory.deep_modes(ts, s, 0.1, lmda=jnp.zeros(2))  # three layers
     print(a.shape)  # (50, 2)
     ```
     """
@@ -77,7 +79,7 @@ def deep_modes(
     return a.reshape(*ts.shape, *modes)
 
 
-@jax.jit
+@eqx.filter_jit
 def _integrated(
     ts: Float[Array, " times"],
     s: Float[Array, " modes"],

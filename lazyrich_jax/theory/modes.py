@@ -53,7 +53,8 @@ def aligned_modes(
     import jax.numpy as jnp
     import lazyrich_jax as lr
 
-    a = lr.theory.aligned_modes(jnp.linspace(0, 5, 50), [2.0, 1.0], 0.1, lmda=-1.0)
+    ts, s = jnp.linspace(0, 5, 50), jnp.array([2.0, 1.0])
+    a = lr.theory.aligned_modes(ts, s, 0.1, lmda=-1.0)
     print(a.shape)  # (50, 2)
     ```
     """
