@@ -71,11 +71,14 @@ def test_converged_representations_are_where_the_flow_ends(kind, lmda):
     # At lambda = 0 surplus hidden units never quite finish: 1 / t.
     surplus = lmda == 0 and sizes[1] > min(sizes[0], sizes[2])
     t = 60.0 if surplus else 300.0
-    expected = [x[-1] for x in states(network.weights, task, np.array([0.0, t]))]
+    w1, w2 = flow(network.weights, task, np.array([0.0, t]))[1]
     bound = 1.5 / t if surplus else 1e-8
-    assert_close(end, expected, bound)
+    assert_close(end, (w2 @ w1, w1.T @ w1, w2 @ w2.T), bound)
     if surplus:  # ...but the rest does: what is left is theirs alone
-        np.testing.assert_allclose(end.function, expected[0], atol=1e-8)
+        np.testing.assert_allclose(end.function, w2 @ w1, atol=1e-8)
+    else:
+        ntk = lr.kernels.ntk(lr.LinearNetwork((w1, w2)), task.x)
+        np.testing.assert_allclose(end.ntk(task.x), ntk, atol=1e-7)
 
 
 @pytest.mark.parametrize(

@@ -66,10 +66,9 @@ def test_the_limits_of_aligned_modes():
     change = []
     for x in lmdas:
         lazy = theory.exponential_modes(TS / x, s, a0, -x)
-        change.append(jnp.abs(aligned(TS / x, s, a0, x) - lazy).max())
+        flow = ode(lambda t, a, x=x: np.sqrt(x**2 + 4 * a * a) * (s - a), a0, TS / x)
+        change.append(jnp.abs(flow.y.T - lazy).max())
     np.testing.assert_allclose(np.polyfit(np.log(lmdas), np.log(change), 1)[0], -2, 0.1)
-    shallow = theory.shallow_modes(TS, s, a0)
-    np.testing.assert_allclose(shallow, theory.exponential_modes(TS, s, a0, 1.0))
 
 
 def test_sigmoidal_modes_follow_their_equation():
@@ -137,6 +136,10 @@ def test_time_to_reach_inverts_the_modes():
         reached = np.array([aligned(x, s, a0, lmda) for x in t]) / s
         np.testing.assert_allclose(reached[ahead], fraction[ahead], rtol=1e-10)
         assert (t[~ahead] == 0).all()
+    # A simulation gets there at that time.
+    flow = ode(lambda t, a: np.sqrt(1 + 4 * a * a) * (2 - a), [0.01], [0, 2.0]).y
+    reached = float(reach(flow[0, -1] / 2, 2.0, 0.01, 1.0))
+    assert reached == pytest.approx(2.0, rel=1e-9)
     # Lambda = 0: the logarithm of the textbook, or never.
     t = float(reach(0.9, 2.0, 0.01, 0.0))
     assert t == pytest.approx(np.log(1.8 * 1.99 / (0.01 * 0.2)) / 4, rel=1e-13)
@@ -210,6 +213,16 @@ def test_shallow_networks_and_any_inputs(spread):
     w = theory.shallow_function(TS, start, task)
     exact = np.stack([product(w) for w in flow([start], task, TS)])
     np.testing.assert_allclose(w, exact, atol=1e-10)
+    if spread:  # with white inputs, mode by mode in any basis
+        white = task.whitened()
+        u, s, vt = np.linalg.svd(white.input_output_correlation)
+        entries = [u.T @ product(w) @ vt.T for w in flow([start], white, TS)]
+        goal = np.diag(s) @ np.eye(2, 3)
+        modes = theory.shallow_modes(TS, goal, u.T @ start @ vt.T)
+        np.testing.assert_allclose(modes, entries, atol=1e-10)
+        single = jax.tree.map(jnp.float32, (task.x, task.y, start))
+        single = theory.shallow_function(TS, single[2], lr.Task(*single[:2]))
+        np.testing.assert_allclose(single, exact, atol=1e-4)
     best = np.linalg.lstsq(x, np.asarray(task.y), rcond=None)[0].T
     best = best + start @ np.diag([0, 0, spread == 0])
     np.testing.assert_allclose(
