@@ -253,10 +253,11 @@ def test_gradients_and_batches():
     for name, f in (KERNELS | SPECTRA).items():
         args = (a, b) if name in KERNELS else (a,)
         slope = jnp.sum(jax.jit(jax.grad(f))(*args) * change)
-        near = f(a + h * change, *args[1:]) - f(a - h * change, *args[1:])
+        value = JITTED[name]
+        near = value(a + h * change, *args[1:]) - value(a - h * change, *args[1:])
         np.testing.assert_allclose(slope, near / (2 * h), rtol=1e-5, err_msg=name)
-        batch = jax.vmap(f)(*(x[None] for x in args))
-        np.testing.assert_allclose(batch[0], f(*args), rtol=1e-12, err_msg=name)
+        batch = jax.jit(jax.vmap(f))(*(x[None] for x in args))
+        np.testing.assert_allclose(batch[0], value(*args), rtol=1e-12, err_msg=name)
     # Right or finite where eigenvalues repeat, and where nothing has moved.
     slope = jax.grad(measures.bures_distance)(jnp.eye(N), 4 * jnp.eye(N))
     np.testing.assert_allclose(slope, -jnp.eye(N) / 24**0.5, rtol=1e-6)
@@ -269,11 +270,9 @@ def test_gradients_and_batches():
         slope = jnp.sum(jax.grad(f)(x, y) * change[:, :4])
         near = f(x + h * change[:, :4], y) - f(x - h * change[:, :4], y)
         np.testing.assert_allclose(slope, near / (2 * h), rtol=1e-5)
-    bend = jax.hessian(lambda e: measures.procrustes_distance(x + e * y, y))(0.0)
-    near = sum(
-        w * float(measures.procrustes_distance(x + e * y, y))
-        for w, e in ((1, 1e-3), (-2, 0.0), (1, -1e-3))
-    )
+    shifted = jax.jit(lambda e: measures.procrustes_distance(x + e * y, y))
+    bend = jax.jit(jax.hessian(shifted))(0.0)
+    near = sum(w * float(shifted(e)) for w, e in ((1, 1e-3), (-2, 0.0), (1, -1e-3)))
     np.testing.assert_allclose(bend, near / 1e-6, rtol=1e-4)
 
 

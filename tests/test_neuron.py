@@ -174,6 +174,7 @@ def test_kernel_and_its_distance():
 def test_gradients():
     w = jnp.array([0.4, -0.2, 0.3])
 
+    @jax.jit
     def end(t, w, a, target):
         state = theory.single_neuron(t, w, a, target)
         return jnp.sum(state.function * jnp.arange(1.0, 4.0))
