@@ -34,6 +34,8 @@ def as_real(name: str, value: Any) -> Array:
     if jnp.issubdtype(array.dtype, jnp.floating):
         return array
     if jnp.issubdtype(array.dtype, jnp.integer):
+        if array.weak_type:  # a Python integer takes the dtype of what it meets
+            return array * 1.0
         return array.astype(jnp.result_type(float))
     raise TypeError(f"`{name}` must be real, but its dtype was {array.dtype}.")
 

@@ -5,8 +5,10 @@ Pure functions of arrays: each takes one matrix (or curve), works under `jax.jit
 zero, rank-one and repeated values is listed in docs/theorems.md.
 """
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
 from . import _checks
@@ -23,8 +25,7 @@ def kernel_alignment(
 
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
     """
-    k0, k1 = _kernels(k0=k0, k1=k1)
-    return 1 - _half_square(_unit(k0), _unit(k1))
+    return _alignment(*_kernels(k0=k0, k1=k1))
 
 
 def kernel_distance(
@@ -73,8 +74,8 @@ def target_alignment(
         f"`kernel` must have {samples} or {samples * outputs} rows for `y` of shape "
         f"{y.shape}, but it had {n}.",
     )
-    features = y if n == samples else y.T.reshape(-1, 1)
-    return kernel_alignment(kernel, dot(features, features.T))
+    features = _over_largest(y if n == samples else y.T.reshape(-1, 1))
+    return _alignment(kernel, dot(features, features.T))
 
 
 def centred_kernel_alignment(
@@ -89,7 +90,7 @@ def centred_kernel_alignment(
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
     """
     k0, k1 = _kernels(k0=k0, k1=k1)
-    return 1 - _half_square(_unit(_centred(k0)), _unit(_centred(k1)))
+    return _alignment(_centred(k0), _centred(k1))
 
 
 def unbiased_centred_kernel_alignment(
@@ -110,7 +111,7 @@ def unbiased_centred_kernel_alignment(
         f"`k0` must be a kernel of at least 4 samples, but its shape was {k0.shape}.",
     )
     off = 1 - jnp.eye(n, dtype=k0.dtype)
-    k0, k1 = k0 * off, k1 * off
+    k0, k1 = _over_largest(k0 * off), _over_largest(k1 * off)
 
     def hsic(a, b):
         sums_a, sums_b = jnp.sum(a, axis=0), jnp.sum(b, axis=0)
@@ -200,16 +201,23 @@ def weight_movement(start: PyTree, end: PyTree) -> Float[Array, ""]:
     compare networks with their own weights (`ExactSolution.weights`). Infinite from a
     start of zero.
 
-    **Arguments:** two networks, or any other trees of arrays of the same structure.
+    **Arguments:** two networks, or any other trees of the same structure; their
+    floating-point arrays count.
 
-    **Raises:** `ValueError` for different structures or shapes.
+    **Raises:** `ValueError` for different structures or shapes, and for trees without
+    such arrays.
     """
+    start, end = (eqx.filter(tree, _is_parameter) for tree in (start, end))
     pairs = []
     shapes = [jax.tree.map(lambda x: jnp.shape(x), tree) for tree in (start, end)]
     _checks.require(
         jax.tree.structure(start) == jax.tree.structure(end) and shapes[0] == shapes[1],
         "`start` and `end` must have parameters of the same shapes, but they had "
         f"{shapes[0]} and {shapes[1]}.",
+    )
+    _checks.require(
+        len(jax.tree.leaves(start)) > 0,
+        "`start` must hold floating-point arrays, but it held none.",
     )
     for a, b in zip(jax.tree.leaves(start), jax.tree.leaves(end), strict=True):
         a, b = _checks.as_real("start", a), _checks.as_real("end", b)
@@ -241,6 +249,7 @@ def participation_ratio(kernel: Real[ArrayLike, "n n"]) -> Float[Array, ""]:
     **Raises:** `ValueError` for a matrix that isn't square.
     """
     kernel = _checks.square("kernel", kernel)
+    kernel = jnp.where(jnp.any(kernel != 0), _over_largest(kernel), kernel)
     square = jnp.sum(kernel * kernel.T)
     zero = square == 0
     return jnp.where(zero, 0.0, jnp.trace(kernel) ** 2 / jnp.where(zero, 1.0, square))
@@ -300,10 +309,11 @@ def task_specificity(
         f"`sigma` must have the representation's {representation.shape[1]} columns, "
         f"but its shape was {sigma.shape}; the output representation needs `sigma.T`.",
     )
+    sigma = _over_largest(sigma)
     squared = dot(sigma.T, sigma)
     return jnp.maximum(
-        kernel_alignment(representation, symmetric_root(squared)),
-        kernel_alignment(representation, squared),
+        _alignment(representation, symmetric_root(squared)),
+        _alignment(representation, squared),
     )
 
 
@@ -396,6 +406,11 @@ def rich_lazy_index(
     return _norm(k1 - k0) / jnp.where(total > 0, total, 1.0)
 
 
+def _is_parameter(leaf: object) -> bool:
+    array = isinstance(leaf, jax.Array | np.ndarray)
+    return array and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
 def _kernels(**kernels: Real[ArrayLike, "n n"]) -> list[Float[Array, "n n"]]:
     arrays = {name: _checks.square(name, k) for name, k in kernels.items()}
     _checks.same_shape(**arrays)
@@ -408,11 +423,22 @@ def _centred(kernel: Float[Array, "n n"]) -> Float[Array, "n n"]:
     return rows - jnp.mean(rows, axis=1, keepdims=True)
 
 
+def _over_largest(x: Float[Array, "n m"]) -> Float[Array, "n m"]:
+    """`x` over its largest entry, a constant for what is blind to scale; NaN for zero.
+
+    So that no square under- or overflows.
+    """
+    return x / jax.lax.stop_gradient(jnp.max(jnp.abs(x)))
+
+
 def _unit(x: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """`x` over its norm, without under- or overflow; NaN for zero."""
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x)))
-    x = x / largest
+    """`x` over its norm; NaN for zero."""
+    x = _over_largest(x)
     return x / jnp.sqrt(square_norm(x))
+
+
+def _alignment(x: Float[Array, "n n"], y: Float[Array, "n n"]) -> Float[Array, ""]:
+    return 1 - _half_square(_unit(x), _unit(y))
 
 
 def _half_square(x: Float[Array, "n n"], y: Float[Array, "n n"]) -> Float[Array, ""]:

@@ -301,6 +301,69 @@ def test_limits_in_single_precision_and_traced():
     assert jnp.isfinite(slope.output_representation).all()
 
 
+def test_derivatives_for_any_sizes():
+    sigma = np.random.default_rng(0).normal(size=(4, 3))
+    network = start((3, 4, 4), 2.0)
+    step = 1e-6 * np.eye(4, 3)
+
+    def converged(sigma):
+        task = lr.Task.from_correlation(sigma)
+        return theory.converged_representations(task, 2.0, 4)
+
+    def rich(function):
+        return theory.rich_limit(0.4, function, lr.Task.from_correlation(sigma))
+
+    def lazy(w2):
+        w1 = network.weights[0]
+        start = lr.LinearNetwork((w1, w2))
+        return theory.lazy_limit(0.2, start, lr.Task.from_correlation(sigma))
+
+    def distance(sigma):
+        task = lr.Task.from_correlation(sigma)
+        return theory.saddle_distance(network, task)
+
+    for f, x in (
+        (converged, sigma),
+        (rich, 0.5 * sigma + 0.2),
+        (distance, sigma),
+    ):
+        _, slope = jax.jvp(jax.jit(f), (jnp.asarray(x),), (jnp.asarray(step / 1e-6),))
+        near = jax.tree.map(lambda a, b: (a - b) / 2e-6, f(x + step), f(x - step))
+        for got, expected in zip(*map(jax.tree.leaves, (slope, near)), strict=True):
+            np.testing.assert_allclose(got, expected, atol=1e-7)
+    # Under grad too, where values look concrete, and in jit.
+    slope = jax.jacrev(lambda w: lazy(w).function)(network.weights[1])
+    again = jax.jit(jax.jacrev(lambda w: lazy(w).function))(network.weights[1])
+    assert jnp.isfinite(slope).all() and jnp.any(slope != 0)
+    np.testing.assert_allclose(slope, again, rtol=1e-10)
+
+
+def test_what_the_forms_assume_is_checked(untyped):
+    task, network = make_task((3, 3, 3)), start((3, 3, 3), 1.0)
+    skewed = lr.Task(task.x @ np.diag([1.0, 2.0, 3.0]), task.y)
+    unbalanced = lr.Gaussian(1.0)(3, 3, 3, key=jax.random.key(0))
+    for call in (
+        lambda t: theory.converged_representations(t, 1.0, 3),
+        lambda t: theory.rich_limit(1.0, network.function, t),
+        lambda t: theory.lazy_limit(1.0, network, t),
+        lambda t: theory.convergence_rates(t, 1.0, 3),
+        lambda t: theory.delayed_rich_time(t, 1.0, 3),
+        lambda t: theory.saddle_distance(network, t),
+    ):
+        with pytest.raises(ValueError, match="`task` must have isotropic inputs"):
+            call(skewed)
+        assert all(jnp.isnan(x).all() for x in jax.tree.leaves(jax.jit(call)(skewed)))
+    for call in (
+        lambda: theory.lazy_limit(1.0, unbalanced, task),
+        lambda: theory.saddle_distance(unbalanced, task),
+        lambda: theory.converged_representations(task, 1.0, 3, start=unbalanced),
+    ):
+        with pytest.raises(ValueError, match="must be lambda-balanced"):
+            call()
+    with pytest.raises(ValueError, match="`start` must have the balance `lmda`, 2"):
+        theory.converged_representations(task, 2.0, 3, start=network)
+
+
 SIZES = (3, 3, 4)
 ZERO = np.zeros((4, 3))
 
@@ -359,7 +422,7 @@ ZERO = np.zeros((4, 3))
         ),
         (
             lambda task: theory.lazy_limit(1.0, start((3, 3, 3), 1.0), task),
-            "`network` must fit the task's 3 inputs and 4 outputs",
+            "`network` must have the task's 3 inputs and 4 outputs",
         ),
         (
             lambda task: theory.lazy_limit(1.0, lr.LinearNetwork((ZERO,)), task),

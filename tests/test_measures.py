@@ -276,6 +276,21 @@ def test_gradients_and_batches():
     np.testing.assert_allclose(bend, near / 1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("size, dtype", [(1e-25, jnp.float32), (1e200, jnp.float64)])
+def test_units_do_not_matter(size, dtype):
+    one, other = (jnp.asarray(kernel(k, count=8), dtype) for k in (0, 1))
+    y = jnp.asarray(features(2), dtype)
+    for f, args in (
+        *((KERNELS[name], (one, other)) for name in KERNELS if "bures" not in name),
+        (measures.participation_ratio, (one,)),
+        (measures.effective_rank, (one,)),
+        (measures.task_specificity, (one, y.T)),
+        (measures.target_alignment, (one, y)),
+    ):
+        scaled = f(*(jnp.asarray(size, dtype) * x for x in args))
+        np.testing.assert_allclose(scaled, f(*args), rtol=1e-4)
+
+
 def test_task_specificity_of_lazy_and_rich_networks():
     rng = np.random.default_rng(0)
     sigma = rng.normal(size=(4, 3))

@@ -15,6 +15,7 @@ from .numerical_flow import flow, product
 theory = lr.theory
 TS = np.array([0.0, 0.05, 0.4, 2.0, 9.0])
 aligned = jax.jit(theory.aligned_modes)
+sigmoidal = jax.jit(theory.sigmoidal_modes)
 
 
 def ode(velocity, start, ts=TS):
@@ -77,7 +78,7 @@ def test_sigmoidal_modes_follow_their_equation():
     exact = ode(lambda t, a: 2 * np.abs(a) * (s - a), a0).y
     np.testing.assert_allclose(theory.sigmoidal_modes(TS, s, a0).T, exact, atol=1e-10)
     end = theory.sigmoidal_modes(jnp.inf, s, a0)
-    np.testing.assert_array_equal(end, np.where(s * a0 > 0, s, 0.0))
+    np.testing.assert_allclose(end, np.where(s * a0 > 0, s, 0.0), atol=1e-100)
     # A mode that starts with the wrong sign keeps its digits as it vanishes.
     a = float(theory.sigmoidal_modes(40.0, 2.0, -0.5))
     assert a == pytest.approx(-2 / (5 * np.exp(160)), rel=1e-12)
@@ -102,6 +103,18 @@ def test_small_modes_keep_their_digits():
     assert a == pytest.approx(1e-12 * np.e, rel=1e-11)
     a = float(aligned(1e-7, 1.0, 1e-12, 2.0))
     assert a == pytest.approx(1e-12 + 2e-7 * (1 - 1e-7), rel=1e-9)
+    # Past zero, from the wrong sign; and at the saddle, for ever smaller.
+    a = float(aligned(7.0, -2.0, 2.0, 1e-12))
+    assert a == pytest.approx(6.010489441761087e-13, rel=1e-9)  # in fifty digits
+    assert float(aligned(1.0, 30.0, -1.0, 0.0)) == pytest.approx(
+        -30 / (31 * np.exp(60) - 1), rel=1e-12
+    )
+    # Weak tasks, in single precision.
+    one = jnp.float32(1)
+    for modes in (aligned(one, 1e-8 * one, one, 0.0), sigmoidal(one, 1e-8 * one, one)):
+        np.testing.assert_allclose(modes, 1 / 3, rtol=1e-6)
+    np.testing.assert_allclose(theory.shallow_modes(1e-9 * one, one, 0.0), 1e-9)
+    assert aligned(one, one, one, 0).dtype == jnp.float32  # whole numbers take a dtype
 
 
 def test_gradients_are_finite_and_right():
@@ -123,6 +136,18 @@ def test_gradients_are_finite_and_right():
     # Leaving the saddle at zero, upwards; and the kink that gradient descent sees.
     assert float(slope(1.0, 1.0, 0.0, 0.0)[2]) == pytest.approx(np.exp(2))
     assert float(slope(np.inf, 0.7, 0.1, 1.0)[1]) == pytest.approx(1, rel=1e-15)
+    # Into the saddle, and late on the way out of it: what they were has been forgotten.
+    for args in ((1e3, 1.0, -1e-12, 0.0), (np.inf, -2.0, 1e-3, 0.0)):
+        assert np.array(slope(*args)).tolist() == [0, 0, 0, 0]
+    for args in ((30.0, 2.0, -2.0, 1e-4), (0.3, 1e3, 0.0, 1e-12)):
+        late = np.array(slope(*args))
+        np.testing.assert_allclose(late, [0, 1, 0, 0], atol=1e-15)
+    for dtype in (jnp.float32, jnp.float64):
+        by = jax.grad(theory.sigmoidal_modes, argnums=(0, 1, 2))
+        np.testing.assert_allclose(
+            by(*jnp.array([1.0, 0.0, 1.0], dtype)), [-2 / 9, 4 / 9, 1 / 9], rtol=1e-6
+        )
+        assert by(*jnp.array([1.0, 1.0, 0.0], dtype))[2] == pytest.approx(np.exp(2))
     curvature = jax.jit(jax.hessian(theory.aligned_modes, argnums=(1, 2, 3)))
     assert np.isfinite(np.array(curvature(0.4, 0.7, -2.0, 0.0))).all()
 
@@ -197,6 +222,22 @@ def test_deep_modes_of_two_layers_are_the_aligned_ones():
     slopes = slopes(0.6, 1.0, 0.3, jnp.array([0.4]))
     np.testing.assert_allclose(np.array(slopes[:2]), np.array(right[:2]), rtol=1e-8)
     np.testing.assert_allclose(slopes[2][0], right[2], rtol=1e-7)
+    # Where strengths are tied, and change places as the balance passes zero.
+    by_balance = jax.jit(jax.grad(lambda x, s, a: theory.deep_modes(0.5, s, a, x)))
+    for s, a, x in ((2.0, 0.3, [0, 0]), (1.0, -0.5, [0, 1]), (0.0, 0.7, [0, 0])):
+        x, step = np.array(x, float), 1e-6 * np.eye(2)
+        near = [
+            (theory.deep_modes(0.5, s, a, x + h) - theory.deep_modes(0.5, s, a, x - h))
+            / 2e-6
+            for h in step
+        ]
+        np.testing.assert_allclose(by_balance(x, s, a), near, atol=1e-7)
+    # Stiff at the start, and no less accurate between steps.
+    stiff = theory.deep_modes(jnp.array([0.0, 100.0]), 1.0, 0.1, jnp.array([1e3, 0.0]))
+    np.testing.assert_allclose(stiff, [0.1, 1.0], rtol=1e-12)
+    ts = jnp.array([1.0, 3.0])
+    inside, last = (theory.deep_modes(t, 3.0, -3.0, jnp.zeros(2)) for t in (ts, ts[0]))
+    np.testing.assert_allclose(inside[0], last, rtol=1e-10)
     single = theory.deep_modes(
         jnp.float32(0.6), jnp.float32(1), 0.3, jnp.float32([0.4])
     )
@@ -230,10 +271,12 @@ def test_shallow_networks_and_any_inputs(spread):
     )
 
 
-def test_shallow_derivatives_at_repeated_eigenvalues():
-    x, y = np.sqrt(3) * np.eye(3), np.arange(6.0).reshape(3, 2)
-    dx = np.random.default_rng(2).normal(size=(3, 3))
+@pytest.mark.parametrize("samples", [3, 2], ids=["repeated", "zero"])
+def test_shallow_derivatives_at_repeated_and_zero_eigenvalues(samples):
+    x, y = np.sqrt(3) * np.eye(3)[:samples], np.arange(6.0).reshape(3, 2)[:samples]
+    dx = np.random.default_rng(2).normal(size=(samples, 3))
 
+    @jax.jit
     def end(step, t=0.7):
         return theory.shallow_function(t, np.ones((2, 3)), lr.Task(x + step * dx, y))
 

@@ -125,6 +125,11 @@ def test_on_the_boundary_the_neuron_ends_at_a_saddle():
         jnp.array([1.0, 200.0, jnp.inf]), jnp.array([-1.0, 0.0]), 1.0, target
     )
     np.testing.assert_allclose(state.a, [1 / np.sqrt(2 * np.e**2 - 1), 0, 0], atol=1e-9)
+    for target in ([3.0, 4.0], [1.0, 1.0], [1e-3, 0.0]):  # exact but for rounding
+        w = np.array(target) / np.linalg.norm(target)
+        assert neuron(jnp.inf, w, -1.0, np.array(target)).a == 0
+        state = theory.SingleNeuron(jnp.asarray(w), jnp.asarray(-1.0))
+        assert state.growing(np.array(target)) == 0
     across = neuron(jnp.inf, jnp.array([0.0, 1.0]), 0.0, jnp.zeros(2))
     np.testing.assert_array_equal(across.w, [0.0, 1.0])
 
@@ -180,7 +185,7 @@ def test_gradients():
         return jnp.sum(state.function * jnp.arange(1.0, 4.0))
 
     slopes = jax.jit(jax.grad(end, argnums=(0, 1, 2, 3)))
-    for a in (0.0, 0.7):
+    for a in (0.0, 0.7, float(jnp.linalg.norm(w))):  # the last with a balance of zero
         for t in (0.5, 2.0):
             args = (t, w, a, jnp.asarray(TARGET))
             slope = jnp.concatenate([jnp.ravel(x) for x in slopes(*args)])
@@ -208,6 +213,8 @@ def test_gradients():
         (lambda: theory.neuron_from_function([0.0, 0], -1.0), "`function` must not be"),
         (lambda: theory.neuron_one_datum([1.0], 1.0, [0.0]), "`target` must not be"),
         (lambda: theory.neuron_boundary(1.0, 0.0, 1.0), "`target` must be a vector"),
+        (lambda: theory.neuron_boundary(1, np.nan, [1.0]), "`delta` must be finite"),
+        (lambda: theory.neuron_one_datum([0.0], -np.inf, [1.0]), "must not be zero"),
     ],
 )
 def test_bad_input_is_named(untyped, call, message):

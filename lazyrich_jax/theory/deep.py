@@ -41,7 +41,8 @@ def deep_modes(
     the saddle 0, and never leave it.
 
     **Raises:** `ValueError` for negative or infinite times, modes of different shapes,
-    and `lmda` that is not a vector of at least one entry.
+    and `lmda` that is not a vector of at least one entry. Differentiable in reverse
+    mode, once.
 
     ```python
     import jax.numpy as jnp
@@ -73,6 +74,8 @@ def deep_modes(
     tolerance = _checks.as_scalar("rtol", tolerance if rtol is None else rtol)
     _checks.positive("rtol", tolerance)
     modes = s.shape or a0.shape
+    if ts.size == 0:
+        return jnp.zeros(ts.shape + modes, dtype)
     ts, s, a0, lmda = (x.astype(dtype) for x in (ts, s, a0, lmda))
     s, a0 = (jnp.atleast_1d(jnp.broadcast_to(x, modes)) for x in (s, a0))
     a = _integrated(ts.ravel(), s, a0, lmda, tolerance.astype(dtype))
@@ -90,17 +93,18 @@ def _integrated(
     import diffrax  # half a second, for those who use it
 
     # The squared strengths above the smallest one's.
-    offset = jnp.concatenate([jnp.zeros(1, lmda.dtype), jnp.cumsum(lmda)])
-    offset = jnp.sort(offset - jnp.min(offset))[1:, None]
+    offset = jnp.sort(jnp.concatenate([jnp.zeros(1, lmda.dtype), jnp.cumsum(lmda)]))
+    offset = (offset[1:] - offset[0])[:, None]
     sign = jnp.where(s < 0, -1.0, 1.0)
-    end = _strength(jnp.abs(s), offset)
+    s = sign * s
+    end = _strength(s, offset)
     start = _strength(sign * a0, offset)
-    # Strengths that are equal up to rounding are equal: such a mode ends at zero if it
-    # starts with the wrong sign.
+    # Strengths that are equal up to rounding are equal.
     noise = 16 * jnp.finfo(ts.dtype).eps * (start**2)[None]
-    offset = jnp.where(offset > noise, offset, 0.0)
-    stuck = (offset[0] == 0) & (start <= 0)
-    end = jnp.where(stuck, 0.0, end)
+    offset = offset - jax.lax.stop_gradient(jnp.where(offset > noise, 0.0, offset))
+    # Such a mode ends at zero if it starts with the wrong sign, or nothing draws it.
+    to_zero = (offset[0] == 0) & ((start <= 0) | (s == 0))
+    end = jnp.where(to_zero, 0.0, end)
     # Near a saddle at zero the logarithm counts from there, else from beyond the start.
     small = (start > 0) & (start < end / 2) & (start**2 > offset[0])
     low = jnp.where(small, 0.0, 2 * start - end)
@@ -114,11 +118,16 @@ def _integrated(
         return low * jax.nn.sigmoid(-y) + end * jax.nn.sigmoid(y)
 
     def velocity(t, y, args):
+        y = jnp.maximum(y, y0)  # what a stage of a step that is too long may leave
         w = strength(y)
-        others = jnp.sqrt(w[None] ** 2 + offset)
-        free = jnp.prod(others, axis=0) * _slope(w, end, offset)
-        held = jnp.prod(others[1:], axis=0) * (jnp.abs(s) + jnp.abs(w) * others.prod(0))
-        return jnp.where(stuck, held, free) / jax.nn.sigmoid(y)
+        others = _root(w[None] ** 2 + offset)
+        product = jnp.prod(others, axis=0)
+        free = product * _slope(w, end, offset)
+        # The other of the smallest strengths over this one: 1, with derivatives.
+        ratio = others[0] / jnp.where(w == 0, 1.0, jnp.abs(w))
+        ratio = jnp.where(w == 0, 1.0, ratio) * jnp.prod(others[1:], axis=0)
+        to_saddle = ratio * jnp.where(start > 0, -1.0, 1.0) * (s - w * product)
+        return jnp.where(to_zero, to_saddle, free) / jax.nn.sigmoid(y)
 
     ok = jnp.all(jnp.isfinite(ts))
     ts = jnp.where(ok, ts, 0.0)
@@ -131,12 +140,15 @@ def _integrated(
         dt0=None,
         y0=y0,
         saveat=diffrax.SaveAt(ts=ts[order]),
-        stepsize_controller=diffrax.PIDController(rtol=rtol, atol=rtol),
+        # No interpolation between steps: it is less accurate than they are.
+        stepsize_controller=diffrax.ClipStepSizeController(
+            diffrax.PIDController(rtol=rtol, atol=rtol), step_ts=ts[order]
+        ),
         max_steps=2**16,
     )
     (y,) = jax.tree.leaves(solution.ys)
     w = jax.vmap(strength)(y[jnp.argsort(order)])
-    a = w * jnp.prod(jnp.sqrt(w[:, None] ** 2 + offset[None]), axis=1)
+    a = w * jnp.prod(_root(w[:, None] ** 2 + offset[None]), axis=1)
     return jnp.where(ok, sign[None] * a, jnp.nan)
 
 
@@ -159,7 +171,7 @@ def _strength(
     w = jax.lax.stop_gradient(w)
     # One more step, with the derivatives of all.
     slope = _slope(w, w, offset)
-    product = w * jnp.prod(jnp.sqrt(w[None] ** 2 + offset), axis=0)
+    product = w * jnp.prod(_root(w[None] ** 2 + offset), axis=0)
     return w - (product - a) / jnp.where(slope > 0, slope, 1.0)
 
 
@@ -169,7 +181,7 @@ def _slope(
     offset: Float[Array, "others #modes"],
 ) -> Float[Array, " modes"]:
     """(a(v) - a(w)) / (v - w) for a(w) = w prod sqrt(w^2 + offset), term by term."""
-    at_w, at_v = (jnp.sqrt(x[None] ** 2 + offset) for x in (w, v))
+    at_w, at_v = (_root(x[None] ** 2 + offset) for x in (w, v))
     total = at_w + at_v
     ratio = (w + v)[None] / jnp.where(total > 0, total, 1.0)
     result, before = jnp.ones_like(w), v
@@ -177,3 +189,9 @@ def _slope(
         result = result * at_w[i] + before * ratio[i]
         before = before * at_v[i]
     return result
+
+
+def _root(square: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The square root, without derivative at zero."""
+    zero = square == 0
+    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, square)))

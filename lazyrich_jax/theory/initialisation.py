@@ -85,8 +85,8 @@ def wide_balance(
                 f"`{name}` must not be negative, but it was {float(value)}.",
             )
         ratios.append(value)
-    hidden, out = ratios
     first, second = initialiser.standard_deviations(1, 1, 1)
+    hidden, out = (ratio.astype(first.dtype) for ratio in ratios)
     if initialiser.fan == "in":
         return second**2 * out / hidden - first**2
     return 2 * second**2 / (1 + hidden / out) - 2 * first**2 / (1 + hidden)

@@ -9,16 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks
-from .._linalg import (
-    complete_basis,
-    dot,
-    singular_basis,
-    split_singular_values,
-    square_norm,
-)
+from .._linalg import complete_basis, dot, split_singular_values, square_norm
 from .._network import LinearNetwork, check_feasible
 from .._task import Task
 from ..kernels import ntk_of_representations
+from .assumptions import balance_of, isotropic_variance
 
 
 class Representations(eqx.Module):
@@ -40,6 +35,11 @@ class Representations(eqx.Module):
     ) -> Float[Array, "*batch outputs outputs"]:
         """The neural tangent kernel on inputs `x`, as `lazyrich_jax.kernels.ntk`."""
         x = _checks.as_matrix("x", x)
+        n_in = self.input_representation.shape[-1]
+        _checks.require(
+            x.shape[1] == n_in,
+            f"`x` must have {n_in} inputs (columns), but its shape was {x.shape}.",
+        )
         of_one = ntk_of_representations
         for _ in range(self.function.ndim - 2):
             of_one = jax.vmap(of_one, in_axes=(0, 0, None))
@@ -81,16 +81,16 @@ def balanced_representations(
     vague = ((lmda > 0) & (n_in < hidden < n_out)) | (
         (lmda < 0) & (n_out < hidden < n_in)
     )
-    if _checks.is_concrete(lmda):
+    if _checks.is_concrete((vague, lmda)):
         _checks.require(
             not bool(vague),
             f"`lmda` must be zero for sizes {_checks.sizes_text(sizes)}, where the "
             "function does not determine the representations, but it was "
             f"{float(lmda)}.",
         )
-    u, s, v = singular_basis(function)
+    u, s, vt = jnp.linalg.svd(function, full_matrices=False)
     lmda = jnp.where(vague, jnp.nan, lmda)
-    return _representations(u, s[: min(sizes)], v, lmda, hidden, None, None)
+    return _representations(u, s[: min(sizes)], vt.mT, lmda, hidden, None, None)
 
 
 def converged_representations(
@@ -113,14 +113,15 @@ def converged_representations(
 
     - `task`: a task with isotropic inputs.
     - `lmda`, `hidden_size`: of the network.
-    - `start`: the network at time zero. Where `hidden` lies strictly between `in` and
-      `out`, it decides which further directions the larger layer keeps; nothing else
-      depends on it, unless it is a saddle.
+    - `start`: the network at time zero, with that balance. Where `hidden` lies strictly
+      between `in` and `out`, it decides which further directions the larger layer
+      keeps; nothing else depends on it, unless it is a saddle.
 
     **Raises:** `ValueError` for sizes that don't allow the sign of `lmda`; where
-    `start` is needed and missing; and where the hidden size cuts through equal
-    singular values of the task, so that the start decides which are learned. Traced
-    values of that kind give NaN.
+    `start` is needed and missing, or has another balance; for anisotropic inputs; and
+    where the hidden size cuts through equal singular values of the task, so that the
+    start decides which are learned. Traced values of that kind give NaN. Differentiable
+    where the singular values are distinct and nonzero (not with respect to `start`).
 
     ```python
     import lazyrich_jax as lr
@@ -135,12 +136,12 @@ def converged_representations(
     lmda, sizes = _balance_of(sigma, lmda, hidden_size)
     n_in, hidden, n_out = sizes
     lmda = jnp.where(check_feasible(lmda, sizes), lmda, jnp.nan)
-    u, s, v = singular_basis(sigma / task.input_variance)
-    k = min(sizes)
+    u, s, vt = jnp.linalg.svd(sigma / isotropic_variance(task), full_matrices=False)
+    v, k = vt.mT, min(sizes)
     if k < s.size:
         tie = s[k - 1] - s[k] <= 4 * max(sizes) * jnp.finfo(s.dtype).eps * s[0]
         tie &= s[k - 1] > 0
-        if _checks.is_concrete(tie):
+        if _checks.is_concrete((tie, s)):
             _checks.require(
                 not bool(tie),
                 "`hidden_size` must not cut through equal singular values of the task, "
@@ -150,24 +151,37 @@ def converged_representations(
         s = jnp.where(tie, jnp.nan, s)
     between = n_in < hidden < n_out or n_out < hidden < n_in
     further_u = further_v = None
-    if between and start is not None:
+    if start is not None:
         _checks.require(
             start.sizes == sizes,
             f"`start` must have sizes {_checks.sizes_text(sizes)}, but its sizes were "
             f"{_checks.sizes_text(start.sizes)}.",
         )
+        own = balance_of("start", start, task)
         w1, w2 = start.weights
+        size = square_norm(w1) + square_norm(w2)
+        same = jnp.abs(own - lmda) <= jnp.finfo(own.dtype).eps ** 0.5 * size
+        if _checks.is_concrete((same, own, lmda)):
+            _checks.require(
+                bool(same),
+                f"`start` must have the balance `lmda`, {float(lmda):.6g}, but it was "
+                f"{float(own):.6g}.",
+            )
+        lmda = jnp.where(same, lmda, jnp.nan)
+    if between and start is not None:
         first, second = split_singular_values(s[:k], lmda)
         # Hidden directions that the learned modes leave free.
         used = dot(w1, v[:, :k]) * first[None] + dot(w2.mT, u[:, :k]) * second[None]
         free = complete_basis(jnp.linalg.qr(used)[0])
         if hidden < n_out:
-            further_u = jnp.linalg.qr(dot(u[:, k:], u[:, k:].mT, w2, free))[0]
+            further, _ = jnp.linalg.qr(dot(_beside(u), w2, free))
+            further_u = dot(further, further.mT)
         else:
-            further_v = jnp.linalg.qr(dot(v[:, k:], v[:, k:].mT, w1.mT, free))[0]
+            further, _ = jnp.linalg.qr(dot(_beside(v), w1.mT, free))
+            further_v = dot(further, further.mT)
     elif between:
         vague = lmda > 0 if hidden < n_out else lmda < 0
-        if _checks.is_concrete(vague):
+        if _checks.is_concrete((vague, lmda)):
             _checks.require(
                 not bool(vague),
                 "`start` must be given for a hidden size strictly between the others "
@@ -187,25 +201,32 @@ def _balance_of(
     return lmda, (n_in, _checks.size("hidden_size", hidden_size), n_out)
 
 
+def _beside(columns: Float[Array, "n k"]) -> Float[Array, "n n"]:
+    """The projector onto what orthonormal columns leave over."""
+    eye = jnp.eye(columns.shape[0], dtype=columns.dtype)
+    return eye - dot(columns, columns.mT)
+
+
 def _representations(
-    u: Float[Array, "out out"],
+    u: Float[Array, "out smaller"],
     s: Float[Array, " modes"],
-    v: Float[Array, "in in"],
+    v: Float[Array, "in smaller"],
     lmda: Float[Array, ""],
     hidden: int,
-    further_u: Float[Array, "out more"] | None,
-    further_v: Float[Array, "in more"] | None,
+    further_u: Float[Array, "out out"] | None,
+    further_v: Float[Array, "in in"] | None,
 ) -> Representations:
+    """Of the leading modes, and of hidden units beyond: projectors onto theirs."""
     k = s.size
     first, second = split_singular_values(s, lmda)
     of_input = dot(v[:, :k] * first[None] ** 2, v[:, :k].mT)
     of_output = dot(u[:, :k] * second[None] ** 2, u[:, :k].mT)
-    further_u = u[:, k:] if further_u is None else further_u
-    further_v = v[:, k:] if further_v is None else further_v
     if k < hidden <= u.shape[0]:
-        of_output += jnp.maximum(lmda, 0.0) * dot(further_u, further_u.mT)
+        further = _beside(u) if further_u is None else further_u
+        of_output += jnp.where(lmda > 0, lmda, 0.0) * further
     if k < hidden <= v.shape[0]:
-        of_input += jnp.maximum(-lmda, 0.0) * dot(further_v, further_v.mT)
+        further = _beside(v) if further_v is None else further_v
+        of_input += jnp.where(lmda < 0, -lmda, 0.0) * further
     function = dot(u[:, :k] * (s + 0 * lmda)[None], v[:, :k].mT)
     return Representations(function, of_input, of_output)
 
@@ -237,14 +258,14 @@ def rich_limit(
     **Returns:** `Representations` with the axes of `ts` first. Differentiable where
     singular values are distinct.
 
-    **Raises:** `ValueError` for a function or task that is not of full rank, and where
-    B is singular: a saddle, where the limit of small $\lambda$ is not the solution at
-    zero. Traced values of that kind give NaN.
+    **Raises:** `ValueError` for a function or task that is not of full rank,
+    anisotropic inputs, and where B is singular: a saddle, where the limit of small
+    $\lambda$ is not the solution at zero. Traced values of that kind give NaN.
     """
     ts = _checks.as_times("ts", ts)
     function = _checks.as_matrix("function", function)
     _fits("function", function, task)
-    result, sizes = _rich(ts.ravel(), function, task)
+    result, sizes = _rich(ts.ravel(), function, task, isotropic_variance(task))
     for name, (low, high) in sizes.items():
         if _checks.is_concrete((low, high)):
             _checks.require(
@@ -262,17 +283,19 @@ def _regular(low: Float[Array, ""], high: Float[Array, ""]) -> Bool[Array, ""]:
 
 @eqx.filter_jit
 def _rich(
-    ts: Float[Array, " times"], function: Float[Array, "out in"], task: Task
+    ts: Float[Array, " times"],
+    function: Float[Array, "out in"],
+    task: Task,
+    c: Float[Array, ""],
 ) -> tuple[Representations, dict[str, tuple[Float[Array, ""], Float[Array, ""]]]]:
     """The solution, and what must be regular for it: smallest and largest values."""
-    c = task.input_variance
     sigma = task.input_output_correlation
     k = min(sigma.shape)
-    u, s, v = singular_basis(c * function)
-    tu, s_task, tv = singular_basis(sigma)
-    u, v = u[:, :k], v[:, :k]
+    u, s, vt = jnp.linalg.svd(c * function, full_matrices=False)
+    tu, s_task, tvt = jnp.linalg.svd(sigma, full_matrices=False)
+    v, tv = vt.mT, tvt.mT
     overlap_u, overlap_v = dot(u.mT, tu), dot(v.mT, tv)
-    b = overlap_u[:, :k] + overlap_v[:, :k]
+    b = overlap_u + overlap_v
     least = jnp.linalg.svd(b, compute_uv=False)[-1]
     sizes = {
         "`function` must have full rank": (s[-1], s[0]),
@@ -285,10 +308,14 @@ def _rich(
     for low, high in sizes.values():
         b = jnp.where(_regular(low, high), b, jnp.nan)
     inverse = jnp.linalg.inv(b)
-    ratio = dot(inverse, overlap_u[:, :k] - overlap_v[:, :k])  # B^-1 C
+    ratio = dot(inverse, overlap_u - overlap_v)  # B^-1 C
     start = 4 * dot(inverse / s[None], inverse.mT)
-    rest_u, rest_v = (dot(inverse, o[:, k:]) for o in (overlap_u, overlap_v))
-    drift = 4 * (dot(rest_u, rest_u.mT) + dot(rest_v, rest_v.mT))
+    # What the start has outside of the task's singular vectors.
+    rest_u, rest_v = (
+        dot(x, inverse.mT)
+        for x in (u - dot(tu, overlap_u.mT), v - dot(tv, overlap_v.mT))
+    )
+    drift = 4 * (dot(rest_u.mT, rest_u) + dot(rest_v.mT, rest_v))
 
     def at(t):
         finite = jnp.isfinite(t) | jnp.isnan(t)
@@ -298,10 +325,9 @@ def _rich(
         inner = start + dot(ratio * learned[None], ratio.mT) + t * drift
         middle = jnp.diag(learned) + e[:, None] * inner * e[None]
         turned = (ratio * e[None]).mT * e[None]  # E C^T B^-T E
-        z_in = dot(tv[:, :k], jnp.eye(k, dtype=e.dtype) - turned)
-        z_in = z_in + 2 * dot(tv[:, k:], rest_v.mT * e[None])
-        z_out = dot(tu[:, :k], jnp.eye(k, dtype=e.dtype) + turned)
-        z_out = z_out + 2 * dot(tu[:, k:], rest_u.mT * e[None])
+        eye = jnp.eye(k, dtype=e.dtype)
+        z_in = dot(tv, eye - turned) + 2 * rest_v * e[None]
+        z_out = dot(tu, eye + turned) + 2 * rest_u * e[None]
         right_in, right_out = (jnp.linalg.solve(middle, z.mT) for z in (z_in, z_out))
         return Representations(
             dot(z_out, right_in) / c, dot(z_in, right_in) / c, dot(z_out, right_out) / c
@@ -338,33 +364,29 @@ def lazy_limit(
 
     **Returns:** `Representations` with the axes of `ts` first.
 
-    **Raises:** `ValueError` for another depth, a network that doesn't fit the task, and
-    a balance of zero (traced: NaN).
+    **Raises:** `ValueError` for another depth, a network that isn't balanced or doesn't
+    fit the task, a balance of zero and anisotropic inputs (traced: NaN).
     """
     ts = _checks.as_times("ts", ts)
-    _checks.require(
-        network.depth == 2,
-        f"`network` must have two layers, but it had {network.depth}.",
-    )
-    _fits("network", network.function, task)
-    lmda = network.lmda
+    lmda = balance_of("network", network, task)
     w1, w2 = network.weights
     rounding = 64 * jnp.finfo(lmda.dtype).eps * (square_norm(w1) + square_norm(w2))
     balanced = jnp.abs(lmda) > rounding
-    if _checks.is_concrete(balanced):
+    if _checks.is_concrete((balanced, lmda)):
         _checks.require(
             bool(balanced),
             "`network` must have a balance that is not zero for its lazy limit, but it "
             f"was {float(lmda):.3g}.",
         )
-    sigma = task.input_output_correlation / task.input_variance
+    variance = isotropic_variance(task)
+    sigma = task.input_output_correlation / variance
     n_in, hidden, n_out = network.sizes
     _checks.require(
         hidden <= max(n_in, n_out),
         "`network` must have at most as many hidden units as inputs or outputs to have "
         f"a balance, but its sizes were {_checks.sizes_text(network.sizes)}.",
     )
-    scaled = (task.input_variance * ts.astype(sigma.dtype)).ravel()
+    scaled = (variance * ts.astype(sigma.dtype)).ravel()
     size = jnp.where(balanced, jnp.abs(lmda), jnp.nan)
     signs = []
     if hidden <= n_out:
@@ -372,7 +394,7 @@ def lazy_limit(
     if hidden <= n_in:
         f, of_small, of_large = _lazy(scaled, w1.mT, w2.mT, sigma.mT, size)
         signs.append((lmda < 0, (f.mT, of_large, of_small)))
-    result = jax.tree.map(lambda x: jnp.nan * x, signs[0][1])
+    result = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), signs[0][1])
     for right, parts in signs:
         result = jax.tree.map(lambda x, y, ok=right: jnp.where(ok, x, y), parts, result)
     return Representations(*(x.reshape(*ts.shape, *x.shape[1:]) for x in result))
@@ -434,8 +456,8 @@ def convergence_rates(
     of zero. Directions that learn nothing may take longer: at `lmda = 0` those of
     surplus hidden units decay as 1/t.
 
-    **Raises:** `ValueError` for sizes that don't allow the sign of `lmda`; a traced
-    one gives NaN.
+    **Raises:** `ValueError` for sizes that don't allow the sign of `lmda` and
+    anisotropic inputs (traced: NaN).
     """
     kappa, s, half, sizes = _spectrum(task, lmda, hidden_size)
     n_in, hidden, n_out = sizes
@@ -475,8 +497,8 @@ def delayed_rich_time(
     singular values, (min(hidden, in, out),); zero where nothing is delayed, infinite
     for a singular value of zero.
 
-    **Raises:** `ValueError` for sizes that don't allow the sign of `lmda`; a traced
-    one gives NaN.
+    **Raises:** `ValueError` for sizes that don't allow the sign of `lmda` and
+    anisotropic inputs (traced: NaN).
     """
     kappa, s, half, sizes = _spectrum(task, lmda, hidden_size)
     n_in, hidden, n_out = sizes
@@ -497,7 +519,7 @@ def _spectrum(
     lmda, sizes = _balance_of(sigma, lmda, hidden_size)
     lmda = jnp.where(check_feasible(lmda, sizes), lmda, jnp.nan)
     s = jnp.linalg.svd(sigma, compute_uv=False)
-    half = task.input_variance * lmda / 2
+    half = isotropic_variance(task) * lmda / 2
     return jnp.hypot(s, half), s, half, sizes
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
-from .._linalg import safe_hypot
+from .._linalg import mean_decay, safe_hypot
 
 
 def aligned_modes(
@@ -73,25 +73,28 @@ def _aligned(
     t = jnp.where(finite, t, 0.0)
     x = rate * t
     near = finite & ~(x >= 1)
-    gain_near = _early_gain(jnp.where(near, t, 0.0), s, a0, lmda)
-    plus, minus = _overlaps(s, a0, lmda)
+    early = _early_gain(jnp.where(near, t, 0.0), s, a0, lmda)
     # At infinity the exponentials take their limits, and have no derivatives.
     x = jnp.where(finite, x, -2 * jnp.log(jnp.finfo(t.dtype).tiny))
     x = jnp.where(near, 1.0, x)
+    rate = jnp.where(rate == 0, 1.0, rate)
+    plus, minus, product = _overlaps(s, a0, lmda)
     decayed = jnp.exp(-x)
-    rise = (1 - decayed) / jnp.where(rate == 0, 1.0, rate)
-    # Where p^2 is zero, or too small to matter yet, nothing is scaled by e^{-Kt}.
+    # All over e^{Kt} once p^2 e^{Kt} counts; before, p may be zero.
     late = plus > decayed
-    grown = jnp.exp(jnp.minimum(x, 0.99 * math.log(jnp.finfo(t.dtype).max)))
     scale = jnp.where(late, decayed, 1.0)
-    gain_far = rise * jnp.where(
-        late, plus + minus * decayed, minus + jnp.where(late, 0.0, plus) * grown
-    )
-    gain = jnp.where(near, gain_near, gain_far)
-    scale = jnp.where(near, 1.0, scale)
+    plus = jnp.where(late, plus, _grown(plus, product, minus, jnp.where(late, 0.0, x)))
+    gain = (1 - decayed) / rate * (plus + minus * scale)
+    # From the wrong sign `a0 + s gain` would cancel on the way past zero.
+    passing = s * (plus - minus * decayed * scale) + lmda * product * scale
+    top = jnp.where(s * a0 < 0, passing / rate, a0 * scale + s * gain)
+    gain, scale = jnp.where(near, early, gain), jnp.where(near, 1.0, scale)
+    top = jnp.where(near, a0 + s * early, top)
     total = scale + gain
-    # At zero weights at infinity, where nothing moves.
-    return (a0 * scale + s * gain) / jnp.where(total == 0, 1.0, total)
+    total = jnp.where(total == 0, 1.0, total)  # zero weights at infinity stay
+    left = (a0 - s) * (scale / total)
+    # Near the end this form has the derivatives that vanish with what is left.
+    return jnp.where(2 * jnp.abs(left) < jnp.abs(s), s + left, top / total)
 
 
 def _early_gain(
@@ -117,19 +120,40 @@ def _size(a0: Float[Array, "..."], lmda: Float[Array, "..."]) -> Float[Array, ".
 
 def _overlaps(
     s: Float[Array, "..."], a0: Float[Array, "..."], lmda: Float[Array, "..."]
-) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    r"""$p^2$ and $m^2$: the weights along the growing and the shrinking direction.
+) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
+    r"""$p^2$, $m^2$ and $pm$ of the weights along the growing and shrinking direction.
 
-    The smaller one by division, from $pm = \lambda (a_0 - s) / K$.
+    The smaller square by division, from $pm = \lambda (a_0 - s) / K$.
     """
     rate = safe_hypot(lmda, 2 * s)
     rate = jnp.where(rate == 0, 1.0, rate)
     tilt = lmda * lmda + 4 * a0 * s
     rising = tilt >= 0
     larger = (_size(a0, lmda) + jnp.where(rising, tilt, -tilt) / rate) / 2
-    product = lmda * (a0 - s) / rate
-    smaller = product * product / jnp.where(larger == 0, 1.0, larger)
-    return jnp.where(rising, larger, smaller), jnp.where(rising, smaller, larger)
+    product = lmda * ((a0 - s) / rate)
+    smaller = product * (product / jnp.where(larger == 0, 1.0, larger))
+    return (
+        jnp.where(rising, larger, smaller),
+        jnp.where(rising, smaller, larger),
+        product,
+    )
+
+
+def _grown(
+    plus: Float[Array, "..."],
+    product: Float[Array, "..."],
+    minus: Float[Array, "..."],
+    x: Float[Array, "..."],
+) -> Float[Array, "..."]:
+    r"""$p^2 e^x$ while it is small, with derivatives that don't overflow at $p = 0$."""
+    limit = 0.99 * math.log(jnp.finfo(x.dtype).max)
+    divided = minus > plus
+    root = (
+        product
+        / jnp.sqrt(jnp.where(divided, minus, 1.0))
+        * jnp.exp(jnp.minimum(x / 2, limit / 2))
+    )
+    return jnp.where(divided, root * root, plus * jnp.exp(jnp.minimum(x, limit)))
 
 
 def sigmoidal_modes(
@@ -146,16 +170,13 @@ def sigmoidal_modes(
     t, s, a0, _ = _arguments(ts, s, a0, 0.0)
     sign = jnp.where(a0 < 0, -1.0, 1.0)
     s, a0 = sign * s, sign * a0
-    rate = 2 * jnp.abs(s)
-    finite = jnp.isfinite(t) | jnp.isnan(t)
-    t = jnp.where(finite, t, 0.0)
-    decayed = jnp.where(finite, jnp.exp(-rate * t), jnp.where(rate > 0, 0.0, 1.0))
-    integral = jnp.where(rate > 0, (1 - decayed) / jnp.where(rate > 0, rate, 1.0), t)
-    integral = jnp.where(~finite & (rate == 0), jnp.inf, integral)
-    growing = s > 0
-    numerator = sign * a0 * jnp.where(growing, 1.0, decayed)
-    denominator = jnp.where(growing, decayed, 1.0) + 2 * a0 * integral
-    return jnp.where(a0 == 0, 0.0, numerator / jnp.where(a0 == 0, 1.0, denominator))
+    growing = s >= 0
+    t = jnp.minimum(t, jnp.finfo(t.dtype).max ** 0.4)  # as good as infinity
+    rate = 2 * jnp.where(growing, s, -s)
+    decayed = jnp.exp(-rate * t)
+    top = sign * a0 * jnp.where(growing, 1.0, decayed)
+    total = jnp.where(growing, decayed, 1.0) + 2 * a0 * (t * mean_decay(rate * t))
+    return top / jnp.where(total == 0, 1.0, total)
 
 
 def exponential_modes(
@@ -195,10 +216,8 @@ def _relaxed(
     a0: Float[Array, "..."],
     rate: Float[Array, "..."],
 ) -> Float[Array, "..."]:
-    finite = jnp.isfinite(t) | jnp.isnan(t)
-    decayed = jnp.exp(-rate * jnp.where(finite, t, 0.0))
-    decayed = jnp.where(finite | (rate == 0), decayed, 0.0)
-    return s * (1 - decayed) + a0 * decayed
+    x = rate * jnp.minimum(t, jnp.finfo(t.dtype).max ** 0.4)  # as good as infinity
+    return s * -jnp.expm1(-x) + a0 * jnp.exp(-x)
 
 
 def time_to_reach(
@@ -245,12 +264,14 @@ def _reached(
     still = s == 0
     s = jnp.where(still, 1.0, s)
     rate = safe_hypot(lmda, 2 * s)
-    plus, minus = _overlaps(s, a0, lmda)
-    target = rate * (f - a0 / s) / (1 - f)
-    ahead = target > 0
+    plus, minus, _ = _overlaps(s, a0, lmda)
+    target = rate * ((f - a0 / s) / (1 - f))
+    ahead = ~(target <= 0)
     target = jnp.where(ahead, target, 1.0)
     gap = plus + minus - target
-    root = jnp.sqrt(gap * gap + 4 * plus * target)
+    rises = plus > 0
+    side = 2 * jnp.sqrt(jnp.where(rises, plus, 1.0)) * jnp.sqrt(target)
+    root = safe_hypot(gap, jnp.where(rises, side, 0.0))
     never = (plus == 0) & (gap <= 0)
     easy = gap >= 0
     quick = 2 * target / jnp.where(easy & ~never, gap + root, 1.0)

@@ -72,7 +72,7 @@ class SingleNeuron(eqx.Module):
         target = _vector("target", target, self.w.shape[-1])
         sine, cosine, _ = _mode(_norm(target), self.delta)
         along = dot(self.w, _direction(target))
-        return sine * along + cosine * self.a
+        return _growing(sine * along, cosine * self.a)
 
 
 def single_neuron(
@@ -144,10 +144,12 @@ def _neuron(
     unit = _direction(target)
     along = dot(w, unit)
     across = w - along * unit
-    p = sine * along + cosine * a
+    p = _growing(sine * along, cosine * a)
     m = cosine * along - sine * a
     # What grows fastest is taken out: kappa, or, from the boundary, what is left.
-    side = jnp.maximum(-delta, 0.0) / 2
+    # Not `maximum`, whose derivative at zero is a half.
+    side = jnp.where(delta < 0, -delta, 0.0) / 2
+    fall = jnp.where(delta < 0, 0.0, delta) / 2
     left_over = square_norm(across)
     fastest = jnp.where(p != 0, kappa, jnp.where(left_over > 0, side, 0.0))
     # How much faster that is than the rest of w; by division, not by subtraction.
@@ -159,7 +161,7 @@ def _neuron(
         t = jnp.minimum(t, jnp.finfo(dtype).max ** 0.4)  # as good as infinity
         growing = p * jnp.exp(jnp.minimum((kappa - fastest) * t, limit))
         shrinking = m * jnp.exp(-(kappa + fastest) * t)
-        beside = across * jnp.exp(-lead * t - jnp.maximum(delta, 0.0) / 2 * t)
+        beside = across * jnp.exp(-(lead + fall) * t)
         rise = t * mean_decay(2 * kappa * t)
         scale = jnp.exp(-2 * fastest * t)
         aside = jnp.exp(-2 * lead * t) * t * mean_decay(jnp.abs(delta) * t)
@@ -215,10 +217,10 @@ def neuron_boundary(
     $|w| < |a|$. For $a < 0$ it is mirrored: above it the neuron ends with $a > 0$.
     """
     target = _vector("target", target)
-    a, delta = (
-        _checks.as_scalar(name, value).astype(target.dtype)
-        for name, value in (("a", a), ("delta", delta))
-    )
+    a, delta = _checks.as_scalar("a", a), _checks.as_scalar("delta", delta)
+    _checks.finite("a", a)
+    _checks.finite("delta", delta)
+    a, delta = a.astype(target.dtype), delta.astype(target.dtype)
     larger = (jnp.abs(delta) + safe_hypot(delta, 2 * _norm(target))) / 2
     zero = larger == 0
     smaller = jnp.where(zero, 0.0, square_norm(target) / jnp.where(zero, 1.0, larger))
@@ -257,6 +259,13 @@ def neuron_one_datum(
     if _checks.is_concrete(s):
         _checks.require(bool(s > 0), f"`target` must not be zero, but it was {target}.")
     infinite = jnp.isinf(delta)
+    vague = (delta < 0) & ~jnp.any(function != 0)
+    if _checks.is_concrete(vague):
+        _checks.require(
+            not bool(vague),
+            "`function` must not be zero for a negative `delta`, but it was: any "
+            "direction of the input weights would do.",
+        )
     start = neuron_from_function(function, jnp.where(infinite, 1.0, delta))
     unit = _direction(target)
     along = dot(function, unit)
@@ -264,7 +273,7 @@ def neuron_one_datum(
     side = across / jnp.where(start.a > 0, start.a, 1.0)
     balance = start.a**2 - dot(start.w, unit) ** 2
     sine, cosine, _ = _mode(s, balance)
-    sign = jnp.sign(sine * dot(start.w, unit) + cosine * start.a)
+    sign = jnp.sign(_growing(sine * dot(start.w, unit), cosine * start.a))
     _, end = split_singular_values(s, balance)
     finite = target + jnp.where(sign == 0, jnp.nan, sign) * end * side
     upper = target + across
@@ -285,6 +294,15 @@ def _mode(
         jnp.where(kappa > 0, second / norm, 1.0),
         kappa,
     )
+
+
+def _growing(
+    of_w: Float[Array, "..."], of_a: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """Their sum, zero where it is only rounding: on the boundary of the basins."""
+    total = of_w + of_a
+    noise = 4 * jnp.finfo(total.dtype).eps * (jnp.abs(of_w) + jnp.abs(of_a))
+    return total - jax.lax.stop_gradient(jnp.where(jnp.abs(total) > noise, 0.0, total))
 
 
 def _norm(x: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:

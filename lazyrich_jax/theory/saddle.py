@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .. import _checks
-from .._linalg import dot, singular_basis, split_singular_values
+from .._linalg import dot, split_singular_values
 from .._network import LinearNetwork
 from .._task import Task
+from .assumptions import balance_of, isotropic_variance
 
 
 def saddle_distance(network: LinearNetwork, task: Task) -> Float[Array, ""]:
@@ -17,33 +17,25 @@ def saddle_distance(network: LinearNetwork, task: Task) -> Float[Array, ""]:
     `min(hidden, in, out)` modes of the task. Up to a factor $\sqrt2$ this is the matrix
     B of Domine et al. (2025), which is singular at a saddle. After a task has been
     learned and its sign reversed, it is $|\lambda| / (\lambda^2 + 4s^2)^{1/4}$ for the
-    mode s: at $\lambda = 0$ the network never learns the reversal, and any other
-    balance frees it.
+    mode s (with white inputs): at $\lambda = 0$ the network never learns the reversal,
+    and any other balance frees it.
 
     **Arguments:** `network`, balanced, of two layers; `task`, with isotropic inputs.
 
     **Returns:** a scalar in units of a weight (times the inputs' standard deviation).
 
-    **Raises:** `ValueError` for another depth or a network that doesn't fit the task.
+    **Raises:** `ValueError` for another depth, a network that isn't balanced or doesn't
+    fit the task, and anisotropic inputs (traced: NaN).
     """
-    _checks.require(
-        network.depth == 2,
-        f"`network` must have two layers, but it had {network.depth}.",
-    )
-    sizes = network.sizes
-    _checks.require(
-        (sizes[0], sizes[-1]) == (task.in_size, task.out_size),
-        f"`network` must have the task's {task.in_size} inputs and {task.out_size} "
-        f"outputs, but its sizes were {_checks.sizes_text(sizes)}.",
-    )
+    lmda = balance_of("network", network, task)
     w1, w2 = network.weights
-    u, s, v = singular_basis(task.input_output_correlation)
+    u, s, vt = jnp.linalg.svd(task.input_output_correlation, full_matrices=False)
     k = min(network.sizes)
-    variance = task.input_variance
-    first, second = split_singular_values(s[:k], variance * network.lmda)
+    variance = isotropic_variance(task)
+    first, second = split_singular_values(s[:k], variance * lmda)
     norm = jnp.sqrt(first**2 + second**2)
     still = norm == 0
     norm = jnp.where(still, 1.0, norm)
-    rows = (first / norm)[:, None] * dot(v[:, :k].mT, w1.mT)
+    rows = (first / norm)[:, None] * dot(vt[:k], w1.mT)
     rows = rows + (second / norm)[:, None] * dot(u[:, :k].mT, w2)
     return jnp.sqrt(variance) * jnp.linalg.svd(rows, compute_uv=False)[-1]

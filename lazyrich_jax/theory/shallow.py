@@ -4,10 +4,10 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks
-from .._linalg import decay_difference, dot, mean_decay
+from .._linalg import decay_difference, dot, mean_decay, square_norm
 from .._task import Task
 
 
@@ -30,7 +30,8 @@ def shallow_function(
     - `task`: any task.
 
     **Returns:** $W(t)$, the axes of `ts` first. First derivatives are right also at
-    repeated eigenvalues of the inputs.
+    repeated and zero eigenvalues of the inputs (those at infinity, where the end jumps
+    as a direction gets its first input, are for inputs that stay in their span).
 
     **Raises:** `ValueError` for negative times (traced: NaN) and a function that
     doesn't fit the task.
@@ -44,6 +45,13 @@ def shallow_function(
     )
     sxx = task.input_correlation
     gradient = task.input_output_correlation - dot(function, sxx)
+    # Directions without inputs: their gradient is zero, but has a derivative.
+    rates, basis = _spectrum(jax.lax.stop_gradient(sxx))
+    empty = basis * jnp.where(rates > 0, 0.0, 1.0)[None]
+    part = jax.lax.stop_gradient(dot(gradient, empty, empty.T))
+    noise = 32 * rates.size * jnp.finfo(rates.dtype).eps
+    is_zero = square_norm(part) <= noise**2 * square_norm(gradient)
+    gradient = gradient - jnp.where(is_zero, part, 0.0)
     big = float(jnp.finfo(sxx.dtype).max) ** 0.4  # as good as infinity
     times = jnp.minimum(ts.astype(sxx.dtype), big).ravel()
     gain = jax.vmap(_decay_integral, in_axes=(None, 0))(sxx, times)
@@ -55,9 +63,12 @@ def shallow_function(
 def _decay_integral(
     matrix: Float[Array, "n n"], t: Float[Array, ""]
 ) -> Float[Array, "n n"]:
-    r"""$\int_0^t e^{-Ss} ds$ of a positive semidefinite matrix, on its range."""
+    r"""$\int_0^t e^{-Ss} ds$ of a positive semidefinite matrix.
+
+    At times that would make something of rounding, on its range.
+    """
     rates, basis = _spectrum(matrix)
-    gain = jnp.where(rates > 0, t * mean_decay(rates * t), 0.0)
+    gain = jnp.where(_counts(rates, t), t * mean_decay(rates * t), 0.0)
     return dot(basis * gain[None], basis.T)
 
 
@@ -65,14 +76,19 @@ def _decay_integral(
 def _decay_integral_jvp(primals, tangents):
     (matrix, t), (dmatrix, dt) = primals, tangents
     rates, basis = _spectrum(matrix)
-    spanned = rates > 0
+    counts = _counts(rates, t)
     half = rates / 2
     slope = decay_difference(half, jnp.abs(half[:, None] - half[None]), t) / 2
-    slope = jnp.where(spanned[:, None] & spanned[None], slope, 0.0)
+    slope = jnp.where(counts[:, None] & counts[None], slope, 0.0)
     change = -slope * dot(basis.T, dmatrix, basis)
-    decayed = jnp.where(spanned, jnp.exp(-rates * t), 0.0)
+    decayed = jnp.where(counts, jnp.exp(-rates * t), 0.0)
     change = change + jnp.diag(dt * decayed)
     return _decay_integral(matrix, t), dot(basis, change, basis.T)
+
+
+def _counts(rates: Float[Array, " n"], t: Float[Array, ""]) -> Bool[Array, " n"]:
+    """Not a rate that is zero up to rounding, late."""
+    return (rates > 0) | (rates[-1] * t < jnp.finfo(rates.dtype).eps ** -0.5)
 
 
 def _spectrum(
