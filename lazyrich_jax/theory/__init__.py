@@ -13,11 +13,6 @@ from .deep import deep_modes as deep_modes
 from .initialisation import balance_variance as balance_variance
 from .initialisation import expected_balance as expected_balance
 from .initialisation import wide_balance as wide_balance
-from .limits import Representations as Representations
-from .limits import balanced_representations as balanced_representations
-from .limits import converged_representations as converged_representations
-from .limits import convergence_rates as convergence_rates
-from .limits import delayed_rich_time as delayed_rich_time
 from .limits import lazy_limit as lazy_limit
 from .limits import rich_limit as rich_limit
 from .modes import aligned_modes as aligned_modes
@@ -30,6 +25,11 @@ from .neuron import neuron_boundary as neuron_boundary
 from .neuron import neuron_from_function as neuron_from_function
 from .neuron import neuron_one_datum as neuron_one_datum
 from .neuron import single_neuron as single_neuron
+from .rates import convergence_rates as convergence_rates
+from .rates import delayed_rich_time as delayed_rich_time
+from .representations import Representations as Representations
+from .representations import balanced_representations as balanced_representations
+from .representations import converged_representations as converged_representations
 from .saddle import saddle_distance as saddle_distance
 from .shallow import shallow_function as shallow_function
 from .shallow import shallow_steps as shallow_steps

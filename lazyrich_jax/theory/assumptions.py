@@ -1,11 +1,34 @@
-"""What the closed forms for two layers assume, checked."""
+"""What the closed forms assume of their arguments, checked."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
-from .._network import LinearNetwork, relative_imbalance
+from .._network import LinearNetwork, check_feasible, relative_imbalance
 from .._task import Task
+
+
+def feasible_balance(
+    function: Float[Array, "out in"], lmda: Real[ArrayLike, ""], hidden_size: int
+) -> tuple[Float[Array, ""], tuple[int, int, int]]:
+    """`lmda` and the sizes, which must allow it (NaN if traced and infeasible)."""
+    lmda = _checks.as_scalar("lmda", lmda).astype(function.dtype)
+    n_out, n_in = function.shape
+    sizes = (n_in, _checks.size("hidden_size", hidden_size), n_out)
+    return jnp.where(check_feasible(lmda, sizes), lmda, jnp.nan), sizes
+
+
+def function_of(
+    name: str, value: Real[ArrayLike, "out in"], task: Task
+) -> Float[Array, "out in"]:
+    """`value` as a linear map that fits `task`."""
+    function = _checks.as_matrix(name, value)
+    _checks.require(
+        function.shape == (task.out_size, task.in_size),
+        f"`{name}` must fit the task's {task.in_size} inputs and {task.out_size} "
+        f"outputs, but its function had shape {function.shape}.",
+    )
+    return function
 
 
 def isotropic_variance(task: Task) -> Float[Array, ""]:

@@ -7,7 +7,8 @@ from .. import _checks
 from .._linalg import dot, square_norm
 from .._network import LinearNetwork
 from .._task import Task
-from .limits import Representations
+from .assumptions import function_of
+from .representations import Representations
 
 
 def loss(function: Real[ArrayLike, "out in"], task: Task) -> Float[Array, ""]:
@@ -18,7 +19,7 @@ def loss(function: Real[ArrayLike, "out in"], task: Task) -> Float[Array, ""]:
     $\frac12|W - \Sigma|^2$ and a constant (Braun et al. 2022; Domine's thesis, section
     2.3.4).
     """
-    function = _of_task("function", function, task)
+    function = function_of("function", function, task)
     sigma, sxx = task.input_output_correlation, task.input_correlation
     linear = jnp.sum(function * (dot(function, sxx) / 2 - sigma))
     return linear + square_norm(task.y) / (2 * task.samples)
@@ -38,8 +39,8 @@ def forgetting(
 
     **Arguments:** `before` and `after`, (out, in); `task`, the one that is forgotten.
     """
-    before = _of_task("before", before, task)
-    after = _of_task("after", after, task)
+    before = function_of("before", before, task)
+    after = function_of("after", after, task)
     middle = (before + after) / 2
     return jnp.sum((after - before) * task.loss_gradient(middle))
 
@@ -55,7 +56,7 @@ def function_rate(
     """
     if isinstance(state, LinearNetwork):
         _two_layers(state)
-    error = -task.loss_gradient(_of_task("state", state.function, task))
+    error = -task.loss_gradient(function_of("state", state.function, task))
     return dot(error, state.input_representation) + dot(
         state.output_representation, error
     )
@@ -75,18 +76,8 @@ def loss_rate(
     the task that is being learned, which may be the same.
     """
     velocity = function_rate(state, learning)
-    gradient = task.loss_gradient(_of_task("state", state.function, task))
+    gradient = task.loss_gradient(function_of("state", state.function, task))
     return jnp.sum(velocity * gradient)
-
-
-def _of_task(name: str, function: Real[ArrayLike, "out in"], task: Task) -> Array:
-    function = _checks.as_matrix(name, function)
-    _checks.require(
-        function.shape == (task.out_size, task.in_size),
-        f"`{name}` must fit the task's {task.in_size} inputs and {task.out_size} "
-        f"outputs, but its function had shape {function.shape}.",
-    )
-    return function
 
 
 def _two_layers(network: LinearNetwork) -> None:

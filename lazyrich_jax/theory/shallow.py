@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 from .. import _checks
 from .._linalg import decay_difference, dot, mean_decay, square_norm
 from .._task import Task
+from .assumptions import function_of
 
 
 def shallow_function(
@@ -37,12 +38,7 @@ def shallow_function(
     doesn't fit the task.
     """
     ts = _checks.as_times("ts", ts)
-    function = _checks.as_matrix("function", function)
-    _checks.require(
-        function.shape == (task.out_size, task.in_size),
-        f"`function` must fit the task's {task.in_size} inputs and {task.out_size} "
-        f"outputs, but its shape was {function.shape}.",
-    )
+    function = function_of("function", function, task)
     sxx = task.input_correlation
     gradient = task.input_output_correlation - dot(function, sxx)
     # Directions without inputs: their gradient is zero, but has a derivative.

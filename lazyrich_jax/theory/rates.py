@@ -1,0 +1,98 @@
+r"""How fast learning ends, and what delays it.
+
+For two layers and isotropic inputs, $\Sigma_{xx} = cI$.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from .._task import Task
+from .assumptions import feasible_balance, isotropic_variance
+
+
+def convergence_rates(
+    task: Task, lmda: Real[ArrayLike, ""], hidden_size: int
+) -> Float[Array, " modes"]:
+    r"""The rates at which the learned modes approach their end.
+
+    The deviation of $QQ^\top$ from its limit falls as $e^{-rt}$ along mode i with
+    $r_i = \kappa_i + \min(|w_1|, \dots, |w_h|, -w_{h+1})$. Here $w$ are the
+    eigenvalues of F in falling order, of which `hidden` units take the first h, and
+    $\kappa = \sqrt{s^2 + (c\lambda)^2/4}$ those that learn. The slowest mode of a
+    square network has $2\kappa = \sqrt{(c\lambda)^2 + 4s^2}$; where $\lambda$ favours a
+    layer wider than `hidden`, there is the slow $\kappa - c|\lambda|/2$ of the
+    delayed-rich regime; in a bottleneck $\kappa_i - \kappa_{h+1}$. (Read off the closed
+    form of `ExactSolution`; near its end the loss falls twice as fast.)
+
+    **Arguments:** `task` with isotropic inputs; `lmda` and `hidden_size` of the
+    network.
+
+    **Returns:** the rates in units of 1 / (learning rate x step), in the order of the
+    singular values, (min(hidden, in, out),). Zero means algebraic, or a singular value
+    of zero. Directions that learn nothing may take longer: at `lmda = 0` those of
+    surplus hidden units decay as 1/t.
+
+    **Raises:** `ValueError` for sizes that don't allow the sign of `lmda` and
+    anisotropic inputs (traced: NaN).
+    """
+    kappa, s, half, sizes = _spectrum(task, lmda, hidden_size)
+    n_in, hidden, n_out = sizes
+    surplus = abs(n_out - n_in)
+    side = half if n_out > n_in else -half
+    zeros = jnp.zeros(surplus, s.dtype)
+    rates = jnp.concatenate([kappa, side + zeros, -kappa])
+    strengths = jnp.concatenate([s, zeros, s])
+    order = jnp.argsort(-rates)
+    rates, strengths = rates[order], strengths[order]
+    learned, s = kappa[: min(sizes)], s[: min(sizes)]
+    slowest = learned + jnp.min(jnp.abs(rates[:hidden]))
+    if hidden >= rates.size:
+        return slowest
+    # A difference of rates by division: subtraction loses its digits for large lmda.
+    lost, total = rates[hidden], learned + rates[hidden]
+    growing = (lost > 0) & (total > 0)
+    squares = (s - strengths[hidden]) * (s + strengths[hidden])
+    gap = jnp.where(growing, squares / jnp.where(growing, total, 1.0), learned - lost)
+    return jnp.minimum(slowest, gap)
+
+
+def delayed_rich_time(
+    task: Task, lmda: Real[ArrayLike, ""], hidden_size: int
+) -> Float[Array, " modes"]:
+    r"""The time scale $1 / (\kappa - c|\lambda|/2)$ of delayed rich learning.
+
+    Where $\lambda$ favours a layer wider than `hidden` (`lmda > 0` and `hidden < out`,
+    or `lmda < 0` and `hidden < in`), the large layer spans only `hidden` of its
+    directions: a lazy phase of duration $1/c|\lambda|$ fits what can be fitted with
+    them, and then, over this time, $\approx c|\lambda| / s^2$, they turn to the task
+    (the delayed-rich regime of funnel networks, Domine et al. 2025).
+
+    **Arguments:** as for `convergence_rates`.
+
+    **Returns:** the times in units of learning rate x step, in the order of the
+    singular values, (min(hidden, in, out),); zero where nothing is delayed, infinite
+    for a singular value of zero.
+
+    **Raises:** `ValueError` for sizes that don't allow the sign of `lmda` and
+    anisotropic inputs (traced: NaN).
+    """
+    kappa, s, half, sizes = _spectrum(task, lmda, hidden_size)
+    n_in, hidden, n_out = sizes
+    delayed = ((half > 0) & (hidden < n_out)) | ((half < 0) & (hidden < n_in))
+    k = min(sizes)
+    # kappa - |half| by division: subtraction loses its digits for large lmda.
+    total = kappa[:k] + jnp.abs(half)
+    rate = s[:k] ** 2 / jnp.where(total > 0, total, 1.0)
+    time = jnp.where(rate > 0, 1 / jnp.where(rate > 0, rate, 1.0), jnp.inf)
+    return jnp.where(delayed, time, 0 * half)
+
+
+def _spectrum(
+    task: Task, lmda: Real[ArrayLike, ""], hidden_size: int
+) -> tuple[Float[Array, " modes"], Float[Array, " modes"], Float[Array, ""], tuple]:
+    """The positive eigenvalues of F, the singular values, c lmda / 2, and the sizes."""
+    sigma = task.input_output_correlation
+    lmda, sizes = feasible_balance(sigma, lmda, hidden_size)
+    s = jnp.linalg.svd(sigma, compute_uv=False)
+    half = isotropic_variance(task) * lmda / 2
+    return jnp.hypot(s, half), s, half, sizes
