@@ -40,11 +40,22 @@ def as_real(name: str, value: Any) -> Array:
     raise TypeError(f"`{name}` must be real, but its dtype was {array.dtype}.")
 
 
+def instance(name: str, value: Any, kind: type, hint: str) -> None:
+    """Raise a `TypeError` unless `value` is a `kind`."""
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"`{name}` must be a `{kind.__name__}`, but it was a "
+            f"`{type(value).__name__}`; {hint}."
+        )
+
+
 def as_matrix(name: str, value: Any) -> Array:
     """`value` as a real matrix with no empty side and, if known now, finite entries."""
     array = as_real(name, value)
+    hint = "; for leading axes use `jax.vmap`" if array.ndim > 2 else ""
     require(
-        array.ndim == 2, f"`{name}` must be a matrix, but its shape was {array.shape}."
+        array.ndim == 2,
+        f"`{name}` must be a matrix, but its shape was {array.shape}{hint}.",
     )
     require(
         min(array.shape) > 0,
@@ -115,7 +126,8 @@ def square(name: str, value: Any) -> Array:
     array = as_matrix(name, value)
     require(
         array.shape[0] == array.shape[1],
-        f"`{name}` must be a square matrix, but its shape was {array.shape}.",
+        f"`{name}` must be a square matrix, but its shape was {array.shape}; for "
+        "features x of shape (samples, features) the kernel is `x @ x.T`.",
     )
     return array
 
@@ -139,7 +151,9 @@ def times_fault(ts: Array, *, ordered: bool, infinite: bool) -> str | None:
     bad = ~(values >= 0) | (~np.isfinite(values) & (not infinite))
     if bad.any():
         index = int(np.argmax(bad))
-        return f"`ts` must be {allowed}, but `ts[{index}]` was {float(values[index])}."
+        place = ", ".join(str(i) for i in np.unravel_index(index, np.shape(ts)))
+        place = f"`ts[{place}]`" if place else "it"
+        return f"`ts` must be {allowed}, but {place} was {float(values[index])}."
     # Not `np.diff`: the difference of two infinities is NaN.
     falls = values[1:] < values[:-1]
     if ordered and falls.any():

@@ -114,7 +114,18 @@ def ntk_of_representations(
     output_representation: Float[Array, "out out"],
     x: Float[Array, "samples in"],
 ) -> Float[Array, "outputs outputs"]:
-    """The kernel of a two-layer network from `W1.T @ W1` and `W2 @ W2.T`."""
+    r"""The kernel of a two-layer network from $W_1^\top W_1$ and $W_2W_2^\top$.
+
+    **Raises:** `ValueError` for representations that aren't square and inputs `x`
+    (samples, in) that don't fit.
+    """
+    _checks.square("output_representation", output_representation)
+    side = _checks.square("input_representation", input_representation).shape[0]
+    x = _checks.as_matrix("x", x)
+    _checks.require(
+        x.shape[1] == side,
+        f"`x` must have {side} inputs (columns), but its shape was {x.shape}.",
+    )
     eye = jnp.eye(output_representation.shape[0], dtype=x.dtype)
     return jnp.kron(eye, dot(x, input_representation, x.mT)) + jnp.kron(
         output_representation, dot(x, x.mT)
@@ -134,13 +145,13 @@ def empirical_ntk(
     **Arguments:**
 
     - `model`: a module (or any tree that can be called) that maps one sample to an
-      array of outputs, of any shape.
+      array of outputs, of any shape; without randomness (`eqx.nn.inference_mode`).
     - `x`: the samples, along the first axis.
 
     **Returns:** (outputs * samples, outputs * samples), outputs before samples.
 
-    **Raises:** `ValueError` where `x` has no axis of samples; `TypeError` for a model
-    without parameters, such as a plain function.
+    **Raises:** `ValueError` where `x` has no axis of samples or the model can't map
+    one; `TypeError` for a model without parameters, such as a plain function.
     """
     x = _checks.as_real("x", x)
     _checks.require(
@@ -151,8 +162,15 @@ def empirical_ntk(
     if not jax.tree.leaves(parameters):
         raise TypeError(
             "`model` must hold its parameters as floating-point arrays, but it had "
-            f"none: it was {model!r}."
+            f"none: it was {model!r}. Pass the module itself, for one sample."
         )
+    try:
+        eqx.filter_eval_shape(model, x[0])
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`model` must map one sample, of shape {x.shape[1:]}, to an array, but it "
+            f"failed: {error} (`x` holds samples along its first axis.)"
+        ) from error
 
     def derivatives(sample):
         def outputs(parameters):
@@ -191,6 +209,7 @@ def output_similarity(
 
     **Raises:** `ValueError` where `y` is not a matrix with a column per output.
     """
+    _single(network)
     y = _checks.as_matrix("y", y)
     _checks.require(
         y.shape[1] == network.sizes[-1],
@@ -201,7 +220,20 @@ def output_similarity(
     return dot(hidden, hidden.T)
 
 
+def _single(network: LinearNetwork) -> None:
+    """Refuse what is not a linear network, or is many of them."""
+    hint = "of another model, `empirical_ntk`"
+    _checks.instance("network", network, LinearNetwork, hint)
+    shape = network.weights[0].shape
+    _checks.require(
+        len(shape) == 2,
+        "`network` must have weights without leading axes, but `weights[0]` had shape "
+        f"{shape}; use `jax.vmap(f, in_axes=(0, None))(network, x)`.",
+    )
+
+
 def _inputs(network: LinearNetwork, x: Real[ArrayLike, "samples in"]) -> Array:
+    _single(network)
     x = _checks.as_matrix("x", x)
     _checks.require(
         x.shape[1] == network.sizes[0],

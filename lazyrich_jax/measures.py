@@ -1,8 +1,8 @@
 r"""Numbers read off representations, kernels, losses and weights.
 
-Pure functions of arrays: each takes one matrix (or curve), works under `jax.jit`,
-`jax.vmap` and `jax.grad`, and gets its other axes from `jax.vmap`. What they give for
-zero, rank-one and repeated values is listed in docs/theorems.md.
+Pure functions of arrays: each takes matrices or curves without leading axes, works
+under `jax.jit`, `jax.vmap` and `jax.grad`, and gets other axes from `jax.vmap`. What
+they give for zero, rank-one and repeated values is listed in docs/theorems.md.
 """
 
 import equinox as eqx
@@ -34,9 +34,10 @@ def kernel_distance(
     r"""The distance $1 - \langle K_0, K_1\rangle_F / |K_0|_F |K_1|_F$ of two kernels.
 
     Of the tangent kernels at the start and at time t it measures how rich learning was
-    (Fort et al. 2020; Kunin et al. 2024; Domine et al. 2025). Evaluated so that small
-    distances keep their digits. Zero for kernels that differ by a factor only; NaN for
-    a kernel of zero.
+    (Fort et al. 2020; Kunin et al. 2024; Domine et al. 2025), as far as two moments
+    can tell: a kernel that has come back, as in reversal learning, has no distance.
+    Evaluated so that small distances keep their digits. Zero for kernels that differ by
+    a factor only; NaN for a kernel of zero.
 
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
 
@@ -62,6 +63,7 @@ def target_alignment(
 
     With $yy^\top$ for a kernel of samples; for one of outputs and samples, such as
     `lazyrich_jax.kernels.ntk`, with the outer product of all targets (outputs first).
+    `y` has a row per sample: a single output needs `y[:, None]`.
 
     **Raises:** `ValueError` unless the kernel has a row for each sample, or for each
     output of each sample.
@@ -85,7 +87,9 @@ def centred_kernel_alignment(
 
     (Cortes et al. 2012; Kornblith et al. 2019, the biased estimator.) From 0 to 1;
     blind to scale, to a rotation of the features and to a shift of them. NaN for a
-    kernel that is zero once centred.
+    kernel that is zero once centred. Of hidden representations: pass
+    `lazyrich_jax.kernels.input_similarity` of both networks; of features (samples,
+    features), `x @ x.T`.
 
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
     """
@@ -119,7 +123,9 @@ def unbiased_centred_kernel_alignment(
         return jnp.sum(a * b) + totals - 2 / (n - 2) * jnp.sum(sums_a * sums_b)
 
     own = hsic(k0, k0) * hsic(k1, k1)
-    positive = (hsic(k0, k0) > 0) & (hsic(k1, k1) > 0)
+    noise = 32 * n * jnp.finfo(k0.dtype).eps
+    positive = hsic(k0, k0) > noise * square_norm(k0)
+    positive &= hsic(k1, k1) > noise * square_norm(k1)
     own = jnp.sqrt(jnp.where(positive, own, 1.0))
     return jnp.where(positive, hsic(k0, k1) / own, jnp.nan)
 
@@ -183,8 +189,9 @@ def representational_change(
 ) -> Float[Array, ""]:
     r"""The relative change $|R_1 - R_0|_F / |R_0|_F$ of a representation, or kernel.
 
-    Zero in the lazy limit; infinite from a start of zero (and zero where nothing moved
-    from there).
+    In the lazy limit zero for the tangent kernel and for the large layer's
+    representation (if that layer is square), not for the small layer's. Infinite from a
+    start of zero (and zero where nothing moved from there).
 
     **Raises:** `ValueError` for matrices of different shapes.
     """
@@ -280,13 +287,15 @@ def task_specificity(
 
     The larger of its alignments with $VSV^\top$ and $VS^2V^\top$ for `sigma`
     $= USV^\top$: what rich networks and the small layer of lazy ones end with (Domine's
-    thesis, section 4.1, where $W_2^\top W_2$ is a misprint for $W_2W_2^\top$). NaN for
-    a zero representation or task.
+    thesis, section 4.1, where $W_2^\top W_2$ is a misprint for $W_2W_2^\top$). A
+    task-agnostic representation does not score zero: compare with
+    `task_specificity(jnp.eye(n), sigma)`, which is near one where singular values are
+    nearly equal. NaN for a zero representation or task.
 
     **Arguments:**
 
     - `representation`: $W_1^\top W_1$ with `sigma`, the task's correlation (out, in);
-      or $W_2W_2^\top$ with `sigma.T`.
+      or $W_2W_2^\top$ with `sigma.T` (which can't be told apart for square tasks).
 
     **Raises:** `ValueError` for a representation that isn't square, or has other
     columns than `sigma`.
@@ -349,7 +358,8 @@ def convergence_time(
     r"""When `loss` first is at or below `threshold`, infinity where it never is.
 
     Interpolated linearly between the two times around it, so that it has a derivative;
-    divided by the learning rate it is the number of steps.
+    divided by the learning rate it is the number of steps. The threshold is absolute:
+    add the loss that is left at the end, `solution.loss(jnp.inf)`, for noisy targets.
 
     **Arguments:** `ts`, non-decreasing times, (times,); `loss` at them, (times,);
     `threshold`, a scalar.
@@ -389,15 +399,22 @@ def rich_lazy_index(
     r"""How rich learning was, from 0 (lazy) to 1 (rich).
 
     $|K_1 - K_0|_F / (|K_0|_F + |K_1|_F)$ of the tangent kernels at the start and the
-    end of learning. A network is lazy when its tangent kernel stays as it is, for then
-    it learns like the linear model of its gradients (Jacot et al. 2018; Chizat et al.
-    2019): exactly where the index is zero. It is one where the kernel at the end owes
-    nothing to that at the start, as for small weights. Unlike `kernel_distance` it sees
-    a kernel grow without turning, which is rich learning too: a small aligned network
-    with equal modes learns all its features, at a kernel distance of zero. Symmetric,
-    and blind to the units of inputs, outputs and time and to rotations; in balanced
-    networks it falls as $1/\lambda^2$ for large $|\lambda|$, as the kernel grows as
-    $|\lambda|$ and its change falls as $1/|\lambda|$. Zero for two kernels of zero.
+    end of learning; this library's own. A network is lazy when its tangent kernel stays
+    as it is, for then it learns like the linear model of its gradients (Jacot et al.
+    2018; Chizat et al. 2019), and its index is zero. It is one where the kernel at the
+    end owes nothing to that at the start, as for small weights. Unlike
+    `kernel_distance` it sees a kernel grow without turning, which is rich learning too:
+    a small aligned network with equal modes learns all its features, at a kernel
+    distance of zero. Symmetric, and blind to the units of inputs, outputs and time and
+    to rotations. Where the layer that $\lambda$ makes large is square, it falls as
+    $1/\lambda^2$: the kernel grows as $|\lambda|$ and its change falls as
+    $1/|\lambda|$. Where that layer is wider than `hidden` it tends to a constant:
+    delayed rich learning.
+
+    Two moments are compared, not the way between them: after reversal learning
+    ($f \to -f$) the kernel of a balanced network is back where it was. The largest
+    index over time, `jax.vmap(lambda k: rich_lazy_index(ks[0], k))(ks).max()`, tells.
+    Zero for two kernels of zero.
 
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
     """
@@ -419,8 +436,12 @@ def _kernels(**kernels: Real[ArrayLike, "n n"]) -> list[Float[Array, "n n"]]:
 
 
 def _centred(kernel: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """Rows and columns less their means; zero where that leaves only rounding."""
     rows = kernel - jnp.mean(kernel, axis=0, keepdims=True)
-    return rows - jnp.mean(rows, axis=1, keepdims=True)
+    centred = rows - jnp.mean(rows, axis=1, keepdims=True)
+    largest = jnp.max(jnp.abs(kernel))
+    noise = 8 * kernel.shape[0] * jnp.finfo(kernel.dtype).eps * largest
+    return jnp.where(jnp.max(jnp.abs(centred)) > noise, centred, 0.0)
 
 
 def _over_largest(x: Float[Array, "n m"]) -> Float[Array, "n m"]:

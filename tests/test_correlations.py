@@ -44,7 +44,7 @@ def test_loss_and_forgetting_along_the_flow(tasks):
             np.testing.assert_allclose(forgotten, expected, atol=1e-12)
             rate = (losses[4] - losses[2]) / 2e-5
             np.testing.assert_allclose(
-                theory.loss_rate(state, task, learning), rate, atol=1e-6
+                theory.loss_rate(state, task, learning=learning), rate, atol=1e-6
             )
         weights, before = path[-1], functions[-1]
 

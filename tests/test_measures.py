@@ -328,7 +328,7 @@ def test_measures_along_the_flow():
     w1, w2 = flow(network.weights, task, [0, time])[1]
     np.testing.assert_allclose(np.sum((w2 @ w1 - sigma) ** 2) / 2, 0.1, rtol=1e-3)
     slope = jax.grad(lambda x: measures.convergence_time(ts, excess, x))(0.1)
-    rate = lr.theory.loss_rate(lr.LinearNetwork((w1, w2)), task, task)
+    rate = lr.theory.loss_rate(lr.LinearNetwork((w1, w2)), task, learning=task)
     np.testing.assert_allclose(slope, 1 / rate, rtol=0.05)
     assert jnp.isinf(measures.convergence_time(ts, excess, 0.0))
     assert measures.convergence_time(ts, excess, excess[0] + 1) == 0

@@ -60,7 +60,7 @@ def test_the_neuron_follows_its_flow(delta):
         stuck = not (w.any() or a)
         end = neuron(jnp.inf, w, a, TARGET)
         np.testing.assert_allclose(end.function, 0 if stuck else TARGET, atol=1e-12)
-        growing = theory.SingleNeuron(w, a).growing(TARGET)
+        growing = theory.SingleNeuron(w, a).growing_component(TARGET)
         assert jnp.sign(growing) == jnp.sign(end.a)
 
 
@@ -113,9 +113,10 @@ def test_the_basin_boundary_decides_the_sign_of_the_end():
                 _, end = integrated(w, a, TARGET, np.array([0.0, 40.0]))
                 assert np.sign(end[-1]) == sign
                 state = theory.SingleNeuron(jnp.asarray(w), jnp.asarray(a))
-                assert jnp.sign(state.growing(TARGET)) == sign
+                assert jnp.sign(state.growing_component(TARGET)) == sign
     # With a balance above zero, no neuron lies beyond the boundary.
-    assert abs(float(theory.neuron_boundary(1.0, 2.0, TARGET))) > np.linalg.norm(TARGET)
+    edge = abs(float(theory.neuron_boundary(1.5, 2.0, TARGET)))
+    assert edge > 0.5 * np.linalg.norm(TARGET)  # |w|^2 = a^2 - delta = 1/4
 
 
 def test_on_the_boundary_the_neuron_ends_at_a_saddle():
@@ -129,7 +130,7 @@ def test_on_the_boundary_the_neuron_ends_at_a_saddle():
         w = np.array(target) / np.linalg.norm(target)
         assert neuron(jnp.inf, w, -1.0, np.array(target)).a == 0
         state = theory.SingleNeuron(jnp.asarray(w), jnp.asarray(-1.0))
-        assert state.growing(np.array(target)) == 0
+        assert state.growing_component(np.array(target)) == 0
     across = neuron(jnp.inf, jnp.array([0.0, 1.0]), 0.0, jnp.zeros(2))
     np.testing.assert_array_equal(across.w, [0.0, 1.0])
 
@@ -160,7 +161,7 @@ def test_one_datum(function):
 def test_kernel_and_its_distance():
     start = theory.neuron_from_function(START, -2.0)
     state = neuron(TS, start.w, start.a, TARGET)
-    network = lr.LinearNetwork((start.w[None], start.a[None, None]))
+    network = start.network
     np.testing.assert_allclose(
         state.kernel[0], lr.kernels.ntk(network, jnp.eye(3)), atol=1e-12
     )
@@ -213,6 +214,7 @@ def test_gradients():
         (lambda: theory.neuron_from_function([0.0, 0], -1.0), "`function` must not be"),
         (lambda: theory.neuron_one_datum([1.0], 1.0, [0.0]), "`target` must not be"),
         (lambda: theory.neuron_boundary(1.0, 0.0, 1.0), "`target` must be a vector"),
+        (lambda: theory.neuron_boundary(1.0, 2.0, [1.0]), "`delta` must be at most"),
         (lambda: theory.neuron_boundary(1, np.nan, [1.0]), "`delta` must be finite"),
         (lambda: theory.neuron_one_datum([0.0], -np.inf, [1.0]), "must not be zero"),
     ],

@@ -1,8 +1,10 @@
-r"""Closed forms of learning in linear networks, each a check of the exact solution.
+r"""Results of the literature on linear networks, in closed form.
 
 Nothing here uses `lazyrich_jax.ExactSolution`, the simulations or the measures: where
-they agree, that is evidence. docs/theorems.md lists every theorem with the function
-that implements it and the test that checks it.
+they agree, that is evidence. (`deep_modes` integrates one equation; `convergence_rates`
+and `single_neuron` are read off the derivation of the exact solution.)
+docs/theorems.md lists every theorem with the function that implements it and the test
+that checks it.
 """
 
 from .correlations import forgetting as forgetting

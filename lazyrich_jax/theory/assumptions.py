@@ -8,6 +8,11 @@ from .._network import LinearNetwork, check_feasible, relative_imbalance
 from .._task import Task
 
 
+def _is_task(name: str, task: Task) -> None:
+    hint = "of a correlation, `Task.from_correlation(sigma)`"
+    _checks.instance(name, task, Task, hint)
+
+
 def feasible_balance(
     function: Float[Array, "out in"], lmda: Real[ArrayLike, ""], hidden_size: int
 ) -> tuple[Float[Array, ""], tuple[int, int, int]]:
@@ -22,6 +27,12 @@ def function_of(
     name: str, value: Real[ArrayLike, "out in"], task: Task
 ) -> Float[Array, "out in"]:
     """`value` as a linear map that fits `task`."""
+    _is_task("task", task)
+    if isinstance(value, LinearNetwork):
+        raise TypeError(
+            f"`{name}` must be a linear map, (out, in), but it was a network: pass "
+            "`network.function`."
+        )
     function = _checks.as_matrix(name, value)
     _checks.require(
         function.shape == (task.out_size, task.in_size),
@@ -33,6 +44,7 @@ def function_of(
 
 def isotropic_variance(task: Task) -> Float[Array, ""]:
     r"""The c of $\Sigma_{xx} = cI$; refused for other inputs (NaN where traced)."""
+    _is_task("task", task)
     tolerance = float(jnp.finfo(task.x.dtype).eps) ** 0.5
     isotropic = task.anisotropy <= tolerance
     if _checks.is_concrete((isotropic, task.x)):
@@ -47,6 +59,8 @@ def isotropic_variance(task: Task) -> Float[Array, ""]:
 
 def balance_of(name: str, network: LinearNetwork, task: Task) -> Float[Array, ""]:
     """The balance of two layers that fit `task`; refused for others (traced: NaN)."""
+    _checks.instance(name, network, LinearNetwork, "the arguments may be swapped")
+    _is_task("task", task)
     _checks.require(
         network.depth == 2,
         f"`{name}` must have two layers, but it had {network.depth}.",

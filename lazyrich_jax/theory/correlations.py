@@ -51,8 +51,8 @@ def function_rate(
     r"""The velocity of a two-layer network's function while it learns `task`.
 
     $\frac{d}{dt} W_2W_1 = (\Sigma - W_2W_1\Sigma_{xx})\,W_1^\top W_1
-    + W_2W_2^\top(\Sigma - W_2W_1\Sigma_{xx})$, from whatever holds `function`,
-    `input_representation` and `output_representation` of one moment.
+    + W_2W_2^\top(\Sigma - W_2W_1\Sigma_{xx})$, from a network or `Representations` at
+    one moment (of an `ExactSolution`, `solution.network(t)`).
     """
     if isinstance(state, LinearNetwork):
         _two_layers(state)
@@ -63,7 +63,7 @@ def function_rate(
 
 
 def loss_rate(
-    state: LinearNetwork | Representations, task: Task, learning: Task
+    state: LinearNetwork | Representations, task: Task, *, learning: Task
 ) -> Float[Array, ""]:
     r"""The rate of the loss on `task`, and of its forgetting, while `learning` another.
 

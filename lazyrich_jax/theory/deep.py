@@ -61,8 +61,9 @@ def deep_modes(
         _checks.finite(name, value)
     _checks.require(
         lmda.ndim == 1 and lmda.size > 0,
-        "`lmda` must hold the balance of every hidden layer, but its shape was "
-        f"{lmda.shape}; a network of one layer has `shallow_modes`.",
+        "`lmda` must hold the balance of every hidden layer, one entry fewer than "
+        "there are layers (`jnp.zeros(2)` for three of equal strength), but its shape "
+        f"was {lmda.shape}. A network of one layer has `shallow_modes`.",
     )
     _checks.require(
         s.ndim <= 1 and a0.ndim <= 1 and (s.shape == a0.shape or s.ndim != a0.ndim),

@@ -27,6 +27,7 @@ def expected_balance(
     print(lr.theory.expected_balance(lr.Gaussian.lecun(), 40, 120, 200))  # 0.667
     ```
     """
+    _checks.instance("initialiser", initialiser, Gaussian, "such as `Gaussian.he()`")
     first, second = initialiser.standard_deviations(in_size, hidden_size, out_size)
     return out_size * second**2 - in_size * first**2
 
@@ -46,6 +47,7 @@ def balance_variance(
 
     **Raises:** as `expected_balance`.
     """
+    _checks.instance("initialiser", initialiser, Gaussian, "such as `Gaussian.he()`")
     first, second = initialiser.standard_deviations(in_size, hidden_size, out_size)
     variance = out_size * second**4 + in_size * first**4
     ones = jnp.ones((hidden_size, hidden_size), variance.dtype)
@@ -65,11 +67,13 @@ def wide_balance(
     3.2 and 3.3 of Domine's thesis; the limits printed there for Glorot,
     0, 2, 2, 0 and -2/(k + 1), are $(k-1)/(k+1)$, $-2/(k+1)$, $2k/(k+1)$, 0 and 0).
 
-    **Arguments:** `hidden_ratio` k and `out_ratio` r, non-negative or infinite.
+    **Arguments:** `hidden_ratio` k and `out_ratio` r, non-negative or infinite (both
+    zero or both infinite have no limit: NaN).
 
     **Raises:** `ValueError` for negative ratios, and for weights whose variance doesn't
     fall with width (`Gaussian(std)`): their balance has no limit.
     """
+    _checks.instance("initialiser", initialiser, Gaussian, "such as `Gaussian.he()`")
     _checks.require(
         initialiser.fan != "none",
         "`initialiser` must have a variance that falls with width, such as "

@@ -48,8 +48,9 @@ def rich_limit(
     $\lambda$ is not the solution at zero. Traced values of that kind give NaN.
     """
     ts = _checks.as_times("ts", ts)
+    variance = isotropic_variance(task)
     function = function_of("function", function, task)
-    result, sizes = _rich(ts.ravel(), function, task, isotropic_variance(task))
+    result, sizes = _rich(ts.ravel(), function, task, variance)
     for name, (low, high) in sizes.items():
         if _checks.is_concrete((low, high)):
             _checks.require(

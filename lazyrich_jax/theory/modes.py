@@ -39,8 +39,11 @@ def aligned_modes(
     **Arguments:**
 
     - `ts`: times, any shape, in units of learning rate x step; infinity is allowed.
-    - `s`, `a0`: what the modes tend to and start from, scalars or of one shape.
-    - `lmda`: the balance. The modes don't depend on its sign.
+    - `s`, `a0`: what the modes tend to and start from, scalars or of one shape: the
+      singular values of the task's correlation and of the function. For inputs of
+      variance c (`task.input_variance`; `Task.hierarchy` has $2^{-levels}$) pass
+      `c * ts` and `s / c`.
+    - `lmda`: the balance. The modes don't depend on its sign. For several, `jax.vmap`.
 
     **Returns:** the modes, of shape `ts.shape + s.shape`. With `lmda = 0`, a mode that
     starts with the wrong sign ends at the saddle 0. At `a0 = lmda = 0` the derivative
@@ -238,7 +241,8 @@ def time_to_reach(
     - `fraction`: from 0 to below 1, any shape.
     - `s`, `a0`, `lmda`: as for `aligned_modes`.
 
-    **Returns:** times, of shape `fraction.shape + s.shape`: zero where the mode starts
+    **Returns:** times, of shape `fraction.shape + s.shape` (for inputs of variance c,
+    with `s / c`, c times the time): zero where the mode starts
     at or beyond it, infinity where it never gets there (`lmda = 0` and `a0` zero or of
     the wrong sign; `s = 0`).
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
 from .._linalg import dot, mean_decay, safe_hypot, split_singular_values, square_norm
+from .._network import LinearNetwork
 
 
 class SingleNeuron(eqx.Module):
@@ -23,8 +24,13 @@ class SingleNeuron(eqx.Module):
     - `a`: the output weight, a scalar.
     """
 
-    w: Float[Array, "*batch in"]
-    a: Float[Array, "*batch"]
+    w: Float[Array, "*batch in"] = eqx.field(converter=jnp.asarray)
+    a: Float[Array, "*batch"] = eqx.field(converter=jnp.asarray)
+
+    @property
+    def network(self) -> LinearNetwork:
+        """The neuron as a network of sizes in-1-1 (without leading axes)."""
+        return LinearNetwork((self.w[None], self.a[None, None]))
 
     @property
     def function(self) -> Float[Array, "*batch in"]:
@@ -63,7 +69,9 @@ class SingleNeuron(eqx.Module):
         zero = product == 0
         return jnp.where(zero, 0.0, overlap / jnp.where(zero, 1.0, product))
 
-    def growing(self, target: Real[ArrayLike, " in"]) -> Float[Array, "*batch"]:
+    def growing_component(
+        self, target: Real[ArrayLike, " in"]
+    ) -> Float[Array, "*batch"]:
         r"""The part of (w, a) along the mode that grows.
 
         Its sign is that of $a(\infty)$. Zero on the boundary between the basins of the
@@ -221,6 +229,12 @@ def neuron_boundary(
     _checks.finite("a", a)
     _checks.finite("delta", delta)
     a, delta = a.astype(target.dtype), delta.astype(target.dtype)
+    if _checks.is_concrete((a, delta)):
+        _checks.require(
+            bool(delta <= a * a),
+            f"`delta` must be at most a^2 = {float(a * a)} (it is a^2 - |w|^2), but it "
+            f"was {float(delta)}.",
+        )
     larger = (jnp.abs(delta) + safe_hypot(delta, 2 * _norm(target))) / 2
     zero = larger == 0
     smaller = jnp.where(zero, 0.0, square_norm(target) / jnp.where(zero, 1.0, larger))

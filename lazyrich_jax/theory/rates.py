@@ -91,8 +91,9 @@ def _spectrum(
     task: Task, lmda: Real[ArrayLike, ""], hidden_size: int
 ) -> tuple[Float[Array, " modes"], Float[Array, " modes"], Float[Array, ""], tuple]:
     """The positive eigenvalues of F, the singular values, c lmda / 2, and the sizes."""
+    variance = isotropic_variance(task)
     sigma = task.input_output_correlation
     lmda, sizes = feasible_balance(sigma, lmda, hidden_size)
     s = jnp.linalg.svd(sigma, compute_uv=False)
-    half = isotropic_variance(task) * lmda / 2
+    half = variance * lmda / 2
     return jnp.hypot(s, half), s, half, sizes

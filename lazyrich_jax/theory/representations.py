@@ -106,7 +106,9 @@ def converged_representations(
     thesis; the second limit printed there for $\lambda \to \infty$ is
     $W_1^\top W_1 \to V S^2 V^\top / \lambda$). With $\lambda = 0$ both are
     task-specific, $U S U^\top$ and $V S V^\top$; for large $|\lambda|$ the larger layer
-    is task-agnostic.
+    is $|\lambda|$ times the identity, task-agnostic, if `hidden` is its width, and
+    $|\lambda|$ times a projector if it is wider: onto the task's leading directions,
+    and further ones that `start` decides.
 
     **Arguments:**
 
@@ -131,10 +133,11 @@ def converged_representations(
     print(rich.output_representation.shape, lazy.ntk(task.x).shape)
     ```
     """
+    variance = isotropic_variance(task)
     sigma = task.input_output_correlation
     lmda, sizes = feasible_balance(sigma, lmda, hidden_size)
     n_in, hidden, n_out = sizes
-    u, s, vt = jnp.linalg.svd(sigma / isotropic_variance(task), full_matrices=False)
+    u, s, vt = jnp.linalg.svd(sigma / variance, full_matrices=False)
     v, k = vt.mT, min(sizes)
     if k < s.size:
         tie = s[k - 1] - s[k] <= 4 * max(sizes) * jnp.finfo(s.dtype).eps * s[0]
