@@ -2,6 +2,7 @@
 
 from . import kernels as kernels
 from . import measures as measures
+from . import sweeps as sweeps
 from . import theory as theory
 from ._dynamics import AbstractDynamics as AbstractDynamics
 from ._dynamics import Exact as Exact

@@ -217,21 +217,26 @@ def test_deep_modes_of_two_layers_are_the_aligned_ones():
         deep = theory.deep_modes(ts, s, a0, jnp.array([lmda]))
         assert deep.shape == (2, 2, 5)
         np.testing.assert_allclose(deep, aligned(ts, s, a0, lmda), atol=1e-10)
-    right = jax.jacrev(theory.aligned_modes, argnums=(1, 2, 3))(0.6, 1.0, 0.3, 0.4)
-    slopes = jax.jacrev(theory.deep_modes, argnums=(1, 2, 3))
-    slopes = slopes(0.6, 1.0, 0.3, jnp.array([0.4]))
-    np.testing.assert_allclose(np.array(slopes[:2]), np.array(right[:2]), rtol=1e-8)
-    np.testing.assert_allclose(slopes[2][0], right[2], rtol=1e-7)
-    # Where strengths are tied, and change places as the balance passes zero.
-    by_balance = jax.jit(jax.grad(lambda x, s, a: theory.deep_modes(0.5, s, a, x)))
-    for s, a, x in ((2.0, 0.3, [0, 0]), (1.0, -0.5, [0, 1]), (0.0, 0.7, [0, 0])):
-        x, step = np.array(x, float), 1e-6 * np.eye(2)
+    # Derivatives, where strengths are tied and change places as a balance passes zero.
+    value = jax.jit(lambda s, a, x: theory.deep_modes(0.5, s, a, x))
+    slope = jax.jit(jax.grad(value, argnums=(0, 1, 2)))
+    for s, a, x in (
+        (2.0, 0.3, [0.0, 0.0]),
+        (1.0, -0.5, [0.0, 1.0]),
+        (0.0, 0.7, [0.0, 0.0]),
+        (1.0, 0.3, [0.2, -0.1]),
+    ):
+        flat = np.array([s, a, *x])
         near = [
-            (theory.deep_modes(0.5, s, a, x + h) - theory.deep_modes(0.5, s, a, x - h))
+            float(
+                value(*(flat + h)[:2], (flat + h)[2:])
+                - value(*(flat - h)[:2], (flat - h)[2:])
+            )
             / 2e-6
-            for h in step
+            for h in 1e-6 * np.eye(4)
         ]
-        np.testing.assert_allclose(by_balance(x, s, a), near, atol=1e-7)
+        by_s, by_a, by_x = slope(s, a, np.array(x))
+        np.testing.assert_allclose([by_s, by_a, *by_x], near, atol=1e-7)
     # Stiff at the start, and no less accurate between steps.
     stiff = theory.deep_modes(jnp.array([0.0, 100.0]), 1.0, 0.1, jnp.array([1e3, 0.0]))
     np.testing.assert_allclose(stiff, [0.1, 1.0], rtol=1e-12)

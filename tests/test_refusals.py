@@ -141,7 +141,7 @@ CASES = {
     "scalar time": (lambda: learn(ts=1.0), "`ts` must be a vector"),
     "negative solution time": (
         lambda: lr.ExactSolution(NETWORK, TASK).loss(-1.0),
-        "`t` must be non-negative \\(infinity is allowed\\), but `t\\[0\\]` was -1.0",
+        "`t` must be non-negative \\(infinity is allowed\\), but it was -1.0",
     ),
     "rate": (
         lambda: lr.GradientDescent(-1e-3),

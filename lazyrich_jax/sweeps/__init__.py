@@ -1,0 +1,7 @@
+"""Any function of one point, over a grid of points: in parallel, in bounded memory."""
+
+from .grid import Grid as Grid
+from .grid import Zip as Zip
+from .run import load as load
+from .run import run as run
+from .run import summary as summary

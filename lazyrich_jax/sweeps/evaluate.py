@@ -1,0 +1,232 @@
+"""A user's function of one point, as one compiled function of many."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.extend
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from .. import _checks
+from .._trajectory import RESULTS, Trajectory
+
+STATUS = ("pending", "ok", "nan", "error")  # and then what a trajectory says
+_FAILURES = (
+    "unbalanced_weights",
+    "anisotropic_inputs",
+    "nonfinite_values",
+    "invalid_times",
+    "diverged",
+    "solver_failed",
+)
+MEANINGS = STATUS + _FAILURES
+_DIMS = {
+    "ts": ("time",),
+    "loss": ("time",),
+    "function": ("time", "out", "in"),
+    "input_representation": ("time", "in", "in_"),
+    "output_representation": ("time", "out", "out_"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """What the function returns for one point, under one name."""
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+class Lanes:
+    """`fn`, traced once, and compiled once for a fixed number of points."""
+
+    def __init__(
+        self,
+        fn: Callable,
+        template: dict[str, jax.ShapeDtypeStruct],
+        mesh: jax.sharding.Mesh,
+    ):
+        dims: dict[str, tuple[str, ...]] = {}
+
+        def named(point):
+            arrays, status = _named(fn(point), dims)
+            return arrays, status
+
+        self.jaxpr, shapes = jax.make_jaxpr(named, return_shape=True)(template)
+        arrays, _ = shapes
+        self.mesh = mesh
+        self.outputs = {
+            k: Output(dims[k], v.shape, v.dtype) for k, v in sorted(arrays.items())
+        }
+        self._structure = jax.tree.structure(shapes)
+        self._keys = sorted(template)
+
+    def bytes_per_point(self) -> int:
+        """The most that is alive at once while one point is computed (an estimate)."""
+        return _peak(self.jaxpr.jaxpr)
+
+    @functools.cached_property
+    def _batch(self) -> Callable:
+        function = jax.extend.core.jaxpr_as_fun(self.jaxpr)
+
+        @jax.vmap
+        def batch(point):
+            flat = function(*(point[k] for k in self._keys))
+            return jax.tree.unflatten(self._structure, flat)
+
+        if self.mesh.size > 1:
+            spec = jax.sharding.PartitionSpec(self.mesh.axis_names)
+            batch = _shard_map(batch, self.mesh, spec)
+        return jax.jit(batch)
+
+    def __call__(
+        self, points: dict[str, Any], lanes: int
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """The values of all points, and their status; failure is alone."""
+        count = len(next(iter(points.values())))
+        try:
+            return self._evaluate(points, count, lanes)
+        except Exception as error:
+            if not _is_runtime_error(error):
+                raise
+            if count == 1:
+                empty = {
+                    k: np.full((1, *o.shape), _missing(o.dtype), o.dtype)
+                    for k, o in self.outputs.items()
+                }
+                return empty, np.array([STATUS.index("error")], np.int8)
+        half = count // 2
+        parts = [
+            self({k: v[s] for k, v in points.items()}, lanes)
+            for s in (slice(0, half), slice(half, count))
+        ]
+        values = {
+            k: np.concatenate([part[0][k] for part in parts]) for k in self.outputs
+        }
+        return values, np.concatenate([part[1] for part in parts])
+
+    def _evaluate(
+        self, points: dict[str, Any], count: int, lanes: int
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        padding = np.minimum(np.arange(lanes), count - 1)
+        padded = {k: v[padding] for k, v in points.items()}
+        arrays, status = jax.device_get(self._batch(padded))
+        return {k: v[:count] for k, v in arrays.items()}, status[:count]
+
+
+def _shard_map(
+    function: Callable, mesh: jax.sharding.Mesh, spec: jax.sharding.PartitionSpec
+) -> Callable:
+    """Each device its own points, without a word between them."""
+    if hasattr(jax, "shard_map"):
+        return jax.shard_map(
+            function, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
+        )
+    from jax.experimental.shard_map import shard_map  # before jax 0.6
+
+    return shard_map(
+        function, mesh=mesh, in_specs=spec, out_specs=spec, check_rep=False
+    )
+
+
+def _named(
+    result: Any, dims: dict[str, tuple[str, ...]]
+) -> tuple[dict[str, Array], Array]:
+    """Arrays by name, their dimensions noted in `dims`; and the point's status."""
+    failure = RESULTS.successful
+    if isinstance(result, Trajectory):
+        failure = result.result
+        result = {name: (d, getattr(result, name)) for name, d in _DIMS.items()}
+    elif not isinstance(result, dict):
+        if isinstance(result, eqx.Module):
+            fields = {
+                f.name: getattr(result, f.name) for f in dataclasses.fields(result)
+            }
+            result = {
+                k: v for k, v in fields.items() if eqx.is_array(v) or _is_result(v)
+            }
+        else:
+            result = {"value": result}
+    arrays, bad = {}, jnp.zeros((), bool)
+    for name, value in result.items():
+        if _is_result(value):
+            failure = value
+            continue
+        names = None
+        if isinstance(value, tuple):
+            names, value = value
+            names = (names,) if isinstance(names, str) else tuple(names)
+        array = jnp.asarray(value)
+        if names is None:
+            names = tuple(f"{name}_{i}" for i in range(array.ndim))
+        _checks.require(
+            len(names) == array.ndim,
+            f"`fn` must name every dimension of `{name}`, but it named {names} for an "
+            f"array of shape {array.shape}.",
+        )
+        dims[name] = names
+        arrays[name] = array
+        if jnp.issubdtype(array.dtype, jnp.inexact):
+            bad |= jnp.any(jnp.isnan(array))
+    _checks.require(
+        len(arrays) > 0,
+        "`fn` must return at least one array (a dict of them, or a trajectory), but it "
+        f"returned {result!r}.",
+    )
+    status = jnp.where(bad, STATUS.index("nan"), STATUS.index("ok")).astype(jnp.int8)
+    for i, name in enumerate(_FAILURES):
+        failed = failure == getattr(RESULTS, name)
+        status = jnp.where(failed, jnp.int8(len(STATUS) + i), status)
+    return arrays, status
+
+
+def _is_result(value: Any) -> bool:
+    return isinstance(value, RESULTS)
+
+
+def _is_runtime_error(error: Exception) -> bool:
+    """Raised by the compiled program for a value, not by what is wrong with it."""
+    return isinstance(error, eqx.EquinoxRuntimeError | jax.errors.JaxRuntimeError)
+
+
+def _missing(dtype: Any) -> Any:
+    return np.nan if np.issubdtype(dtype, np.inexact) else 0
+
+
+def _peak(jaxpr: Any) -> int:
+    """The largest sum of live values in program order, inner programs included."""
+    last = {}
+    for i, eqn in enumerate(jaxpr.eqns):
+        for var in eqn.invars:
+            if not isinstance(var, jax.extend.core.Literal):
+                last[var] = i
+    for var in jaxpr.outvars:
+        if not isinstance(var, jax.extend.core.Literal):
+            last[var] = len(jaxpr.eqns)
+    alive = {var: _bytes(var.aval) for var in (*jaxpr.invars, *jaxpr.constvars)}
+    peak = sum(alive.values())
+    for i, eqn in enumerate(jaxpr.eqns):
+        inner = 0
+        for value in jax.tree.leaves(
+            list(eqn.params.values()), is_leaf=lambda x: hasattr(x, "eqns")
+        ):
+            inner_jaxpr = getattr(value, "jaxpr", value)
+            if hasattr(inner_jaxpr, "eqns"):
+                inner = max(inner, _peak(inner_jaxpr))
+        for var in eqn.outvars:
+            alive[var] = _bytes(var.aval)
+        peak = max(peak, sum(alive.values()) + inner)
+        for var in [v for v in alive if last.get(v, -1) <= i]:
+            del alive[var]
+    return peak
+
+
+def _bytes(aval: Any) -> int:
+    itemsize = getattr(getattr(aval, "dtype", None), "itemsize", 8)
+    return int(np.prod(getattr(aval, "shape", ()), dtype=np.int64)) * itemsize

@@ -1,0 +1,435 @@
+"""The loop of a sweep: equal blocks of points through one compiled function."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import math
+import os
+import pathlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import _checks
+from .evaluate import MEANINGS, STATUS, Lanes
+from .grid import Grid, Slices, block_shape, blocks
+from .store import Heartbeat, Store, checked_path, held
+
+if TYPE_CHECKING:
+    import xarray
+
+_MOST_LANES = 2**16
+
+
+def run(
+    fn: Callable[[dict[str, Any]], Any],
+    grid: Grid,
+    *,
+    store: str | os.PathLike | None = None,
+    chunk_size: int | None = None,
+    memory: float | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+    order: str | None = None,
+    dtype: Any = None,
+    coords: dict[str, Any] | None = None,
+    config: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> "xarray.Dataset":
+    r"""Evaluate a function at every point of a grid, in parallel and bounded memory.
+
+    The function is traced once and compiled once, for a block of points of fixed size;
+    blocks go through it one after the other. A point that fails has a status and
+    doesn't stop the others.
+
+    **Arguments:**
+
+    - `fn`: takes a point, a dictionary of the grid's coordinates, and returns a
+      dictionary of arrays, each alone or as `(dimension names, array)`; or a
+      `lazyrich_jax.Trajectory`, another module of arrays, or one array. Anything that
+      `jax.vmap` can transform. A `result` of `lazyrich_jax.RESULTS` in the dictionary
+      decides the point's status.
+    - `grid`: a `Grid`.
+    - `store`: a path for a zarr group. Results are written there as they come instead
+      of being held in memory, and a sweep that was cut off goes on where it was, as
+      long as it is the same one.
+    - `chunk_size`: points per block; by default as many as fit in `memory`.
+    - `memory`: what a block may need, in bytes, roughly; by default a gigabyte, or a
+      quarter of what is free.
+    - `mesh`: the devices to share a block; by default all local ones.
+    - `order`: the axis whose absolute values say how stiff a point is. For numerical
+      flows: points as stiff as each other then share blocks.
+    - `dtype`: of the grid's floating-point coordinates; by default that of JAX.
+    - `coords`: coordinates for the dimensions of the results, such as
+      `{"time": ts}`.
+    - `config`: anything that can be written as JSON; recorded, and another one is
+      another sweep.
+    - `progress`: whether to show a bar and print a summary.
+
+    **Returns:** an `xarray.Dataset` with the grid's axes first and a `status` of every
+    point (`flag_meanings` in its attributes). From a `store` it is read as needed.
+
+    **Raises:** `ValueError` for bad arguments and a store of another sweep, naming what
+    differs; `RuntimeError` where another sweep is writing to the store; `OSError`
+    where it can't be written, what is there already being safe.
+
+    Under `jax.distributed` every process calls this with the same arguments and a
+    `store` that all can reach: each computes its share of the blocks.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    task = lr.Task.random_regression(3, 2, 10, key=jax.random.key(0))
+    ts = jnp.linspace(0, 5, 20)
+
+
+    def losses(point):
+        start = lr.LambdaBalanced(point["lmda"], 0.3)(3, 2, 2, key=point["key"])
+        return {"loss": ("time", lr.ExactSolution(start, task, throw=False).loss(ts))}
+
+
+    keys = jax.random.split(jax.random.key(1), 5)
+    grid = lr.sweeps.Grid(lmda=jnp.linspace(-5, 5, 11), key=keys)
+    data = lr.sweeps.run(losses, grid, coords={"time": ts}, progress=False)
+    print(data.loss.mean("key").sizes)
+    ```
+    """
+    dtype = _checked_dtype(dtype)
+    mesh = _checked_mesh(mesh)
+    processes, process = jax.process_count(), jax.process_index()
+    _checks.require(
+        store is not None or processes == 1,
+        f"`store` must be given for {processes} processes, but it was None.",
+    )
+    ordered, back = (grid, None) if order is None else grid.ordered(order)
+    lanes = Lanes(fn, ordered.template(dtype), mesh)
+    size = _chunk_size(chunk_size, memory, lanes, ordered.size)
+    arrays = _checked_coords(coords, lanes, ordered)
+    attributes = _attributes(ordered, lanes, dtype, config)
+    if back is not None:
+        attributes["order"] = back
+    if store is None:
+        results, block = _Memory(ordered, lanes), block_shape(ordered.shape, size)
+        todo = blocks(ordered.shape, block)
+        _loop(lanes, ordered, dtype, block, todo, results.write, None, progress)
+        data = results.dataset(ordered, arrays, attributes)
+    else:
+        path = checked_path(store)
+        with held(path, process):
+            target = _opened(path, ordered, lanes, size, arrays, attributes, process)
+            block, write = target.block, target.write
+            every = blocks(ordered.shape, block)
+            todo = _pending(target, every[process::processes])
+            heartbeat = Heartbeat(path, process, processes)
+            with heartbeat as heart, _writing(target, len(every)):
+                _loop(lanes, ordered, dtype, block, todo, write, heart, progress)
+                _wait_for_others(target, len(every), heart)
+        data = _dataset(path)
+    if progress and process == 0:
+        print(summary(data.status.values))
+    return _restored(data)
+
+
+def load(path: str | os.PathLike) -> "xarray.Dataset":
+    """The results of a sweep so far, read as they are needed.
+
+    **Raises:** `ValueError` where `path` holds no sweep.
+    """
+    return _restored(_dataset(pathlib.Path(path).absolute()))
+
+
+def summary(status: np.ndarray) -> str:
+    """How many points there are of each status, and where the first failure is."""
+    counts = np.bincount(np.ravel(status), minlength=len(MEANINGS))
+    ok = counts[STATUS.index("ok")]
+    text = f"{ok} of {counts.sum()} points computed without failure"
+    for i in np.flatnonzero(counts):
+        if i != STATUS.index("ok"):
+            first = tuple(int(k) for k in np.argwhere(status == i)[0])
+            text += f"; {counts[i]} {MEANINGS[i]} (the first at index {first})"
+    return text + "."
+
+
+class _Memory:
+    """Results in plain arrays."""
+
+    def __init__(self, grid: Grid, lanes: Lanes):
+        self.arrays = {
+            k: np.zeros(grid.shape + o.shape, o.dtype) for k, o in lanes.outputs.items()
+        }
+        self.dims = {k: grid.dims + o.dims for k, o in lanes.outputs.items()}
+        self.status = np.zeros(grid.shape, np.int8)
+
+    def write(
+        self, block: Slices, values: dict[str, np.ndarray], status: np.ndarray
+    ) -> None:
+        shape = self.status[block].shape
+        for name, value in values.items():
+            self.arrays[name][block] = value.reshape(shape + value.shape[1:])
+        self.status[block] = status.reshape(shape)
+
+    def dataset(
+        self, grid: Grid, coords: dict[str, Any], attributes: dict[str, Any]
+    ) -> "xarray.Dataset":
+        import xarray
+
+        flags = {
+            "flag_values": list(range(len(MEANINGS))),
+            "flag_meanings": " ".join(MEANINGS),
+        }
+        variables: dict[str, Any] = {
+            k: (self.dims[k], v) for k, v in self.arrays.items()
+        }
+        variables["status"] = (grid.dims, self.status, flags)
+        labels = {name: (dims, values) for name, dims, values in grid.arrays()}
+        return xarray.Dataset(variables, {**labels, **coords}, attributes)
+
+
+def _loop(
+    lanes: Lanes,
+    grid: Grid,
+    dtype: Any,
+    block: tuple[int, ...],
+    todo: list[Slices],
+    write: Callable,
+    heart: Heartbeat | None,
+    progress: bool,
+) -> None:
+    """Every block of `todo`, through `lanes` and into `write`."""
+    from tqdm import tqdm
+
+    size = -(-math.prod(block) // lanes.mesh.size) * lanes.mesh.size
+    total = sum(_count(b) for b in todo)
+    with tqdm(total=total, unit=" points", disable=not progress) as bar:
+        for one in todo:
+            if heart is not None:
+                heart.check()
+            values, status = lanes(grid.points(one, dtype), size)
+            write(one, values, status)
+            bar.update(_count(one))
+
+
+def _count(block: Slices) -> int:
+    return math.prod(s.stop - s.start for s in block)
+
+
+@contextlib.contextmanager
+def _writing(store: Store, total: int) -> Iterator[None]:
+    """Say what is safe where writing fails or is interrupted."""
+    try:
+        yield
+    except OSError as error:
+        done = store.count_done()
+        raise OSError(
+            error.errno,
+            f"`store` must be writable, but writing to {str(store.path)!r} failed "
+            f"({error.strerror or error}); {done} of {total} blocks are there and "
+            "safe: run the same sweep again to go on",
+        ) from error
+    except KeyboardInterrupt:
+        print(f"Interrupted. Run the same sweep again to go on with {store.path}.")
+        raise
+
+
+def _opened(
+    path: pathlib.Path,
+    grid: Grid,
+    lanes: Lanes,
+    size: int,
+    coords: dict[str, Any],
+    attributes: dict[str, Any],
+    process: int,
+) -> Store:
+    """The store at `path`: made if need be, refused if it is another sweep's."""
+    if not path.exists() and process == 0:
+        block = block_shape(grid.shape, size)
+        try:
+            return Store.create(path, grid, lanes.outputs, block, coords, attributes)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"`store` must be writable, but {str(path)!r} could not be made "
+                f"({error.strerror or error})",
+            ) from error
+    waited = time.time()
+    while not path.exists():  # process 0 makes it
+        _checks.require(
+            time.time() - waited < 60, f"`store` must appear, but {path} did not."
+        )
+        time.sleep(0.1)
+    store = Store.open(path)
+    differences = store.differences(attributes)
+    _checks.require(
+        not differences,
+        f"`store` must be of this sweep to go on with, but {str(path)!r} differs in "
+        f"{'; '.join(differences)}. Choose another path.",
+    )
+    return store
+
+
+def _pending(store: Store, mine: list[Slices]) -> list[Slices]:
+    """The blocks that aren't there; damaged ones are forgotten, and are among them."""
+    todo = []
+    for block in mine:
+        if not store.is_done(block):
+            with contextlib.suppress(Exception):
+                store.forget(block)
+            todo.append(block)
+    return todo
+
+
+def _wait_for_others(store: Store, total: int, heart: Heartbeat) -> None:
+    """Until every process has written its blocks; an error if one stops."""
+    while store.count_done() < total:
+        try:
+            heart.check()
+        except RuntimeError:
+            if store.count_done() < total:  # it did not just finish
+                raise
+        time.sleep(0.2)
+
+
+def _dataset(path: pathlib.Path) -> "xarray.Dataset":
+    import xarray
+
+    Store.open(path)
+    data = xarray.open_zarr(str(path), consolidated=False, chunks=None)
+    return data.drop_vars("checksum").set_coords(data.attrs["coordinates"])
+
+
+def _checked_dtype(dtype: Any) -> Any:
+    default = jnp.result_type(float)
+    if dtype is None:
+        return default
+    dtype = jnp.dtype(dtype)
+    _checks.require(
+        jnp.issubdtype(dtype, jnp.floating),
+        f"`dtype` must be a floating-point type, but it was {dtype}.",
+    )
+    _checks.require(
+        dtype.itemsize <= default.itemsize,
+        f"`dtype` must be float32 or smaller while jax_enable_x64 is off, but it was "
+        f"{dtype}: `jax.config.update('jax_enable_x64', True)`.",
+    )
+    return dtype
+
+
+def _checked_mesh(mesh: jax.sharding.Mesh | None) -> jax.sharding.Mesh:
+    if mesh is None:
+        return jax.sharding.Mesh(np.array(jax.local_devices()), ("points",))
+    local = set(jax.local_devices())
+    _checks.require(
+        set(mesh.devices.flat) <= local,
+        "`mesh` must be of this process's devices (every process has its own blocks), "
+        f"but it was {mesh}.",
+    )
+    return mesh
+
+
+def _chunk_size(
+    chunk_size: int | None, memory: float | None, lanes: Lanes, points: int
+) -> int:
+    """Points per block."""
+    if chunk_size is not None:
+        return min(_checks.size("chunk_size", chunk_size), points)
+    if memory is None:
+        try:
+            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (ValueError, OSError, AttributeError):
+            free = 2**32
+        memory = min(2.0**30, free / 4)
+    _checks.require(
+        memory > 0, f"`memory` must be a positive number of bytes, but was {memory}."
+    )
+    fits = int(memory // lanes.bytes_per_point())
+    return max(1, min(fits, points, _MOST_LANES))
+
+
+def _checked_coords(
+    coords: dict[str, Any] | None, lanes: Lanes, grid: Grid
+) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    sizes = dict(zip(grid.dims, grid.shape, strict=True))
+    for name, output in lanes.outputs.items():
+        for dim, size in zip(output.dims, output.shape, strict=True):
+            _checks.require(
+                sizes.setdefault(dim, size) == size,
+                f"`fn` must return one size for the dimension `{dim}`, but `{name}` "
+                f"had {size} where there were {sizes[dim]}.",
+            )
+    taken = {name for name, _, _ in grid.arrays()} | {"status", "checksum"}
+    for name in lanes.outputs:
+        _checks.require(
+            name not in taken,
+            f"`fn` must return names that are not the grid's, but one was `{name}`.",
+        )
+    result = {}
+    for name, values in (coords or {}).items():
+        array = np.asarray(values)
+        _checks.require(
+            name in sizes and array.shape == (sizes[name],),
+            f"`coords` must have a value for each of the {sizes.get(name, 0)} entries "
+            f"of a dimension, but `{name}` had shape {array.shape}; the dimensions are "
+            f"{sorted(sizes)}.",
+        )
+        result[name] = ((name,), array)
+    return result
+
+
+def _attributes(
+    grid: Grid, lanes: Lanes, dtype: Any, config: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What makes this sweep this sweep, and what it ran with."""
+    sweep: dict[str, Any] = {
+        "axes": list(grid.dims),
+        "dtype": str(dtype),
+        "function": _fingerprint(lanes),
+    }
+    for name, _, values in grid.arrays():
+        digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:8]
+        sweep[f"coordinate {name}"] = (
+            f"{values.shape[0]} values from {values.min():.6g} to {values.max():.6g} "
+            f"({digest})"
+        )
+    for name, output in lanes.outputs.items():
+        sides = [f"{d} {n}" for d, n in zip(output.dims, output.shape, strict=True)]
+        sweep[f"output {name}"] = f"{output.dtype} ({', '.join(sides)})"
+    for key, value in (config or {}).items():
+        sweep[f"config {key}"] = value
+    return {
+        "sweep": sweep,
+        "hash": hashlib.sha256(repr(sorted(sweep.items())).encode()).hexdigest()[:16],
+        "outputs": list(lanes.outputs),
+        "coordinates": [name for name, _, _ in grid.arrays()],
+        "dtype": str(dtype),
+        "device": lanes.mesh.devices.flat[0].device_kind,
+        "versions": {
+            "lazyrich_jax": importlib.metadata.version("lazyrich_jax"),
+            "jax": jax.__version__,
+        },
+    }
+
+
+def _fingerprint(lanes: Lanes) -> str:
+    """What the function computes, constants included."""
+    text = re.sub(r"0x[0-9a-f]+", "", str(lanes.jaxpr.jaxpr))
+    digest = hashlib.sha256(text.encode())
+    for value in lanes.jaxpr.consts:
+        plain = value
+        if jnp.issubdtype(getattr(value, "dtype", float), jax.dtypes.prng_key):
+            plain = jax.random.key_data(value)
+        digest.update(np.ascontiguousarray(plain).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _restored(data: "xarray.Dataset") -> "xarray.Dataset":
+    """With the axes in the order in which they were given."""
+    back = data.attrs.pop("order", None)
+    if back is None:
+        return data
+    return data.isel({back["axis"]: back["rank"]}).transpose(*back["dims"], ...)

@@ -1,0 +1,293 @@
+r"""Results on disk: a zarr group, written block by block, that survives anything.
+
+One zarr chunk is one block of points, and has one writer. A block counts as done once
+its checksum is written, after its values and its status; what was cut off before, was
+truncated or was changed since, doesn't match its checksum and is computed again.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+import numpy as np
+
+from .. import _checks
+from .evaluate import MEANINGS, Output
+from .grid import Grid, Slices
+
+_FORMAT = 1
+_PENDING = -1
+STALE = 30.0  # seconds without a sign of life after which a process is given up
+
+
+class Store:
+    """The arrays of one sweep in a zarr group at `path`."""
+
+    def __init__(self, path: pathlib.Path, group: Any, block: tuple[int, ...]):
+        self.path, self.group, self.block = path, group, block
+
+    @classmethod
+    def create(
+        cls,
+        path: pathlib.Path,
+        grid: Grid,
+        outputs: dict[str, Output],
+        block: tuple[int, ...],
+        coords: dict[str, tuple[tuple[str, ...], np.ndarray]],
+        attributes: dict[str, Any],
+    ) -> "Store":
+        """An empty store; nobody sees it before it is whole."""
+        import zarr
+
+        building = path.with_name(f"{path.name}.new-{os.getpid()}")
+        group = zarr.create_group(store=str(building), overwrite=True)
+        for name, dims, values in grid.arrays():
+            _write_array(group, name, dims, values)
+        for name, (dims, values) in coords.items():
+            _write_array(group, name, dims, values)
+        config: Any = {"write_empty_chunks": True}
+        for name, output in outputs.items():
+            group.create_array(
+                name,
+                shape=grid.shape + output.shape,
+                chunks=block + tuple(max(n, 1) for n in output.shape),
+                dtype=output.dtype,
+                fill_value=np.nan if np.issubdtype(output.dtype, np.inexact) else 0,
+                dimension_names=grid.dims + output.dims,
+                config=config,
+            )
+        status = group.create_array(
+            "status",
+            shape=grid.shape,
+            chunks=block,
+            dtype="int8",
+            fill_value=0,
+            dimension_names=grid.dims,
+            config=config,
+        )
+        status.attrs["flag_values"] = list(range(len(MEANINGS)))
+        status.attrs["flag_meanings"] = " ".join(MEANINGS)
+        counts = [-(-n // b) for n, b in zip(grid.shape, block, strict=True)]
+        group.create_array(
+            "checksum",
+            shape=counts,
+            chunks=(1,) * len(counts),
+            dtype="int64",
+            fill_value=_PENDING,
+            dimension_names=tuple(f"{d}_block" for d in grid.dims),
+            config=config,
+        )
+        group.attrs.update({**attributes, "format": _FORMAT, "block": list(block)})
+        try:
+            building.rename(path)
+        except OSError:
+            import shutil
+
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: pathlib.Path) -> "Store":
+        """The store at `path`.
+
+        **Raises:** `ValueError` where there is none.
+        """
+        import zarr
+
+        try:
+            group: Any = zarr.open_group(str(path), mode="r+")
+            block = tuple(group.attrs["block"])
+        except (OSError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"`store` must be the path of a sweep, but {str(path)!r} holds "
+                "something else."
+            ) from error
+        return cls(path, group, block)
+
+    def differences(self, attributes: dict[str, Any]) -> list[str]:
+        """What about the sweep that made this store differs, in words."""
+        mine = json.loads(json.dumps(attributes["sweep"]))
+        theirs = self.group.attrs.get("sweep", {})
+        return [
+            f"{key} ({_short(theirs.get(key))} there, {_short(mine.get(key))} now)"
+            for key in sorted({*mine, *theirs})
+            if mine.get(key) != theirs.get(key)
+        ]
+
+    def write(
+        self, block: Slices, values: dict[str, np.ndarray], status: np.ndarray
+    ) -> None:
+        """One block: values, then status, then the checksum that makes it count."""
+        shape = tuple(s.stop - s.start for s in block)
+        arrays = {k: v.reshape(shape + v.shape[1:]) for k, v in values.items()}
+        arrays["status"] = status.reshape(shape)
+        for name, array in arrays.items():
+            self.group[name][block] = array
+        self.group["checksum"][self._index(block)] = _checksum(arrays)
+
+    def is_done(self, block: Slices) -> bool:
+        """Whether a block is there and as it was written."""
+        try:
+            expected = int(self.group["checksum"][self._index(block)])
+            if expected == _PENDING:
+                return False
+            names = [*self.outputs(), "status"]
+            arrays = {k: np.asarray(self.group[k][block]) for k in names}
+        except Exception:  # whatever a damaged file may cause
+            return False
+        return _checksum(arrays) == expected
+
+    def forget(self, block: Slices) -> None:
+        """Mark a block as not done."""
+        self.group["checksum"][self._index(block)] = _PENDING
+
+    def outputs(self) -> list[str]:
+        """The names of what is computed."""
+        return list(self.group.attrs["outputs"])
+
+    def count_done(self) -> int:
+        """How many blocks have a checksum."""
+        return int(np.sum(self.group["checksum"][...] != _PENDING))
+
+    def status(self) -> np.ndarray:
+        """The status of every point."""
+        return np.asarray(self.group["status"][...])
+
+    def _index(self, block: Slices) -> tuple[int, ...]:
+        return tuple(s.start // b for s, b in zip(block, self.block, strict=True))
+
+
+@contextlib.contextmanager
+def held(path: pathlib.Path, process: int) -> Iterator[None]:
+    """Keep other sweeps from writing to `path`; let go however this process ends."""
+    lock = path.with_name(f"{path.name}.lock-{process}")
+    with _locked(lock, path) as file:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        file.flush()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                lock.unlink()
+
+
+def _locked(lock: pathlib.Path, path: pathlib.Path) -> TextIO:
+    """`lock`, opened and locked."""
+    while True:
+        try:
+            file = open(lock, "a+")
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"`store` must be writable, but {str(path.parent)!r} is not "
+                f"({error.strerror})",
+            ) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            with file:
+                file.seek(0)
+                raise RuntimeError(
+                    "`store` must not be in use, but another sweep is writing to "
+                    f"{str(path)!r} ({file.read().strip() or 'just started'})."
+                ) from error
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                return file
+        file.close()  # its last owner has just removed it
+
+
+class Heartbeat:
+    """Signs of life between the processes of one sweep, through the file system."""
+
+    def __init__(self, path: pathlib.Path, process: int, processes: int):
+        self.files = [
+            path.with_name(f"{path.name}.alive-{i}") for i in range(processes)
+        ]
+        self.process, self.started = process, time.time()
+        self._stop = threading.Event()
+
+    def __enter__(self) -> "Heartbeat":
+        """Give signs from now on, from a thread that a killed process takes along."""
+        if len(self.files) > 1:
+            self.files[self.process].touch()
+            threading.Thread(target=self._beat, daemon=True).start()
+        return self
+
+    def _beat(self) -> None:
+        while not self._stop.wait(STALE / 10):
+            with contextlib.suppress(OSError):
+                self.files[self.process].touch()
+
+    def __exit__(self, *_: object) -> None:
+        """No more signs."""
+        self._stop.set()
+        with contextlib.suppress(OSError):
+            self.files[self.process].unlink()
+
+    def check(self) -> None:
+        """Raise if another process has not shown itself for long."""
+        for i, file in enumerate(self.files):
+            last = self.started
+            if i != self.process:
+                with contextlib.suppress(OSError):
+                    last = max(last, file.stat().st_mtime)
+                silent = time.time() - last
+                if silent > STALE:
+                    raise RuntimeError(
+                        f"process {i} of {len(self.files)} must be alive, but it gave "
+                        f"no sign for {silent:.0f} s. What is written is safe: run the "
+                        "same sweep again to go on."
+                    )
+
+
+def _write_array(
+    group: Any, name: str, dims: tuple[str, ...], values: np.ndarray
+) -> None:
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        chunks=tuple(max(n, 1) for n in values.shape),
+        dtype=values.dtype,
+        dimension_names=dims,
+    )
+    array[...] = values
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> int:
+    total = 0
+    for name in sorted(arrays):
+        total = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), total)
+    return total
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 80 else f"{text[:77]}..."
+
+
+def checked_path(store: Any) -> pathlib.Path:
+    """`store` as an absolute path whose folder exists."""
+    _checks.require(
+        isinstance(store, str | os.PathLike),
+        f"`store` must be a path, but it was {store!r}.",
+    )
+    path = pathlib.Path(store).absolute()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"`store` must be in a folder, but {str(path.parent)!r} can't be one "
+            f"({error.strerror})",
+        ) from error
+    return path

@@ -1,0 +1,410 @@
+"""Sweeps: grids, blocks, devices, failures, and stores that survive anything."""
+
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray
+
+import lazyrich_jax as lr
+
+run, Grid, Zip = lr.sweeps.run, lr.sweeps.Grid, lr.sweeps.Zip
+XS, YS = np.linspace(-2, 2, 7), np.array([1.0, 2.0, 5.0])
+
+
+def wave(point):
+    x = point["x"] * jnp.arange(4.0)
+    return {"wave": ("time", jnp.sin(x) * point["y"]), "sum": jnp.sum(x) + point["y"]}
+
+
+def expected():
+    x = XS[:, None, None] * np.arange(4.0)
+    return np.sin(x) * YS[None, :, None], x.sum(-1) + YS[None]
+
+
+def quiet(fn, grid, **kwargs):
+    return run(fn, grid, progress=False, **kwargs)
+
+
+def test_grids_are_products_of_axes():
+    keys = jax.random.split(jax.random.key(0), 3)
+    grid = Grid(x=XS, pair=Zip(a=[1.0, 2.0], b=[3.0, 4.0]), key=keys)
+    assert (grid.dims, grid.shape, grid.size) == (("x", "pair", "key"), (7, 2, 3), 42)
+    assert "42 points" in repr(grid)
+
+    def draw(point):
+        noise = jax.random.normal(point["key"])
+        return {
+            "value": point["x"] + 10 * point["a"] + 100 * point["b"],
+            "noise": noise,
+        }
+
+    data = quiet(draw, grid)
+    assert data.value.dims == ("x", "pair", "key") and data.a.dims == ("pair",)
+    ab = 10 * np.array([1, 2]) + 100 * np.array([3, 4])
+    np.testing.assert_allclose(data.value[..., 0], XS[:, None] + ab[None])
+    noise = jax.vmap(jax.random.normal)(keys)
+    np.testing.assert_array_equal(data.noise, np.broadcast_to(noise, (7, 2, 3)))
+    np.testing.assert_array_equal(data.key_data, jax.random.key_data(keys))
+    assert float(data.sel(x=2.0).value[1, 0]) == 2 + 10 * 2 + 100 * 4
+
+
+def test_one_trace_and_one_compilation_whatever_the_size(tmp_path):
+    traces = []
+
+    def counted(point):
+        traces.append(1)
+        return wave(point)
+
+    fn = eqx.debug.assert_max_traces(counted, max_traces=1)
+    with jax.log_compiles(False):
+        data = quiet(fn, Grid(x=XS, y=YS), chunk_size=4, coords={"time": np.arange(4)})
+    assert len(traces) == 1
+    waves, sums = expected()
+    np.testing.assert_allclose(data.wave, waves, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(data["sum"], sums, rtol=1e-12)
+    assert data.wave.dims == ("x", "y", "time") and (data.status == 1).all()
+    for size in (1, 3, 20, 21, 1000):
+        again = quiet(wave, Grid(x=XS, y=YS), chunk_size=size)
+        np.testing.assert_allclose(again.wave, waves, rtol=1e-12, atol=1e-15)
+
+
+def test_trajectories_modules_and_arrays():
+    task = lr.Task.random_regression(3, 2, 9, key=jax.random.key(0))
+    ts = jnp.array([0.0, 1.0])
+
+    def learn(point):
+        start = lr.LambdaBalanced(point["lmda"], throw=False)(3, 3, 2, key=KEY)
+        return lr.learn(start, task, ts, throw=False)
+
+    data = quiet(learn, Grid(lmda=[-1.0, 0.0, 1.0]), coords={"time": ts})
+    assert data.function.dims == ("lmda", "time", "out", "in")
+    direct = lr.learn(lr.LambdaBalanced(-1.0)(3, 3, 2, key=KEY), task, ts)
+    np.testing.assert_allclose(data.loss[0], direct.loss, rtol=1e-10)
+    np.testing.assert_allclose(data.function[0], direct.function, atol=1e-10)
+    # A balance that the sizes don't allow fails alone.
+    assert data.status.values.tolist() == [1, 1, MEANINGS.index("nonfinite_values")]
+    assert np.isnan(data.loss[2]).all() and not np.isnan(data.loss[:2]).any()
+    one = quiet(lambda p: jnp.ones(2) * p["x"], Grid(x=XS))
+    assert one.value.dims == ("x", "value_0")
+    neuron = quiet(
+        lambda p: lr.theory.single_neuron(1.0, p["x"] * np.ones(2), 1.0, np.ones(2)),
+        Grid(x=XS),
+    )
+    assert neuron.w.shape == (7, 2) and neuron.a.shape == (7,)
+
+
+KEY = jax.random.key(3)
+MEANINGS = "pending ok nan error unbalanced_weights anisotropic_inputs " + (
+    "nonfinite_values invalid_times diverged solver_failed"
+)
+MEANINGS = MEANINGS.split()
+
+
+def test_failure_is_alone(capsys):
+    def risky(point):
+        x = eqx.error_if(point["x"], point["x"] == XS[2], "`x` must not be this one.")
+        return {"root": jnp.sqrt(x)}
+
+    data = run(risky, Grid(x=XS), chunk_size=4)
+    names = np.array(data.status.attrs["flag_meanings"].split())[data.status]
+    assert names.tolist() == ["nan", "nan", "error", "ok", "ok", "ok", "ok"]
+    np.testing.assert_allclose(data.root[3:], np.sqrt(XS[3:]))
+    out = capsys.readouterr().out
+    assert "4 of 7 points" in out and "2 nan (the first at index (0,))" in out
+    assert "1 error (the first at index (2,))" in out
+    with pytest.raises(ZeroDivisionError):  # what is wrong with the program itself
+        quiet(lambda p: {"x": p["x"] * (1 / 0)}, Grid(x=XS))
+
+
+def test_devices_share_a_block():
+    devices = jax.local_devices()
+    assert len(devices) == 2
+    one, two = (jax.sharding.Mesh(np.array(devices[:n]), ("d",)) for n in (1, 2))
+    task = lr.Task.random_regression(3, 2, 9, key=jax.random.key(0))
+
+    def loss(point):
+        start = lr.LambdaBalanced(point["lmda"], 0.3)(3, 2, 2, key=KEY)
+        return {"loss": lr.ExactSolution(start, task, throw=False).loss(1.0)}
+
+    grid = Grid(lmda=np.linspace(-2, 2, 8))
+    alone, shared = (quiet(loss, grid, mesh=m, chunk_size=8).loss for m in (one, two))
+    np.testing.assert_allclose(shared, alone, rtol=1e-13)
+    # What rounds the same whatever stands beside it is the same bit for bit.
+    alone, shared = (quiet(wave, Grid(x=XS, y=YS), mesh=m) for m in (one, two))
+    np.testing.assert_array_equal(alone["sum"], shared["sum"])
+
+
+def test_blocks_follow_memory_and_stiffness():
+    sizes = []
+
+    def watched(point):
+        jax.debug.callback(lambda x: sizes.append(float(x)), point["lmda"])
+        return {"square": point["lmda"] ** 2 * jnp.ones(1000)}
+
+    grid = Grid(seed=np.arange(3), lmda=[0.0, -50.0, 1.0, 40.0])
+    data = quiet(watched, grid, order="lmda", chunk_size=3)
+    jax.effects_barrier()
+    first_of_each_block = np.abs(sizes[:: len(sizes) // 4])
+    assert sorted(first_of_each_block) == first_of_each_block.tolist()
+    assert data.square.dims == ("seed", "lmda", "square_0")
+    np.testing.assert_array_equal(data.square[0, :, 0], [0, 2500, 1, 1600])
+    np.testing.assert_array_equal(data.lmda, [0.0, -50.0, 1.0, 40.0])
+
+
+def test_a_store_holds_what_memory_would(tmp_path):
+    grid, coords = Grid(x=XS, y=YS), {"time": np.arange(4.0)}
+    plain = quiet(wave, grid, chunk_size=4, coords=coords)
+    for order in (None, "x"):
+        path = tmp_path / f"{order}.zarr"
+        stored = quiet(wave, grid, chunk_size=4, coords=coords, store=path, order=order)
+        xarray.testing.assert_equal(stored, plain)
+        xarray.testing.assert_equal(lr.sweeps.load(path), plain)
+    with xarray.open_zarr(tmp_path / "None.zarr", consolidated=False) as raw:
+        assert raw.attrs["versions"]["jax"] == jax.__version__
+        assert raw.attrs["dtype"] == "float64" and raw.attrs["device"]
+        assert raw.wave.encoding["chunks"] == (1, 3, 4)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["None.zarr", "x.zarr"]
+
+
+def test_a_store_goes_on_and_refuses_another_sweep(tmp_path):
+    calls, path = [], tmp_path / "a.zarr"
+
+    def watched(point):
+        jax.debug.callback(lambda x: calls.append(1), point["x"])
+        return wave(point)
+
+    grid = Grid(x=XS, y=YS)
+    whole = quiet(watched, grid, chunk_size=3, store=path).load()
+    jax.effects_barrier()
+    assert len(calls) == 28  # seven blocks, of four lanes on two devices
+    calls.clear()
+    xarray.testing.assert_identical(quiet(watched, grid, store=path).load(), whole)
+    jax.effects_barrier()
+    assert not calls
+    for change, message in (
+        (dict(grid=Grid(x=XS + 1, y=YS)), r"coordinate x \(.*from -2 to 2.*-1 to 3"),
+        (dict(grid=Grid(y=YS, x=XS)), "axes"),
+        (dict(dtype="float32"), "dtype"),
+        (dict(config={"task": "other"}), "config task"),
+        (dict(fn=lambda p: {"wave": ("time", jnp.ones(5))}), "output wave"),
+        (
+            dict(
+                fn=lambda p: {
+                    k: 2 * v[1] if k == "wave" else v for k, v in wave(p).items()
+                }
+            ),
+            "function",
+        ),
+    ):
+        arguments = {"fn": watched, "grid": grid} | change
+        with pytest.raises(ValueError, match=message):
+            quiet(**arguments, store=path)
+    xarray.testing.assert_identical(lr.sweeps.load(path).load(), whole)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "status"])
+def test_damage_is_found_and_mended(tmp_path, damage):
+    grid, path = Grid(x=XS, y=YS), tmp_path / "a.zarr"
+    whole = quiet(wave, grid, chunk_size=3, store=path).load()
+    (chunk,) = (path / "wave").rglob("c/2/0/0")
+    if damage == "truncate":
+        chunk.write_bytes(chunk.read_bytes()[:-3])
+    elif damage == "flip":
+        data = bytearray(chunk.read_bytes())
+        data[-1] ^= 255
+        chunk.write_bytes(data)
+    elif damage == "remove":
+        chunk.unlink()
+    else:
+        (path / "status" / "c" / "2" / "0").write_bytes(b"")
+    again = quiet(wave, grid, chunk_size=3, store=path).load()
+    xarray.testing.assert_identical(again, whole)
+
+
+def test_two_sweeps_on_one_store_are_refused(tmp_path):
+    path, grid = tmp_path / "a.zarr", Grid(x=XS, y=YS)
+    with lr.sweeps.store.held(path, 0):
+        with pytest.raises(RuntimeError, match=r"another sweep is writing .*process"):
+            quiet(wave, grid, store=path)
+    assert (quiet(wave, grid, store=path).status == 1).all()
+    assert not list(tmp_path.glob("*.lock*"))
+
+
+def test_a_disk_that_fills_leaves_what_is_written(tmp_path, monkeypatch):
+    path, grid = tmp_path / "a.zarr", Grid(x=XS, y=YS)
+    write, written = lr.sweeps.store.Store.write, []
+
+    def full(self, *args):
+        if len(written) == 4:
+            raise OSError(28, "No space left on device")
+        written.append(1)
+        return write(self, *args)
+
+    monkeypatch.setattr(lr.sweeps.store.Store, "write", full)
+    with pytest.raises(OSError, match=r"No space left .*; 4 of 7 blocks are there"):
+        quiet(wave, grid, chunk_size=3, store=path)
+    assert (lr.sweeps.load(path).status == 1).sum() == 12
+    monkeypatch.undo()
+    done = quiet(wave, grid, chunk_size=3, store=path)
+    np.testing.assert_allclose(done.wave, expected()[0], rtol=1e-12, atol=1e-15)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="`store` must be"):
+        quiet(wave, grid, store=tmp_path / "file" / "a.zarr")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ValueError, match="holds something else"):
+        quiet(wave, grid, store=tmp_path / "folder")
+
+
+SCRIPT = """
+    import os, sys, time
+    import jax, jax.numpy as jnp, numpy as np
+    import lazyrich_jax as lr
+
+    if len(sys.argv) > 2:
+        lr.sweeps.store.STALE = 4.0
+        jax.distributed.initialize(
+            sys.argv[3], 2, int(sys.argv[2]), heartbeat_timeout_seconds=10
+        )
+
+    def fn(point):
+        jax.debug.callback(lambda x: time.sleep(0.01), point["x"])
+        return {"wave": jnp.sin(point["x"] * jnp.arange(300.0))}
+
+    grid = lr.sweeps.Grid(x=np.linspace(0, 1, 240))
+    print("ready", flush=True)
+    lr.sweeps.run(fn, grid, chunk_size=2, store=sys.argv[1], progress=False)
+    print("done", flush=True)
+"""
+
+
+def start(path, *args):
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "NPROC": "4"}
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT), str(path), *args],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sweep") / "whole.zarr"
+    out, err = start(path).communicate(timeout=120)
+    assert "done" in out, err
+    return lr.sweeps.load(path).load()
+
+
+def test_killed_at_any_moment(tmp_path, undisturbed):
+    path, rng, kills = tmp_path / "a.zarr", random.Random(0), 0
+    progress = [0]
+    while kills < 10:
+        process = start(path)
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(rng.uniform(0.05, 0.9))
+        process.send_signal(signal.SIGKILL)
+        out, _ = process.communicate()
+        kills += 1
+        if path.exists():
+            done = int((lr.sweeps.load(path).status == 1).sum())
+            assert done >= progress[-1] - 2  # at most the block in flight is lost
+            progress.append(done)
+    out, err = start(path).communicate(timeout=120)
+    assert "done" in out, err
+    assert 0 < max(progress)
+    xarray.testing.assert_identical(lr.sweeps.load(path).load(), undisturbed)
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def test_two_processes_share_a_sweep(tmp_path, undisturbed):
+    path, address = tmp_path / "a.zarr", f"127.0.0.1:{free_port()}"
+    both = [start(path, str(i), address) for i in range(2)]
+    for process in both:
+        out, err = process.communicate(timeout=120)
+        assert "done" in out, err
+    result = lr.sweeps.load(path).load()
+    np.testing.assert_array_equal(result.wave, undisturbed.wave)
+
+
+def test_a_killed_process_ends_the_other_and_the_sweep_goes_on(tmp_path, undisturbed):
+    path, address = tmp_path / "a.zarr", f"127.0.0.1:{free_port()}"
+    both = [start(path, str(i), address) for i in range(2)]
+    for process in both:
+        assert process.stdout.readline() == "ready\n"
+    time.sleep(1.5)
+    both[1].send_signal(signal.SIGKILL)
+    began = time.time()
+    out, err = both[0].communicate(timeout=60)
+    both[1].communicate()
+    assert time.time() - began < 60 and "done" not in out
+    assert "process 1 of 2 must be alive" in err, err
+    out, err = start(path).communicate(timeout=120)
+    assert "done" in out, err
+    result = lr.sweeps.load(path).load()
+    np.testing.assert_array_equal(result.wave, undisturbed.wave)
+
+
+@pytest.mark.parametrize(
+    "call, error, message",
+    [
+        (lambda: Grid(), ValueError, "at least one axis"),
+        (lambda: Grid(x=[]), ValueError, "`x` must be an axis with at least one"),
+        (lambda: Grid(x=1.0), ValueError, "`x` must be an axis .* shape was \\(\\)"),
+        (lambda: Grid(x=["a"]), TypeError, "`x` must hold numbers or random keys"),
+        (lambda: Grid(x=XS, z=Zip(x=XS)), ValueError, "`x` must be one coordinate"),
+        (lambda: Zip(a=[1.0], b=[1.0, 2]), ValueError, "`Zip` must have coordinates"),
+        (lambda: quiet(wave, Grid(x=XS, y=YS), chunk_size=0), ValueError, "chunk_size"),
+        (lambda: quiet(wave, Grid(x=XS, y=YS), memory=-1), ValueError, "`memory` must"),
+        (lambda: quiet(wave, Grid(x=XS, y=YS), order="z"), ValueError, "`order` must"),
+        (lambda: quiet(wave, Grid(x=XS, y=YS), dtype=int), ValueError, "`dtype` must"),
+        (
+            lambda: quiet(wave, Grid(x=XS, y=YS), coords={"time": [1.0]}),
+            ValueError,
+            "`coords` must have a value for each of the 4",
+        ),
+        (lambda: quiet(lambda p: {}, Grid(x=XS)), ValueError, "at least one array"),
+        (
+            lambda: quiet(lambda p: {"a": (("t", "u"), jnp.ones(2))}, Grid(x=XS)),
+            ValueError,
+            "`fn` must name every dimension of `a`",
+        ),
+        (
+            lambda: quiet(lambda p: {"x": p["x"]}, Grid(x=XS)),
+            ValueError,
+            "not the grid",
+        ),
+        (
+            lambda: quiet(lambda p: {"a": ("x", jnp.ones(2))}, Grid(x=XS)),
+            ValueError,
+            "one size for the dimension `x`",
+        ),
+        (lambda: quiet(wave, Grid(x=XS, y=YS), store=3), ValueError, "must be a path"),
+        (
+            lambda: lr.sweeps.load(pathlib.Path("nowhere")),
+            ValueError,
+            "must be the path of a sweep",
+        ),
+    ],
+)
+def test_bad_input_is_named(untyped, call, error, message):
+    with pytest.raises(error, match=message):
+        call()
