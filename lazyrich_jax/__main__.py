@@ -12,8 +12,9 @@ from pathlib import Path
 import jax
 from tqdm import tqdm
 
-from . import __version__
+from . import __version__, sweeps
 from .figures import FIGURES, reproduce
+from .sweeps.spec import EXAMPLE, SpecError, parse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,8 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{name}  {figure.TITLE}")
         return 0
     try:
+        if options.command == "sweep":
+            return _sweep(options)
+        if options.command == "show":
+            return _show(options.store)
         return _reproduce(options.names, options.out)
-    except _UsageError as error:
+    except (_UsageError, SpecError) as error:
         print(f"lazyrich: {error}", file=sys.stderr)
         return 2
 
@@ -60,7 +65,81 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where to write (default: %(default)s)",
     )
+    command = commands.add_parser(
+        "sweep",
+        help="run a sweep from a file",
+        description="Evaluate measures of exact learning over balances, scales and "
+        "seeds, as a TOML file says, and write them to a zarr store. Cut off, it goes "
+        "on where it was when it is run again.",
+    )
+    command.add_argument("spec", nargs="?", type=Path, metavar="SPEC", help="TOML file")
+    command.add_argument("--store", type=Path, metavar="PATH", help="where to write")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="put over the file; may be repeated",
+    )
+    command.add_argument(
+        "--resume", action="store_true", help="refuse to start a new store"
+    )
+    command.add_argument(
+        "--example", action="store_true", help="print a commented SPEC, and stop"
+    )
+    command = commands.add_parser("show", help="what a sweep's store holds")
+    command.add_argument("store", type=Path, metavar="PATH")
     return parser
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    if options.example:
+        print(EXAMPLE, end="")
+        return 0
+    for name, value in (("SPEC", options.spec), ("--store", options.store)):
+        if value is None:
+            raise _UsageError(
+                f"`{name}` must be given, but it was not; `lazyrich sweep --example` "
+                "prints a SPEC to start from."
+            )
+    try:
+        text = options.spec.read_text()
+    except OSError as error:
+        raise _UsageError(
+            f"`SPEC` must be a file that can be read, but {str(options.spec)!r} can't: "
+            f"{error.strerror}."
+        ) from error
+    spec = parse(text, options.set)
+    if options.resume and not options.store.exists():
+        raise _UsageError(
+            f"`--store` must be there to resume, but {str(options.store)!r} is not."
+        )
+    jax.config.update("jax_enable_x64", spec.dtype == "float64")
+    try:
+        fn, grid, settings = spec.build()
+        print(f"{grid} -> {options.store}")
+        sweeps.run(fn, grid, store=options.store, **settings)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise _UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _show(store: Path) -> int:
+    try:
+        data = sweeps.load(store)
+    except ValueError as error:
+        raise _UsageError(str(error)) from error
+    sizes = ", ".join(f"{k} {n}" for k, n in data.sizes.items())
+    print(f"{store}: {sizes}")
+    for name, text in data.attrs["sweep"].items():
+        if name.startswith(("coordinate", "output")):
+            print(f"  {name}: {text}")
+    versions = ", ".join(f"{k} {v}" for k, v in data.attrs["versions"].items())
+    print(f"  {data.attrs['dtype']} on {data.attrs['device']}; {versions}")
+    print(f"  {sweeps.summary(data.status.values)}")
+    return 0
 
 
 def _reproduce(names: Sequence[str], out: Path) -> int:

@@ -18,7 +18,7 @@ THEOREMS = (ROOT / "docs" / "theorems.md").read_text()
 
 def public():
     """Everything a user can type, with its name."""
-    for module in (lr, lr.kernels, lr.measures, lr.theory):
+    for module in (lr, lr.kernels, lr.measures, lr.sweeps, lr.theory):
         prefix = module.__name__.replace(lr.__name__, "lr")
         for name, item in vars(module).items():
             ours = getattr(item, "__module__", "").startswith(module.__name__)
@@ -30,8 +30,9 @@ def examples():
     for name, item in public():
         for block in BLOCK.findall(item.__doc__ or ""):
             yield pytest.param(textwrap.dedent(block), id=name)
-    for i, block in enumerate(BLOCK.findall(README.read_text())):
-        yield pytest.param(block, id=f"README-{i}")
+    for page in (README, ROOT / "docs" / "sweeps.md"):
+        for i, block in enumerate(BLOCK.findall(page.read_text())):
+            yield pytest.param(block, id=f"{page.stem}-{i}")
 
 
 @pytest.mark.parametrize("code", list(examples()))

@@ -2,6 +2,8 @@
 
 from .grid import Grid as Grid
 from .grid import Zip as Zip
+from .ready import learning as learning
+from .ready import phase_diagram as phase_diagram
 from .run import load as load
 from .run import run as run
 from .run import summary as summary

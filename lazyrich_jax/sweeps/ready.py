@@ -1,0 +1,161 @@
+"""Ready-made functions of a point: how two-layer networks learn a task."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from .. import _checks, measures
+from .._dynamics import ExactSolution
+from .._init import LambdaBalanced
+from .._task import Task
+from .grid import Grid
+from .run import run
+
+if TYPE_CHECKING:
+    import xarray
+
+
+class _Run:
+    """One exact solution, and what the measures share of it."""
+
+    def __init__(
+        self, solution: ExactSolution, task: Task, ts: Array, threshold: float
+    ):
+        self.solution, self.task, self.ts = solution, task, ts
+        self.threshold = threshold
+        self.ends = jnp.array([0.0, jnp.inf], ts.dtype)
+
+    def loss(self):
+        return "time", self.solution.loss(self.ts)
+
+    def function(self):
+        return ("time", "out", "in"), self.solution.function(self.ts)
+
+    def kernel_distance(self):
+        return measures.kernel_distance(*self.solution.ntk(self.ends, self.task.x))
+
+    def richness(self):
+        return measures.rich_lazy_index(*self.solution.ntk(self.ends, self.task.x))
+
+    def input_change(self):
+        ends = self.solution.input_representation(self.ends)
+        return measures.representational_change(*ends)
+
+    def output_change(self):
+        ends = self.solution.output_representation(self.ends)
+        return measures.representational_change(*ends)
+
+    def input_specificity(self):
+        end = self.solution.input_representation(self.ends[1])
+        return measures.task_specificity(end, self.task.input_output_correlation)
+
+    def output_specificity(self):
+        end = self.solution.output_representation(self.ends[1])
+        return measures.task_specificity(end, self.task.input_output_correlation.T)
+
+    def convergence_time(self):
+        first, last = self.solution.loss(self.ends)
+        excess = self.solution.loss(self.ts) - last
+        limit = self.threshold * (first - last)
+        return measures.convergence_time(self.ts, excess, limit)
+
+
+MEASURES = {
+    "loss": (_Run.loss, "the loss at every time"),
+    "function": (_Run.function, "the function at every time"),
+    "kernel_distance": (_Run.kernel_distance, "of the NTK from its start to its end"),
+    "richness": (_Run.richness, "the rich-lazy index of the NTK"),
+    "input_change": (_Run.input_change, "relative change of W1.T W1"),
+    "output_change": (_Run.output_change, "relative change of W2 W2.T"),
+    "input_specificity": (_Run.input_specificity, "task-specific score of W1.T W1"),
+    "output_specificity": (_Run.output_specificity, "task-specific score of W2 W2.T"),
+    "convergence_time": (
+        _Run.convergence_time,
+        "when the loss has fallen to `threshold` of what it loses",
+    ),
+}
+
+
+def learning(
+    task: Task,
+    sizes: Sequence[int],
+    ts: Real[ArrayLike, " times"],
+    names: Sequence[str] = ("loss",),
+    *,
+    threshold: float = 1e-3,
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A function for `run`: measures of exact learning from `LambdaBalanced` starts.
+
+    Of a point it uses `lmda` (0 if the grid has none), `scale` (1), and `key`, or an
+    integer `seed` (0).
+
+    **Arguments:**
+
+    - `task`: a task with isotropic inputs.
+    - `sizes`: (in, hidden, out).
+    - `ts`: times, (times,), in units of learning rate x step.
+    - `names`: of `loss`, `function` (at every time); `kernel_distance`, `richness` (of
+      the NTK, from start to end); `input_change`, `output_change`,
+      `input_specificity`, `output_specificity` (of the representations);
+      `convergence_time` (to `threshold` of what the loss loses, within `ts`).
+    - `threshold`: of the convergence time.
+
+    **Raises:** `ValueError` for unknown names and times that are negative or fall.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    task = lr.Task.hierarchy(2)
+    fn = lr.sweeps.learning(task, (4, 4, 4), jnp.linspace(0, 50, 20), ["richness"])
+    grid = lr.sweeps.Grid(lmda=jnp.array([-10.0, 0.0, 10.0]), seed=jnp.arange(4))
+    print(lr.sweeps.run(fn, grid, progress=False).richness.mean("seed").values)
+    ```
+    """
+    for name in names:
+        _checks.require(
+            name in MEASURES,
+            f"`names` must be of {', '.join(MEASURES)}, but one was {name!r}.",
+        )
+    ts = _checks.as_real("ts", ts)
+    fault = _checks.times_fault(ts, ordered=True, infinite=True)
+    _checks.require(fault is None, str(fault))
+
+    def of_point(point: dict[str, Any]) -> dict[str, Any]:
+        key = point["key"] if "key" in point else jax.random.key(point.get("seed", 0))
+        initialiser = LambdaBalanced(
+            point.get("lmda", 0.0), point.get("scale", 1.0), throw=False
+        )
+        start = initialiser(*sizes, key=key)
+        solution = ExactSolution(start, task, throw=False)
+        one = _Run(solution, task, ts, threshold)
+        values = {name: MEASURES[name][0](one) for name in names}
+        return {**values, "result": solution.result}
+
+    return of_point
+
+
+def phase_diagram(
+    task: Task,
+    sizes: Sequence[int],
+    ts: Real[ArrayLike, " times"],
+    *,
+    lmda: Float[ArrayLike, " lmdas"],
+    scale: Float[ArrayLike, " scales"],
+    key: Array,
+    **options: Any,
+) -> "xarray.Dataset":
+    """Richness, kernel distance and convergence time over balance and scale.
+
+    **Arguments:** as `learning`; the axes `lmda` and `scale`, and random keys `key` to
+    draw from; `options` are those of `run`.
+
+    **Returns:** a dataset with the dimensions lmda, scale and key.
+    """
+    names = ("richness", "kernel_distance", "convergence_time")
+    grid = Grid(lmda=lmda, scale=scale, key=key)
+    return run(learning(task, sizes, ts, names), grid, **options)
