@@ -121,7 +121,10 @@ def test_interrupted(spec, tmp_path, capsys, monkeypatch):
         (('"richness"', '"richnes"'), "`measure.names` (line 23) must be one of loss"),
         (('"float64"', '"float16"'), "`run.dtype` (line 28) must be one of float32"),
         (("from = -10,", ""), "`axes.lmda` (line 15) must be a number, a list"),
-        (("count = 5 }", "count = 0 }"), "`axes.seed` (line 17) must be an integer of at"),
+        (
+            ("count = 5 }", "count = 0 }"),
+            "`axes.seed` (line 17) must be an integer of at",
+        ),
         (("[task]", "task"), "must be TOML, but"),
         (('kind = "regression"', ""), "`task.kind` must be given"),
     ],

@@ -145,7 +145,32 @@ def test_devices_share_a_block():
     np.testing.assert_array_equal(alone["sum"], shared["sum"])
 
 
-def test_blocks_follow_memory_and_stiffness():
+def test_numerical_flows_and_memory(tmp_path):
+    task = lr.Task.random_regression(2, 2, 5, key=jax.random.key(0))
+    ts = jnp.array([0.0, 1.0])
+
+    def learn(point):
+        start = lr.LambdaBalanced(point["lmda"], 0.4)(2, 2, 2, key=KEY)
+        flow = lr.GradientFlow()
+        return {"loss": lr.learn(start, task, ts, dynamics=flow, throw=False).loss[-1]}
+
+    grid = Grid(lmda=[-3.0, 0.0, 1.0])
+    data = quiet(learn, grid, order="lmda")
+    for lmda, loss in zip(grid.axes["lmda"]["lmda"], data.loss, strict=True):
+        start = lr.LambdaBalanced(lmda, 0.4)(2, 2, 2, key=KEY)
+        np.testing.assert_allclose(
+            loss, lr.ExactSolution(start, task).loss(1.0), rtol=1e-7
+        )
+    # A thousand numbers of eight bytes, a few times over: so many points fit.
+    fn, grid = lambda p: {"y": p["x"] * jnp.ones(1000)}, Grid(x=np.arange(64.0))
+    for memory, least, most in ((2e4, 1, 2), (2e5, 8, 25), (None, 64, 64)):
+        path = tmp_path / f"{memory}.zarr"
+        data = quiet(fn, grid, store=path, memory=memory)
+        assert least <= data.attrs["block"][0] <= most
+        np.testing.assert_array_equal(data.y[:, 5], np.arange(64.0))
+
+
+def test_blocks_follow_stiffness():
     sizes = []
 
     def watched(point):
@@ -261,6 +286,9 @@ def test_a_disk_that_fills_leaves_what_is_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="`store` must be"):
         quiet(wave, grid, store=tmp_path / "file" / "a.zarr")
+    if os.path.isdir("/proc"):  # not writable, for root either
+        with pytest.raises(OSError, match="`store` must be writable"):
+            quiet(wave, grid, store="/proc/a.zarr")
     (tmp_path / "folder").mkdir()
     with pytest.raises(ValueError, match="holds something else"):
         quiet(wave, grid, store=tmp_path / "folder")

@@ -93,23 +93,29 @@ class Lanes:
         try:
             return self._evaluate(points, count, lanes)
         except Exception as error:
-            if not _is_runtime_error(error):
+            if not _is_for_a_value(error):
                 raise
-            if count == 1:
-                empty = {
-                    k: np.full((1, *o.shape), _missing(o.dtype), o.dtype)
-                    for k, o in self.outputs.items()
-                }
-                return empty, np.array([STATUS.index("error")], np.int8)
-        half = count // 2
+        # Some point made the program raise: which, they say one by one.
         parts = [
-            self({k: v[s] for k, v in points.items()}, lanes)
-            for s in (slice(0, half), slice(half, count))
+            self._alone({k: v[i : i + 1] for k, v in points.items()})
+            for i in range(count)
         ]
         values = {
             k: np.concatenate([part[0][k] for part in parts]) for k in self.outputs
         }
         return values, np.concatenate([part[1] for part in parts])
+
+    def _alone(self, point: dict[str, Any]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        try:
+            return self._evaluate(point, 1, self.mesh.size)
+        except Exception as error:
+            if not _is_for_a_value(error):
+                raise
+        missing = {
+            k: np.full((1, *o.shape), _missing(o.dtype), o.dtype)
+            for k, o in self.outputs.items()
+        }
+        return missing, np.array([STATUS.index("error")], np.int8)
 
     def _evaluate(
         self, points: dict[str, Any], count: int, lanes: int
@@ -190,8 +196,13 @@ def _is_result(value: Any) -> bool:
     return isinstance(value, RESULTS)
 
 
-def _is_runtime_error(error: Exception) -> bool:
-    """Raised by the compiled program for a value, not by what is wrong with it."""
+def _is_for_a_value(error: Exception) -> bool:
+    """Whether the compiled program raised it for a value, not for lack of memory."""
+    if "RESOURCE_EXHAUSTED" in str(error):
+        raise MemoryError(
+            "`memory` (or `chunk_size`) must be smaller: a block did not fit on the "
+            f"device. {error}"
+        ) from error
     return isinstance(error, eqx.EquinoxRuntimeError | jax.errors.JaxRuntimeError)
 
 
