@@ -300,9 +300,9 @@ SCRIPT = """
     import lazyrich_jax as lr
 
     if len(sys.argv) > 2:
-        lr.sweeps.store.STALE = 4.0
+        lr.sweeps.store.STALE = 2.0
         jax.distributed.initialize(
-            sys.argv[3], 2, int(sys.argv[2]), heartbeat_timeout_seconds=10
+            sys.argv[3], 2, int(sys.argv[2]), heartbeat_timeout_seconds=5
         )
 
     def fn(point):
