@@ -138,7 +138,7 @@ def _show(store: Path) -> int:
             print(f"  {name}: {text}")
     versions = ", ".join(f"{k} {v}" for k, v in data.attrs["versions"].items())
     print(f"  {data.attrs['dtype']} on {data.attrs['device']}; {versions}")
-    print(f"  {sweeps.summary(data.status.values)}")
+    print(f"  {sweeps.summary(data.status.values, data.attrs.get('error'))}")
     return 0
 
 

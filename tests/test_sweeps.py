@@ -111,6 +111,12 @@ MEANINGS = "pending ok nan error unbalanced_weights anisotropic_inputs " + (
 MEANINGS = MEANINGS.split()
 
 
+def test_every_result_has_a_status():
+    data = quiet(wave, Grid(x=XS[:1], y=YS[:1]))
+    assert data.status.attrs["flag_meanings"].split() == MEANINGS
+    assert len(MEANINGS) == 4 + len(lr.RESULTS) - 1  # success is "ok"
+
+
 def test_failure_is_alone(capsys):
     def risky(point):
         x = eqx.error_if(point["x"], point["x"] == XS[2], "`x` must not be this one.")
@@ -123,6 +129,8 @@ def test_failure_is_alone(capsys):
     out = capsys.readouterr().out
     assert "4 of 7 points" in out and "2 nan (the first at index (0,))" in out
     assert "1 error (the first at index (2,))" in out
+    assert out.rstrip().endswith("The first error: `x` must not be this one.")
+    assert data.attrs["error"] == "`x` must not be this one."
     with pytest.raises(ZeroDivisionError):  # what is wrong with the program itself
         quiet(lambda p: {"x": p["x"] * (1 / 0)}, Grid(x=XS))
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -60,7 +61,8 @@ class Lanes:
 
         self.jaxpr, shapes = jax.make_jaxpr(named, return_shape=True)(template)
         arrays, _ = shapes
-        self.mesh = mesh
+        self.template, self.mesh = template, mesh
+        self.error: str | None = None  # the first that was raised for a value
         self.outputs = {
             k: Output(dims[k], v.shape, v.dtype) for k, v in sorted(arrays.items())
         }
@@ -71,8 +73,9 @@ class Lanes:
         """The most that is alive at once while one point is computed (an estimate)."""
         return _peak(self.jaxpr.jaxpr)
 
-    @functools.cached_property
-    def _batch(self) -> Callable:
+    @functools.cache  # noqa: B019 (one for every size, as long as the sweep lives)
+    def _compiled(self, lanes: int) -> Callable:
+        """The program for `lanes` points; what is wrong with it shows here."""
         function = jax.extend.core.jaxpr_as_fun(self.jaxpr)
 
         @jax.vmap
@@ -80,21 +83,25 @@ class Lanes:
             flat = function(*(point[k] for k in self._keys))
             return jax.tree.unflatten(self._structure, flat)
 
+        sharding = None
         if self.mesh.size > 1:
             spec = jax.sharding.PartitionSpec(self.mesh.axis_names)
             batch = _shard_map(batch, self.mesh, spec)
-        return jax.jit(batch)
+            sharding = jax.sharding.NamedSharding(self.mesh, spec)
+        shapes = {
+            k: jax.ShapeDtypeStruct((lanes, *v.shape), v.dtype, sharding=sharding)
+            for k, v in self.template.items()
+        }
+        return jax.jit(batch).lower(shapes).compile()
 
     def __call__(
         self, points: dict[str, Any], lanes: int
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """The values of all points, and their status; failure is alone."""
         count = len(next(iter(points.values())))
-        try:
-            return self._evaluate(points, count, lanes)
-        except Exception as error:
-            if not _is_for_a_value(error):
-                raise
+        result = self._evaluate(points, count, lanes)
+        if result is not None:
+            return result
         # Some point made the program raise: which, they say one by one.
         parts = [
             self._alone({k: v[i : i + 1] for k, v in points.items()})
@@ -106,11 +113,9 @@ class Lanes:
         return values, np.concatenate([part[1] for part in parts])
 
     def _alone(self, point: dict[str, Any]) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        try:
-            return self._evaluate(point, 1, self.mesh.size)
-        except Exception as error:
-            if not _is_for_a_value(error):
-                raise
+        result = self._evaluate(point, 1, self.mesh.size)
+        if result is not None:
+            return result
         missing = {
             k: np.full((1, *o.shape), _missing(o.dtype), o.dtype)
             for k, o in self.outputs.items()
@@ -119,10 +124,21 @@ class Lanes:
 
     def _evaluate(
         self, points: dict[str, Any], count: int, lanes: int
-    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    ) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
+        """The values and the status; `None` where the program raised for a value."""
+        compiled = self._compiled(lanes)
         padding = np.minimum(np.arange(lanes), count - 1)
         padded = {k: v[padding] for k, v in points.items()}
-        arrays, status = jax.device_get(self._batch(padded))
+        try:
+            arrays, status = jax.device_get(compiled(padded))
+        except (eqx.EquinoxRuntimeError, jax.errors.JaxRuntimeError) as error:
+            if "RESOURCE_EXHAUSTED" in str(error):
+                raise MemoryError(
+                    "`memory` (or `chunk_size`) must be smaller: a block did not fit "
+                    "on the device."
+                ) from error
+            self.error = self.error or _reason(error)
+            return None
         return {k: v[:count] for k, v in arrays.items()}, status[:count]
 
 
@@ -196,14 +212,10 @@ def _is_result(value: Any) -> bool:
     return isinstance(value, RESULTS)
 
 
-def _is_for_a_value(error: Exception) -> bool:
-    """Whether the compiled program raised it for a value, not for lack of memory."""
-    if "RESOURCE_EXHAUSTED" in str(error):
-        raise MemoryError(
-            "`memory` (or `chunk_size`) must be smaller: a block did not fit on the "
-            f"device. {error}"
-        ) from error
-    return isinstance(error, eqx.EquinoxRuntimeError | jax.errors.JaxRuntimeError)
+def _reason(error: Exception) -> str:
+    """The sentence of an error that came through the compiled program."""
+    found = re.search(r"EquinoxRuntimeError: (.+)", str(error))
+    return (found[1] if found else str(error).splitlines()[0]).strip()
 
 
 def _missing(dtype: Any) -> Any:

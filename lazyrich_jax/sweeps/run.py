@@ -118,6 +118,8 @@ def run(
         results, block = _Memory(ordered, lanes), block_shape(ordered.shape, size)
         todo = blocks(ordered.shape, block)
         _loop(lanes, ordered, dtype, block, todo, results.write, None, progress)
+        if lanes.error is not None:
+            attributes["error"] = lanes.error
         data = results.dataset(ordered, arrays, attributes)
     else:
         path = checked_path(store)
@@ -125,14 +127,16 @@ def run(
             target = _opened(path, ordered, lanes, size, arrays, attributes, process)
             block, write = target.block, target.write
             every = blocks(ordered.shape, block)
-            todo = _pending(target, every[process::processes])
             heartbeat = Heartbeat(path, process, processes)
             with heartbeat as heart, _writing(target, len(every)):
+                todo = [b for b in every[process::processes] if target.pending(b)]
                 _loop(lanes, ordered, dtype, block, todo, write, heart, progress)
+                if lanes.error is not None:
+                    target.note("error", lanes.error)
                 _wait_for_others(target, len(every), heart)
         data = _dataset(path)
     if progress and process == 0:
-        print(summary(data.status.values))
+        print(summary(data.status.values, data.attrs.get("error")))
     return _restored(data)
 
 
@@ -144,8 +148,11 @@ def load(path: str | os.PathLike) -> "xarray.Dataset":
     return _restored(_dataset(pathlib.Path(path).absolute()))
 
 
-def summary(status: np.ndarray) -> str:
-    """How many points there are of each status, and where the first failure is."""
+def summary(status: np.ndarray, error: str | None = None) -> str:
+    """How many points there are of each status, and where the first failure is.
+
+    With the first `error` that points raised, as in the attributes of a dataset.
+    """
     counts = np.bincount(np.ravel(status), minlength=len(MEANINGS))
     ok = counts[STATUS.index("ok")]
     text = f"{ok} of {counts.sum()} points computed without failure"
@@ -153,7 +160,7 @@ def summary(status: np.ndarray) -> str:
         if i != STATUS.index("ok"):
             first = tuple(int(k) for k in np.argwhere(status == i)[0])
             text += f"; {counts[i]} {MEANINGS[i]} (the first at index {first})"
-    return text + "."
+    return f"{text}. The first error: {error}" if error else f"{text}."
 
 
 class _Memory:
@@ -273,20 +280,9 @@ def _opened(
     return store
 
 
-def _pending(store: Store, mine: list[Slices]) -> list[Slices]:
-    """The blocks that aren't there; damaged ones are forgotten, and are among them."""
-    todo = []
-    for block in mine:
-        if not store.is_done(block):
-            with contextlib.suppress(Exception):
-                store.forget(block)
-            todo.append(block)
-    return todo
-
-
 def _wait_for_others(store: Store, total: int, heart: Heartbeat) -> None:
     """Until every process has written its blocks; an error if one stops."""
-    while store.count_done() < total:
+    while len(heart.files) > 1 and store.count_done() < total:
         try:
             heart.check()
         except RuntimeError:
@@ -298,7 +294,7 @@ def _wait_for_others(store: Store, total: int, heart: Heartbeat) -> None:
 def _dataset(path: pathlib.Path) -> "xarray.Dataset":
     import xarray
 
-    Store.open(path)
+    Store.open(path, "r")
     data = xarray.open_zarr(str(path), consolidated=False, chunks=None)
     return data.drop_vars("checksum").set_coords(data.attrs["coordinates"])
 

@@ -6,15 +6,15 @@ truncated or was changed since, doesn't match its checksum and is computed again
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
+import platform
 import threading
 import time
 import zlib
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class Store:
         """An empty store; nobody sees it before it is whole."""
         import zarr
 
-        building = path.with_name(f"{path.name}.new-{os.getpid()}")
+        building = path.with_name(f"{path.name}.new")  # of the lock's one owner
         group = zarr.create_group(store=str(building), overwrite=True)
         for name, dims, values in grid.arrays():
             _write_array(group, name, dims, values)
@@ -95,7 +95,7 @@ class Store:
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: pathlib.Path) -> "Store":
+    def open(cls, path: pathlib.Path, mode: Literal["r", "r+"] = "r+") -> "Store":
         """The store at `path`.
 
         **Raises:** `ValueError` where there is none.
@@ -103,13 +103,18 @@ class Store:
         import zarr
 
         try:
-            group: Any = zarr.open_group(str(path), mode="r+")
-            block = tuple(group.attrs["block"])
+            group: Any = zarr.open_group(str(path), mode=mode)
+            block, version = tuple(group.attrs["block"]), group.attrs["format"]
         except (OSError, KeyError, ValueError) as error:
             raise ValueError(
                 f"`store` must be the path of a sweep, but {str(path)!r} holds "
                 "something else."
             ) from error
+        _checks.require(
+            version == _FORMAT,
+            f"`store` must have the format {_FORMAT}, but that of {str(path)!r} is "
+            f"{version}.",
+        )
         return cls(path, group, block)
 
     def differences(self, attributes: dict[str, Any]) -> list[str]:
@@ -122,6 +127,10 @@ class Store:
             if mine.get(key) != theirs.get(key)
         ]
 
+    def note(self, name: str, text: str) -> None:
+        """Put something into the attributes."""
+        self.group.attrs[name] = text
+
     def write(
         self, block: Slices, values: dict[str, np.ndarray], status: np.ndarray
     ) -> None:
@@ -133,33 +142,24 @@ class Store:
             self.group[name][block] = array
         self.group["checksum"][self._index(block)] = _checksum(arrays)
 
-    def is_done(self, block: Slices) -> bool:
-        """Whether a block is there and as it was written."""
+    def pending(self, block: Slices) -> bool:
+        """Whether a block is to be computed; one that is damaged no longer counts."""
+        names = [*self.group.attrs["outputs"], "status"]
         try:
             expected = int(self.group["checksum"][self._index(block)])
             if expected == _PENDING:
-                return False
-            names = [*self.outputs(), "status"]
+                return True
             arrays = {k: np.asarray(self.group[k][block]) for k in names}
-        except Exception:  # whatever a damaged file may cause
-            return False
-        return _checksum(arrays) == expected
-
-    def forget(self, block: Slices) -> None:
-        """Mark a block as not done."""
-        self.group["checksum"][self._index(block)] = _PENDING
-
-    def outputs(self) -> list[str]:
-        """The names of what is computed."""
-        return list(self.group.attrs["outputs"])
+            damaged = _checksum(arrays) != expected
+        except Exception:  # a damaged file can make the codecs raise anything
+            damaged = True
+        if damaged:
+            self.group["checksum"][self._index(block)] = _PENDING
+        return damaged
 
     def count_done(self) -> int:
         """How many blocks have a checksum."""
         return int(np.sum(self.group["checksum"][...] != _PENDING))
-
-    def status(self) -> np.ndarray:
-        """The status of every point."""
-        return np.asarray(self.group["status"][...])
 
     def _index(self, block: Slices) -> tuple[int, ...]:
         return tuple(s.start // b for s, b in zip(block, self.block, strict=True))
@@ -171,7 +171,7 @@ def held(path: pathlib.Path, process: int) -> Iterator[None]:
     lock = path.with_name(f"{path.name}.lock-{process}")
     with _locked(lock, path) as file:
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
         try:
             yield
@@ -182,6 +182,13 @@ def held(path: pathlib.Path, process: int) -> Iterator[None]:
 
 def _locked(lock: pathlib.Path, path: pathlib.Path) -> TextIO:
     """`lock`, opened and locked."""
+    try:
+        import fcntl
+    except ImportError as error:
+        raise RuntimeError(
+            "`store` must be on a system with POSIX file locks, but this one has none: "
+            "leave it out, and write the dataset that `run` returns."
+        ) from error
     while True:
         try:
             file = open(lock, "a+")
