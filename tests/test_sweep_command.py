@@ -127,6 +127,7 @@ def test_interrupted(spec, tmp_path, capsys, monkeypatch):
         ),
         (("[task]", "task"), "must be TOML, but"),
         (('kind = "regression"', ""), "`task.kind` must be given"),
+        (("from = 0, to = 20", "from = 5, to = 0"), "`times.values` (line 20) must be"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(spec, change, message, capsys):

@@ -124,8 +124,9 @@ class Grid:
 
     def points(self, block: Slices, dtype: Any) -> dict[str, Any]:
         """The coordinates of a block, flattened in C order: one row per point."""
-        ranges = [range(*s.indices(n)) for s, n in zip(block, self.shape, strict=True)]
-        index = np.array(list(itertools.product(*ranges))).T
+        starts = np.array([s.start for s in block])[:, None]
+        counts = [s.stop - s.start for s in block]
+        index = starts + np.indices(counts).reshape(len(block), -1)
         return {
             name: _typed(values, dtype)[i]
             for i, group in zip(index, self.axes.values(), strict=True)

@@ -1,5 +1,6 @@
 """Ready-made functions of a point: how two-layer networks learn a task."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,10 @@ class _Run:
         self.threshold = threshold
         self.ends = jnp.array([0.0, jnp.inf], ts.dtype)
 
+    @functools.cached_property
+    def kernels(self):
+        return self.solution.ntk(self.ends, self.task.x)
+
     def loss(self):
         return "time", self.solution.loss(self.ts)
 
@@ -35,10 +40,10 @@ class _Run:
         return ("time", "out", "in"), self.solution.function(self.ts)
 
     def kernel_distance(self):
-        return measures.kernel_distance(*self.solution.ntk(self.ends, self.task.x))
+        return measures.kernel_distance(*self.kernels)
 
     def richness(self):
-        return measures.rich_lazy_index(*self.solution.ntk(self.ends, self.task.x))
+        return measures.rich_lazy_index(*self.kernels)
 
     def input_change(self):
         ends = self.solution.input_representation(self.ends)
@@ -64,18 +69,15 @@ class _Run:
 
 
 MEASURES = {
-    "loss": (_Run.loss, "the loss at every time"),
-    "function": (_Run.function, "the function at every time"),
-    "kernel_distance": (_Run.kernel_distance, "of the NTK from its start to its end"),
-    "richness": (_Run.richness, "the rich-lazy index of the NTK"),
-    "input_change": (_Run.input_change, "relative change of W1.T W1"),
-    "output_change": (_Run.output_change, "relative change of W2 W2.T"),
-    "input_specificity": (_Run.input_specificity, "task-specific score of W1.T W1"),
-    "output_specificity": (_Run.output_specificity, "task-specific score of W2 W2.T"),
-    "convergence_time": (
-        _Run.convergence_time,
-        "when the loss has fallen to `threshold` of what it loses",
-    ),
+    "loss": "at every time",
+    "function": "at every time",
+    "kernel_distance": "of the NTK, from its start to its end",
+    "richness": "the rich-lazy index of the NTK, from its start to its end",
+    "input_change": "relative change of W1.T W1",
+    "output_change": "relative change of W2 W2.T",
+    "input_specificity": "task-specific score of W1.T W1 at the end",
+    "output_specificity": "task-specific score of W2 W2.T at the end",
+    "convergence_time": "when the loss has lost all but `threshold` of what it loses",
 }
 
 
@@ -133,7 +135,7 @@ def learning(
         start = initialiser(*sizes, key=key)
         solution = ExactSolution(start, task, throw=False)
         one = _Run(solution, task, ts, threshold)
-        values = {name: MEASURES[name][0](one) for name in names}
+        values = {name: getattr(one, name)() for name in names}
         return {**values, "result": solution.result}
 
     return of_point

@@ -14,6 +14,7 @@ from .._task import Task
 from .grid import Grid
 from .ready import MEASURES, learning
 
+_LIST = "\n".join(f"#   {name}: {text}" for name, text in MEASURES.items())
 EXAMPLE = f"""\
 # A sweep of two-layer linear networks: lazyrich sweep THIS.toml --store PATH
 # What is commented out shows a default or another choice.
@@ -38,13 +39,16 @@ values = {{ from = 0, to = 20, count = 50 }}
 
 [measure]
 names = ["loss", "richness", "convergence_time"]
-# of: {", ".join(MEASURES)}
+# of the measures below
 # threshold = 1e-3           # of the convergence time
 
 [run]
 dtype = "float64"            # or "float32"
 # chunk_size = 1000          # points per block; by default what fits
 # memory = 1e9               # bytes that a block may need
+
+# The measures:
+{_LIST}
 """
 
 
@@ -140,7 +144,7 @@ def parse(text: str, overrides: Sequence[str] = ()) -> Spec:
         if key not in checked.get(section, {}):
             raise SpecError(f"`{section}.{key}` must be given, but it was not.")
     checked.setdefault("run", {})
-    if not checked["axes"]:
+    if not checked.setdefault("axes", {}):
         raise SpecError("`axes` must hold at least one of lmda, scale and seed.")
     return Spec(checked)
 
@@ -232,6 +236,13 @@ def _values(value: Any) -> list[float]:
     return [float(x) for x in items]
 
 
+def _times(value: Any) -> list[float]:
+    times = _values(value)
+    if min(times) < 0 or sorted(times) != times:
+        raise ValueError("non-negative times that don't fall")
+    return times
+
+
 def _seeds(value: Any) -> list[int]:
     if isinstance(value, dict) and set(value) == {"count"}:
         return list(range(_integer(1)(value["count"])))
@@ -251,7 +262,7 @@ _SCHEMA: dict[str, dict[str, Callable]] = {
         "levels": _integer(1),
     },
     "axes": {"lmda": _values, "scale": _values, "seed": _seeds},
-    "times": {"values": _values},
+    "times": {"values": _times},
     "measure": {"names": _names, "threshold": _number(0)},
     "run": {
         "dtype": _one_of("float32", "float64"),
@@ -262,7 +273,6 @@ _SCHEMA: dict[str, dict[str, Callable]] = {
 _REQUIRED = (
     ("network", "sizes"),
     ("task", "kind"),
-    ("axes", "lmda"),
     ("times", "values"),
     ("measure", "names"),
 )
