@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -90,6 +91,16 @@ def test_a_bad_import_is_found(tmp_path, room, text, fault):
     path = tmp_path / f"{room}.py"
     path.write_text(text)
     assert any(fault in found for found in faults(tmp_path, path))
+
+
+SWEEPS = sorted((PACKAGE / "sweeps").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda f: f.stem)
+def test_what_sweeps_knows_no_science(path):
+    rooms = re.findall(r"^from \.\.(\w*) import (\w+)", path.read_text(), re.M)
+    known = {room or name for room, name in rooms} - {"_checks", "_trajectory"}
+    assert not known or path.stem in ("ready", "spec")
 
 
 def test_import_is_quiet():

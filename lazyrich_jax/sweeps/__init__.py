@@ -1,4 +1,8 @@
-"""Any function of one point, over a grid of points: in parallel, in bounded memory."""
+"""Any function of one point, over a grid of points: in parallel, in bounded memory.
+
+What sweeps (grid, run and what they use) knows no science; `ready` has functions to
+sweep, and `spec` reads them from a file.
+"""
 
 from .grid import Grid as Grid
 from .grid import Zip as Zip

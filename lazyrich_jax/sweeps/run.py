@@ -1,29 +1,32 @@
 """The loop of a sweep: equal blocks of points through one compiled function."""
 
 import contextlib
-import hashlib
-import importlib.metadata
 import math
 import os
 import pathlib
-import re
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .. import _checks
+from .arguments import (
+    checked_chunk_size,
+    checked_coords,
+    checked_dtype,
+    checked_mesh,
+    checked_path,
+)
 from .evaluate import MEANINGS, STATUS, Lanes
 from .grid import Grid, Slices, block_shape, blocks
-from .store import Heartbeat, Store, checked_path, held
+from .identity import attributes_of
+from .processes import Heartbeat, held
+from .store import Store
 
 if TYPE_CHECKING:
     import xarray
-
-_MOST_LANES = 2**16
 
 
 def run(
@@ -100,8 +103,8 @@ def run(
     print(data.loss.mean("key").sizes)
     ```
     """
-    dtype = _checked_dtype(dtype)
-    mesh = _checked_mesh(mesh)
+    dtype = checked_dtype(dtype)
+    mesh = checked_mesh(mesh)
     processes, process = jax.process_count(), jax.process_index()
     _checks.require(
         store is not None or processes == 1,
@@ -109,9 +112,9 @@ def run(
     )
     ordered, back = (grid, None) if order is None else grid.ordered(order)
     lanes = Lanes(fn, ordered.template(dtype), mesh)
-    size = _chunk_size(chunk_size, memory, lanes, ordered.size)
-    arrays = _checked_coords(coords, lanes, ordered)
-    attributes = _attributes(ordered, lanes, dtype, config)
+    size = checked_chunk_size(chunk_size, memory, lanes, ordered.size)
+    arrays = checked_coords(coords, lanes, ordered)
+    attributes = attributes_of(ordered, lanes, dtype, config)
     if back is not None:
         attributes["order"] = back
     if store is None:
@@ -297,130 +300,6 @@ def _dataset(path: pathlib.Path) -> "xarray.Dataset":
     Store.open(path, "r")
     data = xarray.open_zarr(str(path), consolidated=False, chunks=None)
     return data.drop_vars("checksum").set_coords(data.attrs["coordinates"])
-
-
-def _checked_dtype(dtype: Any) -> Any:
-    default = jnp.result_type(float)
-    if dtype is None:
-        return default
-    dtype = jnp.dtype(dtype)
-    _checks.require(
-        jnp.issubdtype(dtype, jnp.floating),
-        f"`dtype` must be a floating-point type, but it was {dtype}.",
-    )
-    _checks.require(
-        dtype.itemsize <= default.itemsize,
-        f"`dtype` must be float32 or smaller while jax_enable_x64 is off, but it was "
-        f"{dtype}: `jax.config.update('jax_enable_x64', True)`.",
-    )
-    return dtype
-
-
-def _checked_mesh(mesh: jax.sharding.Mesh | None) -> jax.sharding.Mesh:
-    if mesh is None:
-        return jax.sharding.Mesh(np.array(jax.local_devices()), ("points",))
-    local = set(jax.local_devices())
-    _checks.require(
-        set(mesh.devices.flat) <= local,
-        "`mesh` must be of this process's devices (every process has its own blocks), "
-        f"but it was {mesh}.",
-    )
-    return mesh
-
-
-def _chunk_size(
-    chunk_size: int | None, memory: float | None, lanes: Lanes, points: int
-) -> int:
-    """Points per block."""
-    if chunk_size is not None:
-        return min(_checks.size("chunk_size", chunk_size), points)
-    if memory is None:
-        try:
-            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        except (ValueError, OSError, AttributeError):
-            free = 2**32
-        memory = min(2.0**30, free / 4)
-    _checks.require(
-        memory > 0, f"`memory` must be a positive number of bytes, but was {memory}."
-    )
-    fits = int(memory // lanes.bytes_per_point())
-    return max(1, min(fits, points, _MOST_LANES))
-
-
-def _checked_coords(
-    coords: dict[str, Any] | None, lanes: Lanes, grid: Grid
-) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    sizes = dict(zip(grid.dims, grid.shape, strict=True))
-    for name, output in lanes.outputs.items():
-        for dim, size in zip(output.dims, output.shape, strict=True):
-            _checks.require(
-                sizes.setdefault(dim, size) == size,
-                f"`fn` must return one size for the dimension `{dim}`, but `{name}` "
-                f"had {size} where there were {sizes[dim]}.",
-            )
-    taken = {name for name, _, _ in grid.arrays()} | {"status", "checksum"}
-    for name in lanes.outputs:
-        _checks.require(
-            name not in taken,
-            f"`fn` must return names that are not the grid's, but one was `{name}`.",
-        )
-    result = {}
-    for name, values in (coords or {}).items():
-        array = np.asarray(values)
-        _checks.require(
-            name in sizes and array.shape == (sizes[name],),
-            f"`coords` must have a value for each of the {sizes.get(name, 0)} entries "
-            f"of a dimension, but `{name}` had shape {array.shape}; the dimensions are "
-            f"{sorted(sizes)}.",
-        )
-        result[name] = ((name,), array)
-    return result
-
-
-def _attributes(
-    grid: Grid, lanes: Lanes, dtype: Any, config: dict[str, Any] | None
-) -> dict[str, Any]:
-    """What makes this sweep this sweep, and what it ran with."""
-    sweep: dict[str, Any] = {
-        "axes": list(grid.dims),
-        "dtype": str(dtype),
-        "function": _fingerprint(lanes),
-    }
-    for name, _, values in grid.arrays():
-        digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:8]
-        sweep[f"coordinate {name}"] = (
-            f"{values.shape[0]} values from {values.min():.6g} to {values.max():.6g} "
-            f"({digest})"
-        )
-    for name, output in lanes.outputs.items():
-        sides = [f"{d} {n}" for d, n in zip(output.dims, output.shape, strict=True)]
-        sweep[f"output {name}"] = f"{output.dtype} ({', '.join(sides)})"
-    for key, value in (config or {}).items():
-        sweep[f"config {key}"] = value
-    return {
-        "sweep": sweep,
-        "hash": hashlib.sha256(repr(sorted(sweep.items())).encode()).hexdigest()[:16],
-        "outputs": list(lanes.outputs),
-        "coordinates": [name for name, _, _ in grid.arrays()],
-        "dtype": str(dtype),
-        "device": lanes.mesh.devices.flat[0].device_kind,
-        "versions": {
-            "lazyrich_jax": importlib.metadata.version("lazyrich_jax"),
-            "jax": jax.__version__,
-        },
-    }
-
-
-def _fingerprint(lanes: Lanes) -> str:
-    """What the function computes, constants included."""
-    text = re.sub(r"0x[0-9a-f]+", "", str(lanes.jaxpr.jaxpr))
-    digest = hashlib.sha256(text.encode())
-    for value in lanes.jaxpr.consts:
-        plain = value
-        if jnp.issubdtype(getattr(value, "dtype", float), jax.dtypes.prng_key):
-            plain = jax.random.key_data(value)
-        digest.update(np.ascontiguousarray(plain).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _restored(data: "xarray.Dataset") -> "xarray.Dataset":

@@ -5,16 +5,10 @@ its checksum is written, after its values and its status; what was cut off befor
 truncated or was changed since, doesn't match its checksum and is computed again.
 """
 
-import contextlib
 import json
-import os
 import pathlib
-import platform
-import threading
-import time
 import zlib
-from collections.abc import Iterator
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,7 +18,6 @@ from .grid import Grid, Slices
 
 _FORMAT = 1
 _PENDING = -1
-STALE = 30.0  # seconds without a sign of life after which a process is given up
 
 
 class Store:
@@ -165,98 +158,6 @@ class Store:
         return tuple(s.start // b for s, b in zip(block, self.block, strict=True))
 
 
-@contextlib.contextmanager
-def held(path: pathlib.Path, process: int) -> Iterator[None]:
-    """Keep other sweeps from writing to `path`; let go however this process ends."""
-    lock = path.with_name(f"{path.name}.lock-{process}")
-    with _locked(lock, path) as file:
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}")
-        file.flush()
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                lock.unlink()
-
-
-def _locked(lock: pathlib.Path, path: pathlib.Path) -> TextIO:
-    """`lock`, opened and locked."""
-    try:
-        import fcntl
-    except ImportError as error:
-        raise RuntimeError(
-            "`store` must be on a system with POSIX file locks, but this one has none: "
-            "leave it out, and write the dataset that `run` returns."
-        ) from error
-    while True:
-        try:
-            file = open(lock, "a+")
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"`store` must be writable, but {str(path.parent)!r} is not "
-                f"({error.strerror})",
-            ) from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            with file:
-                file.seek(0)
-                raise RuntimeError(
-                    "`store` must not be in use, but another sweep is writing to "
-                    f"{str(path)!r} ({file.read().strip() or 'just started'})."
-                ) from error
-        with contextlib.suppress(OSError):
-            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
-                return file
-        file.close()  # its last owner has just removed it
-
-
-class Heartbeat:
-    """Signs of life between the processes of one sweep, through the file system."""
-
-    def __init__(self, path: pathlib.Path, process: int, processes: int):
-        self.files = [
-            path.with_name(f"{path.name}.alive-{i}") for i in range(processes)
-        ]
-        self.process, self.started = process, time.time()
-        self._stop = threading.Event()
-
-    def __enter__(self) -> "Heartbeat":
-        """Give signs from now on, from a thread that a killed process takes along."""
-        if len(self.files) > 1:
-            self.files[self.process].touch()
-            threading.Thread(target=self._beat, daemon=True).start()
-        return self
-
-    def _beat(self) -> None:
-        while not self._stop.wait(STALE / 10):
-            with contextlib.suppress(OSError):
-                self.files[self.process].touch()
-
-    def __exit__(self, *_: object) -> None:
-        """No more signs."""
-        self._stop.set()
-        with contextlib.suppress(OSError):
-            self.files[self.process].unlink()
-
-    def check(self) -> None:
-        """Raise if another process has not shown itself for long."""
-        for i, file in enumerate(self.files):
-            last = self.started
-            if i != self.process:
-                with contextlib.suppress(OSError):
-                    last = max(last, file.stat().st_mtime)
-                silent = time.time() - last
-                if silent > STALE:
-                    raise RuntimeError(
-                        f"process {i} of {len(self.files)} must be alive, but it gave "
-                        f"no sign for {silent:.0f} s. What is written is safe: run the "
-                        "same sweep again to go on."
-                    )
-
-
 def _write_array(
     group: Any, name: str, dims: tuple[str, ...], values: np.ndarray
 ) -> None:
@@ -280,21 +181,3 @@ def _checksum(arrays: dict[str, np.ndarray]) -> int:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) < 80 else f"{text[:77]}..."
-
-
-def checked_path(store: Any) -> pathlib.Path:
-    """`store` as an absolute path whose folder exists."""
-    _checks.require(
-        isinstance(store, str | os.PathLike),
-        f"`store` must be a path, but it was {store!r}.",
-    )
-    path = pathlib.Path(store).absolute()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"`store` must be in a folder, but {str(path.parent)!r} can't be one "
-            f"({error.strerror})",
-        ) from error
-    return path
