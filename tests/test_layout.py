@@ -13,7 +13,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "lazyrich_jax"
 FLOORS = (
     {"_linalg", "_checks"},
     {"_task", "_network"},
-    {"_init", "_trajectory", "kernels"},
+    {"_exactness", "_init", "_trajectory", "kernels"},
     {"_dynamics", "theory", "measures"},
     {"_learn"},
     {"applications", "sweeps", "inference"},

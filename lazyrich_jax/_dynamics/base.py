@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .. import _checks
-from .._network import LinearNetwork, relative_imbalance
+from .._exactness import anisotropy_text, imbalance_text
+from .._network import LinearNetwork
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory
 
@@ -39,16 +40,6 @@ def check_times(ts: Array, *, infinite: bool) -> None:
             raise ValueError(fault)
 
 
-def check_fit(network: LinearNetwork, task: Task) -> None:
-    """Refuse a network whose input or output size is not the task's."""
-    sizes = network.sizes
-    _checks.require(
-        (sizes[0], sizes[-1]) == (task.in_size, task.out_size),
-        f"`network` must have the task's {task.in_size} inputs and {task.out_size} "
-        f"outputs, but its sizes were {_checks.sizes_text(sizes)}.",
-    )
-
-
 def all_finite(*trees: eqx.Module) -> Bool[Array, ""]:
     """Whether every array is finite."""
     leaves = jax.tree.leaves(trees)
@@ -63,30 +54,15 @@ def first_failure(*faults: tuple[Bool[Array, ""], RESULTS]) -> RESULTS:
     return result
 
 
-def exactness_tolerance(dtype: jnp.dtype) -> float:
-    """The relative imbalance and anisotropy that `Exact` takes for rounding."""
-    return float(jnp.finfo(dtype).eps) ** 0.5
-
-
 def failure(
     result: RESULTS, network: LinearNetwork, task: Task, setting: str = ""
 ) -> Exception:
     """The error for a concrete unsuccessful `result`, with the values behind it."""
     message = RESULTS[result]
-    tolerance = exactness_tolerance(task.x.dtype)
     if result == RESULTS.unbalanced_weights:
-        message += (
-            " |W2.T W2 - W1 W1.T - lambda I| / (|W1|^2 + |W2|^2) was "
-            f"{float(relative_imbalance(network)):.3g} at the nearest lambda, "
-            f"{float(network.lmda):.6g}; at most {tolerance:.2g} is taken for rounding."
-        )
+        message = f"{message} {imbalance_text(network)}"
     if result == RESULTS.anisotropic_inputs:
-        message += (
-            " |Sxx - c I| / |c I| was "
-            f"{float(task.anisotropy):.3g} at the nearest c, "
-            f"{float(task.input_variance):.6g}; at most {tolerance:.2g} is taken for "
-            "rounding."
-        )
+        message = f"{message} {anisotropy_text(task)}"
     if result == RESULTS.diverged or result == RESULTS.solver_failed:
         return RuntimeError(message + setting)
     return ValueError(message)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
 from .. import _checks
+from .._exactness import check_fit
 from .._linalg import dot
 from .._network import LinearNetwork
 from .._task import Task
@@ -15,7 +16,6 @@ from .._trajectory import RESULTS, Trajectory
 from .base import (
     AbstractDynamics,
     all_finite,
-    check_fit,
     check_times,
     first_failure,
     weight_gradients,

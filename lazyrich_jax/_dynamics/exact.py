@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
+from .._exactness import check_fit, exactness_tolerance
 from .._linalg import square_norm
 from .._network import LinearNetwork, relative_imbalance
 from .._task import Task
@@ -16,9 +17,7 @@ from ..kernels import ntk_of_representations
 from .base import (
     AbstractDynamics,
     all_finite,
-    check_fit,
     check_times,
-    exactness_tolerance,
     failure,
     first_failure,
 )
@@ -255,8 +254,10 @@ def _inner_times(t: Float[Array, "*ts"], dtype: jnp.dtype) -> Float[Array, " tim
 
     At those themselves a square root would have no derivative, and inf * 0 is NaN.
     """
-    t = jnp.where(t >= 0, t, jnp.nan).astype(dtype)
-    return jnp.minimum(t, last_time(dtype)).ravel() + 1e8 * jnp.finfo(dtype).tiny
+    return (
+        jnp.minimum(t.astype(dtype), last_time(dtype)).ravel()
+        + 1e8 * jnp.finfo(dtype).tiny
+    )
 
 
 @eqx.filter_jit

@@ -4,6 +4,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
+from .._exactness import (
+    anisotropy_text,
+    check_fit,
+    check_two_layers,
+    exactness_tolerance,
+    imbalance_text,
+)
 from .._network import LinearNetwork, check_feasible, relative_imbalance
 from .._task import Task
 
@@ -45,40 +52,26 @@ def function_of(
 def isotropic_variance(task: Task) -> Float[Array, ""]:
     r"""The c of $\Sigma_{xx} = cI$; refused for other inputs (NaN where traced)."""
     _is_task("task", task)
-    tolerance = float(jnp.finfo(task.x.dtype).eps) ** 0.5
-    isotropic = task.anisotropy <= tolerance
-    if _checks.is_concrete((isotropic, task.x)):
-        _checks.require(
-            bool(isotropic),
-            "`task` must have isotropic inputs (x.T x / samples = c I, c > 0), but "
-            f"|Sxx - c I| / |c I| was {float(task.anisotropy):.3g}; `task.whitened()` "
-            "has.",
+    isotropic = task.anisotropy <= exactness_tolerance(task.x.dtype)
+    if _checks.is_concrete((isotropic, task.x)) and not isotropic:
+        raise ValueError(
+            "`task` must have isotropic inputs (x.T x / samples = c I, c > 0), as "
+            f"`task.whitened()` has, but it did not: {anisotropy_text(task)}"
         )
     return jnp.where(isotropic, task.input_variance, jnp.nan)
 
 
 def balance_of(name: str, network: LinearNetwork, task: Task) -> Float[Array, ""]:
-    """The balance of two layers that fit `task`; refused for others (traced: NaN)."""
+    r"""The balance of two layers that fit `task`; refused for others (traced: NaN)."""
     _checks.instance(name, network, LinearNetwork, "the arguments may be swapped")
     _is_task("task", task)
-    _checks.require(
-        network.depth == 2,
-        f"`{name}` must have two layers, but it had {network.depth}.",
-    )
-    sizes = network.sizes
-    _checks.require(
-        (sizes[0], sizes[-1]) == (task.in_size, task.out_size),
-        f"`{name}` must have the task's {task.in_size} inputs and {task.out_size} "
-        f"outputs, but its sizes were {_checks.sizes_text(sizes)}.",
-    )
+    check_two_layers(network, name)
+    check_fit(network, task, name)
     imbalance = relative_imbalance(network)
-    balanced = imbalance <= float(jnp.finfo(imbalance.dtype).eps) ** 0.5
-    if _checks.is_concrete((balanced, network)):
-        _checks.require(
-            bool(balanced),
-            f"`{name}` must be lambda-balanced (W2.T W2 - W1 W1.T = lambda I), but "
-            "|W2.T W2 - W1 W1.T - lambda I| / (|W1|^2 + |W2|^2) was "
-            f"{float(imbalance):.3g} at the nearest lambda, {float(network.lmda):.6g}; "
-            "`network.rebalanced(lmda)` is.",
+    balanced = imbalance <= exactness_tolerance(imbalance.dtype)
+    if _checks.is_concrete((balanced, network)) and not balanced:
+        raise ValueError(
+            f"`{name}` must be lambda-balanced (W2.T W2 - W1 W1.T = lambda I), as "
+            f"`network.rebalanced(lmda)` is, but it was not: {imbalance_text(network)}"
         )
     return jnp.where(balanced, network.lmda, jnp.nan)

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .. import _checks
+from .._exactness import check_two_layers
 from .._linalg import dot, square_norm
 from .._network import LinearNetwork
 from .._task import Task
@@ -55,7 +55,7 @@ def function_rate(
     one moment (of an `ExactSolution`, `solution.network(t)`).
     """
     if isinstance(state, LinearNetwork):
-        _two_layers(state)
+        check_two_layers(state)
     error = -task.loss_gradient(function_of("state", state.function, task))
     return dot(error, state.input_representation) + dot(
         state.output_representation, error
@@ -78,10 +78,3 @@ def loss_rate(
     velocity = function_rate(state, learning)
     gradient = task.loss_gradient(function_of("state", state.function, task))
     return jnp.sum(velocity * gradient)
-
-
-def _two_layers(network: LinearNetwork) -> None:
-    _checks.require(
-        network.depth == 2,
-        f"`network` must have two layers, but it had {network.depth}.",
-    )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
+from .._exactness import exactness_tolerance
 from .._linalg import complete_basis, dot, split_singular_values, square_norm
 from .._network import LinearNetwork
 from .._task import Task
@@ -161,7 +162,7 @@ def converged_representations(
         own = balance_of("start", start, task)
         w1, w2 = start.weights
         size = square_norm(w1) + square_norm(w2)
-        same = jnp.abs(own - lmda) <= jnp.finfo(own.dtype).eps ** 0.5 * size
+        same = jnp.abs(own - lmda) <= exactness_tolerance(own.dtype) * size
         if _checks.is_concrete((same, own, lmda)):
             _checks.require(
                 bool(same),
