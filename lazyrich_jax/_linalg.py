@@ -106,6 +106,27 @@ def safe_hypot(x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "
     return jnp.where(zero, 0.0, scale * jnp.sqrt(radicand))
 
 
+def norm(x: Float[Array, "..."], axis: int | None = None) -> Float[Array, "..."]:
+    """The norm of all entries, or along an axis, with zero gradient at zero.
+
+    Without under- or overflow of the squares.
+    """
+    largest = jnp.max(jnp.abs(x), axis=axis, keepdims=True)
+    largest = jax.lax.stop_gradient(jnp.where(largest == 0, 1.0, largest))
+    square = jnp.sum((x / largest) ** 2, axis=axis)
+    zero = square == 0
+    root = jnp.sqrt(jnp.where(zero, 1.0, square))
+    return jnp.where(zero, 0.0, jnp.squeeze(largest, axis) * root)
+
+
+def finite_time(t: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Infinity as a time so long that nothing tells it from infinity.
+
+    Its rates multiply to finite numbers, and inf * 0 is NaN in a derivative.
+    """
+    return jnp.minimum(t, float(jnp.finfo(t.dtype).max) ** 0.4)
+
+
 def merge_repeated(s: Float[Array, " modes"], size: int) -> Float[Array, " modes"]:
     """Singular values with those equal, or zero, up to rounding made exactly so.
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
 from . import _checks
-from ._linalg import dot, nearest_isometry, square_norm, symmetric_root
+from ._linalg import dot, nearest_isometry, norm, square_norm, symmetric_root
 
 
 def kernel_alignment(
@@ -149,7 +149,7 @@ def procrustes_distance(
 
 @jax.custom_jvp
 def _procrustes(x0: Float[Array, "n k"], x1: Float[Array, "n k"]) -> Float[Array, ""]:
-    return _norm(x0 - dot(x1, _best_rotation(x0, x1)))
+    return norm(x0 - dot(x1, _best_rotation(x0, x1)))
 
 
 @_procrustes.defjvp
@@ -197,8 +197,8 @@ def representational_change(
     """
     r0, r1 = _checks.as_matrix("r0", r0), _checks.as_matrix("r1", r1)
     _checks.same_shape(r0=r0, r1=r1)
-    change = _norm(r1 - r0)
-    return jnp.where(change == 0, 0.0, change / jnp.where(change == 0, 1.0, _norm(r0)))
+    change = norm(r1 - r0)
+    return jnp.where(change == 0, 0.0, change / jnp.where(change == 0, 1.0, norm(r0)))
 
 
 def weight_movement(start: PyTree, end: PyTree) -> Float[Array, ""]:
@@ -347,7 +347,7 @@ def balance(
     difference = dot(w2.T, w2) - dot(w1, w1.T)
     lmda = jnp.trace(difference) / w1.shape[0]
     residual = difference - lmda * jnp.eye(w1.shape[0], dtype=lmda.dtype)
-    return lmda, _norm(residual)
+    return lmda, norm(residual)
 
 
 def convergence_time(
@@ -419,8 +419,8 @@ def rich_lazy_index(
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
     """
     k0, k1 = _kernels(k0=k0, k1=k1)
-    total = _norm(k0) + _norm(k1)
-    return _norm(k1 - k0) / jnp.where(total > 0, total, 1.0)
+    total = norm(k0) + norm(k1)
+    return norm(k1 - k0) / jnp.where(total > 0, total, 1.0)
 
 
 def _is_parameter(leaf: object) -> bool:
@@ -464,12 +464,3 @@ def _alignment(x: Float[Array, "n n"], y: Float[Array, "n n"]) -> Float[Array, "
 
 def _half_square(x: Float[Array, "n n"], y: Float[Array, "n n"]) -> Float[Array, ""]:
     return square_norm(x - y) / 2
-
-
-def _norm(x: Float[Array, "..."]) -> Float[Array, ""]:
-    """The Frobenius norm, with zero gradient at zero."""
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x)))
-    zero = largest == 0
-    largest = jnp.where(zero, 1.0, largest)
-    square = square_norm(x / largest)
-    return jnp.where(zero, 0.0, largest * jnp.sqrt(jnp.where(zero, 1.0, square)))

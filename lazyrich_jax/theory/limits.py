@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks
-from .._linalg import dot, square_norm
+from .._linalg import dot, finite_time, square_norm
 from .._network import LinearNetwork
 from .._task import Task
 from .assumptions import balance_of, function_of, isotropic_variance
@@ -103,9 +103,8 @@ def _rich(
     drift = 4 * (dot(rest_u.mT, rest_u) + dot(rest_v.mT, rest_v))
 
     def at(t):
-        finite = jnp.isfinite(t) | jnp.isnan(t)
-        t = jnp.where(finite, t, 0.0)
-        e = jnp.where(finite, jnp.exp(-s_task * t), 0.0)
+        t = finite_time(t)
+        e = jnp.exp(-s_task * t)
         learned = (1 - e * e) / s_task
         inner = start + dot(ratio * learned[None], ratio.mT) + t * drift
         middle = jnp.diag(learned) + e[:, None] * inner * e[None]

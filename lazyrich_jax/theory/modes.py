@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
-from .._linalg import mean_decay, safe_hypot
+from .._linalg import finite_time, mean_decay, safe_hypot
 
 
 def aligned_modes(
@@ -72,13 +72,10 @@ def _aligned(
     lmda: Float[Array, "..."],
 ) -> Float[Array, "..."]:
     rate = safe_hypot(lmda, 2 * s)
-    finite = jnp.isfinite(t) | jnp.isnan(t)
-    t = jnp.where(finite, t, 0.0)
+    t = finite_time(t)
     x = rate * t
-    near = finite & ~(x >= 1)
+    near = ~(x >= 1)
     early = _early_gain(jnp.where(near, t, 0.0), s, a0, lmda)
-    # At infinity the exponentials take their limits, and have no derivatives.
-    x = jnp.where(finite, x, -2 * jnp.log(jnp.finfo(t.dtype).tiny))
     x = jnp.where(near, 1.0, x)
     rate = jnp.where(rate == 0, 1.0, rate)
     plus, minus, product = _overlaps(s, a0, lmda)
@@ -94,7 +91,6 @@ def _aligned(
     gain, scale = jnp.where(near, early, gain), jnp.where(near, 1.0, scale)
     top = jnp.where(near, a0 + s * early, top)
     total = scale + gain
-    total = jnp.where(total == 0, 1.0, total)  # zero weights at infinity stay
     left = (a0 - s) * (scale / total)
     # Near the end this form has the derivatives that vanish with what is left.
     return jnp.where(2 * jnp.abs(left) < jnp.abs(s), s + left, top / total)
@@ -174,7 +170,7 @@ def sigmoidal_modes(
     sign = jnp.where(a0 < 0, -1.0, 1.0)
     s, a0 = sign * s, sign * a0
     growing = s >= 0
-    t = jnp.minimum(t, jnp.finfo(t.dtype).max ** 0.4)  # as good as infinity
+    t = finite_time(t)
     rate = 2 * jnp.where(growing, s, -s)
     decayed = jnp.exp(-rate * t)
     top = sign * a0 * jnp.where(growing, 1.0, decayed)
@@ -219,7 +215,7 @@ def _relaxed(
     a0: Float[Array, "..."],
     rate: Float[Array, "..."],
 ) -> Float[Array, "..."]:
-    x = rate * jnp.minimum(t, jnp.finfo(t.dtype).max ** 0.4)  # as good as infinity
+    x = rate * finite_time(t)
     return s * -jnp.expm1(-x) + a0 * jnp.exp(-x)
 
 
@@ -241,10 +237,9 @@ def time_to_reach(
     - `fraction`: from 0 to below 1, any shape.
     - `s`, `a0`, `lmda`: as for `aligned_modes`.
 
-    **Returns:** times, of shape `fraction.shape + s.shape` (for inputs of variance c,
-    with `s / c`, c times the time): zero where the mode starts
+    **Returns:** times, of shape `fraction.shape + s.shape`: zero where the mode starts
     at or beyond it, infinity where it never gets there (`lmda = 0` and `a0` zero or of
-    the wrong sign; `s = 0`).
+    the wrong sign; `s = 0`). For inputs of variance c pass `s / c` and divide by c.
 
     **Raises:** `ValueError` for a fraction outside of [0, 1); traced ones give NaN.
     """

@@ -11,7 +11,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
-from .._linalg import dot, mean_decay, safe_hypot, split_singular_values, square_norm
+from .._linalg import (
+    dot,
+    finite_time,
+    mean_decay,
+    norm,
+    safe_hypot,
+    split_singular_values,
+    square_norm,
+)
 from .._network import LinearNetwork
 
 
@@ -45,7 +53,7 @@ class SingleNeuron(eqx.Module):
     @property
     def magnitude(self) -> Float[Array, "*batch"]:
         r"""The signed magnitude of the function, $\mu = a |w|$."""
-        return self.a * _norm(self.w)
+        return self.a * norm(self.w, axis=-1)
 
     @property
     def kernel(self) -> Float[Array, "*batch in in"]:
@@ -64,7 +72,7 @@ class SingleNeuron(eqx.Module):
     def alignment(self, target: Real[ArrayLike, " in"]) -> Float[Array, "*batch"]:
         r"""The cosine $\varphi$ between w and `target`; zero where either vanishes."""
         target = _vector("target", target, self.w.shape[-1])
-        product = _norm(self.w) * _norm(target)
+        product = norm(self.w, axis=-1) * norm(target)
         overlap = dot(self.w, target)
         zero = product == 0
         return jnp.where(zero, 0.0, overlap / jnp.where(zero, 1.0, product))
@@ -78,7 +86,7 @@ class SingleNeuron(eqx.Module):
         two ends (`neuron_boundary`), where the neuron ends at a saddle.
         """
         target = _vector("target", target, self.w.shape[-1])
-        sine, cosine, _ = _mode(_norm(target), self.delta)
+        sine, cosine, _ = _mode(norm(target), self.delta)
         along = dot(self.w, _direction(target))
         return _growing(sine * along, cosine * self.a)
 
@@ -148,7 +156,7 @@ def _neuron(
 ) -> SingleNeuron:
     dtype = w.dtype
     delta = a * a - square_norm(w)
-    sine, cosine, kappa = _mode(_norm(target), delta)
+    sine, cosine, kappa = _mode(norm(target), delta)
     unit = _direction(target)
     along = dot(w, unit)
     across = w - along * unit
@@ -166,7 +174,7 @@ def _neuron(
     limit = 0.45 * jnp.log(jnp.finfo(dtype).max)
 
     def at(t):
-        t = jnp.minimum(t, jnp.finfo(dtype).max ** 0.4)  # as good as infinity
+        t = finite_time(t)
         growing = p * jnp.exp(jnp.minimum((kappa - fastest) * t, limit))
         shrinking = m * jnp.exp(-(kappa + fastest) * t)
         beside = across * jnp.exp(-(lead + fall) * t)
@@ -200,7 +208,7 @@ def neuron_from_function(
     function = _vector("function", function)
     delta = _checks.as_scalar("delta", delta).astype(function.dtype)
     _checks.finite("delta", delta)
-    size = _norm(function)
+    size = norm(function)
     vague = (size == 0) & (delta < 0)
     if _checks.is_concrete(vague):
         _checks.require(
@@ -235,7 +243,7 @@ def neuron_boundary(
             f"`delta` must be at most a^2 = {float(a * a)} (it is a^2 - |w|^2), but it "
             f"was {float(delta)}.",
         )
-    larger = (jnp.abs(delta) + safe_hypot(delta, 2 * _norm(target))) / 2
+    larger = (jnp.abs(delta) + safe_hypot(delta, 2 * norm(target))) / 2
     zero = larger == 0
     smaller = jnp.where(zero, 0.0, square_norm(target) / jnp.where(zero, 1.0, larger))
     return -a * jnp.where(delta >= 0, larger, smaller)
@@ -269,18 +277,12 @@ def neuron_one_datum(
     target = _vector("target", target)
     function = _vector("function", function, target.size)
     delta = _checks.as_scalar("delta", delta).astype(target.dtype)
-    s = _norm(target)
+    s = norm(target)
     if _checks.is_concrete(s):
         _checks.require(bool(s > 0), f"`target` must not be zero, but it was {target}.")
     infinite = jnp.isinf(delta)
-    vague = (delta < 0) & ~jnp.any(function != 0)
-    if _checks.is_concrete(vague):
-        _checks.require(
-            not bool(vague),
-            "`function` must not be zero for a negative `delta`, but it was: any "
-            "direction of the input weights would do.",
-        )
-    start = neuron_from_function(function, jnp.where(infinite, 1.0, delta))
+    # At infinity any start of that sign will do: the limits don't depend on it.
+    start = neuron_from_function(function, jnp.where(infinite, jnp.sign(delta), delta))
     unit = _direction(target)
     along = dot(function, unit)
     across = function - along * unit
@@ -301,11 +303,11 @@ def _mode(
     r"""Sine and cosine of $\theta$, and $\kappa$."""
     kappa = safe_hypot(delta, 2 * s) / 2
     first, second = split_singular_values(s, delta)
-    norm = jnp.sqrt(jnp.where(kappa > 0, 2 * kappa, 1.0))
+    size = jnp.sqrt(jnp.where(kappa > 0, 2 * kappa, 1.0))
     # With neither target nor balance nothing grows, and any direction will do.
     return (
-        jnp.where(kappa > 0, first / norm, 0.0),
-        jnp.where(kappa > 0, second / norm, 1.0),
+        jnp.where(kappa > 0, first / size, 0.0),
+        jnp.where(kappa > 0, second / size, 1.0),
         kappa,
     )
 
@@ -319,18 +321,11 @@ def _growing(
     return total - jax.lax.stop_gradient(jnp.where(jnp.abs(total) > noise, 0.0, total))
 
 
-def _norm(x: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
-    """The norm, with zero gradient at zero."""
-    square = jnp.sum(x * x, axis=-1)
-    zero = square == 0
-    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, square)))
-
-
 def _direction(x: Float[Array, " n"]) -> Float[Array, " n"]:
     """The unit vector along `x`; the first axis for zero."""
-    norm = _norm(x)
+    size = norm(x)
     first = jnp.zeros_like(x).at[0].set(1.0)
-    return jnp.where(norm > 0, x / jnp.where(norm > 0, norm, 1.0), first)
+    return jnp.where(size > 0, x / jnp.where(size > 0, size, 1.0), first)
 
 
 def _vector(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks
-from .._linalg import decay_difference, dot, mean_decay, square_norm
+from .._linalg import decay_difference, dot, finite_time, mean_decay, square_norm
 from .._task import Task
 from .assumptions import function_of
 
@@ -48,8 +48,7 @@ def shallow_function(
     noise = 32 * rates.size * jnp.finfo(rates.dtype).eps
     is_zero = square_norm(part) <= noise**2 * square_norm(gradient)
     gradient = gradient - jnp.where(is_zero, part, 0.0)
-    big = float(jnp.finfo(sxx.dtype).max) ** 0.4  # as good as infinity
-    times = jnp.minimum(ts.astype(sxx.dtype), big).ravel()
+    times = finite_time(ts.astype(sxx.dtype)).ravel()
     gain = jax.vmap(_decay_integral, in_axes=(None, 0))(sxx, times)
     w = function[None] + dot(gradient, gain)
     return w.reshape(*ts.shape, *function.shape)
