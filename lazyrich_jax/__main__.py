@@ -5,7 +5,6 @@ import difflib
 import functools
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from . import __version__, sweeps
 from .figures import FIGURES, reproduce
+from .figures.report import write_report
 from .sweeps.spec import EXAMPLE, SpecError, parse
 
 
@@ -22,15 +22,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command == "list":
+        width = max(map(len, FIGURES))
         for name, figure in FIGURES.items():
-            print(f"{name}  {figure.TITLE}")
+            print(f"{name:<{width}}  {figure.TITLE} ({figure.SOURCE})")
         return 0
     try:
         if options.command == "sweep":
             return _sweep(options)
         if options.command == "show":
             return _show(options.store)
-        return _reproduce(options.names, options.out)
+        return _reproduce(options.names, options.out, options.quick)
     except (_UsageError, SpecError) as error:
         print(f"lazyrich: {error}", file=sys.stderr)
         return 2
@@ -52,8 +53,9 @@ def _parser() -> argparse.ArgumentParser:
         "reproduce",
         help="write the paper's figures",
         description="Compute figures exactly and by simulation (in double precision), "
-        "write each as PNG and PDF with its data (NPZ) and its table (TXT), and print "
-        "how far the exact solution and the simulations differ.",
+        "write each as PNG and PDF with its data (NPZ) and its caption (TXT), and all "
+        "of them as one report (report.html). The status is 1 where theory and "
+        "simulation differ by more than they may.",
     )
     command.add_argument(
         "names", nargs="*", metavar="NAME", help="figures to write; all by default"
@@ -64,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         default=Path("figures"),
         metavar="DIR",
         help="where to write (default: %(default)s)",
+    )
+    command.add_argument(
+        "--quick", action="store_true", help="coarser settings, for a first look"
     )
     command = commands.add_parser(
         "sweep",
@@ -142,7 +147,7 @@ def _show(store: Path) -> int:
     return 0
 
 
-def _reproduce(names: Sequence[str], out: Path) -> int:
+def _reproduce(names: Sequence[str], out: Path, quick: bool) -> int:
     names = list(dict.fromkeys(names)) or list(FIGURES)
     for name in names:
         if name not in FIGURES:
@@ -162,14 +167,19 @@ def _reproduce(names: Sequence[str], out: Path) -> int:
     if not os.access(out, os.W_OK):
         raise _UsageError(f"`--out` must be writable, but {str(out)!r} is not.")
     jax.config.update("jax_enable_x64", True)
+    done = []
     for name in names:
-        start = time.perf_counter()
-        track = functools.partial(tqdm, desc=name, unit="start", leave=False)
-        table = reproduce(name, out, track)
-        seconds = time.perf_counter() - start
-        print(f"{name}: {FIGURES[name].TITLE}\n\n{table}\n")
+        track = functools.partial(tqdm, desc=name, leave=False)
+        done.append(reproduce(name, out, quick=quick, track=track))
+        print(f"{name}: {done[-1].text}\n")
+        seconds = done[-1].seconds
         print(f"{out / name}.png, .pdf, .npz, .txt written in {seconds:.0f} s\n")
-    return 0
+        write_report(out / "report.html", done, out)
+    print(f"All of it in one page: {out / 'report.html'}")
+    far = [d for one in done for d in one.differences if not d.ok]
+    if far:
+        print(f"lazyrich: {len(far)} differences were too large.", file=sys.stderr)
+    return 1 if far else 0
 
 
 if __name__ == "__main__":

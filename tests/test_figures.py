@@ -1,73 +1,144 @@
-"""The command `lazyrich`, on figures with fewer steps."""
+"""Every figure, with fewer steps, and the command that writes them."""
+
+import base64
+import re
 
 import numpy as np
 import pytest
 
+from lazyrich_jax import figures
 from lazyrich_jax.__main__ import main
 from lazyrich_jax.figures import FIGURES, comparison
+from lazyrich_jax.figures.record import Difference, Record, difference, table
+
+TINY = {
+    "figure1": {"steps": 400, "points": 20},
+    "figure2": {"steps": 400, "points": 20},
+}
 
 
-@pytest.fixture
-def short(monkeypatch):
-    for figure in FIGURES.values():
-        monkeypatch.setattr(figure, "STEPS", 400)
+@pytest.mark.parametrize("name", FIGURES)
+def test_it_computes_agrees_and_is_drawn_from_its_file(name, tmp_path, monkeypatch):
+    figure = FIGURES[name]
+    settings = figure.QUICK._replace(**TINY[name])
+    monkeypatch.setattr(figure, "QUICK", settings)
+    done = figures.reproduce(name, tmp_path, quick=True)
+    assert done.settings == settings
+    for d in done.differences:
+        assert d.ok, d
+    assert {p.suffix for p in tmp_path.iterdir()} == {".png", ".pdf", ".npz", ".txt"}
+    with np.load(tmp_path / f"{name}.npz") as data:
+        assert len(data) > 0
+        for key, value in data.items():
+            if value.dtype.kind == "f":
+                assert not np.any(np.isnan(value)), key
+        again = figure.draw(dict(data))
+    again.savefig(tmp_path / "again.png", dpi=160)
+    assert (tmp_path / "again.png").read_bytes() == (
+        tmp_path / f"{name}.png"
+    ).read_bytes()
+
+
+def test_a_table_of_tiny_settings_for_every_figure():
+    assert set(TINY) == set(FIGURES)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_it_says_what_it_is(name):
+    figure = FIGURES[name]
+    assert figure.TITLE and figure.SOURCE
+    assert type(figure.FULL) is type(figure.QUICK)
+    for settings in (figure.FULL, figure.QUICK):
+        text = figure.caption(settings)
+        assert len(text) > 80 and "{" not in text
+        assert text == " ".join(text.split())
+    # What is not a parameter of the caption can't be wrong there.
+    numbers = re.findall(r"\d+", figure.caption(figure.FULL))
+    assert numbers
 
 
 def test_list(capsys):
     assert main(["list"]) == 0
-    out = capsys.readouterr().out
-    assert [line.split()[0] for line in out.splitlines()] == list(FIGURES)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(FIGURES)
 
 
-def test_reproduce_everything(short, tmp_path, capsys):
+@pytest.fixture
+def stub(monkeypatch):
+    """Figure 1 without its computing."""
+    figure = FIGURES["figure1"]
+    real = figure.FULL
+
+    def install(value):
+        found = [Difference("λ = <0>: loss", "flow", value, 1e-3)]
+        monkeypatch.setattr(
+            figure, "compute", lambda settings, track: Record({}, found)
+        )
+        monkeypatch.setattr(figure, "draw", lambda data: figures.style.new_figure(1, 1))
+
+    install(1e-4)
+    yield install
+    assert figure.FULL == real
+
+
+def test_one_figure_and_its_report(stub, tmp_path, capsys):
     out = tmp_path / "a" / "b"
-    assert main(["reproduce", "--out", str(out)]) == 0
+    assert main(["reproduce", "figure1", "figure1", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    for name in FIGURES:
-        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-        assert (out / f"{name}.pdf").read_bytes().startswith(b"%PDF")
-        table = (out / f"{name}.txt").read_text()
-        assert all(line in printed for line in table.splitlines())
-        data = np.load(out / f"{name}.npz")
-        assert len(data["labels"]) == 3
-        for i in range(3):
-            for law in comparison.LAWS:
-                for quantity in comparison.QUANTITIES:
-                    assert np.all(np.isfinite(data[f"{i}/{law}/{quantity}"]))
-            exact, flow, descent = (
-                data[f"{i}/{law}/function"] for law in comparison.LAWS
-            )
-            assert comparison.difference(exact, flow) < 1e-7
-            assert 1e-6 < comparison.difference(exact, descent) < 1e-2
-            assert f"{comparison.difference(exact, descent):.1e}" in table
+    text = (out / "figure1.txt").read_text()
+    assert all(line in printed for line in text.splitlines())
+    assert "λ = <0>: loss  flow           1.0e-04     1e-03" in text
+    page = (out / "report.html").read_text()
+    assert str(out / "report.html") in printed
+    image = base64.b64encode((out / "figure1.png").read_bytes()).decode()
+    assert f"data:image/png;base64,{image}" in page
+    assert "λ = &lt;0&gt;: loss" in page
+    assert "learning_rate" in page and "jax" in page
+    # Self-contained: nothing is fetched.
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
 
 
-def test_the_exact_curves_owe_nothing_to_the_simulation(short, monkeypatch):
+@pytest.mark.parametrize("value", [0.5, np.nan])
+def test_a_difference_that_is_too_large_is_shown(value, stub, tmp_path, capsys):
+    stub(value)
+    assert main(["reproduce", "figure1", "--out", str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert "<- too large" in captured.out
+    assert "1 differences were too large" in captured.err
+    assert "1 differences too large" in (tmp_path / "report.html").read_text()
+
+
+def test_differences():
+    a, b = np.array([[3.0, 4.0], [0.0, 1.0]]), np.array([[3.0, 4.0], [0.0, 0.0]])
+    assert difference(a, b) == 0.2
+    assert difference(b, b) == 0
+    with pytest.raises(ValueError, match="shapes must be equal"):
+        difference(a, b[:1])
+    assert "too large" not in table([Difference("a", "b", 1.0, 1.0)])
+
+
+def test_the_exact_curves_owe_nothing_to_the_simulation():
     figure = FIGURES["figure2"]
-    monkeypatch.setattr(figure, "LMDAS", (0.01,))
-    (run,) = figure.compute()
-    monkeypatch.setattr(figure, "LEARNING_RATE", figure.LEARNING_RATE / 2)
-    monkeypatch.setattr(comparison, "steps_to", lambda last: 2 * run.steps)
-    (finer,) = figure.compute()
+    settings = figure.QUICK._replace(lmdas=(0.01,), steps=400, points=20)
+    data = figure.compute(settings).data
+    rate = settings.learning_rate / 2
+    # The same times in twice as many steps.
+    steps = 2 * data["steps"]
+    task, network = figure.start(settings, 0.01)
+    finer = comparison.run(network, task, steps, rate)
     for name in comparison.QUANTITIES:
-        exact, same = (r.values["exact"][name] for r in (run, finer))
+        exact, same = data[f"0/exact/{name}"], finer[f"exact/{name}"]
         np.testing.assert_allclose(exact, same, rtol=1e-12, atol=1e-13)
-        coarse, fine = (r.values["descent"][name] for r in (run, finer))
-        ratio = comparison.difference(exact, coarse) / comparison.difference(same, fine)
-        assert 1.8 < ratio < 2.2
-
-
-def test_one_figure_by_name(short, tmp_path):
-    assert main(["reproduce", "figure1", "--out", str(tmp_path)]) == 0
-    assert {p.stem for p in tmp_path.iterdir()} == {"figure1"}
+        coarse, fine = data[f"0/descent/{name}"], finer[f"descent/{name}"]
+        assert 1.8 < difference(exact, coarse) / difference(same, fine) < 2.2
 
 
 def test_unknown_figure(tmp_path, capsys):
     out = tmp_path / "never"
     assert main(["reproduce", "figrue1", "--out", str(out)]) == 2
     message = capsys.readouterr().err
-    assert "`NAME` must be one of figure1, figure2, but it was 'figrue1'" in message
-    assert "did you mean 'figure1'?" in message
+    assert "`NAME` must be one of figure1, figure2, " in message
+    assert "but it was 'figrue1' (did you mean 'figure1'?)" in message
     assert not out.exists()
 
 
@@ -75,3 +146,10 @@ def test_directory_that_cannot_be(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["reproduce", "--out", str(tmp_path / "file")]) == 2
     assert "`--out` must be a directory that can be made" in capsys.readouterr().err
+
+
+def test_directory_that_cannot_be_written(tmp_path, capsys, monkeypatch):
+    # Not by permissions: root may write anywhere.
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert main(["reproduce", "--out", str(tmp_path)]) == 2
+    assert "`--out` must be writable" in capsys.readouterr().err

@@ -1,28 +1,53 @@
-"""The figures of the paper: `compute(track) -> runs`, `draw(runs) -> Figure`."""
+"""The figures of the paper and of its relatives, each a module: see record.py."""
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import comparison, figure1, figure2
+from . import figure1, figure2
+from .record import Difference, table
 
-FIGURES = {"figure1": figure1, "figure2": figure2}
+FIGURES = {
+    "figure1": figure1,
+    "figure2": figure2,
+}
 
 
-def reproduce(name: str, out: Path, track=iter) -> str:
-    """Compute and write one figure: PNG, PDF, NPZ and TXT; returns its table.
+class Reproduction(NamedTuple):
+    """One figure, computed and written."""
 
-    The files are `out/name.*`; `out` must exist. `track` wraps the loop over the
-    figure's parts, for a progress bar.
+    name: str
+    settings: Any
+    differences: Sequence[Difference]
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        """The caption and how far theory and simulation differ."""
+        figure = FIGURES[self.name]
+        head = f"{figure.TITLE} ({figure.SOURCE})"
+        return f"{head}\n\n{figure.caption(self.settings)}\n\n{table(self.differences)}"
+
+
+def reproduce(name: str, out: Path, *, quick: bool = False, track=iter) -> Reproduction:
+    """Compute one figure, and write it: PNG, PDF, NPZ and TXT.
+
+    The files are `out/name.*`; `out` must exist. `quick` takes coarser settings;
+    `track` wraps the figure's longest loop, for a progress bar.
     """
+    start = time.perf_counter()
     figure = FIGURES[name]
-    runs = figure.compute(track)
-    table = comparison.table(runs)
+    settings = figure.QUICK if quick else figure.FULL
+    record = figure.compute(settings, track)
     # compressed: much of the data repeats, such as a kernel that doesn't change
-    data = comparison.arrays(runs)
-    np.savez_compressed(out / f"{name}.npz", allow_pickle=False, **data)
-    drawing = figure.draw(runs)
+    np.savez_compressed(out / f"{name}.npz", allow_pickle=False, **record.data)
+    drawing = figure.draw(record.data)
     drawing.savefig(out / f"{name}.png", dpi=160)
     drawing.savefig(out / f"{name}.pdf")
-    (out / f"{name}.txt").write_text(f"{figure.TITLE}\n\n{table}\n")
-    return table
+    seconds = time.perf_counter() - start
+    done = Reproduction(name, settings, record.differences, seconds)
+    (out / f"{name}.txt").write_text(f"{done.text}\n", encoding="utf-8")
+    return done

@@ -1,7 +1,7 @@
 """Figure 1: a minimal model of the rich and lazy regimes."""
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
@@ -9,66 +9,107 @@ import numpy as np
 from .._init import LambdaBalanced
 from .._task import Task
 from . import comparison
+from .record import Data, Record
 from .style import COLOURS, law_legend, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TITLE = "A minimal model of the rich and lazy regimes (3-2-2 network)"
-LEARNING_RATE = 2e-4
-STEPS = 25_000
-SIZES = 3, 2, 2
-SAMPLES, TARGET_SCALE, VARIANCE = 10, 10.0, 1e-5
-LMDAS = 0.0, 20.0, -20.0
+TITLE = "A minimal model of the rich and lazy regimes"
+SOURCE = "Domine et al. 2025, Figure 1"
 SHOWN = 3  # samples whose outputs are drawn
 
 
-def compute(track=iter) -> list[comparison.Run]:
-    """The three starts, learned by every law; `track` wraps the loop over them."""
-    task_key, key = jax.random.split(jax.random.key(1))
-    task = Task.random_regression(
-        SIZES[0], SIZES[-1], SAMPLES, target_scale=TARGET_SCALE, key=task_key
+class Settings(NamedTuple):
+    """Every parameter."""
+
+    sizes: tuple[int, int, int] = (3, 2, 2)
+    samples: int = 10
+    target_scale: float = 10.0
+    lmdas: tuple[float, ...] = (0.0, 20.0, -20.0)
+    variance: float = 1e-5
+    learning_rate: float = 2e-4
+    steps: int = 25_000
+    points: int = 200
+    seed: int = 1
+
+
+FULL = Settings()
+QUICK = FULL._replace(points=60)
+
+
+def caption(settings: Settings) -> str:
+    """What is seen, and its parameters."""
+    sizes = "-".join(map(str, settings.sizes))
+    return (
+        f"Outputs for {SHOWN} samples and the loss of a {sizes} network over training: "
+        "gradient descent (coloured) and the exact solution (dotted), from a rich "
+        "(λ = 0, small weights), a lazy (λ > 0) and a delayed-rich start (λ < 0). "
+        f"Random regression of {settings.samples} samples with white inputs and "
+        f"targets of scale {settings.target_scale:g}; λ-balanced weights of variance "
+        f"{settings.variance:g}; learning rate {settings.learning_rate:g}."
     )
-    runs = []
-    for lmda in track(LMDAS):
-        network = LambdaBalanced(lmda, VARIANCE**0.5)(*SIZES, key=key)
-        label = f"lambda = {lmda:g}"
-        steps = comparison.steps_to(STEPS)
-        run = comparison.run(label, network, task, steps, LEARNING_RATE)
-        for values in run.values.values():
-            values["output"] = values["function"] @ np.asarray(task.x).T
-        runs.append(run)
-    return runs
 
 
-def draw(runs: list[comparison.Run]) -> "Figure":
+def compute(settings: Settings, track=iter) -> Record:
+    """The three starts, learned by every law; `track` wraps the loop over them."""
+    task_key, key = jax.random.split(jax.random.key(settings.seed))
+    task = Task.random_regression(
+        settings.sizes[0],
+        settings.sizes[-1],
+        settings.samples,
+        target_scale=settings.target_scale,
+        key=task_key,
+    )
+    steps = comparison.steps_to(settings.steps, settings.points)
+    data = {
+        "sizes": np.array(settings.sizes),
+        "steps": steps,
+        "lmda": np.array(settings.lmdas),
+    }
+    differences = []
+    for i, lmda in enumerate(track(settings.lmdas)):
+        network = LambdaBalanced(lmda, settings.variance**0.5)(*settings.sizes, key=key)
+        values = comparison.run(network, task, steps, settings.learning_rate)
+        differences += comparison.differences(
+            f"λ = {lmda:g}", values, flow=1e-7, descent=1e-2
+        )
+        for law in comparison.LAWS:
+            output = values[f"{law}/function"] @ np.asarray(task.x).T
+            values[f"{law}/output"] = output
+        data.update({f"{i}/{name}": value for name, value in values.items()})
+    return Record(data, differences)
+
+
+def draw(data: Data) -> "Figure":
     """The network, then its outputs and loss over training from every start."""
     figure = new_figure(11.5, 5.2)
     grid = figure.add_gridspec(2, 4, width_ratios=(0.8, 1, 1, 1), height_ratios=(3, 2))
-    _draw_network(figure.add_subplot(grid[:, 0]))
+    _draw_network(figure.add_subplot(grid[:, 0]), data["sizes"])
     regimes = {0: "rich", 1: "lazy", -1: "delayed rich"}
     outputs = losses = None
-    for column, (run, lmda) in enumerate(zip(runs, LMDAS, strict=True), start=1):
+    # Step 0 has no place on a logarithmic axis.
+    steps = data["steps"][1:]
+    for i, lmda in enumerate(data["lmda"]):
+        column = i + 1
+        exact, descent = (
+            {name: data[f"{i}/{law}/{name}"][1:] for name in ("output", "loss")}
+            for law in ("exact", "descent")
+        )
         outputs = figure.add_subplot(grid[0, column], sharey=outputs)
         losses = figure.add_subplot(grid[1, column], sharex=outputs, sharey=losses)
-        start = rf", variance $10^{{{np.log10(VARIANCE):.0f}}}$" if lmda == 0 else ""
-        outputs.set_title(
-            rf"$\lambda = {lmda:g}$" + start + f": {regimes[int(np.sign(lmda))]}"
-        )
+        outputs.set_title(rf"$\lambda = {lmda:g}$: {regimes[int(np.sign(lmda))]}")
         outputs.tick_params(labelbottom=False)
-        exact, descent = (run.values[law] for law in ("exact", "descent"))
-        # Step 0 has no place on a logarithmic axis.
-        steps = run.steps[1:]
-        for output in range(SIZES[-1]):
+        for output in range(exact["output"].shape[1]):
             for sample in range(SHOWN):
                 colour = COLOURS[1 + output * SHOWN + sample]
-                curve = descent["output"][1:, output, sample]
+                curve = descent["output"][:, output, sample]
                 outputs.plot(steps, curve, color=colour, lw=2)
-                curve = exact["output"][1:, output, sample]
+                curve = exact["output"][:, output, sample]
                 outputs.plot(steps, curve, "k:", lw=1.3)
-        losses.plot(steps, descent["loss"][1:], color=COLOURS[0], lw=2)
-        losses.plot(steps, exact["loss"][1:], "k:", lw=1.3)
+        losses.plot(steps, descent["loss"], color=COLOURS[0], lw=2)
+        losses.plot(steps, exact["loss"], "k:", lw=1.3)
         losses.set(xscale="log", xlabel="training step")
         if column == 1:
             outputs.set_ylabel("network output")
@@ -80,12 +121,12 @@ def draw(runs: list[comparison.Run]) -> "Figure":
     return figure
 
 
-def _draw_network(axes: "Axes") -> None:
+def _draw_network(axes: "Axes", sizes: np.ndarray) -> None:
     axes.set(xlim=(-0.6, 2.6), ylim=(-1.7, 1.7), aspect="equal")
     axes.axis("off")
     places = [
         [(layer, y) for y in np.linspace(1, -1, size) * (size - 1) / 2]
-        for layer, size in enumerate(SIZES)
+        for layer, size in enumerate(sizes)
     ]
     for below, above in itertools.pairwise(places):
         for a in below:

@@ -18,7 +18,7 @@ COLOURS = (
 )
 
 
-def new_figure(width: float, height: float) -> "Figure":
+def new_figure(width: int | float, height: int | float) -> "Figure":
     """An empty figure (inches) that no window and no global state knows of."""
     from matplotlib.figure import Figure
 

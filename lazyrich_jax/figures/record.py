@@ -1,0 +1,70 @@
+"""What a figure computed: all that is drawn, and how far theory and simulation differ.
+
+A figure is a module with
+
+- `TITLE` and `SOURCE`: what it shows, and which figure of which paper that is;
+- `Settings`, a named tuple of every parameter; `FULL`, as the source has it, and
+  `QUICK`, coarser;
+- `compute(settings, track) -> Record`: `track` wraps its longest loop, for a progress
+  bar;
+- `draw(data) -> Figure`: from the data alone, so that the data file draws it again;
+- `caption(settings) -> str`: what is seen, with its parameters, and which was used
+  where text and code of the source disagree.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+Data = Mapping[str, np.ndarray]
+
+
+class Difference(NamedTuple):
+    """How far two ways to one result differ, relative, and how far they may."""
+
+    what: str
+    against: str
+    value: float
+    bound: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the difference is within its bound (NaN is not)."""
+        return self.value <= self.bound
+
+
+class Record(NamedTuple):
+    """All that a figure computed."""
+
+    data: Data
+    differences: Sequence[Difference]
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest distance of `a` from `b` over the first axis, by the largest of `b`.
+
+    Norms are taken over all other axes: 0.01 means one percent of the largest value
+    that `b` ever has.
+    """
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape:
+        raise ValueError(f"shapes must be equal, but were {a.shape} and {b.shape}")
+    flat_a, flat_b = (x.reshape(len(x), -1) for x in (a, b))
+    distance = np.linalg.norm(flat_a - flat_b, axis=1)
+    return float(distance.max() / np.linalg.norm(flat_b, axis=1).max())
+
+
+def table(differences: Sequence[Difference]) -> str:
+    """The differences in columns of text."""
+    rows = [("quantity", "exact against", "difference", "at most")]
+    for d in differences:
+        mark = "" if d.ok else "  <- too large"
+        rows.append((d.what, d.against, f"{d.value:.1e}", f"{d.bound:.0e}{mark}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    rule = "-" * max(map(len, lines))
+    return "\n".join([lines[0], rule, *lines[1:]])
