@@ -1,7 +1,9 @@
 """Exact learning dynamics of deep linear networks, from the lazy to the rich regime."""
 
+from . import applications as applications
 from . import kernels as kernels
 from . import measures as measures
+from . import plot as plot
 from . import sweeps as sweeps
 from . import theory as theory
 from ._dynamics import AbstractDynamics as AbstractDynamics

@@ -18,7 +18,8 @@ THEOREMS = (ROOT / "docs" / "theorems.md").read_text()
 
 def public():
     """Everything a user can type, with its name."""
-    for module in (lr, lr.kernels, lr.measures, lr.sweeps, lr.theory):
+    modules = lr.applications, lr.kernels, lr.measures, lr.plot, lr.sweeps, lr.theory
+    for module in (lr, *modules):
         prefix = module.__name__.replace(lr.__name__, "lr")
         for name, item in vars(module).items():
             ours = getattr(item, "__module__", "").startswith(module.__name__)

@@ -2,6 +2,8 @@
 
 import base64
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -14,6 +16,9 @@ from lazyrich_jax.figures.record import Difference, Record, difference, table
 TINY = {
     "figure1": {"steps": 400, "points": 20},
     "figure2": {"steps": 400, "points": 20},
+    "figure4": {"levels": 2, "points": 10, "lmdas": 20, "simulated": 4},
+    "figure6": {"attribute_levels": 2, "lmdas": 3, "shared": (0.5,), "points": 60},
+    "continual": {"steps": 300, "tasks": 2},
 }
 
 
@@ -96,6 +101,30 @@ def test_one_figure_and_its_report(stub, tmp_path, capsys):
     assert "learning_rate" in page and "jax" in page
     # Self-contained: nothing is fetched.
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
+
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_the_report_opens_from_disk_in_a_browser(stub, tmp_path):
+    assert main(["reproduce", "figure1", "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text()
+    # Elsewhere, so that nothing beside it is found; the script reports what was shown.
+    alone = tmp_path / "alone" / "page.html"
+    alone.parent.mkdir()
+    script = (
+        "onload = () => { const n = [...document.images].filter(i => i.naturalWidth);"
+        "document.title = `images ${n.length}, tables ${document.querySelectorAll("
+        "'table').length}` }"
+    )
+    alone.write_text(page.replace("</body>", f"<script>{script}</script></body>"))
+    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
+    shown = subprocess.run(
+        [*command, alone.as_uri()], capture_output=True, text=True, timeout=120
+    ).stdout
+    assert "<title>images 1, tables 3</title>" in shown
 
 
 @pytest.mark.parametrize("value", [0.5, np.nan])

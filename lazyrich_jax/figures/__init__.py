@@ -7,12 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import figure1, figure2
+from . import continual, figure1, figure2, figure4, figure6
 from .record import Difference, table
 
 FIGURES = {
     "figure1": figure1,
     "figure2": figure2,
+    "figure4": figure4,
+    "figure6": figure6,
+    "continual": continual,
 }
 
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import ArrayLike, Real
 
 Data = Mapping[str, np.ndarray]
 
@@ -41,7 +42,7 @@ class Record(NamedTuple):
     differences: Sequence[Difference]
 
 
-def difference(a: np.ndarray, b: np.ndarray) -> float:
+def difference(a: Real[ArrayLike, "..."], b: Real[ArrayLike, "..."]) -> float:
     """The largest distance of `a` from `b` over the first axis, by the largest of `b`.
 
     Norms are taken over all other axes: 0.01 means one percent of the largest value

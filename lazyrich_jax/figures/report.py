@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 
 from . import FIGURES, Reproduction
 from .record import Difference
@@ -96,7 +97,7 @@ def _versions() -> dict[str, str]:
     return {
         "date": time.strftime("%Y-%m-%d"),
         "device": f"{jax.default_backend()}, {jax.devices()[0].device_kind}",
-        "precision": "double" if jax.config.jax_enable_x64 else "single",
+        "precision": jnp.zeros(()).dtype.name,
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in packages},
     }

@@ -1,0 +1,19 @@
+"""Experiments in a few lines: what a network does when its task changes.
+
+Continual learning, reversal, transfer and fine-tuning (Domine et al. 2025, sections 4
+and 5): exact by default, simulated by the same `dynamics` argument, and each returning
+a result that prints itself.
+"""
+
+from .attribute import NewAttribute as NewAttribute
+from .attribute import new_attribute as new_attribute
+from .continual import Continual as Continual
+from .continual import continual as continual
+from .finetune import FineTuning as FineTuning
+from .finetune import finetune as finetune
+from .related import low_rank_change as low_rank_change
+from .related import related_task as related_task
+from .reversal import Reversal as Reversal
+from .reversal import reversal as reversal
+from .transfer import Transfer as Transfer
+from .transfer import transfer as transfer

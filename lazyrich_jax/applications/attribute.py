@@ -1,0 +1,163 @@
+"""A new attribute of one item, and to which others it generalises."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from .. import _checks, theory
+from .._dynamics import AbstractDynamics, Exact
+from .._learn import learn
+from .._linalg import dot
+from .._network import LinearNetwork
+from .._task import Task
+from .._trajectory import RESULTS, Trajectory
+from .stages import (
+    Protocol,
+    balance_table,
+    checked_outcome,
+    end,
+    first_failure_of,
+    nan_unless_successful,
+)
+
+
+class NewAttribute(eqx.Module):
+    """A new attribute learned of one item, at every balance.
+
+    **Attributes:**
+
+    - `lmda`: the balances, (lmdas,).
+    - `before`: the `Trajectory` of the first stage with a leading axis lmdas, at the
+      `ts` up to `duration`, and last at `duration`.
+    - `after`: that of the readout row, a network of one layer from the hidden activity,
+      at `ts`.
+    - `generalisation`: how far the attribute is taken to be true of every sample,
+      (lmdas, times, samples).
+    - `predicted`: where that tends to, from the input representation alone, (lmdas,
+      samples): 1 for the item itself; zero if nothing of it reaches the hidden layer.
+    - `result`: members of `lazyrich_jax.RESULTS`, (lmdas,).
+    """
+
+    lmda: Float[Array, "*batch lmdas"]
+    before: Trajectory
+    after: Trajectory
+    generalisation: Float[Array, "*batch lmdas times samples"]
+    predicted: Float[Array, "*batch lmdas samples"]
+    result: RESULTS
+
+    def __str__(self) -> str:
+        """To which of the first samples the attribute generalises."""
+        columns = {"lmda": self.lmda}
+        for j in range(min(8, self.predicted.shape[-1])):
+            columns[f"sample {j}"] = self.predicted[..., j]
+        return balance_table(self, columns)
+
+
+def new_attribute(
+    network: LinearNetwork,
+    task: Task,
+    item: int,
+    lmda: Real[ArrayLike, " lmdas"] | Sequence[float],
+    *,
+    duration: Real[ArrayLike, ""],
+    ts: Real[ArrayLike, " times"] | Sequence[float],
+    dynamics: AbstractDynamics = Exact(),  # noqa: B008 (immutable)
+    throw: bool = True,
+) -> NewAttribute:
+    r"""Learn a task, and then a new attribute of one item, at every balance.
+
+    The attribute is an output of its own, with a readout row that starts at zero; it
+    is learned from the one item alone (with the target 1) while all other parameters
+    stay. To which other items it generalises is up to the input representation
+    $K = XW_1^\top W_1X^\top$: the output for sample j is
+    $\frac{K_{j,\text{item}}}{K_{\text{item},\text{item}}}
+    (1 - e^{-K_{\text{item},\text{item}}t})$. For a semantic hierarchy it follows the
+    hierarchy where $\lambda \ge 0$, and stays with the item as
+    $\lambda \to -\infty$: structured and unstructured transfer (Domine et al. 2025,
+    section 5).
+
+    **Arguments:**
+
+    - `network`: two layers; its function is where every balance starts
+      (`network.rebalanced(lmda)`).
+    - `task`: what is learned first, such as `Task.hierarchy()`.
+    - `item`: the index of the sample that has the attribute.
+    - `lmda`: the balances, (lmdas,), that the sizes allow.
+    - `duration`: how long `task` is trained, in units of learning rate x step;
+      infinity for `Exact` only.
+    - `ts`: times since the attribute is learned, (times,), non-decreasing.
+    - `dynamics`, `throw`: as for `lazyrich_jax.learn`; each balance has its own result.
+      `Exact` learns the attribute in closed form too.
+
+    **Returns:** a `NewAttribute`. It doesn't depend on how the hidden units are
+    rotated.
+
+    **Raises:** `ValueError` for an `item` that isn't a sample's index; a duration that
+    isn't positive, or infinite for a simulation; balances that aren't a vector or not
+    allowed by the sizes; another depth; and as `lazyrich_jax.learn`.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    task = lr.Task.hierarchy(levels=2)
+    network = lr.LambdaBalanced(scale=0.1)(4, 4, 4, key=jax.random.key(0))
+    lmda, ts = [-100.0, 0.1, 100.0], jnp.linspace(0, 10, 50)
+    print(
+        lr.applications.new_attribute(
+            network, task, 0, lmda, duration=jnp.inf, ts=ts
+        )
+    )
+    ```
+    """
+    protocol = Protocol(network, task, lmda, duration, ts, dynamics)
+    index = _checks.size("item", item, least=0)
+    _checks.require(
+        index < task.samples,
+        f"`item` must be less than the number of samples, {task.samples}, but it was "
+        f"{index}.",
+    )
+    before = protocol.first()
+    hidden = dot(task.x, end(before).weights[0].mT)
+    outcome = _readouts(protocol, before, hidden, index)
+    return checked_outcome(outcome, protocol, task, throw=throw)
+
+
+@eqx.filter_jit
+def _readouts(
+    protocol: Protocol,
+    before: Trajectory,
+    hidden: Float[Array, "lmdas samples hidden"],
+    item: int,
+) -> NewAttribute:
+    def member(hidden, first):
+        after = _readout(hidden[item], protocol)
+        result = first_failure_of(first, after.result)
+        general = dot(after.function[:, 0], hidden.T)
+        similarity = dot(hidden, hidden[item])
+        own = similarity[item]
+        predicted = similarity / jnp.where(own == 0, 1.0, own)
+        mark = nan_unless_successful(result)
+        return after, general * mark, predicted * mark, result
+
+    measured = jax.vmap(member)(hidden, before.result)
+    return NewAttribute(protocol.lmda, before, *measured)
+
+
+def _readout(activity: Float[Array, " hidden"], protocol: Protocol) -> Trajectory:
+    """The new row learned, from zero, of the one item's hidden activity."""
+    row = jnp.zeros_like(activity)[None]
+    task = Task(activity[None], jnp.ones((1, 1), activity.dtype))
+    ts = protocol.ts
+    if not isinstance(protocol.dynamics, Exact):
+        start = LinearNetwork((row,))
+        return learn(start, task, ts, dynamics=protocol.dynamics, throw=False)
+    rows = theory.shallow_function(ts, row, task)
+    loss = jax.vmap(task.loss)(rows)
+    networks = jax.vmap(lambda row: LinearNetwork((row,)))(rows)
+    # What fails here failed before: its activity is NaN.
+    return Trajectory(ts, loss, networks, RESULTS.successful)

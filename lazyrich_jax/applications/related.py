@@ -1,0 +1,121 @@
+"""Second tasks of a known relation to a first."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
+
+from .. import _checks
+from .._linalg import dot, nearest_isometry, norm
+from .._task import Task
+
+
+def related_task(task: Task, shared: int | float, *, key: PRNGKeyArray) -> Task:
+    r"""A task that shares some of its singular vectors with another.
+
+    The same inputs and the same singular values of $\Sigma$; the leading pairs of
+    singular vectors are shared, the others are random directions orthogonal to those.
+    The noise in the targets of `task` is kept: with all shared, it is `task` itself.
+
+    **Arguments:**
+
+    - `task`: the first task; its inputs must span every direction.
+    - `shared`: the fraction of the `min(in, out)` pairs that is shared, from 0 to 1,
+      rounded to a whole number of pairs. Where that leaves a single direction, of the
+      inputs or of the outputs, it can only keep or change its sign.
+    - `key`: a `jax.random.key`.
+
+    **Raises:** `ValueError` for a `shared` outside of [0, 1] and inputs that don't span
+    every direction.
+
+    ```python
+    import jax
+    import lazyrich_jax as lr
+
+    task = lr.Task.hierarchy(levels=2)
+    second = lr.applications.related_task(task, 0.5, key=jax.random.key(0))
+    print(lr.measures.mode_strengths(*(
+        t.input_output_correlation for t in (second, task)
+    )))  # the first two of four are those of the task
+    ```
+    """
+    _checks.instance("task", task, Task, "build one with `Task(x, y)`")
+    fraction = float(shared)
+    _checks.require(
+        0 <= fraction <= 1,
+        f"`shared` must be at least 0 and at most 1, but it was {shared}.",
+    )
+    sigma = task.input_output_correlation
+    u, s, vt = jnp.linalg.svd(sigma, full_matrices=False)
+    kept = jnp.arange(s.size) < round(fraction * s.size)
+    ukey, vkey = jax.random.split(key)
+    u, v = _redrawn(u, kept, ukey), _redrawn(vt.T, kept, vkey)
+    return _changed(task, dot(u * s[None], v.T) - sigma)
+
+
+def _redrawn(
+    basis: Float[Array, "n modes"], kept: Array, key: PRNGKeyArray
+) -> Float[Array, "n modes"]:
+    """The columns that are `kept`, and random ones orthogonal to them."""
+    stay = jnp.where(kept[None], basis, 0.0)
+    draw = jax.random.normal(key, basis.shape, basis.dtype)
+    draw = draw - dot(stay, stay.T, draw)
+    return nearest_isometry(jnp.where(kept[None], basis, draw))
+
+
+def low_rank_change(
+    task: Task, rank: int, scale: Real[ArrayLike, ""] = 1.0, *, key: PRNGKeyArray
+) -> Task:
+    r"""A task whose correlation differs from another's by a random low-rank matrix.
+
+    The same inputs; $\Sigma' = \Sigma + \Delta$ with $\Delta$ of rank `rank`, a product
+    of Gaussian factors, and $|\Delta|_F = \text{scale}\,|\Sigma|_F$. What `task` has of
+    noise in its targets is kept.
+
+    **Arguments:**
+
+    - `task`: the first task; its inputs must span every direction.
+    - `rank`: from 1 to `min(in, out)`.
+    - `scale`: the relative size of the change, positive.
+    - `key`: a `jax.random.key`.
+
+    **Raises:** `ValueError` for a rank or scale that isn't, and inputs that don't span
+    every direction.
+
+    ```python
+    import jax
+    import lazyrich_jax as lr
+
+    task = lr.Task.random_regression(4, 3, samples=10, key=jax.random.key(0))
+    second = lr.applications.low_rank_change(task, 1, 0.5, key=jax.random.key(1))
+    ```
+    """
+    _checks.instance("task", task, Task, "build one with `Task(x, y)`")
+    rank = _checks.size("rank", rank)
+    sigma = task.input_output_correlation
+    _checks.require(
+        rank <= min(sigma.shape),
+        f"`rank` must be at most {min(sigma.shape)} for {task.in_size} inputs and "
+        f"{task.out_size} outputs, but it was {rank}.",
+    )
+    scale = _checks.as_scalar("scale", scale)
+    _checks.positive("scale", scale)
+    akey, bkey = jax.random.split(key)
+    a = jax.random.normal(akey, (task.out_size, rank), sigma.dtype)
+    b = jax.random.normal(bkey, (rank, task.in_size), sigma.dtype)
+    change = dot(a, b)
+    size = scale.astype(sigma.dtype) * norm(sigma) / norm(change)
+    return _changed(task, size * change)
+
+
+def _changed(task: Task, change: Float[Array, "out in"]) -> Task:
+    """The task with `change` added to its correlation."""
+    sxx = task.input_correlation
+    if _checks.is_concrete(sxx):
+        variances = jnp.linalg.eigvalsh(sxx)
+        least = task.in_size * jnp.finfo(sxx.dtype).eps * variances[-1]
+        _checks.require(
+            bool(variances[0] > least),
+            "`task` must have inputs that span every direction, but their variances "
+            f"went from {float(variances[0])} to {float(variances[-1])}.",
+        )
+    return Task(task.x, task.y + dot(task.x, jnp.linalg.solve(sxx, change.T)))

@@ -1,0 +1,179 @@
+"""A task learned, and then its opposite."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
+
+from .. import measures, theory
+from .._dynamics import AbstractDynamics, Exact
+from .._exactness import exactness_tolerance
+from .._network import LinearNetwork
+from .._task import Task
+from .._trajectory import RESULTS, Trajectory
+from .second_stage import excess_loss, time_to_learn
+from .stages import (
+    Protocol,
+    as_tolerance,
+    balance_table,
+    checked_outcome,
+    end,
+    first_failure_of,
+    nan_unless_successful,
+)
+
+
+class Reversal(eqx.Module):
+    """Reversal learning at every balance.
+
+    **Attributes:**
+
+    - `lmda`: the balances, (lmdas,).
+    - `before`, `after`: a `Trajectory` with a leading axis lmdas of each stage: `after`
+      at `ts`; `before` at the `ts` up to `duration`, and last at `duration`.
+    - `time`: when the loss above its optimum has fallen to `tolerance` of its value at
+      the flip, (lmdas,): infinite where that isn't within `ts`.
+    - `escaped`: whether it is, (lmdas,). (A network that gets no further than the
+      saddle at zero keeps a quarter of that value.)
+    - `predicted_time`: the same of aligned modes that start at `a0 = -s`, as they do
+      where the task was learned completely, (lmdas,); it grows as
+      `log(1 / abs(lmda)) / s` as the balance vanishes. NaN for anisotropic inputs.
+    - `shallow_loss`, `shallow_time`: of a network of one layer from the same function,
+      after the same two stages; (times,) and a scalar.
+    - `result`: members of `lazyrich_jax.RESULTS`, (lmdas,).
+    """
+
+    lmda: Float[Array, "*batch lmdas"]
+    before: Trajectory
+    after: Trajectory
+    time: Float[Array, "*batch lmdas"]
+    escaped: Bool[Array, "*batch lmdas"]
+    predicted_time: Float[Array, "*batch lmdas"]
+    shallow_loss: Float[Array, "*batch times"]
+    shallow_time: Float[Array, "*batch"]
+    result: RESULTS
+
+    def __str__(self) -> str:
+        """The times of every balance."""
+        columns = {
+            "lmda": self.lmda,
+            "time to learn": self.time,
+            "predicted": self.predicted_time,
+            "of a shallow network": jnp.broadcast_to(
+                self.shallow_time[..., None], self.lmda.shape
+            ),
+        }
+        return balance_table(self, columns)
+
+
+def reversal(
+    network: LinearNetwork,
+    task: Task,
+    lmda: Real[ArrayLike, " lmdas"] | Sequence[float],
+    *,
+    duration: Real[ArrayLike, ""],
+    ts: Real[ArrayLike, " times"] | Sequence[float],
+    tolerance: Real[ArrayLike, ""] = 1e-2,
+    dynamics: AbstractDynamics = Exact(),  # noqa: B008 (immutable)
+    throw: bool = True,
+) -> Reversal:
+    r"""Learn a task, and then the same inputs with the opposite targets.
+
+    At $\lambda = 0$ a network that has learned its task completely starts the reversed
+    one on the stable manifold of a saddle, and never learns it; any other balance frees
+    it (Braun et al. 2022; Domine et al. 2025, section 5). A shallow network has no
+    saddle.
+
+    **Arguments:**
+
+    - `network`: two layers; its function is where every balance starts
+      (`network.rebalanced(lmda)`).
+    - `task`: what is learned and reversed.
+    - `lmda`: the balances, (lmdas,), that the sizes allow.
+    - `duration`: how long `task` is trained, in units of learning rate x step;
+      infinity for `Exact` only.
+    - `ts`: times since the flip, (times,), non-decreasing. `time` is interpolated
+      linearly between them.
+    - `tolerance`: of the time, between 0 and 1.
+    - `dynamics`, `throw`: as for `lazyrich_jax.learn`; each balance has its own result.
+
+    **Returns:** a `Reversal`.
+
+    **Raises:** `ValueError` for a duration that isn't positive, or infinite for a
+    simulation; balances that aren't a vector or not allowed by the sizes; another
+    depth; and as `lazyrich_jax.learn`.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    task = lr.Task.random_regression(3, 2, samples=10, key=jax.random.key(0))
+    network = lr.LambdaBalanced(scale=0.1)(3, 2, 2, key=jax.random.key(1))
+    ts = jnp.linspace(0, 60, 200)
+    lmda = [0.0, 0.01, 1.0]
+    print(lr.applications.reversal(network, task, lmda, duration=jnp.inf, ts=ts))
+    ```
+    """
+    protocol = Protocol(network, task, lmda, duration, ts, dynamics)
+    tolerance = as_tolerance(tolerance, task.x.dtype)
+    before = protocol.first()
+    after = protocol.then(end(before), task.reversed())
+    outcome = _measured(protocol, before, after, tolerance)
+    return checked_outcome(outcome, protocol, task, throw=throw)
+
+
+@eqx.filter_jit
+def _measured(
+    protocol: Protocol,
+    before: Trajectory,
+    after: Trajectory,
+    tolerance: Float[Array, ""],
+) -> Reversal:
+    network, task, ts = protocol.network, protocol.task, protocol.ts
+    second = task.reversed()
+
+    def member(start, after, first):
+        time, learned = time_to_learn(after, start, second, tolerance)
+        result = first_failure_of(first, after.result)
+        learned &= result == RESULTS.successful
+        return time * nan_unless_successful(result), learned, result
+
+    time, escaped, result = jax.vmap(member)(end(before), after, before.result)
+    start = theory.shallow_function(protocol.duration, network.function, task)
+    shallow = theory.shallow_function(ts, start, second)
+    width = min(start.shape)
+    excess = jax.vmap(lambda w: excess_loss(w, second, width))(shallow)
+    limit = tolerance * excess_loss(start, second, width)
+    return Reversal(
+        lmda=protocol.lmda,
+        before=before,
+        after=after,
+        time=time,
+        escaped=escaped,
+        predicted_time=_predicted(protocol, tolerance),
+        shallow_loss=jax.vmap(second.loss)(shallow),
+        shallow_time=measures.convergence_time(ts, excess, limit),
+        result=result,
+    )
+
+
+def _predicted(
+    protocol: Protocol, tolerance: Float[Array, ""]
+) -> Float[Array, " lmdas"]:
+    """The time of modes that start from the opposite of what they tend to."""
+    task, ts = protocol.task, protocol.ts
+    c = task.input_variance
+    s = jnp.linalg.svd(task.input_output_correlation, compute_uv=False) / c
+    s = s[: protocol.network.sizes[1]]  # a bottleneck learns the leading modes
+    isotropic = task.anisotropy <= exactness_tolerance(s.dtype)
+
+    def predicted(lmda):
+        modes = theory.aligned_modes(c * ts, s, -s, lmda)
+        error = jnp.sum((s[None] - modes) ** 2, axis=1)
+        limit = tolerance * jnp.sum((2 * s) ** 2)
+        return measures.convergence_time(ts, error, limit)
+
+    return jnp.where(isotropic, jax.vmap(predicted)(protocol.lmda), jnp.nan)

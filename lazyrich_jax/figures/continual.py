@@ -1,0 +1,134 @@
+"""Continual learning: one task after another, and what is forgotten."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import numpy as np
+
+from .._dynamics import Exact, GradientDescent
+from .._init import LambdaBalanced
+from .._task import Task
+from ..applications import continual
+from .record import Data, Difference, Record, difference
+from .style import COLOURS, law_legend, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TITLE = "Continual learning and the rate of forgetting"
+SOURCE = (
+    "Domine et al. 2025, continual learning; Figures 4.6 and 4.7 of Domine's thesis"
+)
+
+
+class Settings(NamedTuple):
+    """Every parameter."""
+
+    size: int = 5
+    tasks: int = 4
+    samples: int = 25
+    lmda: float = 1.0
+    learning_rate: float = 0.01
+    steps: int = 6000
+    drawn: int = 300
+    rate_steps: int = 1000
+    seed: int = 2
+
+
+FULL = Settings()
+QUICK = FULL._replace(steps=1500)
+
+
+def caption(settings: Settings) -> str:
+    """What is seen, and its parameters."""
+    size = settings.size
+    return (
+        f"A {size}-{size}-{size} network with λ = {settings.lmda:g} learns "
+        f"{settings.tasks} random regression tasks ({settings.samples} samples, white "
+        f"inputs) one after another, {settings.steps} steps each at learning rate "
+        f"{settings.learning_rate:g}: the entries of its function; the loss on every "
+        "task (thick while that task is trained); and the rate of every loss, per unit "
+        f"of learning rate × step, in the first {settings.rate_steps} steps of the "
+        "second task. Coloured: gradient descent, of which the rate is the difference "
+        "of two steps; dotted: exact, task by task, without restarting from the "
+        "simulation as the source does. Axes are cut at the start, which is larger. "
+        "The thesis gives the rate for λ = 5 in its "
+        "text and λ = 1 in its code; here it belongs to the same run."
+    )
+
+
+def compute(settings: Settings, track=iter) -> Record:
+    """The tasks in a row, exactly and by gradient descent, at every step."""
+    size, rate = settings.size, settings.learning_rate
+    key, *keys = jax.random.split(jax.random.key(settings.seed), settings.tasks + 1)
+    tasks = [
+        Task.random_regression(size, size, settings.samples, key=key) for key in keys
+    ]
+    network = LambdaBalanced(settings.lmda)(size, size, size, key=key)
+    points = settings.steps + 1
+    duration = settings.steps * rate
+    exact, descent = (
+        continual(network, tasks, duration, points=points, dynamics=law)
+        for law in track((Exact(), GradientDescent(rate)))
+    )
+    every = max(1, points // settings.drawn)
+    data = {"steps": np.asarray(exact.ts)[::every] / rate}
+    data["training"] = np.asarray(exact.training)[::every]
+    for law, run in (("exact", exact), ("descent", descent)):
+        data[f"{law}/function"] = np.asarray(run.function)[::every]
+        data[f"{law}/losses"] = np.asarray(run.losses)[::every]
+    second = slice(points, points + min(settings.rate_steps, settings.steps) + 1)
+    rates = np.asarray(exact.loss_rates)[second]
+    # Between two steps, as a difference is.
+    data["exact/rates"] = (rates[1:] + rates[:-1]) / 2
+    data["descent/rates"] = np.diff(np.asarray(descent.losses)[second], axis=0) / rate
+    differences = [
+        Difference(name, "descent", difference(*pair), 5e-2)
+        for name, pair in (
+            (name, (data[f"exact/{name}"], data[f"descent/{name}"]))
+            for name in ("function", "losses", "rates")
+        )
+    ]
+    return Record(data, differences)
+
+
+def draw(data: Data) -> "Figure":
+    """Function, losses, and the rates of the losses."""
+    figure = new_figure(11.0, 7.5)
+    grid = figure.add_gridspec(2, 2, width_ratios=(2, 1))
+    function = figure.add_subplot(grid[0, 0])
+    losses = figure.add_subplot(grid[1, 0], sharex=function)
+    rates = figure.add_subplot(grid[:, 1])
+    steps, training = data["steps"], data["training"]
+    simulated, exact = (
+        data[f"{law}/function"].reshape(len(steps), -1) for law in ("descent", "exact")
+    )
+    for i, curve in enumerate(simulated.T):
+        function.plot(steps, curve, color=COLOURS[i % len(COLOURS)], lw=2)
+    function.plot(steps, exact, "k:", lw=1.1)
+    function.set(title=r"$W_2 W_1$", ylabel="entries of the function")
+    # What is learned is smaller than the start, which is soon forgotten.
+    function.set_ylim(np.array([-1.5, 1.5]) * np.abs(exact[training > 0]).max())
+    count = np.arange(len(data["descent/rates"])) + 1
+    for i, curve in enumerate(data["descent/losses"].T):
+        colour = COLOURS[i]
+        losses.plot(steps, curve, color=colour, lw=1.5)
+        own = np.where(training == i, curve, np.nan)
+        losses.plot(steps, own, color=colour, lw=4, label=f"task {i + 1}")
+        rates.plot(count, data["descent/rates"][:, i], color=colour, lw=2)
+    losses.plot(steps, data["exact/losses"], "k:", lw=1.1)
+    losses.set(xlabel="training step", ylabel="loss")
+    losses.set_ylim(0, 1.3 * data["exact/losses"][training > 0].max())
+    losses.legend(frameon=False, ncols=2)
+    for start in steps[1:][np.diff(training) > 0]:
+        for ax in (function, losses):
+            ax.axvline(start, color="0.7", lw=0.8, zorder=0)
+    rates.plot(count, data["exact/rates"], "k:", lw=1.3)
+    rates.set(
+        title="while task 2 is trained",
+        xlabel="training step of the task",
+        ylabel="rate of the loss, $dL_i/dt$",
+        xscale="log",
+    )
+    law_legend(figure)
+    return figure

@@ -1,0 +1,11 @@
+"""Pictures of learning: one thing each, on the axes given or on new ones."""
+
+from .animation import animate_qqt as animate_qqt
+from .curves import function as function
+from .curves import kernel_distance as kernel_distance
+from .curves import loss as loss
+from .curves import modes as modes
+from .curves import ntk as ntk
+from .maps import matrix as matrix
+from .maps import phase_diagram as phase_diagram
+from .maps import representation as representation

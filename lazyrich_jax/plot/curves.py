@@ -1,0 +1,273 @@
+"""Curves over time, of one trajectory or of several."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from .. import _checks, kernels, measures
+from .._linalg import dot
+from .._network import LinearNetwork
+from .._task import Task
+from .._trajectory import Trajectory
+from . import style
+from .trajectories import Labels, Trajectories, read
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SIZE = 4.8, 3.3
+
+
+def loss(
+    trajectories: Trajectories,
+    *,
+    labels: Labels = None,
+    ax: "Axes | None" = None,
+    above: Real[ArrayLike, ""] = 0.0,
+) -> "Axes":
+    """The loss over time, a line for every trajectory.
+
+    A trajectory is the first solid and thick, others broken and thin, so that what
+    coincides stays in sight. A time of infinity is left out, here and in all curves.
+
+    **Arguments:**
+
+    - `trajectories`: a `Trajectory`, a list of them, or a dict of label to trajectory.
+    - `labels`: one for each; a legend is drawn only where there are labels.
+    - `ax`: the matplotlib axes to draw on; a new figure if left out.
+    - `above`: subtracted from the loss: its optimum, such as
+      `solution.loss(jnp.inf)`, so that noisy targets fall straight after
+      `ax.set_yscale("log")`.
+
+    **Returns:** the axes.
+
+    **Raises:** `TypeError` for what isn't a trajectory; `ValueError` for batched or
+    traced ones and labels of another number.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    task = lr.Task.hierarchy(2)
+    network = lr.LambdaBalanced(0.0, scale=0.1)(4, 4, 4, key=jax.random.key(0))
+    ts = jnp.linspace(0, 60, 100)
+    exact = lr.learn(network, task, ts)
+    descent = lr.learn(network, task, ts, dynamics=lr.GradientDescent(1e-2))
+    ax = lr.plot.loss({"gradient descent": descent, "exact": exact})
+    ax.set_yscale("log")
+    ```
+    """
+    named = read(trajectories, labels)
+    above = _checks.as_scalar("above", above)
+    _checks.finite("above", above)
+    name = "loss" if above == 0 else "loss above optimum"
+    return _draw(named, lambda t: t.loss - above.astype(t.loss.dtype), name, ax)
+
+
+def function(
+    trajectories: Trajectories, *, labels: Labels = None, ax: "Axes | None" = None
+) -> "Axes":
+    """The entries of the function over time: a colour each, row by row.
+
+    Further trajectories are broken lines in a dark shade of the entry's colour.
+
+    **Arguments, returns, raises:** as `loss`.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    task = lr.Task.random_regression(3, 2, samples=10, key=jax.random.key(0))
+    network = lr.LambdaBalanced(1.0)(3, 2, 2, key=jax.random.key(1))
+    lr.plot.function(lr.learn(network, task, jnp.linspace(0, 5, 100)))
+    ```
+    """
+
+    def entries(trajectory: Trajectory) -> Array:
+        return trajectory.function.reshape(len(trajectory.ts), -1)
+
+    return _draw(read(trajectories, labels), entries, "entries of the function", ax)
+
+
+def ntk(
+    trajectories: Trajectories,
+    x: Real[ArrayLike, "samples in"],
+    *,
+    entries: int = 8,
+    labels: Labels = None,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Entries of the neural tangent kernel over time: a colour each.
+
+    **Arguments:** as `loss`, and
+
+    - `x`: the samples, (samples, in), of the kernel.
+    - `entries`: how many at most are drawn, spread over the upper triangle.
+
+    **Returns:** the axes.
+
+    **Raises:** as `loss`; `ValueError` where `x` has not a column per input, and for
+    `entries` below one.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    task = lr.Task.random_regression(3, 2, samples=10, key=jax.random.key(0))
+    network = lr.LambdaBalanced(1.0)(3, 2, 2, key=jax.random.key(1))
+    lr.plot.ntk(lr.learn(network, task, jnp.linspace(0, 5, 100)), task.x)
+    ```
+    """
+    named = read(trajectories, labels)
+    entries = _checks.size("entries", entries)
+    x = _checks.as_matrix("x", x)
+
+    def chosen(trajectory: Trajectory) -> Array:
+        rows, columns = np.triu_indices(trajectory.network.sizes[-1] * x.shape[0])
+        count = min(entries, len(rows))
+        spread = np.linspace(0, len(rows) - 1, count).round().astype(int)
+        rows, columns = rows[spread], columns[spread]
+        return _over_time(lambda n: kernels.ntk(n, x)[rows, columns], trajectory)
+
+    return _draw(named, chosen, "entries of the NTK", ax)
+
+
+def kernel_distance(
+    trajectories: Trajectories,
+    x: Real[ArrayLike, "samples in"],
+    *,
+    labels: Labels = None,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """The distance of the neural tangent kernel from its start, over time.
+
+    `lr.measures.kernel_distance` from the kernel at the first of `ts` to that at every
+    time: flat for lazy learning.
+
+    **Arguments:** as `loss`, and `x`: the samples, (samples, in), of the kernel.
+
+    **Returns:** the axes.
+
+    **Raises:** as `loss`; `ValueError` where `x` has not a column per input.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    task = lr.Task.random_regression(3, 2, samples=10, key=jax.random.key(0))
+    ts = jnp.linspace(0, 5, 100)
+    trajectories = {}
+    for lmda in (0.0, 5.0):
+        network = lr.LambdaBalanced(lmda, scale=0.1)(3, 2, 2, key=jax.random.key(1))
+        trajectories[rf"$\\lambda$ = {lmda:g}"] = lr.learn(network, task, ts)
+    lr.plot.kernel_distance(trajectories, task.x)
+    ```
+    """
+    named = read(trajectories, labels)
+    x = _checks.as_matrix("x", x)
+
+    def distances(trajectory: Trajectory) -> Array:
+        start = kernels.ntk(jax.tree.map(lambda w: w[0], trajectory.network), x)
+        return _over_time(
+            lambda n: measures.kernel_distance(start, kernels.ntk(n, x)), trajectory
+        )
+
+    return _draw(named, distances, "distance of the NTK from its start", ax)
+
+
+def modes(
+    trajectories: Trajectories,
+    task: Task,
+    *,
+    labels: Labels = None,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    r"""The strengths of the function along the modes of a task: a colour each.
+
+    `lr.measures.mode_strengths` over time. Thin horizontal lines are at the strengths
+    of the function that solves the task: for inputs of correlation $cI$ the singular
+    values of its input-output correlation over $c$.
+
+    **Arguments:** as `loss`, and `task`: whose modes, of the network's sizes.
+
+    **Returns:** the axes.
+
+    **Raises:** as `loss`; `ValueError` for a task of other sizes.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    task = lr.Task.hierarchy(3, separate=True)
+    network = lr.LambdaBalanced(0.0, scale=1e-2)(8, 8, 8, key=jax.random.key(0))
+    lr.plot.modes(lr.learn(network, task, jnp.linspace(0, 100, 100)), task)
+    ```
+    """
+    _checks.instance("task", task, Task, "a correlation needs `Task.from_correlation`")
+    named = read(trajectories, labels)
+    for _, trajectory in named:
+        sizes = trajectory.network.sizes
+        _checks.require(
+            (sizes[0], sizes[-1]) == (task.in_size, task.out_size),
+            f"`task` must have the {sizes[0]} inputs and {sizes[-1]} outputs of the "
+            f"trajectories, but it had {task.in_size} and {task.out_size}.",
+        )
+    sigma = task.input_output_correlation
+    solved = measures.mode_strengths(
+        dot(sigma, jnp.linalg.pinv(task.input_correlation)), sigma
+    )
+
+    def strengths(trajectory: Trajectory) -> Array:
+        return _over_time(
+            lambda n: measures.mode_strengths(n.function, sigma), trajectory
+        )
+
+    ax = _draw(named, strengths, "mode strength", ax)
+    for mode, strength in enumerate(np.asarray(solved)):
+        colour = style.line(0, mode)["color"]
+        ax.axhline(strength, color=colour, linewidth=0.7, alpha=0.7, zorder=1)
+    return ax
+
+
+def _over_time(
+    quantity: Callable[[LinearNetwork], Array], trajectory: Trajectory
+) -> Array:
+    """`quantity` at every time, one after another: kernels at all times may not fit."""
+    return jax.lax.map(quantity, trajectory.network)
+
+
+def _draw(
+    named: Sequence[tuple[str | None, Trajectory]],
+    quantity: Callable[[Trajectory], Float[Array, "times ..."]],
+    name: str,
+    ax: "Axes | None",
+) -> "Axes":
+    """A line for every trajectory, or where `quantity` has entries, for each of them.
+
+    All is computed before anything is drawn, so that a refusal leaves no figure behind.
+    """
+    style.check_axes(ax)
+    drawn = [(label, np.asarray(t.ts), np.asarray(quantity(t))) for label, t in named]
+    ax = style.axes_or_new(ax, SIZE)
+    for i, (label, ts, values) in enumerate(drawn):
+        if values.ndim == 1:
+            ax.plot(ts, values, **style.line(i), label=label)
+            continue
+        for entry, curve in enumerate(values.T):
+            ax.plot(ts, curve, **style.line(i, entry))
+        if label is not None:  # an empty line, for no entry's colour is the label's
+            grey = "0.6" if i == 0 else "0.2"
+            ax.plot([], [], **{**style.line(i), "color": grey}, label=label)
+    ax.set(xlabel=style.TIME, ylabel=name)
+    if any(label is not None for label, _, _ in drawn):
+        ax.legend(framealpha=0.85, edgecolor="none")
+    return ax

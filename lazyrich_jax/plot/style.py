@@ -1,0 +1,66 @@
+"""What all plots look like; nothing here or elsewhere changes matplotlib's defaults."""
+
+from typing import TYPE_CHECKING
+
+from .. import _checks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's palette for colour-blind readers.
+COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+    "#999999",
+)
+
+# One for every trajectory: the first solid and thick, so that a thin broken line that
+# coincides with it, as the exact solution does with a simulation, leaves both in sight.
+LINESTYLES = ("-", ":", (0, (4, 2)), "-.", (0, (5, 1.5, 1, 1.5, 1, 1.5)))
+
+# Safe for colour-blind readers: red and blue, white at zero; blue to yellow.
+DIVERGING = "RdBu_r"
+SEQUENTIAL = "cividis"
+
+TIME = r"time (learning rate $\times$ step)"
+
+
+def line(trajectory: int, entry: int | None = None) -> dict:
+    """How the line of one trajectory is drawn, or of one entry of it.
+
+    Trajectories differ in colour and line style; where colour tells entries apart, in
+    line style and shade.
+    """
+    from matplotlib.colors import to_rgb
+
+    colour = COLOURS[(trajectory if entry is None else entry) % len(COLOURS)]
+    if entry is not None and trajectory > 0:
+        red, green, blue = to_rgb(colour)
+        colour = (0.5 * red, 0.5 * green, 0.5 * blue)
+    return {
+        "color": colour,
+        "linestyle": LINESTYLES[trajectory % len(LINESTYLES)],
+        "linewidth": 2.2 if trajectory == 0 else 1.7,
+    }
+
+
+def check_axes(ax: object) -> None:
+    """Refuse what are no axes, such as the array of them that `subplots` returns."""
+    from matplotlib.axes import Axes
+
+    if ax is not None:
+        _checks.instance("ax", ax, Axes, "pass one `Axes`, or leave it out")
+
+
+def axes_or_new(ax: "Axes | None", size: tuple[float, float]) -> "Axes":
+    """`ax`, or the axes of a new figure (inches) that a notebook shows."""
+    import matplotlib.pyplot as plt
+
+    if ax is None:
+        _, ax = plt.subplots(figsize=size, layout="constrained")
+    return ax

@@ -1,0 +1,664 @@
+"""Continual learning, reversal, transfer and fine-tuning, against SciPy's flow."""
+
+import importlib
+import re
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+import lazyrich_jax as lr
+from lazyrich_jax.applications.second_stage import excess_loss
+
+from .numerical_flow import flow, product
+
+app = lr.applications
+INF, NAN = jnp.inf, jnp.nan
+KEY = jax.random.key(0)
+
+
+def loss(function, task):
+    x, y = np.asarray(task.x), np.asarray(task.y)
+    return np.sum((y - x @ np.asarray(function).T) ** 2) / (2 * len(x))
+
+
+def optimum(task):
+    """The least loss of any linear map."""
+    x, y = np.asarray(task.x), np.asarray(task.y)
+    return loss(np.linalg.lstsq(x, y, rcond=None)[0].T, task)
+
+
+def crossing(ts, curve, level):
+    """When a falling curve crosses a level, by bisection of its interpolation."""
+    fine = np.linspace(ts[0], ts[-1], 400_001)
+    below = np.interp(fine, ts, curve) <= level
+    return fine[np.argmax(below)] if below.any() else np.inf
+
+
+def ntk(weights, x):
+    """The tangent kernel from the derivative by every weight, one by one."""
+    w1, w2 = weights
+    by_w1 = np.einsum("ih,nj->inhj", w2, x)
+    by_w2 = np.einsum("ik,nh->inkh", np.eye(len(w2)), x @ w1.T)
+    rows = [d.reshape(len(w2) * len(x), -1) for d in (by_w1, by_w2)]
+    return sum(r @ r.T for r in rows)
+
+
+# Continual learning
+
+DURATIONS = np.array([3.0, 1.0, 4.0])
+
+
+@pytest.fixture(scope="module")
+def tasks():
+    keys = jax.random.split(KEY, 3)
+    return [lr.Task.random_regression(4, 2, 9, key=key) for key in keys]
+
+
+@pytest.fixture(scope="module")
+def start():
+    return lr.LambdaBalanced(-0.7, 0.5)(4, 3, 2, key=jax.random.key(1))
+
+
+@pytest.fixture(scope="module")
+def learned(start, tasks):
+    return app.continual(start, tasks, DURATIONS, points=21)
+
+
+def integrated(network, tasks, durations):
+    """The function at any time of one integration across the switches."""
+    switches = np.cumsum(durations)
+    shapes = [w.shape for w in network.weights]
+
+    def split(flat):
+        return flat[: np.prod(shapes[0])].reshape(shapes[0]), flat[
+            np.prod(shapes[0]) :
+        ].reshape(shapes[1])
+
+    def velocity(t, flat):
+        w1, w2 = split(flat)
+        k = min(np.searchsorted(switches, t, side="right"), len(tasks) - 1)
+        x, y = np.asarray(tasks[k].x), np.asarray(tasks[k].y)
+        error = (y - x @ (w2 @ w1).T).T / len(x)
+        return np.concatenate(
+            [(w2.T @ error @ x).ravel(), (error @ (x @ w1.T)).ravel()]
+        )
+
+    solution = solve_ivp(
+        velocity,
+        (0, switches[-1]),
+        np.concatenate([np.ravel(w) for w in network.weights]),
+        "DOP853",
+        dense_output=True,
+        rtol=1e-12,
+        atol=1e-13,
+        max_step=0.02,
+    )
+
+    def function(t):
+        w1, w2 = split(solution.sol(t))
+        return w2 @ w1
+
+    return function
+
+
+def test_continual_learning_is_one_flow_across_the_switches(start, tasks, learned):
+    function = integrated(start, tasks, DURATIONS)
+    ts = np.asarray(learned.ts)
+    ends = [0.0, 3.0, 4.0, 8.0]
+    expected = np.concatenate([np.linspace(ends[k], ends[k + 1], 21) for k in range(3)])
+    np.testing.assert_allclose(ts, expected, rtol=1e-14)
+    np.testing.assert_array_equal(learned.training, np.repeat([0, 1, 2], 21))
+    np.testing.assert_allclose(
+        learned.function, np.stack([function(t) for t in ts]), atol=2e-9
+    )
+
+    def losses(t):
+        return np.array([loss(function(t), task) for task in tasks])
+
+    np.testing.assert_allclose(
+        learned.losses, np.stack([losses(t) for t in ts]), atol=2e-9
+    )
+    h = 1e-3
+    for n, t in enumerate(ts):
+        if n % 21 == 0:  # to the right of a switch
+            rate = (4 * losses(t + h) - losses(t + 2 * h) - 3 * losses(t)) / (2 * h)
+        elif n % 21 == 20:  # to its left
+            rate = (3 * losses(t) + losses(t - 2 * h) - 4 * losses(t - h)) / (2 * h)
+        else:
+            rate = (losses(t + h) - losses(t - h)) / (2 * h)
+        np.testing.assert_allclose(learned.loss_rates[n], rate, atol=2e-4)
+    # The rates jump where the task changes; the losses don't.
+    assert np.all(np.abs(learned.loss_rates[20] - learned.loss_rates[21]) > 0.01)
+    assert learned.result == lr.RESULTS.successful
+
+
+def test_continual_learning_simulated(start, tasks, learned):
+    simulated = app.continual(
+        start, tasks, DURATIONS, points=21, dynamics=lr.GradientFlow()
+    )
+    for name in ("ts", "training", "function", "losses", "loss_rates", "forgetting"):
+        np.testing.assert_allclose(
+            getattr(simulated, name), getattr(learned, name), atol=1e-8, err_msg=name
+        )
+    errors = []
+    for rate in (1e-2, 5e-3):
+        descent = lr.GradientDescent(rate)
+        stepped = app.continual(start, tasks, DURATIONS, points=21, dynamics=descent)
+        np.testing.assert_allclose(stepped.ts, learned.ts, atol=1e-12)
+        errors.append(np.abs(stepped.losses - learned.losses).max())
+    assert 1.8 < errors[0] / errors[1] < 2.2 and errors[1] < 0.02
+
+
+def test_forgetting_is_what_the_losses_say(start, tasks, learned):
+    ends = np.asarray(learned.losses)[[20, 41, 62]]  # after task, of task
+    expected = (ends - np.diagonal(ends)[None]).T
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(learned.forgetting, expected, atol=1e-13)
+    # Once every task is learned to the end, half of the squared distance of two.
+    complete = app.continual(start, tasks, 300, points=21)
+    sigmas = np.stack([t.input_output_correlation for t in tasks])
+    published = np.sum((sigmas[:, None] - sigmas[None]) ** 2, axis=(2, 3)) / 2
+    np.testing.assert_allclose(complete.forgetting, published, atol=1e-9)
+    assert np.isclose(complete.ts[-1], 900)
+    text = str(complete)
+    assert "3 tasks by a 4-3-2 network" in text and "successful" in text
+    assert f"{float(complete.losses[-1, 0]):.4g}" in text.splitlines()[-2]
+
+
+def test_the_task_that_fails_is_named(start, tasks):
+    skewed = lr.Task(tasks[1].x * jnp.arange(1.0, 5.0)[None], tasks[1].y)
+    ordered = [tasks[0], skewed, tasks[2]]
+    with pytest.raises(ValueError, match=r"^`tasks\[1\]` must have isotropic inputs"):
+        app.continual(start, ordered, 1.0, points=21)
+    marked = app.continual(start, ordered, 1.0, points=21, throw=False)
+    assert marked.result == lr.RESULTS.anisotropic_inputs
+    assert np.isfinite(marked.losses[:21]).all() and np.isnan(marked.losses[21:]).all()
+
+    def last(tasks):
+        return app.continual(
+            start, tasks, 0.2, points=2, dynamics=lr.GradientDescent(0.1)
+        ).losses[-1]
+
+    # Traced tasks work too, and raise at run time.
+    np.testing.assert_allclose(jax.jit(last)(tasks), last(tasks), rtol=1e-12)
+    bad = [tasks[0], lr.Task(tasks[1].x, tasks[1].y)]
+    bad[1] = jax.tree.map(lambda a: a * NAN, bad[1])
+    with pytest.raises(RuntimeError, match="must be finite"):
+        jax.block_until_ready(eqx.filter_jit(last)([*bad, tasks[2]]))
+
+
+# Reversal
+
+S = np.array([1.1, 0.5])  # of the correlation
+C = 0.64  # the inputs' variance
+LMDAS = np.array([0.0, 1e-6, 1e-4, 1.0, -2.0])
+
+
+@pytest.fixture(scope="module")
+def opposite():
+    rng = np.random.default_rng(3)
+    u, v = (np.linalg.qr(rng.normal(size=(n, 2)))[0] for n in (2, 3))
+    x = np.sqrt(3 * C) * np.eye(3)
+    return lr.Task(x, x @ ((u * S) @ v.T / C).T)
+
+
+@pytest.fixture(scope="module")
+def reverse(opposite):
+    network = lr.LambdaBalanced(0.5, 0.4)(3, 2, 2, key=jax.random.key(2))
+    ts = np.append(np.linspace(0, 80, 4001), np.inf)
+
+    def run(duration, **options):
+        return app.reversal(
+            network, opposite, LMDAS, duration=duration, ts=ts, **options
+        )
+
+    return network, ts, run
+
+
+def test_only_a_balance_frees_a_network_from_what_it_has_learned(opposite, reverse):
+    network, ts, run = reverse
+    outcome = run(INF)
+    np.testing.assert_array_equal(outcome.escaped, LMDAS != 0)
+    np.testing.assert_array_equal(np.isinf(outcome.time), LMDAS == 0)
+    np.testing.assert_array_equal(np.isinf(outcome.predicted_time), LMDAS == 0)
+    np.testing.assert_allclose(
+        outcome.before.function[:, -1],
+        np.broadcast_to(opposite.input_output_correlation / C, (5, 2, 3)),
+        atol=1e-12,
+    )
+    # At the saddle at zero a quarter of the loss is left, for ever.
+    np.testing.assert_allclose(outcome.after.loss[0, -1], np.sum(S**2) / (2 * C))
+    np.testing.assert_allclose(outcome.after.loss[1:, -1], 0, atol=1e-12)
+    np.testing.assert_allclose(outcome.time[1:], outcome.predicted_time[1:], rtol=1e-6)
+    # It diverges as log(1 / lambda) / s of the slowest mode.
+    np.testing.assert_allclose(
+        outcome.time[1] - outcome.time[2], np.log(100) / S[-1], rtol=1e-4
+    )
+    # Where the balance is large it is simulated in no time, to the end and back.
+    for i in (3, 4):
+        weights = network.rebalanced(LMDAS[i]).weights
+        trained = flow(weights, opposite, [0, 80.0])[1]
+        path = flow(trained, opposite.reversed(), ts[:500])
+        losses = [loss(product(w), opposite.reversed()) for w in path]
+        np.testing.assert_allclose(outcome.after.loss[i, :500], losses, atol=1e-9)
+        expected = crossing(ts[:500], losses, 1e-2 * losses[0])
+        np.testing.assert_allclose(outcome.time[i], expected, atol=1e-4)
+    text = str(outcome)
+    assert "3-2-2 network at 5 balances" in text and text.count("inf") == 2
+
+
+def test_a_task_half_learned_is_reversed_at_any_balance(opposite, reverse):
+    network, ts, run = reverse
+    outcome = run(2.5)
+    assert outcome.escaped.all() and np.isfinite(outcome.time).all()
+    assert np.abs(outcome.time - outcome.predicted_time)[1:].min() > 1e-3
+    np.testing.assert_allclose(
+        outcome.before.ts[0], np.append(np.minimum(ts[:-1], 2.5), 2.5)
+    )
+    # One layer, from the same function, through the same two stages.
+    function = np.asarray(network.function)
+    shallow = flow([function], opposite, [0, 2.5])[1]
+    path = flow(shallow, opposite.reversed(), ts[:-1])
+    expected = [loss(product(w), opposite.reversed()) for w in path]
+    np.testing.assert_allclose(outcome.shallow_loss[:-1], expected, atol=1e-10)
+    np.testing.assert_allclose(outcome.shallow_time, np.log(100) / (2 * C), rtol=1e-4)
+
+
+# Transfer and fine-tuning
+
+BALANCES = np.array([-3.0, 0.2, 3.0])
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A network, two tasks with noisy targets, times."""
+    keys = jax.random.split(jax.random.key(7), 3)
+    task, second = (lr.Task.random_regression(3, 2, 8, key=key) for key in keys[:2])
+    network = lr.LambdaBalanced(0.6, 0.5)(3, 2, 2, key=keys[2])
+    return network, task, second, np.linspace(0, 12, 301)
+
+
+def longhand(weights, task, second, ts):
+    """Time to learn, kernel distance and forgetting, from SciPy's flow."""
+    path = flow(weights, second, ts)
+    losses = np.array([loss(product(w), second) for w in path]) - optimum(second)
+    k0, k1 = (ntk(path[n], np.asarray(second.x)) for n in (0, -1))
+    cosine = np.sum(k0 * k1) / np.linalg.norm(k0) / np.linalg.norm(k1)
+    forgotten = loss(product(path[-1]), task) - loss(product(path[0]), task)
+    return crossing(ts, losses, 0.02 * losses[0]), 1 - cosine, forgotten
+
+
+def test_transfer_is_two_flows(pair):
+    network, task, second, ts = pair
+    outcome = app.transfer(
+        network, task, second, BALANCES, duration=2, ts=ts, tolerance=0.02
+    )
+    for i, lmda in enumerate(BALANCES):
+        trained = flow(network.rebalanced(lmda).weights, task, [0, 2.0])[1]
+        time, distance, forgotten = longhand(trained, task, second, ts)
+        assert 0.1 < time < 12 and distance > 1e-4 and abs(forgotten) > 0.01
+        np.testing.assert_allclose(outcome.time[i], time, atol=1e-4)
+        np.testing.assert_allclose(outcome.kernel_distance[i], distance, rtol=1e-7)
+        np.testing.assert_allclose(outcome.forgetting[i], forgotten, rtol=1e-8)
+        np.testing.assert_allclose(
+            outcome.before.function[i, -1], product(trained), atol=1e-10
+        )
+    np.testing.assert_allclose(
+        outcome.after.network.lmda, np.tile(BALANCES[:, None], (1, 301)), atol=1e-12
+    )
+    text = str(outcome)
+    assert text.startswith("Transfer of a 3-2-2 network at 3 balances")
+    assert f"{float(outcome.forgetting[0]):.4g}" in text.splitlines()[2]
+
+
+def test_finetuning_changes_the_balance_and_not_the_function(pair):
+    network, task, second, ts = pair
+    outcome = app.finetune(
+        network, task, second, BALANCES, duration=2, ts=ts, tolerance=0.02
+    )
+    pretrained = outcome.before.function[-1]
+    weights = flow(network.weights, task, [0, 2.0])[1]
+    np.testing.assert_allclose(pretrained, product(weights), atol=1e-10)
+    for i, lmda in enumerate(BALANCES):
+        np.testing.assert_allclose(outcome.after.function[i, 0], pretrained, atol=1e-12)
+        np.testing.assert_allclose(outcome.after.network.lmda[i], lmda, atol=1e-12)
+        start = lr.LinearNetwork(weights).rebalanced(lmda).weights
+        time, distance, forgotten = longhand(start, task, second, ts)
+        np.testing.assert_allclose(outcome.time[i], time, atol=1e-4)
+        np.testing.assert_allclose(outcome.kernel_distance[i], distance, rtol=1e-7)
+        np.testing.assert_allclose(outcome.forgetting[i], forgotten, rtol=1e-8)
+    assert str(outcome).startswith("FineTuning of a 3-2-2 network at 3 balances")
+    # What is wrong with the second task is said of the second task.
+    skewed = lr.Task(second.x * jnp.arange(1.0, 4.0)[None], second.y)
+    with pytest.raises(
+        ValueError, match=r"^`second` must .* isotropic.*`lmda\[0\]`, -3"
+    ):
+        app.finetune(network, task, skewed, BALANCES, duration=2, ts=ts)
+
+
+def test_one_balance_that_fails_leaves_the_others_alone(pair):
+    network, task, second, ts = pair
+    descent = lr.GradientDescent(0.05)
+
+    def run(lmda, throw):
+        return app.transfer(
+            network,
+            task,
+            second,
+            lmda,
+            duration=2.0,
+            ts=ts,
+            dynamics=descent,
+            throw=throw,
+        )
+
+    lmda = jnp.array([0.5, 400.0, -0.5])
+    with pytest.raises(RuntimeError, match=r"was 0.05. That was at `lmda\[1\]`, 400"):
+        run(lmda, True)
+    outcome = run(lmda, False)
+    np.testing.assert_array_equal(
+        outcome.result == lr.RESULTS.diverged, [False, True, False]
+    )
+    np.testing.assert_array_equal(np.isnan(outcome.forgetting), [False, True, False])
+    np.testing.assert_array_equal(np.isnan(outcome.time), [False, True, False])
+    assert "result: 1 of 3 failed" in str(outcome)
+    # Traced: what can't be seen before is marked, or raised at run time.
+    bad = lmda.at[1].set(NAN)
+    traced = jax.jit(lambda lmda: run(lmda, False))(bad)
+    np.testing.assert_array_equal(
+        traced.result == lr.RESULTS.nonfinite_values, [False, True, False]
+    )
+    np.testing.assert_allclose(traced.time[::2], outcome.time[::2], rtol=1e-12)
+    with pytest.raises(RuntimeError, match="must be finite"):
+        jax.block_until_ready(eqx.filter_jit(lambda lmda: run(lmda, True).time)(bad))
+
+
+def test_the_optimum_of_a_bottleneck():
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(9, 4))
+    task = lr.Task(x, x @ rng.normal(size=(4, 3)) + 0.1 * rng.normal(size=(9, 3)))
+    for hidden in (1, 3):
+        start = lr.LambdaBalanced(0.5, 0.3)(4, hidden, 3, key=KEY)
+        path = [product(w) for w in flow(start.weights, task, [0, 1.0, 400.0])]
+        left = [float(excess_loss(jnp.asarray(w), task, hidden)) for w in path]
+        np.testing.assert_allclose(
+            left, [loss(w, task) - loss(path[-1], task) for w in path], atol=1e-9
+        )
+        assert left[1] > 0.1 and abs(left[2]) < 1e-15
+
+
+def test_related_tasks_share_what_they_should():
+    rng = np.random.default_rng(1)  # anisotropic inputs, noisy targets
+    task = lr.Task(rng.normal(size=(9, 5)), rng.normal(size=(9, 4)))
+    u, s, vt = np.linalg.svd(task.input_output_correlation, full_matrices=False)
+    for shared, kept in ((0, 0), (0.5, 2), (0.7, 3), (1, 4)):
+        second, other = (
+            app.related_task(task, shared, key=jax.random.key(k)) for k in (0, 1)
+        )
+        sigma = np.asarray(second.input_output_correlation)
+        np.testing.assert_array_equal(second.x, task.x)
+        np.testing.assert_allclose(np.linalg.svd(sigma)[1], s, rtol=1e-12)
+        strengths = u.T @ sigma @ vt.T
+        np.testing.assert_allclose(
+            strengths[:kept, :kept], np.diag(s[:kept]), atol=1e-12
+        )
+        np.testing.assert_allclose(strengths[:kept, kept:], 0, atol=1e-12)
+        np.testing.assert_allclose(strengths[kept:, :kept], 0, atol=1e-12)
+        np.testing.assert_allclose(optimum(second), optimum(task), rtol=1e-9)
+        if kept < 4:
+            rest = np.diag(strengths)[kept:]
+            assert np.abs(rest - s[kept:]).min() > 1e-3
+            assert np.abs(sigma - other.input_output_correlation).max() > 1e-3
+        else:
+            np.testing.assert_allclose(second.y, task.y, atol=1e-12)
+    for rank in (1, 3):
+        second = app.low_rank_change(task, rank, 0.3, key=KEY)
+        change = second.input_output_correlation - task.input_output_correlation
+        values = np.linalg.svd(change)[1]
+        assert np.sum(values > 1e-10) == rank
+        np.testing.assert_allclose(
+            np.linalg.norm(values), 0.3 * np.linalg.norm(s), rtol=1e-12
+        )
+        np.testing.assert_allclose(optimum(second), optimum(task), rtol=1e-9)
+
+
+# A new attribute
+
+ITEM = 1
+EXTREMES = np.array([-300.0, 1e-3, 300.0])
+
+
+@pytest.fixture(scope="module")
+def items():
+    task = lr.Task.hierarchy(2)
+    network = lr.LambdaBalanced(0.5, 0.5)(4, 4, 4, key=jax.random.key(0))
+    return network, task, np.linspace(0, 6, 7)
+
+
+def test_a_new_attribute_with_all_else_frozen(items):
+    network, task, ts = items
+
+    def run(network, **options):
+        return app.new_attribute(
+            network, task, ITEM, [-2.0, 0.3, 2.0], duration=4.0, ts=ts, **options
+        )
+
+    outcome = run(network)
+    for i, lmda in enumerate((-2.0, 0.3, 2.0)):
+        w1 = flow(network.rebalanced(lmda).weights, task, [0, 4.0])[1][0]
+        hidden = np.asarray(task.x) @ w1.T
+        row = solve_ivp(
+            lambda t, a, h=hidden[ITEM]: (1 - a @ h) * h,
+            (0, ts[-1]),
+            np.zeros(4),
+            "DOP853",
+            ts,
+            rtol=1e-12,
+            atol=1e-14,
+        ).y.T
+        np.testing.assert_allclose(outcome.generalisation[i], row @ hidden.T, atol=1e-9)
+        np.testing.assert_allclose(
+            outcome.after.loss[i], (1 - row @ hidden[ITEM]) ** 2 / 2, atol=1e-9
+        )
+        similarity = hidden @ hidden[ITEM]
+        np.testing.assert_allclose(
+            outcome.predicted[i], similarity / similarity[ITEM], atol=1e-9
+        )
+    # What is generalised is known from the start; how much of it, from time.
+    np.testing.assert_allclose(
+        outcome.generalisation,
+        outcome.predicted[:, None] * outcome.generalisation[:, :, [ITEM]],
+        atol=1e-12,
+    )
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0]
+    w1, w2 = network.weights
+    rotated = run(lr.LinearNetwork((rotation @ w1, w2 @ rotation.T)))
+    np.testing.assert_allclose(
+        rotated.generalisation, outcome.generalisation, atol=1e-11
+    )
+    simulated = run(network, dynamics=lr.GradientFlow())
+    np.testing.assert_allclose(
+        simulated.generalisation, outcome.generalisation, atol=1e-8
+    )
+
+
+def test_transfer_is_structured_or_unstructured(items):
+    network, task, _ = items
+    outcome = app.new_attribute(
+        network, task, ITEM, EXTREMES, duration=INF, ts=np.full(7, np.inf)
+    )
+    # At infinite time the prediction is what has happened.
+    np.testing.assert_allclose(
+        outcome.generalisation[:, -1], outcome.predicted, atol=1e-12
+    )
+    y = np.asarray(task.y)
+    values, basis = np.linalg.eigh(y @ y.T)
+    rich = ((basis * np.sqrt(np.maximum(values, 0))) @ basis.T)[ITEM]
+    lazy = (y @ y.T)[ITEM]
+    for i, expected in enumerate(
+        (np.eye(4)[ITEM], rich / rich[ITEM], lazy / lazy[ITEM])
+    ):
+        np.testing.assert_allclose(outcome.predicted[i], expected, atol=2e-3)
+    assert rich[0] / rich[ITEM] > 0.1  # the sibling is told apart from the cousins
+    assert "4-4-4 network at 3 balances" in str(outcome)
+
+
+# What is refused, before anything is computed
+
+TASK = lr.Task(2.0 * jnp.eye(3), jnp.ones((3, 2)))
+OTHER = lr.Task(jnp.eye(4), jnp.ones((4, 2)))
+NETWORK = lr.LambdaBalanced(1.0)(3, 2, 2, key=KEY)
+WIDE = lr.LambdaBalanced()(3, 3, 2, key=KEY)  # no positive balance
+FLOW = lr.GradientFlow()
+
+
+def continual(network=NETWORK, tasks=(TASK, TASK), durations=1.0, **options):
+    return app.continual(network, tasks, durations, **options)
+
+
+def staged(verb, network=NETWORK, lmda=(0.0, 1.0), more=None, **options):
+    default = {"finetune": (TASK,), "transfer": (TASK,), "new_attribute": (0,)}
+    more = default.get(verb, ()) if more is None else more
+    options = {"duration": 1.0, "ts": [0.0, 1.0], **options}
+    return getattr(app, verb)(network, TASK, *more, list(lmda), **options)
+
+
+CASES = {
+    "no tasks": (lambda: continual(tasks=()), "`tasks` must hold at least one"),
+    "other task": (
+        lambda: continual(tasks=(TASK, TASK, OTHER)),
+        r"`tasks\[2\]` must have the 3 inputs and 2 outputs of `tasks\[0\]`, but it "
+        "had 4 inputs and 2",
+    ),
+    "number of durations": (
+        lambda: continual(durations=[1.0, 2.0, 3.0]),
+        r"`durations` must be one number or one for each of 2 tasks.*\(3,\)",
+    ),
+    "zero duration": (
+        lambda: continual(durations=[1.0, 0.0]),
+        r"`durations\[1\]` must be positive and finite, but it was 0.0",
+    ),
+    "infinite durations": (
+        lambda: continual(durations=INF),
+        "`durations` must be positive and finite, but it was inf",
+    ),
+    "points": (lambda: continual(points=1), "`points` must be .* at least 2.* was 1"),
+    "deep": (
+        lambda: continual(lr.Gaussian(1.0)(3, 2, 2, 2, key=KEY)),
+        "`network` must have two layers, but it had 3",
+    ),
+    "fit": (
+        lambda: continual(lr.LambdaBalanced()(4, 2, 2, key=KEY)),
+        "`network` must have the task's 3 inputs",
+    ),
+    "scalar balance": (
+        lambda: app.reversal(NETWORK, TASK, 1.0, duration=1.0, ts=[1.0]),
+        r"`lmda` must be a vector of at least one balance, but its shape was \(\)",
+    ),
+    "no balance": (lambda: staged("reversal", lmda=()), r"`lmda` must .* was \(0,\)"),
+    "nan balance": (
+        lambda: staged("reversal", lmda=(0.0, NAN)),
+        "`lmda` must be finite, but it was nan at index \\(1,\\)",
+    ),
+    "times": (
+        lambda: staged("transfer", ts=[1.0, 0.0]),
+        "`ts` must be .*non-decreasing",
+    ),
+    "infinite times": (
+        lambda: staged("finetune", ts=[1.0, INF], dynamics=FLOW),
+        "`ts` must be non-negative and finite",
+    ),
+    "scalar time": (lambda: staged("reversal", ts=1.0), "`ts` must be a vector"),
+    "tolerance": (
+        lambda: staged("reversal", tolerance=1.0),
+        "`tolerance` must be more than 0 and less than 1, but it was 1.0",
+    ),
+    "no tolerance": (lambda: staged("finetune", tolerance=0), "`tolerance` .* was 0.0"),
+    "late item": (
+        lambda: staged("new_attribute", more=(3,)),
+        "`item` must be less than the number of samples, 3, but it was 3",
+    ),
+    "early item": (
+        lambda: staged("new_attribute", more=(-1,)),
+        "`item` must be an integer of at least 0, but it was -1",
+    ),
+    "shared": (
+        lambda: app.related_task(TASK, 1.5, key=KEY),
+        "`shared` must be at least 0 and at most 1, but it was 1.5",
+    ),
+    "nan shared": (lambda: app.related_task(TASK, NAN, key=KEY), "`shared` .* was nan"),
+    "rank": (
+        lambda: app.low_rank_change(TASK, 3, key=KEY),
+        "`rank` must be at most 2 for 3 inputs and 2 outputs, but it was 3",
+    ),
+    "no rank": (
+        lambda: app.low_rank_change(TASK, 0, key=KEY),
+        "`rank` must be an integer of at least 1, but it was 0",
+    ),
+    "scale": (
+        lambda: app.low_rank_change(TASK, 1, -1.0, key=KEY),
+        "`scale` must be finite and positive, but it was -1.0",
+    ),
+    "span": (
+        lambda: app.related_task(lr.Task(jnp.ones((3, 2)), jnp.eye(3)), 0.5, key=KEY),
+        "`task` must have inputs that span every direction",
+    ),
+}
+for verb in ("reversal", "transfer", "finetune", "new_attribute"):
+
+    def duration(value, verb=verb, **options):
+        return lambda: staged(verb, duration=value, **options)
+
+    def wide(verb=verb):
+        return staged(verb, WIDE, lmda=(-1.0, 0.0, 2.0))
+
+    CASES |= {
+        f"{verb} {value} long": (
+            duration(value),
+            f"`duration` must be positive, but it was {value}",
+        )
+        for value in (0.0, -1.0, NAN)
+    }
+    CASES[f"{verb} endless flow"] = (
+        duration(INF, dynamics=FLOW),
+        "`duration` must be positive and finite, but it was inf",
+    )
+    CASES[f"{verb} sign"] = (
+        wide,
+        r"`lmda\[2\]` must not be positive for sizes 3-3-2, but it was 2.0",
+    )
+for verb in ("transfer", "finetune"):
+    CASES[f"{verb} sizes"] = (
+        lambda verb=verb: staged(verb, more=(OTHER,)),
+        "`second` must have the 3 inputs and 2 outputs of `task`, but it had 4 inputs",
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_refused(untyped, monkeypatch, case):
+    for room in ("stages", "continual", "attribute"):
+        module = importlib.import_module(f"lazyrich_jax.applications.{room}")
+        monkeypatch.setattr(module, "learn", None)  # before anything is learned
+    call, message = CASES[case]
+    with pytest.raises(ValueError) as error:
+        call()
+    assert re.search(message, str(error.value))
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: continual(TASK), "`network` must be a `LinearNetwork`"),
+        (lambda: continual(tasks=(TASK, NETWORK)), r"`tasks\[1\]` must be a `Task`"),
+        (lambda: continual(dynamics="exact"), "`dynamics` must be a"),
+        (lambda: staged("transfer", more=(NETWORK,)), "`second` must be a `Task`"),
+        (lambda: app.related_task(NETWORK, 0.5, key=KEY), "`task` must be a `Task`"),
+    ],
+)
+def test_wrong_types(untyped, call, message):
+    with pytest.raises(TypeError, match=message):
+        call()

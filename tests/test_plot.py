@@ -1,0 +1,394 @@
+"""What is drawn is the data; what can't be drawn is refused, and leaves no figure."""
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import PIL.Image
+import pytest
+import xarray
+from matplotlib.animation import writers
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+import lazyrich_jax as lr
+from lazyrich_jax.plot import style
+
+KEY = jax.random.key(0)
+TASK = lr.Task.random_regression(3, 2, samples=4, key=KEY)
+NETWORK = lr.LambdaBalanced(1.0, scale=0.3)(3, 2, 2, key=KEY)
+EXACT = lr.learn(NETWORK, TASK, jnp.array([0.0, 0.5, 2.0, jnp.inf]))
+DESCENT = lr.learn(
+    NETWORK, TASK, jnp.array([0.0, 0.5, 2.0]), dynamics=lr.GradientDescent(0.1)
+)
+BATCH = jax.tree.map(lambda a: jnp.stack([a, a]), EXACT)
+DEEP = lr.Trajectory(
+    jnp.zeros(1),
+    jnp.zeros(1),
+    jax.tree.map(lambda w: w[None], lr.Gaussian(1.0)(3, 2, 2, 2, key=KEY)),
+    EXACT.result,
+)
+KERNELS = np.stack(
+    [
+        lr.kernels.ntk(jax.tree.map(lambda w, i=i: w[i], EXACT.network), TASK.x)
+        for i in range(4)
+    ]
+)
+LMDA, SCALE = np.array([-10.0, -0.1, 0.0, 0.1, 10.0]), np.array([0.01, 0.1, 1.0])
+SWEEP = xarray.Dataset(
+    {"richness": (("lmda", "scale", "key"), np.arange(30.0).reshape(5, 3, 2))},
+    {"lmda": LMDA, "scale": SCALE},
+)
+
+CURVES = {
+    "loss": lambda t, **options: lr.plot.loss(t, **options),
+    "function": lambda t, **options: lr.plot.function(t, **options),
+    "ntk": lambda t, **options: lr.plot.ntk(t, TASK.x, **options),
+    "kernel_distance": lambda t, **options: lr.plot.kernel_distance(
+        t, TASK.x, **options
+    ),
+    "modes": lambda t, **options: lr.plot.modes(t, TASK, **options),
+}
+UPPER = np.triu_indices(8)
+ALL_NTK = len(UPPER[0])
+EXPECTED = {
+    "loss": EXACT.loss[:, None],
+    "function": EXACT.function.reshape(4, -1),
+    "ntk": KERNELS[:, *UPPER][:, np.linspace(0, ALL_NTK - 1, 8).round().astype(int)],
+    "kernel_distance": [[lr.measures.kernel_distance(KERNELS[0], k)] for k in KERNELS],
+    "modes": [
+        lr.measures.mode_strengths(f, TASK.input_output_correlation)
+        for f in EXACT.function
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    """A refusal leaves no figure open, and a test closes its own."""
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def ax():
+    """Axes of a figure that pyplot doesn't know of."""
+    return Figure().subplots()
+
+
+def lines(ax):
+    """The drawn curves, without what stands for a label or a level."""
+    return [line for line in ax.lines if np.size(line.get_xdata()) > 2]
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_a_curve_is_the_data_at_finite_times(name, ax):
+    assert CURVES[name](EXACT, ax=ax) is ax
+    assert plt.get_fignums() == []
+    expected = np.asarray(EXPECTED[name])
+    assert len(lines(ax)) == expected.shape[1]
+    for line, curve in zip(lines(ax), expected.T, strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), [0.0, 0.5, 2.0])
+        np.testing.assert_allclose(line.get_ydata(), curve[:3], rtol=1e-10, atol=1e-14)
+        assert line.get_linestyle() == "-"
+    assert "learning rate" in ax.get_xlabel() and ax.get_ylabel()
+    assert ax.get_legend() is None
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_several_trajectories_are_told_apart(name, ax):
+    CURVES[name]({"descent": DESCENT, "exact": EXACT}, ax=ax)
+    half = len(lines(ax)) // 2
+    first, second = lines(ax)[:half], lines(ax)[half:]
+    for a, b in zip(first, second, strict=True):
+        assert (a.get_linestyle(), b.get_linestyle()) == ("-", ":")
+        assert a.get_linewidth() > b.get_linewidth()
+        assert to_rgb(a.get_color()) != to_rgb(b.get_color())
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["descent", "exact"]
+
+
+@pytest.mark.parametrize("labels", [["exact"], "exact", ("exact",)])
+def test_labels_of_one(labels, ax):
+    lr.plot.function(EXACT, labels=labels, ax=ax)
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["exact"]
+    lr.plot.loss([EXACT, DESCENT], ax=ax)
+    lr.plot.loss([EXACT, DESCENT], labels=["a", "b"], ax=ax)
+    texts = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert texts == ["exact", "a", "b"]
+
+
+def test_new_axes_are_those_of_a_new_figure():
+    first = lr.plot.loss(EXACT)
+    second = lr.plot.loss(EXACT)
+    assert first is not second and plt.gca() is second
+    assert second.figure.get_layout_engine() is not None
+    lr.plot.loss(EXACT, ax=first)
+    lr.plot.representation(EXACT, ax=first)
+    assert plt.gcf() is second.figure
+
+
+def test_nothing_changes_the_defaults(ax):
+    before = dict(plt.rcParams)
+    lr.plot.loss([EXACT, DESCENT], labels=["a", "b"], ax=ax)
+    lr.plot.phase_diagram(SWEEP, "richness")
+    assert dict(plt.rcParams) == before
+
+
+def test_loss_above_the_optimum(ax):
+    lr.plot.loss(DESCENT, above=EXACT.loss[-1], ax=ax)
+    expected = DESCENT.loss - EXACT.loss[-1]
+    np.testing.assert_allclose(lines(ax)[0].get_ydata(), expected, rtol=1e-12)
+    assert ax.get_ylabel() == "loss above optimum"
+
+
+def test_ntk_draws_no_more_than_there_is(ax):
+    lr.plot.ntk(EXACT, TASK.x, entries=1000, ax=ax)
+    drawn = np.array([line.get_ydata() for line in lines(ax)]).T
+    np.testing.assert_allclose(drawn, KERNELS[:3][:, *UPPER], rtol=1e-10, atol=1e-14)
+
+
+def test_modes_end_at_their_levels(ax):
+    task = lr.Task(2.0 * TASK.x, TASK.y)  # inputs of correlation 4 I
+    learned = jax.tree.map(lambda w: w[3:].repeat(3, 0) / 2**0.5, EXACT.network)
+    lr.plot.modes(
+        lr.Trajectory(jnp.arange(3.0), DESCENT.loss, learned, EXACT.result), task, ax=ax
+    )
+    levels = [line for line in ax.lines if len(line.get_ydata()) == 2]
+    assert len(levels) == len(lines(ax)) == 2
+    for line, level in zip(lines(ax), levels, strict=True):
+        np.testing.assert_allclose(line.get_ydata()[-1], level.get_ydata()[0])
+        assert line.get_color() == level.get_color()
+        assert level.get_linewidth() < line.get_linewidth()
+
+
+def test_float32(ax):
+    single = jax.tree.map(
+        lambda a: a.astype(jnp.float32) if a.dtype == jnp.float64 else a, DESCENT
+    )
+    for draw in (lr.plot.loss, lr.plot.function, lr.plot.representation):
+        draw(single, ax=ax)
+    lr.plot.ntk(single, TASK.x.astype(jnp.float32), ax=ax)
+
+
+@pytest.mark.parametrize(
+    "which, name",
+    [
+        ("input", "input_representation"),
+        ("output", "output_representation"),
+        ("function", "function"),
+        ("qqt", "qqt"),
+    ],
+)
+def test_a_representation_is_the_matrix(which, name, ax):
+    assert lr.plot.representation(EXACT, which, index=1, ax=ax) is ax
+    assert plt.get_fignums() == []
+    (image,) = ax.images
+    values = np.asarray(getattr(EXACT, name)[1])
+    np.testing.assert_array_equal(image.get_array(), values)
+    low, high = image.get_clim()
+    assert -low == high == np.abs(values).max()
+    assert image.get_cmap().name == style.DIVERGING
+    assert ax.get_aspect() == 1
+    assert "t = 0.5" in ax.get_title()
+    assert len(ax.lines) == (2 if which == "qqt" else 0)
+
+
+def test_a_representation_at_infinity(ax):
+    lr.plot.representation(EXACT, ax=ax)
+    assert r"\infty" in ax.get_title()
+    expected = EXACT.input_representation[3]
+    np.testing.assert_array_equal(ax.images[0].get_array(), expected)
+    lr.plot.representation(DEEP, "output", index=np.int64(0), ax=ax)
+
+
+def test_limits_of_a_matrix():
+    assert lr.plot.matrix(jnp.zeros((2, 3))).images[0].get_clim() == (-1, 1)
+    ax = lr.plot.matrix(np.array([[1, -3]]), limit=2.0)
+    assert ax.images[0].get_clim() == (-2, 2)
+    assert ax.images[0].colorbar.extend == "both"
+
+
+def test_the_phase_diagram_is_the_mean_over_keys(ax):
+    shuffled = SWEEP.isel(lmda=[3, 0, 4, 1, 2], scale=[2, 0, 1])
+    assert lr.plot.phase_diagram(shuffled, "richness", ax=ax) is ax
+    assert plt.get_fignums() == []
+    (mesh,) = ax.collections
+    expected = SWEEP.richness.mean("key").values.T
+    np.testing.assert_array_equal(mesh.get_array(), expected)
+    assert (ax.get_xscale(), ax.get_yscale()) == ("symlog", "log")
+    corners = mesh.get_coordinates()
+    x, y = corners[0, :, 0], corners[:, 0, 1]
+    assert np.all((x[:-1] < LMDA) & (LMDA < x[1:]))
+    np.testing.assert_allclose(y, 10.0 ** np.array([-2.5, -1.5, -0.5, 0.5]))
+    assert ax.figure.axes[1].get_ylabel() == "richness"
+
+
+@pytest.mark.parametrize(
+    "lmda, scale",
+    [
+        ([-2.0, 0.0, 2.0], "linear"),
+        ([-2.0, 0.0, 1.0], "linear"),
+        ([-100.0, -1.0, 1.0], "symlog"),
+        ([-100.0, -10.0, -1.0], "symlog"),
+        ([0.0, 1.0, 100.0], "symlog"),
+        ([0.1, 1.0, 10.0], "log"),
+        ([0.0], "linear"),
+        ([3.0], "linear"),
+    ],
+)
+def test_the_axis_of_balance(lmda, scale, ax):
+    values = np.zeros((1, len(lmda)))
+    dims = {"scale": [1.0], "lmda": lmda}
+    data = xarray.Dataset({"a": (("scale", "lmda"), values)}, dims)
+    lr.plot.phase_diagram(data, "a", ax=ax)
+    assert ax.get_xscale() == scale
+    ax.figure.draw_without_rendering()
+
+
+def test_failed_and_infinite_cells_are_left_out(ax):
+    values = np.ones((5, 3, 2))
+    values[0, 0, 0] = values[1, 1] = np.nan
+    values[2, 2] = np.inf
+    data = SWEEP.assign(time=(("lmda", "scale", "key"), values))
+    lr.plot.phase_diagram(data, "time", ax=ax)
+    shown = ax.collections[0].get_array()
+    assert np.argwhere(shown.mask).tolist() == [[1, 1], [2, 2]]
+    assert np.all(shown.compressed() == 1)
+    ax.figure.draw_without_rendering()
+
+
+def test_a_gif_has_a_frame_for_every_time(tmp_path):
+    path = tmp_path / "qqt.gif"
+    assert lr.plot.animate_qqt(EXACT, str(path), fps=5) == path
+    with PIL.Image.open(path) as film:
+        assert film.format == "GIF" and film.n_frames == 4
+        assert film.info["duration"] == 200
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.skipif(not writers.is_available("ffmpeg"), reason="needs ffmpeg")
+def test_an_mp4(tmp_path):
+    path = lr.plot.animate_qqt(EXACT, tmp_path / "qqt.mp4")
+    assert path.read_bytes()[4:8] == b"ftyp"
+
+
+@jax.jit
+def traced(trajectory):
+    lr.plot.loss(trajectory)
+    return trajectory
+
+
+AT_INFINITY = jax.tree.map(lambda a: a[3:] if a.ndim else a, EXACT)
+FAILED = lr.Trajectory(
+    EXACT.ts, EXACT.loss, jax.tree.map(lambda w: w / 0.0, EXACT.network), EXACT.result
+)
+REFUSALS = {
+    "no trajectory": (lambda: lr.plot.loss(3), "`trajectories` must be .* `int`"),
+    "a task": (lambda: lr.plot.loss([EXACT, TASK]), r"`trajectories\[1\]` .* `Task`"),
+    "none": (lambda: lr.plot.loss([]), "`trajectories` must hold .* empty"),
+    "a batch": (
+        lambda: lr.plot.function({"a": BATCH}),
+        r"`trajectories\['a'\]` must be one .* \(2, 4\); index one .*jax.tree.map",
+    ),
+    "traced": (lambda: traced(EXACT), "`trajectories` must have values .* traced"),
+    "at infinity": (lambda: lr.plot.loss(AT_INFINITY), r"a finite time .* \[inf\]"),
+    "labels": (
+        lambda: lr.plot.loss([EXACT, EXACT], labels=["a"]),
+        r"`labels` must be one for each of 2 .* 1: \['a'\]",
+    ),
+    "labels of a dict": (
+        lambda: lr.plot.loss({"a": EXACT}, labels=["a"]),
+        r"`labels` must be left out .* \['a'\]",
+    ),
+    "axes": (
+        lambda: lr.plot.loss(EXACT, ax=Figure().subplots(2)),
+        "`ax` must be a `Axes`, but it was a `ndarray`",
+    ),
+    "above": (lambda: lr.plot.loss(EXACT, above=jnp.ones(2)), "`above` .* scalar"),
+    "x": (
+        lambda: lr.plot.ntk(EXACT, jnp.ones((4, 2))),
+        r"`x` must have 3 inputs .* \(4, 2\)",
+    ),
+    "x of the distance": (
+        lambda: lr.plot.kernel_distance(EXACT, jnp.ones(3)),
+        r"`x` must be a matrix.* \(3,\)",
+    ),
+    "entries": (lambda: lr.plot.ntk(EXACT, TASK.x, entries=0), "`entries` .* was 0"),
+    "no task": (lambda: lr.plot.modes(EXACT, 3), "`task` must be a `Task`"),
+    "another task": (
+        lambda: lr.plot.modes(EXACT, lr.Task.hierarchy(2)),
+        "`task` must have the 3 inputs and 2 outputs .* 4 and 4",
+    ),
+    "values": (lambda: lr.plot.matrix(jnp.ones(3)), r"`values` must be a matrix"),
+    "limit": (lambda: lr.plot.matrix(jnp.eye(2), limit=-1.0), "`limit` .* was -1"),
+    "which": (
+        lambda: lr.plot.representation(EXACT, "hidden"),
+        "`which` must be one of input, output, function, qqt, but it was 'hidden'",
+    ),
+    "index": (
+        lambda: lr.plot.representation(EXACT, index=4),
+        "`index` must be an integer from -4 to 3, .* was 4",
+    ),
+    "index of no integer": (
+        lambda: lr.plot.representation(EXACT, index=0.5),
+        "`index` .* was 0.5",
+    ),
+    "batch to map": (
+        lambda: lr.plot.representation(BATCH),
+        r"`trajectory` must be one .* index one .*a\[0\], trajectory\)",
+    ),
+    "failed": (
+        lambda: lr.plot.representation(FAILED),
+        "`trajectory` must be finite",
+    ),
+    "three layers": (
+        lambda: lr.plot.representation(DEEP, "qqt"),
+        "`qqt` must be asked of a network of two layers, .* 3",
+    ),
+    "data": (
+        lambda: lr.plot.phase_diagram(SWEEP.richness),
+        "`data` must be a `Dataset`, but it was a `DataArray`",
+    ),
+    "name": (
+        lambda: lr.plot.phase_diagram(SWEEP),
+        r"`name` must be .* \(richness\), but it was 'kernel_distance'",
+    ),
+    "too few dimensions": (
+        lambda: lr.plot.phase_diagram(SWEEP.mean("scale"), "richness"),
+        r"`data` must have the dimensions lmda and scale, .* \(lmda, key\)",
+    ),
+    "too many dimensions": (
+        lambda: lr.plot.phase_diagram(SWEEP.expand_dims(time=2), "richness"),
+        r"no dimensions but .* \(time, lmda, scale, key\); select",
+    ),
+    "suffix": (
+        lambda: lr.plot.animate_qqt(EXACT, "qqt.avi"),
+        r"`path` must end in .*\.gif.* 'qqt.avi'",
+    ),
+    "folder": (
+        lambda: lr.plot.animate_qqt(EXACT, "nowhere/qqt.gif"),
+        "`path` must be in a folder that exists, .* 'nowhere/qqt.gif'",
+    ),
+    "fps": (lambda: lr.plot.animate_qqt(EXACT, "a.gif", fps=0), "`fps` .* was 0"),
+    "film of a batch": (
+        lambda: lr.plot.animate_qqt(BATCH, "a.gif"),
+        "`trajectory` must be one",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_refusal(name, untyped, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call, message = REFUSALS[name]
+    with pytest.raises((ValueError, TypeError), match=message):
+        call()
+    assert plt.get_fignums() == [] and list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_writer_is_refused(untyped, tmp_path, monkeypatch):
+    monkeypatch.setattr(writers, "is_available", lambda name: name == "pillow")
+    message = r"\(\.gif\), but it was '.*mp4'\. ffmpeg, .* isn't installed"
+    with pytest.raises(ValueError, match=message):
+        lr.plot.animate_qqt(EXACT, tmp_path / "qqt.mp4")
