@@ -366,6 +366,22 @@ def test_one_balance_that_fails_leaves_the_others_alone(pair):
     np.testing.assert_array_equal(np.isnan(outcome.forgetting), [False, True, False])
     np.testing.assert_array_equal(np.isnan(outcome.time), [False, True, False])
     assert "result: 1 of 3 failed" in str(outcome)
+    # Diverged and yet finite: what was measured is no number either.
+    short = app.transfer(
+        network,
+        task,
+        second,
+        lmda,
+        duration=0.1,
+        ts=ts / 120,
+        dynamics=descent,
+        throw=False,
+    )
+    assert np.isfinite(short.after.loss).all()
+    for name in ("time", "kernel_distance", "forgetting"):
+        np.testing.assert_array_equal(
+            np.isnan(getattr(short, name)), [False, True, False], err_msg=name
+        )
     # Traced: what can't be seen before is marked, or raised at run time.
     bad = lmda.at[1].set(NAN)
     traced = jax.jit(lambda lmda: run(lmda, False))(bad)

@@ -6,6 +6,7 @@ import pathlib
 import re
 import textwrap
 
+import matplotlib.pyplot as plt
 import pytest
 
 import lazyrich_jax as lr
@@ -40,6 +41,7 @@ def examples():
 def test_example_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "<example>", "exec"), {})
+    plt.close("all")
 
 
 def test_everything_public_says_what_it_is():

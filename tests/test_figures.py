@@ -13,39 +13,32 @@ from lazyrich_jax.__main__ import main
 from lazyrich_jax.figures import FIGURES, comparison
 from lazyrich_jax.figures.record import Difference, Record, difference, table
 
+# The others take longer to compile: `.ci/run` computes all of them, within bounds.
 TINY = {
     "figure1": {"steps": 400, "points": 20},
-    "figure2": {"steps": 400, "points": 20},
-    "figure4": {"levels": 2, "points": 10, "lmdas": 20, "simulated": 4},
-    "figure6": {"attribute_levels": 2, "lmdas": 3, "shared": (0.5,), "points": 60},
+    "aligned_modes": {"points": 20},
     "continual": {"steps": 300, "tasks": 2},
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", TINY)
 def test_it_computes_agrees_and_is_drawn_from_its_file(name, tmp_path, monkeypatch):
     figure = FIGURES[name]
     settings = figure.QUICK._replace(**TINY[name])
     monkeypatch.setattr(figure, "QUICK", settings)
     done = figures.reproduce(name, tmp_path, quick=True)
     assert done.settings == settings
+    assert len(done.differences) > 0
     for d in done.differences:
         assert d.ok, d
     assert {p.suffix for p in tmp_path.iterdir()} == {".png", ".pdf", ".npz", ".txt"}
     with np.load(tmp_path / f"{name}.npz") as data:
-        assert len(data) > 0
         for key, value in data.items():
-            if value.dtype.kind == "f":
-                assert not np.any(np.isnan(value)), key
+            assert value.dtype.kind != "f" or not np.any(np.isnan(value)), key
         again = figure.draw(dict(data))
     again.savefig(tmp_path / "again.png", dpi=160)
-    assert (tmp_path / "again.png").read_bytes() == (
-        tmp_path / f"{name}.png"
-    ).read_bytes()
-
-
-def test_a_table_of_tiny_settings_for_every_figure():
-    assert set(TINY) == set(FIGURES)
+    first = (tmp_path / f"{name}.png").read_bytes()
+    assert (tmp_path / "again.png").read_bytes() == first
 
 
 @pytest.mark.parametrize("name", FIGURES)

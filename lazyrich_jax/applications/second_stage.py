@@ -115,7 +115,7 @@ def time_to_learn(
     task: Task,
     tolerance: Float[Array, ""],
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-    """When the excess loss is at or below `tolerance` of that at `start`, and if it is."""
+    """When the excess loss is `tolerance` of that at `start`, and if it ever is."""
     hidden_size = start.sizes[1]
     limit = tolerance * excess_loss(start.function, task, hidden_size)
     excess = jax.vmap(lambda w: excess_loss(w, task, hidden_size))(after.function)

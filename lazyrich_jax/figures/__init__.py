@@ -7,15 +7,31 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import continual, figure1, figure2, figure4, figure6
+from . import (
+    aligned_modes,
+    continual,
+    convergence_time,
+    figure1,
+    figure2,
+    figure3,
+    figure4,
+    figure5,
+    figure6,
+    phase_diagram,
+)
 from .record import Difference, table
 
 FIGURES = {
     "figure1": figure1,
     "figure2": figure2,
+    "figure3": figure3,
     "figure4": figure4,
+    "figure5": figure5,
     "figure6": figure6,
+    "phase_diagram": phase_diagram,
+    "aligned_modes": aligned_modes,
     "continual": continual,
+    "convergence_time": convergence_time,
 }
 
 
@@ -47,7 +63,8 @@ def reproduce(name: str, out: Path, *, quick: bool = False, track=iter) -> Repro
     record = figure.compute(settings, track)
     # compressed: much of the data repeats, such as a kernel that doesn't change
     np.savez_compressed(out / f"{name}.npz", allow_pickle=False, **record.data)
-    drawing = figure.draw(record.data)
+    with np.load(out / f"{name}.npz") as data:
+        drawing = figure.draw(dict(data))
     drawing.savefig(out / f"{name}.png", dpi=160)
     drawing.savefig(out / f"{name}.pdf")
     seconds = time.perf_counter() - start

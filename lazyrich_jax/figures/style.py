@@ -2,20 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from ..plot.style import COLOURS as COLOURS
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-# Okabe and Ito's palette for colour-blind readers.
-COLOURS = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#F0E442",
-    "#999999",
-)
 
 
 def new_figure(width: int | float, height: int | float) -> "Figure":

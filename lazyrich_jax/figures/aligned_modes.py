@@ -1,0 +1,135 @@
+"""The modes of networks aligned with their task, of either sign."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from .._dynamics import GradientDescent
+from .._learn import learn
+from .._linalg import split_singular_values
+from .._network import LinearNetwork
+from .._task import Task
+from ..measures import mode_strengths
+from ..theory import aligned_modes, time_to_reach
+from . import comparison
+from .record import Data, Difference, Record, difference
+from .style import COLOURS, law_legend, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TITLE = "Modes of aligned networks, one of them of the wrong sign"
+SOURCE = "Figure 3.2 of Domine's thesis"
+
+
+class Settings(NamedTuple):
+    """Every parameter."""
+
+    strengths: tuple[float, ...] = (1.5, 0.65, 0.6)
+    starts: tuple[float, ...] = (-4.9, 3.1, 1.9)
+    lmdas: tuple[float, ...] = (0.5, 5.0, -5.0)
+    learning_rate: float = 0.01
+    steps: int = 1000
+    points: int = 300
+    fraction: float = 0.9
+    seed: int = 0
+
+
+FULL = Settings()
+QUICK = FULL._replace(points=100)
+
+
+def caption(settings: Settings) -> str:
+    """What is seen, and its parameters."""
+    modes = ", ".join(f"{s:g}" for s in settings.strengths)
+    starts = ", ".join(f"{a:g}" for a in settings.starts)
+    return (
+        "The strengths of the modes of a network whose singular vectors are the task's "
+        f"(singular values {modes}), from starts at {starts}: gradient descent "
+        f"(coloured; learning rate {settings.learning_rate:g}, {settings.steps} steps) "
+        "and theory (dotted), for λ-balanced weights. The mode that starts with the "
+        "wrong sign passes zero; the mark is when theory has it reach "
+        f"{settings.fraction:g} of its strength. The thesis shows λ = 0.5, without "
+        "sizes, rate or task: values here are read off its figure."
+    )
+
+
+def compute(settings: Settings, track=iter) -> Record:
+    """The modes by theory and by gradient descent, for every balance."""
+    steps = comparison.steps_to(settings.steps, settings.points)
+    ts = steps * settings.learning_rate
+    lmdas = np.array(settings.lmdas)
+    s, a0 = np.array(settings.strengths), np.array(settings.starts)
+    theory, descent, reached = (
+        np.asarray(x) for x in _modes(settings, s, a0, lmdas, ts)
+    )
+    data = {
+        "ts": ts,
+        "lmda": lmdas,
+        "strengths": s,
+        "theory": theory,
+        "descent": descent,
+        "fraction": np.array(settings.fraction),
+        "reached": reached,
+    }
+    differences = [
+        Difference(f"λ = {lmda:g}: modes", "descent", difference(*pair), 5e-2)
+        for lmda, *pair in zip(lmdas, theory, descent, strict=True)
+    ]
+    return Record(data, differences)
+
+
+@eqx.filter_jit
+def _modes(
+    settings: Settings,
+    s: Real[ArrayLike, " modes"],
+    a0: Real[ArrayLike, " modes"],
+    lmdas: Real[ArrayLike, " lmdas"],
+    ts: Real[ArrayLike, " times"],
+) -> tuple[Float[Array, "..."], ...]:
+    """Theory, gradient descent, and the times at which theory has most of a mode."""
+    s, a0 = jnp.asarray(s), jnp.asarray(a0)
+    keys = jax.random.split(jax.random.key(settings.seed), 3)
+    u, v, r = (jax.random.orthogonal(key, s.size) for key in keys)
+    task = Task.from_correlation((u * s[None]) @ v.T)
+    law = GradientDescent(settings.learning_rate)
+
+    def of(lmda):
+        first, second = split_singular_values(jnp.abs(a0), lmda)
+        w1, w2 = (r * first[None]) @ v.T, (u * (jnp.sign(a0) * second)[None]) @ r.T
+        run = learn(LinearNetwork((w1, w2)), task, ts, dynamics=law)
+        sigma = task.input_output_correlation
+        descent = jax.vmap(lambda w: mode_strengths(w, sigma))(run.function)
+        reached = time_to_reach(settings.fraction, s, a0, lmda)
+        return aligned_modes(ts, s, a0, lmda), descent, reached
+
+    return jax.vmap(of)(jnp.asarray(lmdas))
+
+
+def draw(data: Data) -> "Figure":
+    """A panel for every balance."""
+    figure = new_figure(11.0, 3.8)
+    lmda = data["lmda"]
+    # Time 0 has no place on a logarithmic axis.
+    ts = data["ts"][1:]
+    axes = figure.subplots(1, len(lmda), sharey=True)
+    for i, ax in enumerate(axes):
+        for mode, s in enumerate(data["strengths"]):
+            colour = COLOURS[mode]
+            ax.axhline(s, color=colour, lw=0.7, alpha=0.7)
+            ax.plot(ts, data["descent"][i, 1:, mode], color=colour, lw=2)
+            reached = data["reached"][i, mode]
+            if 0 < reached <= ts[-1]:
+                ax.plot(
+                    reached, data["fraction"] * s, "v", color=colour, mec="k", zorder=3
+                )
+        ax.plot(ts, data["theory"][i, 1:], "k:", lw=1.3)
+        ax.set(title=rf"$\lambda = {lmda[i]:g}$", xscale="log")
+        ax.set_xlabel("time (learning rate × step)")
+    axes[0].set_ylabel("mode strength")
+    law_legend(figure)
+    return figure

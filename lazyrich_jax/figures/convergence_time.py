@@ -1,0 +1,138 @@
+"""How many steps learning takes, against the balance."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike, Real
+
+from .._dynamics import ExactSolution, GradientDescent
+from .._init import LambdaBalanced
+from .._learn import learn
+from .._task import Task
+from ..measures import convergence_time
+from .record import Data, Difference, Record, difference
+from .style import COLOURS, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TITLE = "Steps to convergence, and the law of 1/|λ|"
+SOURCE = "Domine et al. 2025, appendix; Figure 4.4 of Domine's thesis"
+
+
+class Settings(NamedTuple):
+    """Every parameter."""
+
+    levels: int = 3
+    scale: float = 1.0
+    spectrum: tuple[float, float] = (1.0, 100.0)
+    lmdas: int = 30
+    threshold: float = 1e-3
+    learning_rate: float = 0.01
+    steps: int = 5000
+    points: int = 2000
+    seed: int = 2
+
+
+FULL = Settings()
+QUICK = FULL._replace(lmdas=10, points=500)
+
+
+def caption(settings: Settings) -> str:
+    """What is seen, and its parameters."""
+    size = 2**settings.levels
+    return (
+        f"Steps of gradient descent until the loss is below {settings.threshold:g}, "
+        f"against λ: exact (line) and simulated (markers), for {size}-{size}-{size} "
+        f"networks that learn the hierarchy of {size} items from one random function "
+        f"(weights of scale {settings.scale:g}; learning rate "
+        f"{settings.learning_rate:g}). Dashed: the law of the lazy limit, "
+        "ln(L₀/threshold) / (2 c |λ| learning rate) steps for inputs of variance c and "
+        "a loss that starts at L₀. The thesis fits an exponential to the same points; "
+        f"the theory is this power law. {settings.lmdas} values of either sign from "
+        f"{settings.spectrum[0]:g} to {settings.spectrum[1]:g}; the thesis stops at 20."
+    )
+
+
+def compute(settings: Settings, track=iter) -> Record:
+    """Exact and simulated times for balances of both signs."""
+    half = np.geomspace(*settings.spectrum, settings.lmdas)
+    lmda = np.r_[-half[::-1], half]
+    rate = settings.learning_rate
+    steps = np.geomspace(1, settings.steps, settings.points).round()
+    steps = np.unique(np.r_[0, steps])
+    exact, descent, start = (
+        np.asarray(x) for x in _times(settings, jnp.asarray(lmda), steps * rate)
+    )
+    variance = 1 / 2**settings.levels
+    law = np.log(start / settings.threshold) / (2 * variance * np.abs(lmda))
+    data = {
+        "lmda": lmda,
+        "exact": exact / rate,
+        "descent": descent / rate,
+        "law": law / rate,
+    }
+    ends = np.array([0, -1])
+    differences = [
+        Difference("steps", "descent", difference(exact, descent), 5e-2),
+        Difference(
+            "steps at the largest |λ|",
+            "the law of 1/|λ|",
+            difference(exact[ends], law[ends]),
+            5e-2,
+        ),
+    ]
+    return Record(data, differences)
+
+
+@eqx.filter_jit
+def _times(
+    settings: Settings, lmda: Real[ArrayLike, " lmdas"], ts: Real[ArrayLike, " times"]
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """When the loss is below the threshold, exactly and simulated; where it starts."""
+    task = Task.hierarchy(settings.levels)
+    size, key = task.in_size, jax.random.key(settings.seed)
+
+    def of(lmda):
+        start = LambdaBalanced(lmda, settings.scale)(size, size, size, key=key)
+        exact = ExactSolution(start, task).loss(ts)
+        law = GradientDescent(settings.learning_rate)
+        descent = learn(start, task, ts, dynamics=law).loss
+        threshold = settings.threshold
+        return (
+            convergence_time(ts, exact, threshold),
+            convergence_time(ts, descent, threshold),
+            exact[0],
+        )
+
+    return jax.vmap(of)(jnp.asarray(lmda))
+
+
+def draw(data: Data) -> "Figure":
+    """Steps against lambda, on either side of zero."""
+    figure = new_figure(7.0, 4.2)
+    axes = figure.subplots(1, 2, sharey=True)
+    lmda = data["lmda"]
+    for ax, side in zip(axes, (lmda < 0, lmda > 0), strict=True):
+        ax.plot(
+            lmda[side], data["law"][side], "--", color="0.5", label=r"$1/|\lambda|$"
+        )
+        ax.plot(lmda[side], data["exact"][side], color=COLOURS[0], label="exact")
+        ax.plot(
+            lmda[side],
+            data["descent"][side],
+            "o",
+            color=COLOURS[1],
+            mfc="none",
+            label="gradient descent",
+        )
+        ax.set(xlabel=r"$\lambda$", yscale="log")
+    axes[0].set_xscale("symlog", linthresh=np.abs(lmda).min())
+    axes[1].set_xscale("log")
+    axes[0].set_xlim(lmda.min() * 1.2, lmda[lmda < 0].max() * 0.8)
+    axes[0].set_ylabel("training steps to convergence")
+    axes[1].legend(frameon=False)
+    return figure
