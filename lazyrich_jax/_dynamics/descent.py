@@ -60,7 +60,8 @@ class GradientDescent(AbstractDynamics):
         batch_size: int | None = None,
         key: PRNGKeyArray | None = None,
     ):
-        if hasattr(learning_rate, "update"):
+        # Not by `update` alone: traced numbers have it too.
+        if hasattr(learning_rate, "init") and hasattr(learning_rate, "update"):
             self.optimiser = learning_rate
             default = 1.0
         else:
