@@ -3,16 +3,18 @@
 import argparse
 import difflib
 import functools
+import multiprocessing
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import jax
 from tqdm import tqdm
 
 from . import __version__, sweeps
-from .figures import FIGURES, reproduce
+from .figures import FIGURES, Reproduction, reproduce
 from .figures.report import write_report
 from .sweeps.spec import EXAMPLE, SpecError, parse
 
@@ -166,20 +168,42 @@ def _reproduce(names: Sequence[str], out: Path, quick: bool) -> int:
         ) from error
     if not os.access(out, os.W_OK):
         raise _UsageError(f"`--out` must be writable, but {str(out)!r} is not.")
-    jax.config.update("jax_enable_x64", True)
     done = []
-    for name in names:
-        track = functools.partial(tqdm, desc=name, leave=False)
-        done.append(reproduce(name, out, quick=quick, track=track))
-        print(f"{name}: {done[-1].text}\n")
-        seconds = done[-1].seconds
-        print(f"{out / name}.png, .pdf, .npz, .txt written in {seconds:.0f} s\n")
+    for one in _computed(names, out, quick):
+        done.append(one)
+        print(f"{one.name}: {one.text}\n")
+        files = f"{out / one.name}.png, .pdf, .npz, .txt"
+        print(f"{files} written in {one.seconds:.0f} s\n", flush=True)
         write_report(out / "report.html", done, out)
     print(f"All of it in one page: {out / 'report.html'}")
     far = [d for one in done for d in one.differences if not d.ok]
     if far:
         print(f"lazyrich: {len(far)} differences were too large.", file=sys.stderr)
     return 1 if far else 0
+
+
+def _computed(names: Sequence[str], out: Path, quick: bool) -> Iterator[Reproduction]:
+    """Every figure, one after another, or on a CPU several at a time."""
+    jax.config.update("jax_enable_x64", True)
+    workers = min(len(names), os.cpu_count() or 1, 4)
+    if workers == 1 or jax.default_backend() != "cpu":
+        for name in names:
+            track = functools.partial(tqdm, desc=name, leave=False)
+            yield reproduce(name, out, quick=quick, track=track)
+        return
+    # Most of the time is spent compiling, which uses one core.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _use_double) as pool:
+        futures = [pool.submit(reproduce, name, out, quick=quick) for name in names]
+        try:
+            for future in tqdm(futures, desc="figures", leave=False):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _use_double() -> None:
+    jax.config.update("jax_enable_x64", True)
 
 
 if __name__ == "__main__":

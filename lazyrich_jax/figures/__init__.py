@@ -9,14 +9,26 @@ import numpy as np
 
 from . import (
     aligned_modes,
+    balance,
+    braun1,
+    braun2,
+    braun3,
+    braun5,
+    braun6,
     continual,
     convergence_time,
+    descent_accuracy,
     figure1,
     figure2,
     figure3,
     figure4,
     figure5,
     figure6,
+    kunin2,
+    kunin4,
+    kunin7,
+    kunin8,
+    nonlinear_balance,
     phase_diagram,
 )
 from .record import Difference, table
@@ -30,8 +42,20 @@ FIGURES = {
     "figure6": figure6,
     "phase_diagram": phase_diagram,
     "aligned_modes": aligned_modes,
+    "balance": balance,
+    "descent_accuracy": descent_accuracy,
+    "nonlinear_balance": nonlinear_balance,
     "continual": continual,
     "convergence_time": convergence_time,
+    "braun1": braun1,
+    "braun2": braun2,
+    "braun3": braun3,
+    "braun5": braun5,
+    "braun6": braun6,
+    "kunin2": kunin2,
+    "kunin4": kunin4,
+    "kunin7": kunin7,
+    "kunin8": kunin8,
 }
 
 

@@ -11,40 +11,45 @@ from jaxtyping import Array, ArrayLike, Float, Real
 from .._dynamics import ExactSolution, GradientDescent
 from .._init import LambdaBalanced
 from .._learn import learn
+from .._network import LinearNetwork
 from .._task import Task
-from ..kernels import ntk, ntk_of_representations
+from ..kernels import ntk_of_representations
 from ..measures import kernel_distance
 from ..theory import delayed_rich_time
 from . import comparison
+from .guides import guide
 from .record import Data, Difference, Record, difference
 from .style import COLOURS, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
 
 TITLE = "Architecture and balance: lazy, rich and delayed-rich learning"
 SOURCE = "Domine et al. 2025, Figure 5"
 NAMES = ("square", "funnel", "inverted funnel")
+QUANTITIES = {"distance": "distance of the NTK", "loss": "loss / its start"}
+LAZY, DELAYED = "-", (0, (4, 2))  # how their times are drawn
+SHOWN = 1, (-10.0, 0.1, 10.0)  # one shape's curves, on the right
 
 
 class Settings(NamedTuple):
     """Every parameter."""
 
-    sizes: tuple[tuple[int, int, int], ...] = ((2, 2, 2), (4, 2, 2), (2, 2, 4))
+    sizes: tuple[tuple[int, int, int], ...] = ((2, 2, 2), (3, 2, 2), (2, 2, 3))
     strengths: tuple[float, ...] = (2.0, 1.5)
     scale: float = 0.1
-    spectrum: tuple[float, float] = (1e-2, 1e2)
-    lmdas: int = 30
-    times: tuple[float, float, int] = (1e-3, 1e3, 120)
-    checked: tuple[float, ...] = (-20.0, 0.1, 20.0)
-    learning_rate: float = 2e-3
-    steps: int = 20_000
-    seed: int = 0
+    decades: tuple[int, int] = (-3, 2)
+    lmdas_per_decade: int = 8
+    learning_rate: float = 5e-4
+    steps: int = 400_000
+    points: int = 150
+    seed: int = 2
 
 
 FULL = Settings()
-QUICK = FULL._replace(lmdas=12, times=(1e-3, 1e3, 60))
+QUICK = FULL._replace(lmdas_per_decade=3, learning_rate=1e-3, steps=100_000, points=60)
 
 
 def caption(settings: Settings) -> str:
@@ -61,164 +66,187 @@ def caption(settings: Settings) -> str:
         "the lazy pace 1/|λ| to what that layer's few directions can fit, and only "
         "later, after the predicted time 1/(κ - |λ|/2), κ² = s² + λ²/4, do they turn "
         "to the task: the delayed-rich regime. Solid: the lazy time 1/|λ|; dashed: the "
-        "predicted delayed time of the strongest mode. Right: the NTK's distance at "
-        "three λ, gradient descent (coloured; learning rate "
-        f"{settings.learning_rate:g}, {settings.steps} steps) and exact (dotted). "
-        f"White inputs; singular values {strengths}; weights of scale "
-        f"{settings.scale:g}. The published summary gives no parameters: these are "
-        "this library's."
+        "delayed-rich time of the strongest mode; both drawn where |λ| exceeds the "
+        f"singular values, {strengths}. Right: the {NAMES[SHOWN[0]]}'s curves at three "
+        "λ; the differences are over all cells of the maps, against gradient descent "
+        f"(learning rate {settings.learning_rate:g}, {settings.steps} steps). White "
+        f"inputs; weights of scale {settings.scale:g}, from a seed that keeps them away "
+        "from saddles, whose delays would show as narrow spikes near λ = 0. The "
+        "published summary gives no parameters: these are this library's."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """The maps of every shape, and gradient descent at some balances."""
-    half = np.geomspace(*settings.spectrum, settings.lmdas)
+    """The maps of every shape, exact and by gradient descent."""
+    low, high = settings.decades
+    half = 10.0 ** np.linspace(low, high, (high - low) * settings.lmdas_per_decade + 1)
     lmda = np.r_[-half[::-1], half]
-    ts = np.r_[0, np.geomspace(*settings.times)]
-    steps = comparison.steps_to(settings.steps, settings.times[2])
-    checked = np.array(settings.checked)
-    data = {
-        "lmda": lmda,
-        "ts": ts,
-        "checked": checked,
-        "steps_ts": steps * settings.learning_rate,
-    }
+    ts = comparison.steps_to(settings.steps, settings.points) * settings.learning_rate
+    data = {"lmda": lmda, "ts": ts, "strengths": np.array(settings.strengths)}
+    widest = max(n[0] for n in settings.sizes), max(n[2] for n in settings.sizes)
     differences = []
     for i, sizes in enumerate(track(settings.sizes)):
-        found = _learn(settings, sizes, lmda, ts, checked, data["steps_ts"])
-        data |= {f"{i}/{name}": np.asarray(value) for name, value in found.items()}
-        for name in ("distance", "loss"):
-            pair = data[f"{i}/checked/{name}"], data[f"{i}/descent/{name}"]
-            what = f"{NAMES[i]}: {'kernel ' if name == 'distance' else ''}{name}"
-            value = difference(*(x.T for x in pair))
-            differences.append(Difference(what, "descent", value, 5e-2))
+        # All shapes in one program, as compiling is slow: that of the widest, of which
+        # a shape leaves some inputs and outputs unused, by its weights and the task.
+        weights = _within(_starts(settings, sizes, lmda), *widest)
+        p = np.asarray(_learn(settings, weights, _task(settings, *widest), ts))
+        used = np.r_[: sizes[0], widest[0] : widest[0] + sizes[2]]
+        p = p[..., used, :][..., used]
+        task = _task(settings, sizes[0], sizes[2])
+        for name, values in _measured(p, task, lmda, sizes[1]).items():
+            data[f"{i}/{name}"] = np.asarray(values)
+        for name, what in QUANTITIES.items():
+            pair = (data[f"{i}/{law}/{name}"].T for law in ("exact", "descent"))
+            what = f"{NAMES[i]}: {what}"
+            differences.append(Difference(what, "descent", difference(*pair), 1e-2))
     return Record(data, differences)
+
+
+def _task(settings: Settings, in_size: int, out_size: int) -> Task:
+    sigma = np.zeros((out_size, in_size))
+    np.fill_diagonal(sigma, (*settings.strengths, *[0] * in_size))
+    return Task.from_correlation(sigma)
+
+
+@eqx.filter_jit
+def _starts(
+    settings: Settings, sizes: tuple[int, int, int], lmda: Real[ArrayLike, " lmdas"]
+) -> tuple[Float[Array, "lmdas _ _"], ...]:
+    """The weights of one shape for every balance."""
+    key = jax.random.key(settings.seed)
+
+    def start(lmda):
+        return LambdaBalanced(lmda, settings.scale)(*sizes, key=key).weights
+
+    return jax.vmap(start)(jnp.asarray(lmda))
+
+
+def _within(
+    weights: tuple[Float[ArrayLike, "lmdas _ _"], ...], in_size: int, out_size: int
+) -> tuple[np.ndarray, ...]:
+    """The same weights, with further inputs and outputs that aren't connected."""
+    w1, w2 = (np.asarray(w) for w in weights)
+    return (
+        np.pad(w1, ((0, 0), (0, 0), (0, in_size - w1.shape[2]))),
+        np.pad(w2, ((0, 0), (0, out_size - w2.shape[1]), (0, 0))),
+    )
 
 
 @eqx.filter_jit
 def _learn(
     settings: Settings,
-    sizes: tuple[int, int, int],
-    lmda: Real[ArrayLike, " lmdas"],
+    weights: tuple[Float[ArrayLike, "lmdas _ _"], ...],
+    task: Task,
     ts: Real[ArrayLike, " times"],
-    checked: Real[ArrayLike, " checked"],
-    steps_ts: Real[ArrayLike, " steps"],
-) -> dict[str, Array]:
-    """Distance and loss of one shape: over all balances, and simulated at some."""
-    task = _task(settings, sizes)
-    key = jax.random.key(settings.seed)
+) -> Float[Array, "laws lmdas times both both"]:
+    """The matrix QQ^T over time, exact and by gradient descent."""
+    law = GradientDescent(settings.learning_rate)
 
-    def start(lmda):
-        return LambdaBalanced(lmda, settings.scale)(*sizes, key=key)
+    def of(*weights):
+        start = LinearNetwork(weights)
+        exact = ExactSolution(start, task).qqt(ts)
+        return jnp.stack([exact, learn(start, task, ts, dynamics=law).qqt])
 
-    def exact(lmda, ts):
-        # All from one matrix: two quantities would take twice as long to compile.
-        p = ExactSolution(start(lmda), task).qqt(ts)
-        n = sizes[0]
-        kernels = jax.vmap(
-            lambda p: ntk_of_representations(p[:n, :n], p[n:, n:], task.x)
-        )(p)
-        k0 = ntk(start(lmda), task.x)
-        return _distances(k0, kernels), jax.vmap(task.loss)(p[:, n:, :n])
+    return jax.vmap(of, out_axes=1)(*weights)
 
-    def descend(lmda):
-        law = GradientDescent(settings.learning_rate)
-        run = learn(start(lmda), task, steps_ts, dynamics=law)
-        k0 = ntk(start(lmda), task.x)
-        return _distances(k0, jax.vmap(lambda n: ntk(n, task.x))(run.network)), run.loss
 
-    lmda, checked = jnp.asarray(lmda), jnp.asarray(checked)
-    # One program for both: times are an argument.
-    both = jnp.concatenate([jnp.asarray(ts), jnp.asarray(steps_ts)])
-    distance, loss = jax.vmap(exact, in_axes=(0, None))(
-        jnp.concatenate([lmda, checked]), both
-    )
-    count, times = lmda.size, jnp.asarray(ts).size
-    simulated = jax.vmap(descend)(checked)
-    delayed = jax.vmap(lambda x: delayed_rich_time(task, x, sizes[1])[0])(lmda)
+@eqx.filter_jit
+def _measured(
+    p: Float[ArrayLike, "laws lmdas times both both"],
+    task: Task,
+    lmda: Real[ArrayLike, " lmdas"],
+    hidden_size: int,
+) -> dict[str, Float[Array, "..."]]:
+    """The NTK's distance and the loss by either law, and the delayed-rich time."""
+    n = task.in_size
+
+    def kernel(p):
+        return ntk_of_representations(p[:n, :n], p[n:, n:], task.x)
+
+    def over_time(p):
+        distance = jax.vmap(lambda q: kernel_distance(kernel(p[0]), kernel(q)))(p)
+        loss = jax.vmap(task.loss)(p[:, n:, :n])
+        return distance, loss / loss[0]
+
+    distance, loss = jax.vmap(jax.vmap(over_time))(jnp.asarray(p))
+    delayed = jax.vmap(lambda x: delayed_rich_time(task, x, hidden_size)[0])(lmda)
     return {
-        "distance": distance[:count, :times],
-        "loss": loss[:count, :times] / loss[:count, :1],
+        "exact/distance": distance[0],
+        "exact/loss": loss[0],
+        "descent/distance": distance[1],
+        "descent/loss": loss[1],
         "delayed": delayed,
-        "checked/distance": distance[count:, times:],
-        "checked/loss": loss[count:, times:],
-        "descent/distance": simulated[0],
-        "descent/loss": simulated[1],
     }
 
 
-def _distances(
-    k0: Float[Array, "n n"], ks: Float[Array, "times n n"]
-) -> Float[Array, " times"]:
-    return jax.vmap(lambda k: kernel_distance(k0, k))(ks)
-
-
-def _task(settings: Settings, sizes: tuple[int, int, int]) -> Task:
-    keys = jax.random.split(jax.random.key(settings.seed + 1))
-    s = jnp.array(settings.strengths)
-    u, v = (
-        jax.random.orthogonal(key, n)[:, : s.size]
-        for key, n in zip(keys, (sizes[2], sizes[0]), strict=True)
-    )
-    return Task.from_correlation((u * s[None]) @ v.T)
-
-
 def draw(data: Data) -> "Figure":
-    """A column for every shape, and simulations on the right."""
+    """A column for every shape, and the curves of one on the right."""
     figure = new_figure(13.0, 6.5)
-    axes = figure.subplots(2, len(NAMES) + 1, width_ratios=(1, 1, 1, 1.1))
-    for i, name in enumerate(NAMES):
-        for row, quantity in enumerate(("distance", "loss")):
-            ax = axes[row, i]
+    axes = figure.subplots(2, len(NAMES) + 1, width_ratios=(1, 1, 1, 1.2))
+    for row, (quantity, label) in enumerate(QUANTITIES.items()):
+        for i, ax in enumerate(axes[row, :-1]):
             mesh = _draw_map(ax, data, i, quantity)
-            if row == 0:
-                ax.set_title(name)
-                ax.tick_params(labelbottom=False)
-            else:
-                ax.set_xlabel(r"$\lambda$")
-            if i == 0:
-                ax.set_ylabel("time")
-            else:
-                ax.tick_params(labelleft=False)
-            if i == len(NAMES) - 1:
-                label = ("distance of the NTK", "loss / its start")[row]
-                figure.colorbar(mesh, ax=ax, label=label)
-    for row, i in enumerate((1, 2)):
-        _draw_checks(axes[row, -1], data, i)
+            ax.set_title(NAMES[i] if row == 0 else "")
+            ax.set_xlabel(r"balance $\lambda$" if row else "")
+            ax.tick_params(labelbottom=row == 1, labelleft=i == 0)
+        axes[row, 0].set_ylabel("time (learning rate × step)")
+        figure.colorbar(mesh, ax=axes[row, -2], label=label)
+        _draw_curves(axes[row, -1], data, quantity)
+    axes[0, -1].set_title(NAMES[SHOWN[0]])
+    axes[0, -1].tick_params(labelbottom=False)
+    axes[1, -1].set_xlabel("time (learning rate × step)")
+    _add_legend(figure)
     return figure
 
 
-def _draw_map(ax: "Axes", data: Data, i: int, quantity: str):
+def _draw_map(ax: "Axes", data: Data, i: int, quantity: str) -> "QuadMesh":
+    # Time 0 has no place on a logarithmic axis.
     lmda, ts = data["lmda"], data["ts"][1:]
-    values = data[f"{i}/{quantity}"][:, 1:]
+    distance = quantity == "distance"
     # One scale for all shapes.
-    top = max(data[f"{j}/distance"].max() for j in range(len(NAMES)))
+    top = max(data[f"{j}/exact/{quantity}"].max() for j in range(len(NAMES)))
     mesh = ax.pcolormesh(
         lmda,
         ts,
-        values.T,
-        cmap="viridis" if quantity == "distance" else "cividis",
+        data[f"{i}/exact/{quantity}"][:, 1:].T,
+        cmap="viridis" if distance else "cividis",
         vmin=0,
-        vmax=top if quantity == "distance" else 1,
+        vmax=top,
         shading="nearest",
+        rasterized=True,
     )
-    mesh.set_rasterized(True)
-    delayed = np.where(data[f"{i}/delayed"] > 0, data[f"{i}/delayed"], np.nan)
-    for side in (lmda < 0, lmda > 0):
-        ax.plot(lmda[side], 1 / np.abs(lmda[side]), color="w", lw=1.5)
-        ax.plot(lmda[side], delayed[side], "--", color="w", lw=1.5)
+    delayed, lazy = data[f"{i}/delayed"], np.abs(lmda) >= data["strengths"].max()
+    for side in (lazy & (lmda < 0), lazy & (lmda > 0)):
+        ax.plot(lmda[side], 1 / np.abs(lmda[side]), **guide(LAZY))
+        if np.any(delayed[side] > 0):
+            ax.plot(lmda[side], delayed[side], **guide(DELAYED))
     ax.set_xscale("symlog", linthresh=np.abs(lmda).min())
-    ax.set_xticks([-100, -1, 0, 1, 100])
+    ax.set_xticks([-100, -0.1, 0.1, 100])
     ax.set(yscale="log", ylim=(ts[0], ts[-1]))
     return mesh
 
 
-def _draw_checks(ax: "Axes", data: Data, i: int) -> None:
-    ts = data["steps_ts"][1:]
-    for j, lmda in enumerate(data["checked"]):
-        curve = data[f"{i}/descent/distance"][j, 1:]
-        ax.plot(ts, curve, color=COLOURS[j], lw=2.5, label=rf"$\lambda = {lmda:g}$")
-        ax.plot(ts, data[f"{i}/checked/distance"][j, 1:], "k:", lw=1.3)
-    ax.set(title=NAMES[i], xscale="log", ylabel="distance of the NTK")
-    ax.set_xlabel("time (learning rate × step)")
-    ax.legend(frameon=False)
+def _draw_curves(ax: "Axes", data: Data, quantity: str) -> None:
+    i, shown = SHOWN
+    ts = data["ts"][1:]
+    for colour, lmda in zip(COLOURS, shown, strict=False):
+        j = int(np.abs(data["lmda"] - lmda).argmin())
+        label = rf"$\lambda = {data['lmda'][j]:.3g}$"
+        curve = data[f"{i}/descent/{quantity}"][j, 1:]
+        ax.plot(ts, curve, color=colour, lw=2.5, label=label)
+        ax.plot(ts, data[f"{i}/exact/{quantity}"][j, 1:], "k:", lw=1.3)
+    ax.set_xscale("log")
+    if quantity == "distance":
+        ax.legend(frameon=False)
+
+
+def _add_legend(figure: "Figure") -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], label=r"lazy time $1/|\lambda|$", **guide(LAZY)),
+        Line2D([], [], label="delayed-rich time", **guide(DELAYED)),
+        Line2D([], [], color=COLOURS[0], lw=2.5, label="gradient descent"),
+        Line2D([], [], color="k", ls=":", lw=1.3, label="exact solution"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)

@@ -1,0 +1,164 @@
+"""What a semantic hierarchy is represented by, from three starts."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._dynamics import GradientDescent
+from .._init import Gaussian
+from .._learn import learn
+from .._task import Task
+from ..theory import converged_representations, rich_limit
+from . import comparison
+from .record import Data, Difference, Record, difference
+from .style import COLOURS, new_figure
+from .zero_balanced import SPREAD, zero_balanced
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TITLE = "Representations of a hierarchy from small, large and balanced weights"
+SOURCE = "Braun et al. 2022, Figure 3"
+STARTS = ("small Gaussian", "large Gaussian", "zero-balanced")
+
+
+class Settings(NamedTuple):
+    """Every parameter."""
+
+    levels: int = 3
+    hidden: int = 14
+    small: float = 1e-4
+    large: float = 0.42
+    balanced: float = 0.44
+    learning_rate: float = 0.05
+    steps: int = 2000
+    points: int = 150
+    seed: int = 3
+
+
+FULL = Settings()
+QUICK = FULL._replace(points=80)
+
+
+def caption(settings: Settings) -> str:
+    """What is seen, and its parameters."""
+    size = 2**settings.levels
+    return (
+        f"Above: the singular value decomposition of the hierarchy of {size} items and "
+        "attributes, and the representations that the theory derives from it for "
+        f"zero-balanced weights. Below: QQᵀ after {settings.steps} steps of gradient "
+        f"descent from small (standard deviation {settings.small:g}) and large "
+        f"({settings.large:g}) Gaussian weights and from zero-balanced ones of scale "
+        f"{settings.balanced:g} (widened by {SPREAD:g}, as in the source's code), on "
+        "one colour scale; and the loss, with the closed form (dotted) where it holds. "
+        "Small and balanced weights end with the representations of the theory, "
+        f"large Gaussian ones don't. {size}-{settings.hidden}-{size} networks, one-hot "
+        f"items, learning rate {settings.learning_rate:g}. As in the source's code the "
+        "i-th attribute is larger by 0.1/i, so that no singular values are equal. The "
+        "seed is one of the half from which a zero-balanced network can learn it: "
+        "the sign of the function's determinant is conserved."
+    )
+
+
+def compute(settings: Settings, track=iter) -> Record:
+    """The three starts by gradient descent, and what theory says of them."""
+    task = Task.hierarchy(settings.levels, separate=True)
+    size = task.in_size
+    key = jax.random.key(settings.seed)
+    initialisers = (
+        Gaussian(settings.small),
+        Gaussian(settings.large),
+        zero_balanced(settings.balanced),
+    )
+    starts = [draw(size, settings.hidden, size, key=key) for draw in initialisers]
+    steps = comparison.steps_to(settings.steps, settings.points)
+    ts = jnp.asarray(steps * settings.learning_rate)
+    law = GradientDescent(settings.learning_rate)
+
+    @eqx.filter_jit
+    def descend(network):
+        run = learn(network, task, ts, dynamics=law)
+        return run.loss, run.function, run.qqt[-1]
+
+    stacked = jax.tree.map(lambda *w: jnp.stack(w), *starts)
+    loss, function, qqt = (np.asarray(x) for x in jax.vmap(descend)(stacked))
+    exact = rich_limit(ts, starts[-1].function, task)
+    exact_loss = np.asarray(jax.vmap(task.loss)(exact.function))
+    end = converged_representations(task, 0.0, settings.hidden)
+    u, s, vt = np.linalg.svd(np.asarray(end.function))
+    signs = np.sign(u[np.abs(u).argmax(axis=0), np.arange(size)])
+    data = {
+        "steps": steps,
+        "u": u * signs,
+        "s": np.diag(s),
+        "vt": vt * signs[:, None],
+        "input_representation": np.asarray(end.input_representation),
+        "output_representation": np.asarray(end.output_representation),
+        "descent/qqt": qqt,
+        "descent/loss": loss,
+        "exact/loss": exact_loss,
+    }
+    theory = np.block(
+        [
+            [data["input_representation"], np.asarray(end.function).T],
+            [np.asarray(end.function), data["output_representation"]],
+        ]
+    )
+    comparisons = (
+        ("zero-balanced: loss", exact_loss, loss[-1], 2e-2),
+        ("zero-balanced: function", exact.function, function[-1], 2e-2),
+        ("zero-balanced: final QQᵀ", theory[None], qqt[-1:], 1e-2),
+        ("small Gaussian: final QQᵀ", theory[None], qqt[:1], 1e-4),
+    )
+    differences = [
+        Difference(what, "descent", difference(exact, descent), bound)
+        for what, exact, descent, bound in comparisons
+    ]
+    return Record(data, differences)
+
+
+def draw(data: Data) -> "Figure":
+    """The decomposition of the task; the representations; the loss."""
+    figure = new_figure(12.5, 6.0)
+    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.15))[:, 0]
+    panels = (
+        ("u", "$U$", "modes", "attributes"),
+        ("s", "$S$", "modes", "modes"),
+        ("vt", r"$V^\top$", "items", "modes"),
+        ("input_representation", r"$VSV^\top$", "items", "items"),
+        ("output_representation", r"$USU^\top$", "attributes", "attributes"),
+    )
+    axes = top.subplots(1, len(panels))
+    for ax, (name, title, below, left) in zip(axes, panels, strict=True):
+        _draw_map(ax, data[name], title)
+        ax.set(xlabel=below, ylabel=left)
+    *maps, losses = bottom.subplots(
+        1, len(STARTS) + 1, width_ratios=(1,) * len(STARTS) + (1.5,)
+    )
+    limit = np.abs(data["descent/qqt"]).max()
+    for ax, matrix, name in zip(maps, data["descent/qqt"], STARTS, strict=True):
+        _draw_map(ax, matrix, name, limit)
+        half = len(matrix) / 2 - 0.5
+        ax.axhline(half, color="k", lw=0.6)
+        ax.axvline(half, color="k", lw=0.6)
+    maps[0].set_ylabel(r"$QQ^\top$ after learning" + "\nattributes       items")
+    # Step 0 has no place on a logarithmic axis.
+    steps = data["steps"][1:]
+    for colour, name, loss in zip(COLOURS, STARTS, data["descent/loss"], strict=False):
+        losses.plot(steps, loss[1:], color=colour, lw=2.5, label=name)
+    losses.plot(steps, data["exact/loss"][1:], "k:", lw=1.3, label="closed form")
+    losses.set(xscale="log", xlabel="training step", ylabel="loss")
+    losses.legend(frameon=False, loc="upper right")
+    return figure
+
+
+def _draw_map(
+    ax: "Axes", matrix: np.ndarray, title: str, limit: float | None = None
+) -> None:
+    largest = float(np.abs(matrix).max()) if limit is None else limit
+    ax.imshow(matrix, cmap="PuOr", vmin=-largest, vmax=largest)
+    ax.set(title=title, xticks=[], yticks=[])
