@@ -31,7 +31,7 @@ class Settings(NamedTuple):
 
     strengths: tuple[float, ...] = (1.5, 0.65, 0.6)
     starts: tuple[float, ...] = (-4.9, 3.1, 1.9)
-    lmdas: tuple[float, ...] = (0.5, 5.0, -5.0)
+    lmdas: tuple[float, ...] = (0.5, -5.0, 0.0)
     learning_rate: float = 0.01
     steps: int = 1000
     points: int = 300
@@ -52,8 +52,9 @@ def caption(settings: Settings) -> str:
         f"(singular values {modes}), from starts at {starts}: gradient descent "
         f"(coloured; learning rate {settings.learning_rate:g}, {settings.steps} steps) "
         "and theory (dotted), for λ-balanced weights. The mode that starts with the "
-        "wrong sign passes zero; the mark is when theory has it reach "
-        f"{settings.fraction:g} of its strength. The thesis shows λ = 0.5, without "
+        "wrong sign passes zero, unless λ = 0, where it ends at that saddle; the mark "
+        f"is when theory has it reach {settings.fraction:g} of its strength. The "
+        "modes don't depend on the sign of λ. The thesis shows λ = 0.5, without "
         "sizes, rate or task: values here are read off its figure."
     )
 
@@ -77,7 +78,7 @@ def compute(settings: Settings, track=iter) -> Record:
         "reached": reached,
     }
     differences = [
-        Difference(f"λ = {lmda:g}: modes", "descent", difference(*pair), 5e-2)
+        Difference(f"λ = {lmda:g}: modes", "descent", difference(*pair), 3e-2)
         for lmda, *pair in zip(lmdas, theory, descent, strict=True)
     ]
     return Record(data, differences)
@@ -114,21 +115,23 @@ def draw(data: Data) -> "Figure":
     """A panel for every balance."""
     figure = new_figure(11.0, 3.8)
     lmda = data["lmda"]
-    # Time 0 has no place on a logarithmic axis.
-    ts = data["ts"][1:]
+    ts = data["ts"]
     axes = figure.subplots(1, len(lmda), sharey=True)
     for i, ax in enumerate(axes):
         for mode, s in enumerate(data["strengths"]):
             colour = COLOURS[mode]
             ax.axhline(s, color=colour, lw=0.7, alpha=0.7)
-            ax.plot(ts, data["descent"][i, 1:, mode], color=colour, lw=2)
+            ax.plot(ts, data["descent"][i, :, mode], color=colour, lw=2)
             reached = data["reached"][i, mode]
             if 0 < reached <= ts[-1]:
                 ax.plot(
                     reached, data["fraction"] * s, "v", color=colour, mec="k", zorder=3
                 )
-        ax.plot(ts, data["theory"][i, 1:], "k:", lw=1.3)
-        ax.set(title=rf"$\lambda = {lmda[i]:g}$", xscale="log")
+        ax.plot(ts, data["theory"][i], "k:", lw=1.3)
+        ax.set_title(rf"$\lambda = {lmda[i]:g}$")
+        # Linear up to the first step, to show the start.
+        ax.set_xscale("symlog", linthresh=ts[1], linscale=0.5)
+        ax.set_xlim(0, ts[-1])
         ax.set_xlabel("time (learning rate × step)")
     axes[0].set_ylabel("mode strength")
     law_legend(figure)

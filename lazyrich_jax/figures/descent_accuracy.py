@@ -109,7 +109,8 @@ def compute(settings: Settings, track=iter) -> Record:
         for name, part in zip(panels, np.split(found, cuts, axis=1), strict=True):
             data[f"{name}/{size}"] = part
         mean = np.abs(data[f"order/{size}"].mean(axis=0))
-        order = np.polyfit(np.log(halved[1:]), np.log(mean[1:]), 1)[0]
+        # Of the two smallest rates: at larger ones further orders count.
+        order = np.log2(mean[-2] / mean[-1])
         what = f"{size} units: order in the learning rate"
         differences.append(Difference(what, "first order", abs(order - 1), 0.05))
         largest = float(np.abs(data[f"lmda/{size}"]).max())

@@ -6,12 +6,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Int, Real
 
 from .._dynamics import ExactSolution, GradientDescent
 from .._init import Aligned, LambdaBalanced
 from .._learn import learn
-from .._network import LinearNetwork
 from .._task import Task
 from ..kernels import ntk
 from ..measures import kernel_distance, mode_strengths
@@ -22,10 +21,14 @@ from .style import COLOURS, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 TITLE = "Modes from sigmoidal to exponential, loss and kernel distance"
 SOURCE = "Domine et al. 2025, Figure 3"
+# How curves are drawn that aren't simulated.
+THEORY = {"color": "k", "ls": ":", "lw": 1.3}
+SIGMOIDAL = {"color": "0.45", "ls": "--", "lw": 1}
+EXPONENTIAL = {"color": "0.45", "ls": "-.", "lw": 1}
 
 
 class Settings(NamedTuple):
@@ -37,7 +40,7 @@ class Settings(NamedTuple):
     lmdas: tuple[float, ...] = (0.0, 0.3, 3.0, 30.0)
     spectrum: tuple[float, float] = (1e-3, 1e3)
     dense: int = 80
-    simulated: int = 8
+    simulated: tuple[float, ...] = (-30.0, -3.0, -0.3, -0.03, 0.03, 0.3, 3.0, 30.0)
     learning_rate: float = 1e-3
     steps: int = 10_000
     points: int = 150
@@ -45,7 +48,7 @@ class Settings(NamedTuple):
 
 
 FULL = Settings()
-QUICK = FULL._replace(dense=40, simulated=4, points=80)
+QUICK = FULL._replace(dense=40, points=80)
 
 
 def caption(settings: Settings) -> str:
@@ -57,154 +60,138 @@ def caption(settings: Settings) -> str:
         f"values {strengths}) for λ from 0, where they are sigmoidal and learned one "
         "after another, to a large λ, where all are exponentials of one rate: gradient "
         f"descent (coloured; learning rate {settings.learning_rate:g}) and theory "
-        "(dotted); in the first and last panel the limits λ → 0 and |λ| → ∞ (dashed). "
+        "(dotted), beside its limits λ → 0 (dashed) and |λ| → ∞ (dash-dotted). "
         "Below: the loss of the same runs, and the distance of the NTK from the start "
-        f"to the end of learning over {2 * settings.dense} values of λ (line: exact; "
-        f"markers: gradient descent of {settings.steps} steps), from weights that "
-        f"aren't aligned, of scale {settings.kernel_scale:g}; the aligned ones are of "
-        "scale "
-        f"{settings.scale:g}. The parameters are this library's; the published "
-        "summary gives none."
+        f"to the end of learning over λ (line: exact; markers: {settings.steps} steps "
+        "of gradient descent). There the weights aren't aligned and of scale "
+        f"{settings.kernel_scale:g}; the aligned ones are of scale {settings.scale:g}. "
+        "The parameters are this library's; the published summary gives none."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
     """Modes and losses for some balances, kernel distances for many."""
-    steps = comparison.steps_to(settings.steps, settings.points)
-    ts = steps * settings.learning_rate
+    ts = comparison.steps_to(settings.steps, settings.points) * settings.learning_rate
     half = np.geomspace(*settings.spectrum, settings.dense)
-    spectrum = np.r_[-half[::-1], half]
-    # Of the spectrum, those at which descent is stable and done after its steps.
-    fit = np.abs(spectrum) * settings.learning_rate < 0.1
-    chosen = np.flatnonzero(fit)[:: max(1, fit.sum() // settings.simulated)]
-    lmdas = np.array(settings.lmdas)
-    data = {
-        name: np.asarray(value)
-        for name, value in _learn(settings, lmdas, spectrum[chosen], ts).items()
-    }
-    data["exact/distance"] = np.asarray(_distances(settings, spectrum))
-    data |= {"ts": ts, "lmda": lmdas, "spectrum": spectrum, "chosen": spectrum[chosen]}
+    lmdas, simulated = np.array(settings.lmdas), np.array(settings.simulated)
+    spectrum = np.union1d(np.r_[-half, half], simulated)
+    chosen = np.searchsorted(spectrum, simulated)
+    found = _learn(settings, lmdas, spectrum, chosen, ts)
+    data = {name: np.asarray(value) for name, value in found.items()}
+    data |= {"ts": ts, "lmda": lmdas, "spectrum": spectrum, "simulated": simulated}
     data["strengths"] = np.array(settings.strengths)
     differences = []
+
+    def compare(what, against, a, b, bound):
+        differences.append(Difference(what, against, difference(a, b), bound))
+
     for i, lmda in enumerate(lmdas):
         for name in ("modes", "loss"):
             pair = data[f"exact/{name}"][i], data[f"descent/{name}"][i]
-            what = f"λ = {lmda:g}: {name}"
-            differences.append(Difference(what, "descent", difference(*pair), 2e-2))
+            compare(f"λ = {lmda:g}: {name}", "descent", *pair, 1e-2)
     pair = data["exact/distance"][chosen], data["descent/distance"]
-    differences.append(
-        Difference("kernel distance", "descent", difference(*pair), 1e-2)
-    )
-    for i, name in ((0, "sigmoidal"), (-1, "exponential")):
-        value = difference(data[name], data["exact/modes"][i])
-        bound = 1e-12 if name == "sigmoidal" else 2e-2
-        what = f"λ = {lmdas[i]:g}: modes"
-        differences.append(Difference(what, f"{name} limit", value, bound))
+    compare("kernel distance", "descent", *pair, 2e-3)
+    first, last = (data["exact/modes"][i] for i in (0, -1))
+    what = "λ = {:g}: modes"
+    limit = data["sigmoidal"]
+    compare(what.format(lmdas[0]), "sigmoidal limit", first, limit, 1e-12)
+    limit = data["exponential"][-1]
+    compare(what.format(lmdas[-1]), "exponential limit", last, limit, 1e-2)
     return Record(data, differences)
-
-
-def _task(settings: Settings) -> Task:
-    size = len(settings.strengths)
-    keys = jax.random.split(jax.random.key(settings.seed), 3)
-    u, v = (jax.random.orthogonal(key, size) for key in keys[:2])
-    return Task.from_correlation((u * jnp.array(settings.strengths)[None]) @ v.T)
-
-
-def _aligned(settings: Settings, task: Task, lmda: Array) -> LinearNetwork:
-    size, key = task.in_size, jax.random.key(settings.seed)
-    return Aligned(task, lmda, settings.scale)(size, size, size, key=key)
-
-
-def _unaligned(settings: Settings, task: Task, lmda: Array) -> LinearNetwork:
-    size, key = task.in_size, jax.random.key(settings.seed)
-    return LambdaBalanced(lmda, settings.kernel_scale)(size, size, size, key=key)
 
 
 @eqx.filter_jit
 def _learn(
     settings: Settings,
     lmdas: Real[ArrayLike, " lmdas"],
-    chosen: Real[ArrayLike, " more"],
+    spectrum: Real[ArrayLike, " more"],
+    chosen: Int[ArrayLike, " simulated"],
     ts: Real[ArrayLike, " times"],
 ) -> dict[str, Array]:
-    """Gradient descent for all of them; for the first, theory beside it."""
-    task = _task(settings)
+    """Aligned modes at `lmdas`, kernel distances over the spectrum, and simulations."""
+    s = jnp.array(settings.strengths)
+    # Its directions don't matter, as those of the weights are random.
+    task = Task.from_correlation(jnp.diag(s))
     sigma = task.input_output_correlation
     law = GradientDescent(settings.learning_rate)
     lmdas = jnp.asarray(lmdas)
+
+    def start(initialiser):
+        sizes, key = 3 * (s.size,), jax.random.key(settings.seed)
+        return initialiser(*sizes, key=key)
+
+    def aligned(lmda):
+        return start(Aligned(task, lmda, settings.scale))
+
+    def unaligned(lmda):
+        return start(LambdaBalanced(lmda, settings.kernel_scale))
+
+    def distance(start):
+        solution = ExactSolution(start, task)
+        return kernel_distance(*solution.ntk(jnp.array([0.0, jnp.inf]), task.x))
 
     def descend(start):
         run = learn(start, task, ts, dynamics=law)
         modes = jax.vmap(lambda w: mode_strengths(w, sigma))(run.function)
         last = jax.tree.map(lambda w: w[-1], run.network)
-        distance = kernel_distance(ntk(start, task.x), ntk(last, task.x))
-        return modes, run.loss, distance
+        change = kernel_distance(ntk(start, task.x), ntk(last, task.x))
+        return modes, run.loss, change
 
-    starts = (
-        jax.vmap(lambda lmda, draw=draw: draw(settings, task, lmda))(values)
-        for draw, values in ((_aligned, lmdas), (_unaligned, jnp.asarray(chosen)))
-    )
-    starts = jax.tree.map(lambda *w: jnp.concatenate(w), *starts)
-    modes, loss, distance = jax.vmap(descend)(starts)
-    s = jnp.array(settings.strengths)
+    first, others = jax.vmap(aligned)(lmdas), jax.vmap(unaligned)(jnp.asarray(spectrum))
+    both = jax.tree.map(lambda a, b: jnp.concatenate([a, b[chosen]]), first, others)
+    modes, loss, change = jax.vmap(descend)(both)
     # One draw: the strengths at the start don't depend on lambda.
-    a0 = mode_strengths(_aligned(settings, task, lmdas[0]).function, sigma)
+    a0 = modes[0, 0]
     exact = jax.vmap(lambda lmda: aligned_modes(ts, s, a0, lmda))(lmdas)
     count = lmdas.size
     return {
         "descent/modes": modes[:count],
         "descent/loss": loss[:count],
-        "descent/distance": distance[count:],
+        "descent/distance": change[count:],
         "exact/modes": exact,
         "exact/loss": jnp.sum((exact - s[None, None]) ** 2, axis=-1) / 2,
+        "exact/distance": jax.vmap(distance)(others),
         "sigmoidal": sigmoidal_modes(ts, s, a0),
-        "exponential": exponential_modes(ts, s, a0, lmdas[-1]),
+        "exponential": jax.vmap(lambda x: exponential_modes(ts, s, a0, x))(lmdas),
     }
-
-
-@eqx.filter_jit
-def _distances(
-    settings: Settings, lmdas: Real[ArrayLike, " lmdas"]
-) -> Float[Array, " lmdas"]:
-    """The exact distance of the NTK from the start to the end of learning."""
-    task = _task(settings)
-
-    def distance(lmda):
-        solution = ExactSolution(_unaligned(settings, task, lmda), task)
-        return kernel_distance(*solution.ntk(jnp.array([0.0, jnp.inf]), task.x))
-
-    return jax.vmap(distance)(jnp.asarray(lmdas))
 
 
 def draw(data: Data) -> "Figure":
     """Modes above; loss and kernel distance below."""
-    figure = new_figure(12.0, 6.5)
-    count = len(data["lmda"])
+    figure = new_figure(12.0, 6.8)
     above, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
-    axes = above.subplots(1, count, sharey=True)
+    axes = above.subplots(1, len(data["lmda"]), sharey=True)
     # Time 0 has no place on a logarithmic axis.
     ts = data["ts"][1:]
     for i, ax in enumerate(axes):
-        for mode, s in enumerate(data["strengths"]):
-            ax.axhline(s, color=COLOURS[mode], lw=0.7, alpha=0.7)
+        for mode, colour in enumerate(COLOURS[: len(data["strengths"])]):
             curve = data["descent/modes"][i, 1:, mode]
-            ax.plot(ts, curve, color=COLOURS[mode], lw=2.5)
-        limit = {0: "sigmoidal", count - 1: "exponential"}.get(i)
-        if limit:
-            ax.plot(ts, data[limit][1:], "--", color="0.4", lw=1.2)
-            ax.plot([], [], "--", color="0.4", lw=1.2, label=f"{limit} limit")
-        ax.plot(ts, data["exact/modes"][i, 1:], "k:", lw=1.3)
-        ax.plot([], [], color=COLOURS[0], lw=2.5, label="gradient descent")
-        ax.plot([], [], "k:", lw=1.3, label="theory")
+            ax.plot(ts, curve, color=colour, lw=2.5)
+        ax.plot(ts, data["sigmoidal"][1:], **SIGMOIDAL)
+        if data["lmda"][i] != 0:  # where that limit is no learning at all
+            ax.plot(ts, data["exponential"][i, 1:], **EXPONENTIAL)
+        ax.plot(ts, data["exact/modes"][i, 1:], **THEORY)
         ax.set(title=rf"$\lambda = {data['lmda'][i]:g}$", xscale="log")
         ax.set_xlabel("time (learning rate × step)")
     axes[0].set_ylabel("mode strength")
-    for ax in (axes[0], axes[-1]):
-        ax.legend(frameon=False, fontsize=8)
+    _add_legend(above)
     losses, distances = below.subplots(1, 2)
     _draw_losses(losses, data)
     _draw_distances(distances, data)
     return figure
+
+
+def _add_legend(figure: "SubFigure") -> None:
+    from matplotlib.lines import Line2D
+
+    styles = {
+        "gradient descent": {"color": COLOURS[0], "lw": 2.5},
+        "theory": THEORY,
+        r"sigmoidal limit $\lambda \to 0$": SIGMOIDAL,
+        r"exponential limit $|\lambda| \to \infty$": EXPONENTIAL,
+    }
+    handles = [Line2D([], [], label=label, **style) for label, style in styles.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
 
 
 def _draw_losses(ax: "Axes", data: Data) -> None:
@@ -215,7 +202,7 @@ def _draw_losses(ax: "Axes", data: Data) -> None:
         colour = colormaps["viridis"](0.9 * i / max(1, count - 1))
         curve = data["descent/loss"][i, 1:]
         ax.plot(ts, curve, color=colour, lw=2.5, label=rf"$\lambda = {lmda:g}$")
-        ax.plot(ts, data["exact/loss"][i, 1:], "k:", lw=1.3)
+        ax.plot(ts, data["exact/loss"][i, 1:], **THEORY)
     ax.set(xscale="log", xlabel="time (learning rate × step)", ylabel="loss")
     ax.legend(frameon=False)
 
@@ -224,7 +211,7 @@ def _draw_distances(ax: "Axes", data: Data) -> None:
     spectrum = data["spectrum"]
     ax.plot(spectrum, data["exact/distance"], color="k", label="exact")
     ax.plot(
-        data["chosen"],
+        data["simulated"],
         data["descent/distance"],
         "o",
         color=COLOURS[1],

@@ -70,8 +70,8 @@ def caption(settings: Settings) -> str:
         f"singular values, {strengths}. Right: the {NAMES[SHOWN[0]]}'s curves at three "
         "λ; the differences are over all cells of the maps, against gradient descent "
         f"(learning rate {settings.learning_rate:g}, {settings.steps} steps). White "
-        f"inputs; weights of scale {settings.scale:g}, from a seed that keeps them away "
-        "from saddles, whose delays would show as narrow spikes near λ = 0. The "
+        f"inputs; weights of scale {settings.scale:g}, of a seed chosen to stay away "
+        "from saddles, whose delays would show as narrow spikes at small λ. The "
         "published summary gives no parameters: these are this library's."
     )
 
