@@ -14,8 +14,8 @@
 # # Quickstart: how a linear network learns
 #
 # A two-layer linear network computes $\hat y = W_2 W_1 x$. Gradient flow conserves its balance
-# $W_2^\top W_2 - W_1 W_1^\top$; when that starts as $\lambda I$, the whole trajectory has a closed form.
-# Here we compute it, check it against gradient descent, and see what $\lambda$ does.
+# $W_2^\top W_2 - W_1 W_1^\top$; when that starts as $\lambda I$, the whole trajectory has a closed
+# form. Here we compute it, check it against gradient descent, and see what $\lambda$ does.
 
 # %%
 import jax
@@ -30,7 +30,8 @@ import lazyrich_jax as lr
 # %% [markdown]
 # ## A task and a network
 #
-# A random regression task with white inputs, and a network that starts small and balanced at $\lambda = 0$.
+# A random regression task with white inputs, and a network that starts small and balanced at
+# $\lambda = 0$.
 
 # %%
 task_key, key = jax.random.split(jax.random.key(1))
@@ -41,7 +42,8 @@ print("singular values of the task:", jnp.linalg.svd(task.input_output_correlati
 # %% [markdown]
 # ## The exact trajectory, beside the simulation
 #
-# Time is learning rate times step. Gradient descent at learning rate 1e-3 takes 3000 steps to reach $t = 3$.
+# Time is learning rate times step. Gradient descent at learning rate 1e-3 takes 3000 steps to
+# reach $t = 3$.
 
 # %%
 ts = jnp.linspace(0, 3, 301)
@@ -50,24 +52,20 @@ descent = lr.learn(network, task, ts, dynamics=lr.GradientDescent(1e-3))
 print(exact)
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-left.plot(ts, descent.loss, lw=3, alpha=0.5, label="gradient descent")
-left.plot(ts, exact.loss, "k:", label="exact")
-left.set(xlabel="time", ylabel="loss")
-left.legend()
-right.plot(ts, descent.function.reshape(len(ts), -1), lw=3, alpha=0.5)
-right.plot(ts, exact.function.reshape(len(ts), -1), "k:")
-right.set(xlabel="time", ylabel="entries of $W_2 W_1$")
+both = {"gradient descent": descent, "exact": exact}
+lr.plot.loss(both, ax=left)
+lr.plot.function(both, ax=right)
 gap = jnp.abs(exact.function - descent.function).max()
 print(f"largest difference of the function: {gap:.2g}")
 
 # %% [markdown]
-# The loss falls in steps, one for every singular value of the task: from small balanced weights the network
-# learns the strong mode first. This is the *rich* regime.
+# The loss falls in steps, one for every singular value of the task: from small balanced weights
+# the network learns the strong mode first. This is the *rich* regime.
 #
 # ## What $\lambda$ does
 #
-# The singular values of the function at the start are the same for every $\lambda$; what changes is which layer is large.
-# One `vmap` solves all of them.
+# The singular values of the function at the start are the same for every $\lambda$; what changes
+# is which layer is large. One `vmap` solves all of them.
 
 # %%
 lmdas = jnp.array([0.0, 1.0, 5.0, 20.0])
@@ -86,17 +84,17 @@ ax.set(xlabel="time", ylabel="loss")
 ax.legend()
 
 # %% [markdown]
-# With growing $\lambda$ the plateaus go and the curve becomes an exponential: the *lazy* regime, in which the
-# network behaves as a linear model with a fixed kernel. How far the kernel moves tells the two apart.
+# With growing $\lambda$ the plateaus go and the curve becomes an exponential: the *lazy* regime,
+# in which the network behaves as a linear model with a fixed kernel. How far the kernel moves
+# tells the two apart.
 
 
 # %%
 def kernel_distance(lmda):
     network = lr.LambdaBalanced(lmda, scale=0.5)(3, 2, 2, key=key)
     solution = lr.ExactSolution(network, task)
-    start, end = solution.ntk(0.0, task.x), solution.ntk(jnp.inf, task.x)
-    cosine = jnp.sum(start * end) / (jnp.linalg.norm(start) * jnp.linalg.norm(end))
-    return 1 - cosine
+    start, end = solution.ntk(jnp.array([0.0, jnp.inf]), task.x)
+    return lr.measures.kernel_distance(start, end)
 
 
 lmdas = jnp.geomspace(0.1, 1000, 50)

@@ -52,7 +52,7 @@ class NewAttribute(eqx.Module):
         """To which of the first samples the attribute generalises."""
         columns = {"lmda": self.lmda}
         for j in range(min(8, self.predicted.shape[-1])):
-            columns[f"sample {j}"] = self.predicted[..., j]
+            columns[f"sample {j}"] = jnp.round(self.predicted[..., j], 9)
         return balance_table(self, columns)
 
 

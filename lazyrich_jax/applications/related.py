@@ -21,7 +21,8 @@ def related_task(task: Task, shared: int | float, *, key: PRNGKeyArray) -> Task:
     - `task`: the first task; its inputs must span every direction.
     - `shared`: the fraction of the `min(in, out)` pairs that is shared, from 0 to 1,
       rounded to a whole number of pairs. Where that leaves a single direction, of the
-      inputs or of the outputs, it can only keep or change its sign.
+      inputs or of the outputs, it can only keep or change its sign; where a singular
+      value repeats, as in `Task.hierarchy()`, redrawing its vectors may change little.
     - `key`: a `jax.random.key`.
 
     **Raises:** `ValueError` for a `shared` outside of [0, 1] and inputs that don't span

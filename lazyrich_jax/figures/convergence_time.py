@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLE = "Steps to convergence, and the law of 1/|λ|"
-SOURCE = "Domine et al. 2025, appendix; Figure 4.4 of Domine's thesis"
+SOURCE = "Figure 4.4 of Domine's thesis"
 
 
 class Settings(NamedTuple):
@@ -52,8 +52,8 @@ def caption(settings: Settings) -> str:
         f"{settings.learning_rate:g}). Dashed: the law of the lazy limit, "
         "ln(L₀/threshold) / (2 c |λ| learning rate) steps for inputs of variance c and "
         "a loss that starts at L₀. (Steps that aren't small against 1 / (c |λ|) make "
-        "descent faster.) The thesis fits an exponential to the same points; "
-        f"the theory is this power law. {settings.lmdas} values of either sign from "
+        "descent faster.) The thesis fits an exponential to the same points; the "
+        f"theory tends to this power law. {settings.lmdas} values of either sign from "
         f"{settings.spectrum[0]:g} to {settings.spectrum[1]:g}; the thesis stops at 20."
     )
 

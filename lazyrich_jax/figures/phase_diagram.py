@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLE = "Phase diagram: rich and lazy over balance and scale"
-SOURCE = "Domine et al. 2025; in the manner of Kunin et al. 2024, Figure 1"
+SOURCE = "In the manner of Kunin et al. 2024, Figure 1"
 
 
 MEASURES = {
@@ -75,9 +75,8 @@ def caption(settings: Settings) -> str:
         "scale squared). It turns the most where |λ| is small against the squared "
         "weights; between the lines, for small weights, it mostly grows. The colour "
         "inside the circles is that of gradient descent (learning rate "
-        f"{settings.learning_rate:g}, {settings.steps} steps). The paper has no such "
-        "diagram; that of Kunin et al. is for two-layer ReLU networks: the settings "
-        "are this library's."
+        f"{settings.learning_rate:g}, {settings.steps} steps). The diagram of Kunin et "
+        "al. is for two-layer ReLU networks: task and settings are this library's."
     )
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Float, Int, Real
 
 from .. import _checks, kernels, measures
 from .._linalg import dot
@@ -133,8 +134,7 @@ def ntk(
         rows, columns = np.triu_indices(trajectory.network.sizes[-1] * x.shape[0])
         count = min(entries, len(rows))
         spread = np.linspace(0, len(rows) - 1, count).round().astype(int)
-        rows, columns = rows[spread], columns[spread]
-        return _over_time(lambda n: kernels.ntk(n, x)[rows, columns], trajectory)
+        return _ntk_entries(trajectory.network, x, rows[spread], columns[spread])
 
     return _draw(named, chosen, "entries of the NTK", ax)
 
@@ -175,10 +175,7 @@ def kernel_distance(
     x = _checks.as_matrix("x", x)
 
     def distances(trajectory: Trajectory) -> Array:
-        start = kernels.ntk(jax.tree.map(lambda w: w[0], trajectory.network), x)
-        return _over_time(
-            lambda n: measures.kernel_distance(start, kernels.ntk(n, x)), trajectory
-        )
+        return _ntk_distances(trajectory.network, x)
 
     return _draw(named, distances, "distance of the NTK from its start", ax)
 
@@ -227,9 +224,7 @@ def modes(
     )
 
     def strengths(trajectory: Trajectory) -> Array:
-        return _over_time(
-            lambda n: measures.mode_strengths(n.function, sigma), trajectory
-        )
+        return _mode_strengths(trajectory.function, sigma)
 
     ax = _draw(named, strengths, "mode strength", ax)
     for mode, strength in enumerate(np.asarray(solved)):
@@ -238,11 +233,30 @@ def modes(
     return ax
 
 
-def _over_time(
-    quantity: Callable[[LinearNetwork], Array], trajectory: Trajectory
-) -> Array:
-    """`quantity` at every time, one after another: kernels at all times may not fit."""
-    return jax.lax.map(quantity, trajectory.network)
+# Compiled once per shape; kernels one after another, for all times may not fit.
+@eqx.filter_jit
+def _ntk_entries(
+    network: LinearNetwork,
+    x: Array,
+    rows: Int[ArrayLike, " entries"],
+    columns: Int[ArrayLike, " entries"],
+) -> Float[Array, "times entries"]:
+    return jax.lax.map(lambda n: kernels.ntk(n, x)[rows, columns], network)
+
+
+@eqx.filter_jit
+def _ntk_distances(network: LinearNetwork, x: Array) -> Float[Array, " times"]:
+    start = kernels.ntk(jax.tree.map(lambda w: w[0], network), x)
+    return jax.lax.map(
+        lambda n: measures.kernel_distance(start, kernels.ntk(n, x)), network
+    )
+
+
+@eqx.filter_jit
+def _mode_strengths(
+    function: Float[Array, "times out in"], sigma: Float[Array, "out in"]
+) -> Float[Array, "times modes"]:
+    return jax.vmap(lambda w: measures.mode_strengths(w, sigma))(function)
 
 
 def _draw(
