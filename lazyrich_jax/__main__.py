@@ -191,6 +191,8 @@ def _computed(names: Sequence[str], out: Path, quick: bool) -> Iterator[Reproduc
             track = functools.partial(tqdm, desc=name, leave=False)
             yield reproduce(name, out, quick=quick, track=track)
         return
+    # Batched decompositions of XLA can wait for ever in a small pool of threads.
+    os.environ.setdefault("NPROC", "4")
     # Most of the time is spent compiling, which uses one core.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _use_double) as pool:

@@ -34,6 +34,28 @@ def feasible(sizes, lmda):
     return not (lmda > 0 and hidden > n_out) and not (lmda < 0 and hidden > n_in)
 
 
+def balanced(sizes, lmda, scale, seed=0):
+    """A balanced network as `LambdaBalanced` draws them, in NumPy: nothing to compile.
+
+    For tests of what comes after the draw; `test_init` has those of the draw itself.
+    """
+    n_in, hidden, n_out = sizes
+    rng = np.random.default_rng(seed)
+    product = rng.normal(size=(n_out, hidden)) @ rng.normal(size=(hidden, n_in))
+    u, strengths, vt = np.linalg.svd(product)
+    r = np.linalg.qr(rng.normal(size=(hidden, hidden)))[0]
+    s = np.zeros(hidden)
+    s[: min(sizes)] = scale**2 * strengths[: min(sizes)]
+    # s1 s2 = s and s2^2 - s1^2 = lambda, for surplus hidden units (s = 0) too.
+    larger = np.sqrt((abs(lmda) + np.hypot(lmda, 2 * s)) / 2)
+    smaller = np.divide(s, larger, out=np.zeros(hidden), where=larger > 0)
+    s1, s2 = (smaller, larger) if lmda >= 0 else (larger, smaller)
+    a, b = min(hidden, n_in), min(hidden, n_out)
+    return lr.LinearNetwork(
+        ((r[:, :a] * s1[:a]) @ vt[:a], (u[:, :b] * s2[:b]) @ r[:, :b].T)
+    )
+
+
 def network(sizes, lmda, scale, target, seed=0):
     """A balanced start that is no saddle.
 

@@ -1,7 +1,5 @@
 """Derivatives through the theory, against differences of high-precision arithmetic."""
 
-import functools
-
 import equinox as eqx
 import jax
 import jax.flatten_util
@@ -26,27 +24,23 @@ def quantities(w1, w2, sigma, ts):
     return solution.qqt(ts), solution.loss(ts)
 
 
-@functools.cache
-def derivatives(shapes):
+@jax.jit
+def derivatives(point, change, cotangent):
     """The jvp and vjp of `quantities`, compiled once for all cases of one size."""
-    del shapes
-    jvp = jax.jit(lambda a, da: jax.jvp(quantities, a, da)[1])
-    vjp = jax.jit(lambda a, ct: jax.vjp(quantities, *a)[1](ct))
-    return jvp, vjp
+    pushed = jax.jvp(quantities, point, change)[1]
+    return pushed, jax.vjp(quantities, *point)[1](cotangent)
 
 
 def check(network, task, ts=TS, tolerance=1e-8):
     """Both modes, with respect to each of weights, correlation and time."""
     sigma = np.asarray(task.input_output_correlation)
     point = (*(np.asarray(w) for w in network.weights), sigma, ts)
-    jvp, vjp = derivatives(tuple(x.shape for x in point))
     rng = np.random.default_rng(0)
     cotangent = rng.normal(size=(len(ts), *2 * (sum(sigma.shape),))), 0 * ts
-    pulled = vjp(point, cotangent)
     for k in range(4):
         change = [np.zeros_like(x) for x in point]
         change[k] = rng.normal(size=point[k].shape) if k < 3 else np.ones_like(ts)
-        found, found_loss = jvp(point, tuple(change))
+        (found, found_loss), pulled = derivatives(point, tuple(change), cotangent)
         expected, expected_loss = oracle.slopes(*point, change)
         norm = np.linalg.norm(expected, axis=(1, 2))
         error = np.linalg.norm(found - expected, axis=(1, 2))
@@ -121,16 +115,16 @@ def test_large_times_and_infinity():
             np.array([8.0, 30.0, 300.0, 1e3, 1e4]),
         )
     # At infinity: P = 2 F on its growing modes, whatever the start.
-    point = (*network.weights, jnp.eye(3), jnp.full(5, jnp.inf))
-    jvp, _ = derivatives(tuple(x.shape for x in point))
-    change = [jnp.zeros_like(x) for x in point]
-    slope, _ = jvp(point, (jnp.ones((3, 3)), *change[1:3], jnp.ones(5)))
+    point = (*network.weights, np.eye(3), np.full(5, np.inf))
+    still, nothing = np.zeros((3, 3)), (np.zeros((5, 6, 6)), np.zeros(5))
+    change = (np.ones((3, 3)), still, still, np.ones(5))
+    slope = derivatives(point, change, nothing)[0][0]
     trace = 2 * jnp.sum(network.weights[0])  # of W1 W1': lambda falls by 2/3 of it
     root = 5**0.5
     lmda = -trace / 3
     expected = jnp.eye(3) * (lmda / root + lmda) / 2
     np.testing.assert_allclose(slope[0, 3:, 3:], expected, atol=1e-14)
-    slope, _ = jvp(point, (*change[:2], target, change[3]))
+    slope = derivatives(point, (still, still, target, np.zeros(5)), nothing)[0][0]
     np.testing.assert_allclose(slope[0, 3:, :3], target, atol=1e-13)
 
 
@@ -196,12 +190,19 @@ def test_a_trajectory_has_the_same_derivatives():
             trajectory = lr.learn(network, task, TS)
             return trajectory.qqt, trajectory.loss
 
-        solution = functools.partial(quantities, *weights, ts=jnp.asarray(TS))
-        return tuple(jax.jvp(f, (sigma,), (target,))[1] for f in (parts, solution))
+        return jax.jvp(parts, (sigma,), (target,))[1]
 
-    ours, theirs = slopes(jnp.eye(3))
-    np.testing.assert_allclose(ours[0], theirs[0], atol=1e-13)
-    np.testing.assert_allclose(ours[1], theirs[1], atol=1e-13)
+    ours = slopes(jnp.eye(3))
+    still = np.zeros((3, 3))
+    for part in (slice(0, 5), slice(1, 6)):  # five times are compiled
+        point, change = (
+            (*weights, np.eye(3), TS[part]),
+            (still, still, target, 0 * TS[:5]),
+        )
+        cotangent = np.zeros((5, 6, 6)), np.zeros(5)
+        theirs, _ = derivatives(point, change, cotangent)
+        np.testing.assert_allclose(ours[0][part], theirs[0], atol=1e-13)
+        np.testing.assert_allclose(ours[1][part], theirs[1], atol=1e-13)
 
 
 def test_vmap_of_grad_is_grad_of_vmap_and_bad_members_are_alone():
@@ -213,12 +214,13 @@ def test_vmap_of_grad_is_grad_of_vmap_and_bad_members_are_alone():
     def loss(sigma, w2):
         return quantities(w1, w2, sigma, jnp.array(0.7))[1]
 
-    each = jax.jit(jax.vmap(jax.grad(loss), (0, None)))(targets, w2)
+    by_member = jax.jit(jax.vmap(jax.grad(loss)))
+    each = by_member(targets, jnp.stack([w2, w2, w2]))
     total = jax.jit(jax.grad(lambda s, w: jnp.sum(jax.vmap(loss, (0, None))(s, w))))(
         targets, w2
     )
     np.testing.assert_allclose(each, total, atol=1e-15)
-    mixed = jax.vmap(jax.grad(loss))(targets, jnp.stack([w2, 2 * w2, w2]))
+    mixed = by_member(targets, jnp.stack([w2, 2 * w2, w2]))
     np.testing.assert_array_equal(
         np.isnan(mixed).any(axis=(1, 2)), [False, True, False]
     )
@@ -248,46 +250,63 @@ def test_second_derivatives():
     )
     flat, unflatten = jax.flatten_util.ravel_pytree(point)
 
-    def value(flat):
-        return smooth(*unflatten(flat))
+    @jax.jit
+    def hessian_and_gradient(flat):
+        def gradient(flat):
+            slope = jax.jacrev(lambda flat: smooth(*unflatten(flat)))(flat)
+            return slope, slope
 
-    gradient = jax.jit(jax.grad(value))
-    hessian = jax.jit(jax.jacfwd(jax.jacrev(value)))(flat)
+        return jax.jacfwd(gradient, has_aux=True)(flat)
+
+    hessian = hessian_and_gradient(flat)[0]
     np.testing.assert_allclose(hessian, hessian.T, atol=1e-11)
     rng = np.random.default_rng(1)
     for part in (slice(0, 6), slice(6, 18), slice(18, 26), slice(26, 27)):
         move = np.zeros(27)
         move[part] = rng.normal(size=27)[part]
-        expected = fourth_order(gradient, flat, move)
+        expected = fourth_order(lambda x: hessian_and_gradient(x)[1], flat, move)
         np.testing.assert_allclose(hessian @ move, expected, rtol=1e-7, atol=1e-7)
+
+
+@eqx.filter_jit
+def by_weights_and_time(w1, w2, sigma, t, change):
+    """The gradient of `smooth` with respect to these, and its change along `change`."""
+    gradient = jax.grad(lambda w1, w2, t: smooth(w1, w2, sigma, t), argnums=(0, 1, 2))
+    return jax.jvp(gradient, (w1, w2, t), change)
+
+
+@eqx.filter_jit
+def by_task(w1, w2, sigma, t, throw):
+    """The second derivative of `smooth` with respect to the task, along ones."""
+    gradient = jax.grad(lambda sigma: smooth(w1, w2, sigma, t, throw=throw))
+    return jax.jvp(gradient, (sigma,), (jnp.ones_like(sigma),))[1]
 
 
 def test_second_derivatives_are_right_or_refused_at_repeated_modes():
     w1, w2 = cases.network((3, 3, 3), 1.0, 0.4, np.eye(3)).weights
+    t, repeated = jnp.float64(0.7), jnp.eye(3)
 
     # With respect to weights (and so the balance) and time: right.
-    def of_weights_and_time(flat):
-        return smooth(flat[:-1].reshape(3, 3), w2, jnp.eye(3), flat[-1])
+    def gradient(flat, change):
+        v1, v2, t = unflatten(flat)
+        slope, second = by_weights_and_time(v1, v2, repeated, t, unflatten(change))
+        return jax.flatten_util.ravel_pytree((slope, second))[0].reshape(2, 19)
 
-    gradient = jax.jit(jax.grad(of_weights_and_time))
-    flat = jnp.append(w1.ravel(), 0.7)
-    for move in (np.append(np.cos(np.arange(9)), 0.0), np.eye(10)[9]):
-        found = jax.jvp(gradient, (flat,), (jnp.asarray(move),))[1]
-        expected = fourth_order(gradient, flat, move)
+    flat, unflatten = jax.flatten_util.ravel_pytree((w1, w2, t))
+    moves = np.zeros((3, 19))
+    moves[0, :9] = np.cos(np.arange(9))
+    moves[1, 9:18] = np.sin(np.arange(9))
+    moves[2, 18] = 1
+    for move in jnp.asarray(moves):
+        found = gradient(flat, move)[1]
+        expected = fourth_order(lambda x, m=move: gradient(x, m)[0], flat, move)
         np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
 
     # With respect to the task: refused, or NaN.
-    def along_the_task(throw):
-        def value(sigma):
-            return smooth(w1, w2, sigma, jnp.array(0.7), throw=throw)
-
-        change = (jnp.ones((3, 3)),)
-        hvp = eqx.filter_jit(lambda x: jax.jvp(jax.grad(value), (x,), change)[1])
-        return jax.block_until_ready(hvp(jnp.eye(3)))
-
+    w1, w2 = cases.network((2, 2, 2), 1.0, 0.4, np.eye(2)).weights
     with pytest.raises(Exception, match=r"Second derivatives .* must be taken where"):
-        along_the_task(throw=True)
-    assert np.all(np.isnan(along_the_task(throw=False)))
+        jax.block_until_ready(by_task(w1, w2, jnp.eye(2), t, throw=True))
+    assert np.all(np.isnan(by_task(w1, w2, jnp.eye(2), t, throw=False)))
 
 
 def test_near_a_saddle():
@@ -299,12 +318,9 @@ def test_near_a_saddle():
         network = lr.LinearNetwork((w1, w2.at[0].multiply(sign)))
         check(network, lr.Task.from_correlation(target), TS[:5])
     w1, w2 = network.weights
-    point = w1, w2, jnp.asarray(target), jnp.array(0.7)
-    change = w1, w2, jnp.zeros((3, 3)), jnp.zeros(())
+    point = w1, w2, jnp.asarray(target), jnp.float64(0.7)
     with pytest.raises(Exception, match="not near a saddle"):
-        jax.block_until_ready(
-            eqx.filter_jit(lambda p, c: jax.jvp(jax.grad(smooth), p, c))(point, change)
-        )
+        jax.block_until_ready(by_weights_and_time(*point, (w1, w2, jnp.zeros(()))))
 
 
 def test_divided_differences():

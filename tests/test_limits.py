@@ -7,6 +7,7 @@ import pytest
 
 import lazyrich_jax as lr
 
+from . import cases
 from .numerical_flow import flow, states
 
 theory = lr.theory
@@ -38,7 +39,7 @@ def make_task(sizes, strengths=(2.0, 1.4, 0.9, 0.5, 0.3), variance=2.0, seed=0):
 
 def start(sizes, lmda, scale=0.7, seed=1, task=None):
     """A balanced network; with `task`, one that is no saddle of it at lambda = 0."""
-    network = lr.LambdaBalanced(lmda, scale)(*sizes, key=jax.random.key(seed))
+    network = cases.balanced(sizes, lmda, scale, seed)
     if task is not None and len(set(sizes)) == 1:
         w1, w2 = network.weights
         sigma = task.input_output_correlation

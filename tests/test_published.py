@@ -4,12 +4,12 @@ NumPy only, as one would type them in from the page. The library evaluates the g
 formula behind them all; here are the forms of the literature, where they hold.
 """
 
-import jax
 import numpy as np
 import pytest
 
 import lazyrich_jax as lr
 
+from . import cases
 from .numerical_flow import flow
 
 TS = np.array([0.0, 0.2, 0.9, 3.0])
@@ -18,7 +18,7 @@ TS = np.array([0.0, 0.2, 0.9, 3.0])
 def problem(sizes, lmda, seed=3):
     n_in, _, n_out = sizes
     sigma = np.random.default_rng(seed).normal(size=(n_out, n_in))
-    network = lr.LambdaBalanced(lmda, 0.8)(*sizes, key=jax.random.key(seed))
+    network = cases.balanced(sizes, lmda, 0.8, seed)
     w1, w2 = network.weights
     if len(set(sizes)) == 1:
         sign = np.sign(np.linalg.det(w2 @ w1) * np.linalg.det(sigma))

@@ -12,6 +12,7 @@ import lazyrich_jax as lr
 
 from . import cases
 
+# As many times everywhere: each number of them is a compilation of seconds.
 TS = jnp.array([0.0, 0.05, 0.3, 1.0, 2.5])
 
 
@@ -32,26 +33,23 @@ def distance(a, b):
 )
 def test_the_flows_own_weights(sizes, lmdas):
     for seed, lmda in enumerate(lmdas):
-        keys = jax.random.split(jax.random.key(seed))
-        task = lr.Task.random_regression(sizes[0], sizes[2], 12, key=keys[0])
+        key = jax.random.key(seed)
+        task = lr.Task.random_regression(sizes[0], sizes[2], 12, key=key)
         task = lr.Task(2**0.5 * task.x, task.y)  # inputs of variance 2
-        network = lr.LambdaBalanced(lmda, 0.5)(*sizes, key=keys[1])
+        network = cases.balanced(sizes, lmda, 0.5, seed)
         solution = lr.ExactSolution(network, task)
         own = solution.weights(TS)
         tight = lr.GradientFlow(rtol=1e-12, atol=1e-14)
         flow = lr.learn(network, task, TS, dynamics=tight).network
         assert distance(own, flow) < 1e-8
         np.testing.assert_allclose(own.qqt, solution.qqt(TS), atol=1e-12)
-        np.testing.assert_array_equal(
-            solution.weights(0.3).weights[0].shape, sizes[1::-1]
-        )
+    assert jax.eval_shape(solution.weights, 0.3).weights[0].shape == sizes[1::-1]
     # At infinity the weights are those of a late time; times need no order.
-    flow = lr.learn(network, task, jnp.array([0.0, 60.0]), dynamics=tight).network
-    ends = solution.weights(jnp.array([[jnp.inf, 0.0], [60.0, 1.0]]))
-    np.testing.assert_allclose(ends.weights[0][1, 0], flow.weights[0][1], atol=1e-8)
-    np.testing.assert_allclose(ends.weights[0][0, 1], network.weights[0], atol=1e-14)
-    last = solution.weights(1e4).weights[1]
-    np.testing.assert_allclose(ends.weights[1][0, 0], last, atol=1e-4)
+    flow = lr.learn(network, task, TS.at[-1].set(60.0), dynamics=tight).network
+    ends = solution.weights(jnp.array([jnp.inf, 0.0, 60.0, 1.0, 1e4]))
+    np.testing.assert_allclose(ends.weights[0][2], flow.weights[0][-1], atol=1e-8)
+    np.testing.assert_allclose(ends.weights[0][1], network.weights[0], atol=1e-14)
+    np.testing.assert_allclose(ends.weights[1][0], ends.weights[1][4], atol=1e-4)
 
 
 def problem(lmda=1.0, size=4):
@@ -121,19 +119,29 @@ def test_own_weights_in_a_trajectory_and_their_gradient():
     plain = lr.learn(network, task, TS)
     np.testing.assert_allclose(trajectory.qqt, plain.qqt, atol=1e-12)
     solution = lr.ExactSolution(network, task)
-    assert distance(trajectory.network, solution.weights(TS)) == 0
+    own = solution.weights(TS)
+    assert distance(trajectory.network, own) == 0
     assert distance(plain.network, solution.network(TS)) == 0
 
-    def corner(w2):
-        start = lr.LinearNetwork((network.weights[0], w2))
-        return lr.ExactSolution(start, task).weights(TS).weights[0][-1, 0, 1]
+    @jax.jit
+    def corner_and_slope(w2):
+        def corner(w2):
+            start = lr.LinearNetwork((network.weights[0], w2))
+            weights = lr.ExactSolution(start, task).weights(TS[::-1, None])
+            return weights.weights[0][0, 0, 0, 1], weights
+
+        return jax.value_and_grad(corner, has_aux=True)(w2)
 
     # Along a rotation of the outputs, which keeps the balance.
     w2, h = network.weights[1], 0.02
     turn = jnp.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 0]])
-    slope = jnp.sum(jax.grad(corner)(w2) * (turn @ w2))
+    (_, turned), slope = corner_and_slope(w2)
+    # Times of another shape and order.
+    assert distance(jax.tree.map(lambda w: w[::-1, 0], turned), own) < 1e-12
+    slope = jnp.sum(slope * (turn @ w2))
     up, down, more, less = (
-        corner(jax.scipy.linalg.expm(c * h * turn) @ w2) for c in (1, -1, 2, -2)
+        corner_and_slope(jax.scipy.linalg.expm(c * h * turn) @ w2)[0][0]
+        for c in (1, -1, 2, -2)
     )
     expected = (8 * (up - down) - (more - less)) / (12 * h)
     np.testing.assert_allclose(slope, expected, rtol=1e-5)
@@ -148,7 +156,8 @@ def test_bad_members_are_marked_and_alone():
         return lr.ExactSolution(start, task, throw=False).weights(TS).weights[0]
 
     both = jax.vmap(weights)(jnp.stack([w2, 2 * w2]))
-    np.testing.assert_allclose(both[0], weights(w2), atol=1e-9)
+    own = lr.ExactSolution(network, task).weights(TS).weights[0]
+    np.testing.assert_allclose(both[0], own, atol=1e-9)
     assert np.all(np.isnan(both[1]))
 
 
@@ -157,7 +166,8 @@ def test_a_chain_of_tasks_is_one_run_with_the_task_switched(lmda):
     first, second = cases.sigma(3, 3, seed=2), cases.sigma(3, 3, seed=3)
     network = cases.network((3, 3, 3), lmda, 0.5, first, seed=1)
     tasks = [lr.Task.from_correlation(s) for s in (first, second)]
-    switch, ts = 1.5, jnp.array([0.0, 0.2, 1.0])
+    switch, ts = 1.5, jnp.array([0.0, 0.2, 0.5, 0.8, 1.0])
+    before = jnp.linspace(0, switch, 5)
 
     def velocity(t, weights, args):
         w1, w2 = weights
@@ -179,12 +189,13 @@ def test_a_chain_of_tasks_is_one_run_with_the_task_switched(lmda):
     ).ys
     q = jnp.concatenate([once[0].mT, once[1]], axis=1)
     for law in (lr.Exact(), lr.GradientFlow()):
-        middle = lr.learn(network, tasks[0], jnp.array([0.0, switch]), dynamics=law)
+        middle = lr.learn(network, tasks[0], before, dynamics=law)
         middle = jax.tree.map(lambda w: w[-1], middle.network)
         after = lr.learn(middle, tasks[1], ts, dynamics=law)
         np.testing.assert_allclose(after.qqt, q @ q.mT, atol=1e-8)
     # From whichever weights of the rotated family, and from their own.
     solution = lr.ExactSolution(network, tasks[0])
-    own = lr.ExactSolution(solution.weights(switch), tasks[1])
+    middle = jax.tree.map(lambda w: w[-1], solution.weights(before))
+    own = lr.ExactSolution(middle, tasks[1])
     np.testing.assert_allclose(own.qqt(ts), q @ q.mT, atol=1e-8)
     np.testing.assert_allclose(own.weights(ts).weights[0], once[0], atol=1e-8)
