@@ -9,20 +9,17 @@ import pytest
 
 import lazyrich_jax as lr
 
-from . import cases
-
 TS = jnp.array([0.0, 0.05, 0.3, 1.0, 2.0, 8.0])
 
 
 def problem(sizes, lmda, scale=0.4, dtype=jnp.float64, seed=0):
     """A task whose inputs have variance 2, and a balanced start."""
     n_in, _, n_out = sizes
+    key1, key2 = jax.random.split(jax.random.key(seed))
     one = jnp.ones((), dtype)
-    key = jax.random.key(seed)
-    task = lr.Task.random_regression(n_in, n_out, 12, target_scale=2 * one, key=key)
+    task = lr.Task.random_regression(n_in, n_out, 12, target_scale=2 * one, key=key1)
     task = lr.Task(jnp.asarray(2, dtype) ** 0.5 * task.x, task.y)
-    network = cases.balanced(sizes, lmda, scale, seed)
-    return jax.tree.map(lambda w: w.astype(dtype), network), task
+    return lr.LambdaBalanced(lmda * one, scale * one)(*sizes, key=key2), task
 
 
 def difference(a, b):
