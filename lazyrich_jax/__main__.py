@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (_UsageError, SpecError) as error:
         print(f"lazyrich: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 class _UsageError(Exception):
@@ -128,8 +130,6 @@ def _sweep(options: argparse.Namespace) -> int:
         sweeps.run(fn, grid, store=options.store, **settings)
     except (ValueError, RuntimeError, OSError) as error:
         raise _UsageError(str(error)) from error
-    except KeyboardInterrupt:
-        return 130
     return 0
 
 

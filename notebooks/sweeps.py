@@ -234,7 +234,7 @@ shown = {
     "balance at the end / at the start": (edge.balance / edge.lmda).where(learned),
 }
 for ax, (label, values) in zip(axes, shown.items(), strict=True):
-    values = values.where(edge.status == edge.status.attrs["flag_meanings"].split().index("ok"))
+    values = values.where(lr.sweeps.succeeded(edge))
     image = ax.pcolormesh(edge.lmda, edge.rate, values, cmap="cividis", vmax=1, rasterized=True)
     ax.set_facecolor("0.85")
     for factor, style in ((2, "-"), (4, "--")):

@@ -49,3 +49,9 @@ def states(weights, task, ts):
         np.stack([f(w) for w in ws])
         for f in (product, lambda w: w[0].T @ w[0], lambda w: w[-1] @ w[-1].T)
     )
+
+
+def loss(function, task):
+    """The loss of a linear map on a task."""
+    x, y = np.asarray(task.x), np.asarray(task.y)
+    return np.sum((y - x @ np.asarray(function).T) ** 2) / (2 * len(x))

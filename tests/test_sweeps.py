@@ -119,6 +119,7 @@ def test_failure_is_alone(capsys):
     data = run(risky, Grid(x=XS), chunk_size=4)
     names = np.array(data.status.attrs["flag_meanings"].split())[data.status]
     assert names.tolist() == ["nan", "nan", "error", "ok", "ok", "ok", "ok"]
+    np.testing.assert_array_equal(lr.sweeps.succeeded(data), np.arange(7) > 2)
     np.testing.assert_allclose(data.root[3:], np.sqrt(XS[3:]))
     out = capsys.readouterr().out
     assert "4 of 7 points" in out and "2 nan (the first at index (0,))" in out

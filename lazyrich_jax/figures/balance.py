@@ -12,6 +12,7 @@ from .._init import Gaussian
 from .._linalg import dot
 from ..measures import balance
 from ..theory import balance_variance, expected_balance
+from .maps import draw_matrix
 from .record import Data, Difference, Record
 from .style import COLOURS, new_figure
 
@@ -144,10 +145,7 @@ def draw(data: Data) -> "Figure":
     names = data["names"]
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.1))[:, 0]
     for i, ax in enumerate(above.subplots(1, len(names))):
-        matrix = data[f"{i}/matrix"]
-        top = np.abs(matrix).max()
-        image = ax.imshow(matrix, cmap="PuOr", vmin=-top, vmax=top)
-        ax.set(title=str(names[i]), xticks=[], yticks=[])
+        image = draw_matrix(ax, data[f"{i}/matrix"], str(names[i]))
         above.colorbar(image, ax=ax, shrink=0.8)
     left, right, beside = below.subplots(1, 3)
     widths = data["widths"]

@@ -14,6 +14,7 @@ from .._task import Task
 from ..kernels import ntk_of_representations
 from ..theory import rich_limit
 from . import comparison
+from .curves import COLUMNS, draw_quantities
 from .record import Data, Difference, Record, difference
 from .style import COLOURS, law_legend, new_figure
 from .zero_balanced import SPREAD, padded, zero_balanced
@@ -24,16 +25,7 @@ if TYPE_CHECKING:
 
 TITLE = "Zero-balanced learning, exact and simulated, and how close the two are"
 SOURCE = "Braun et al. 2022, Figure 2"
-NTK_SHOWN = 5  # a corner of the kernel, size * samples wide
 CURVES = 5  # losses drawn, of as many random networks
-
-COLUMNS = (
-    ("loss", "loss"),
-    ("function", r"$W_2 W_1$"),
-    ("input_representation", r"$W_1^\top W_1$"),
-    ("output_representation", r"$W_2 W_2^\top$"),
-    ("ntk", "NTK"),
-)
 
 
 class Settings(NamedTuple):
@@ -224,23 +216,7 @@ def draw(data: Data) -> "Figure":
     figure = new_figure(13.0, 8.6)
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.15, 1))[:, 0]
     axes = top.subplots(len(data["scale"]), len(COLUMNS), sharex=True)
-    # Step 0 has no place on a logarithmic axis.
-    steps = data["steps"][1:]
-    for ax, (_, title) in zip(axes[0], COLUMNS, strict=True):
-        ax.set_title(title)
-    for i, scale in enumerate(data["scale"]):
-        for ax, (name, _) in zip(axes[i], COLUMNS, strict=True):
-            simulated, exact = (
-                _lines(data[f"{i}/{law}/{name}"], name)[1:]
-                for law in ("descent", "exact")
-            )
-            for j, curve in enumerate(simulated.T):
-                ax.plot(steps, curve, color=COLOURS[j % len(COLOURS)], lw=2)
-            ax.plot(steps, exact, "k:", lw=1.2)
-            ax.set_xscale("log")
-        axes[i, 0].set_ylabel(f"scale {scale:g}")
-    for ax in axes[-1]:
-        ax.set_xlabel("training step")
+    draw_quantities(axes, data, [f"scale {scale:g}" for scale in data["scale"]])
     law_legend(top)
     accuracy, losses = bottom.subplots(1, 2)
     _draw_accuracy(accuracy, data)
@@ -257,13 +233,6 @@ def draw(data: Data) -> "Figure":
         ylabel="loss above its optimum",
     )
     return figure
-
-
-def _lines(values: np.ndarray, name: str) -> np.ndarray:
-    """The curves of a quantity as columns: its entries, or a corner of the kernel."""
-    if name == "ntk":
-        values = values[:, :NTK_SHOWN, :NTK_SHOWN]
-    return values.reshape(len(values), -1)
 
 
 def _draw_accuracy(ax: "Axes", data: Data) -> None:

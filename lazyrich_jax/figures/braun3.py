@@ -13,12 +13,12 @@ from .._learn import learn
 from .._task import Task
 from ..theory import converged_representations, rich_limit
 from . import comparison
+from .maps import draw_matrix, draw_qqt
 from .record import Data, Difference, Record, difference
 from .style import COLOURS, new_figure
 from .zero_balanced import SPREAD, zero_balanced
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 TITLE = "Representations of a hierarchy from small, large and balanced weights"
@@ -134,17 +134,14 @@ def draw(data: Data) -> "Figure":
     )
     axes = top.subplots(1, len(panels))
     for ax, (name, title, below, left) in zip(axes, panels, strict=True):
-        _draw_map(ax, data[name], title)
+        draw_matrix(ax, data[name], title)
         ax.set(xlabel=below, ylabel=left)
     *maps, losses = bottom.subplots(
         1, len(STARTS) + 1, width_ratios=(1,) * len(STARTS) + (1.5,)
     )
-    limit = np.abs(data["descent/qqt"]).max()
+    limit = float(np.abs(data["descent/qqt"]).max())
     for ax, matrix, name in zip(maps, data["descent/qqt"], STARTS, strict=True):
-        _draw_map(ax, matrix, name, limit)
-        half = len(matrix) / 2 - 0.5
-        ax.axhline(half, color="k", lw=0.6)
-        ax.axvline(half, color="k", lw=0.6)
+        draw_qqt(ax, matrix, name, limit)
     maps[0].set_ylabel(r"$QQ^\top$ after learning" + "\nattributes       items")
     # Step 0 has no place on a logarithmic axis.
     steps = data["steps"][1:]
@@ -154,11 +151,3 @@ def draw(data: Data) -> "Figure":
     losses.set(xscale="log", xlabel="training step", ylabel="loss")
     losses.legend(frameon=False, loc="upper right")
     return figure
-
-
-def _draw_map(
-    ax: "Axes", matrix: np.ndarray, title: str, limit: float | None = None
-) -> None:
-    largest = float(np.abs(matrix).max()) if limit is None else limit
-    ax.imshow(matrix, cmap="PuOr", vmin=-largest, vmax=largest)
-    ax.set(title=title, xticks=[], yticks=[])

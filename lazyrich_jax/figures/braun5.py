@@ -10,8 +10,10 @@ from .._task import Task
 from ..applications import Continual, continual
 from ..theory import forgetting
 from . import forgetting_runs
+from .curves import draw_entries, draw_losses_of_tasks
+from .maps import draw_matrix
 from .record import Data, Difference, Record, difference
-from .style import COLOURS, law_legend, new_figure
+from .style import law_legend, new_figure
 from .zero_balanced import SPREAD, zero_balanced
 
 if TYPE_CHECKING:
@@ -202,13 +204,8 @@ def draw(data: Data) -> "Figure":
     function = top.add_subplot(grid[0, 0])
     losses = top.add_subplot(grid[1, 0], sharex=function)
     steps = data["few/steps"]
-    simulated, exact = (
-        data[f"few/{law}/function"].reshape(len(steps), -1)
-        for law in ("descent", "exact")
-    )
-    for i, curve in enumerate(simulated.T):
-        function.plot(steps, curve, color=COLOURS[i % len(COLOURS)], lw=2)
-    function.plot(steps, exact, "k:", lw=1)
+    pair = (data[f"few/{law}/function"] for law in ("descent", "exact"))
+    draw_entries(function, steps, *pair)
     function.set(title=r"a   $W_2 W_1$", ylabel="entries of the function")
     _draw_losses(losses, data, "few")
     forgetting_runs.draw_scatter(top.add_subplot(grid[0, 1]), data)
@@ -223,25 +220,21 @@ def draw(data: Data) -> "Figure":
 
 def _draw_losses(ax: "Axes", data: Data, name: str) -> None:
     steps, training = data[f"{name}/steps"], data[f"{name}/training"]
-    for i, curve in enumerate(data[f"{name}/descent/losses"].T):
-        ax.plot(steps, curve, color=COLOURS[i], lw=1.5)
-        own = np.where(training == i, curve, np.nan)
-        ax.plot(steps, own, color=COLOURS[i], lw=4, label=f"task {i + 1}")
-    ax.plot(steps, data[f"{name}/exact/losses"], "k:", lw=1)
-    ax.set(xlabel="training step", ylabel="loss")
-    ax.set_ylim(0, 1.3 * data[f"{name}/exact/losses"].max())
+    simulated, exact = (data[f"{name}/{law}/losses"] for law in ("descent", "exact"))
+    draw_losses_of_tasks(ax, steps, training, simulated, exact)
+    ax.set_ylim(0, 1.3 * exact.max())
     ax.legend(frameon=False, ncols=training.max() + 1, loc="upper center")
 
 
 def _draw_matrices(figure: "SubFigure", data: Data) -> None:
     names = ("numerical", "analytic")
     both = [data[f"many/{name}/forgetting"] for name in names]
-    limit = np.abs(both[1]).max()
+    limit = float(np.abs(both[1]).max())
     axes = figure.subplots(2, len(both[0]), sharex=True, sharey=True)
     numbers = np.arange(len(both[0]))
     for row, matrices, name in zip(axes, both, names, strict=True):
         for ax, matrix in zip(row, matrices, strict=True):
-            image = ax.imshow(matrix, cmap="PuOr", vmin=-limit, vmax=limit)
+            image = draw_matrix(ax, matrix, limit=limit)
             ax.set(xticks=numbers, yticks=numbers)
             ax.set_xticklabels(numbers + 1)
             ax.set_yticklabels(numbers + 1)

@@ -12,6 +12,7 @@ from .._network import LinearNetwork
 from .._task import Task
 from ..applications import Continual, continual
 from ..theory import shallow_function
+from .maps import draw_matrix
 from .record import Data, Difference, Record, difference
 from .style import COLOURS, law_legend, new_figure
 from .zero_balanced import SPREAD, zero_balanced
@@ -241,10 +242,10 @@ def draw(data: Data) -> "Figure":
 
 
 def _draw_targets(axes: tuple["Axes", "Axes"], targets: np.ndarray) -> None:
-    limit = np.abs(targets).max()
+    limit = float(np.abs(targets).max())
     for ax, matrix in zip(axes, targets, strict=True):
-        ax.imshow(matrix, cmap="PuOr", vmin=-limit, vmax=limit)
-        ax.set(xticks=[], yticks=[], xlabel="items")
+        draw_matrix(ax, matrix, limit=limit)
+        ax.set_xlabel("items")
     axes[0].set_ylabel("attributes")
 
 

@@ -9,8 +9,9 @@ from .._dynamics import Exact, GradientDescent
 from .._init import LambdaBalanced
 from .._task import Task
 from ..applications import continual
+from .curves import draw_entries, draw_losses_of_tasks
 from .record import Data, Difference, Record, difference
-from .style import COLOURS, law_legend, new_figure
+from .style import law_legend, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,30 +101,20 @@ def draw(data: Data) -> "Figure":
     losses = figure.add_subplot(grid[1, 0], sharex=function)
     rates = figure.add_subplot(grid[:, 1])
     steps, training = data["steps"], data["training"]
-    simulated, exact = (
-        data[f"{law}/function"].reshape(len(steps), -1) for law in ("descent", "exact")
-    )
-    for i, curve in enumerate(simulated.T):
-        function.plot(steps, curve, color=COLOURS[i % len(COLOURS)], lw=2)
-    function.plot(steps, exact, "k:", lw=1.1)
+    exact = data["exact/function"]
+    draw_entries(function, steps, data["descent/function"], exact)
     function.set(title=r"$W_2 W_1$", ylabel="entries of the function")
     # What is learned is smaller than the start, which is soon forgotten.
     function.set_ylim(np.array([-1.5, 1.5]) * np.abs(exact[training > 0]).max())
     count = np.arange(len(data["descent/rates"])) + 1
-    for i, curve in enumerate(data["descent/losses"].T):
-        colour = COLOURS[i]
-        losses.plot(steps, curve, color=colour, lw=1.5)
-        own = np.where(training == i, curve, np.nan)
-        losses.plot(steps, own, color=colour, lw=4, label=f"task {i + 1}")
-        rates.plot(count, data["descent/rates"][:, i], color=colour, lw=2)
-    losses.plot(steps, data["exact/losses"], "k:", lw=1.1)
-    losses.set(xlabel="training step", ylabel="loss")
+    pair = (data[f"{law}/losses"] for law in ("descent", "exact"))
+    draw_losses_of_tasks(losses, steps, training, *pair)
     losses.set_ylim(0, 1.3 * data["exact/losses"][training > 0].max())
     losses.legend(frameon=False, ncols=2)
     for start in steps[1:][np.diff(training) > 0]:
         for ax in (function, losses):
             ax.axvline(start, color="0.7", lw=0.8, zorder=0)
-    rates.plot(count, data["exact/rates"], "k:", lw=1.3)
+    draw_entries(rates, count, data["descent/rates"], data["exact/rates"])
     rates.set(
         title="while task 2 is trained",
         xlabel="training step of the task",

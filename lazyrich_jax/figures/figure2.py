@@ -9,23 +9,15 @@ from .._init import LambdaBalanced
 from .._network import LinearNetwork
 from .._task import Task
 from . import comparison
+from .curves import COLUMNS, draw_quantities
 from .record import Data, Record
-from .style import COLOURS, law_legend, new_figure
+from .style import law_legend, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLE = "Loss, function, representations and NTK, exact and simulated"
 SOURCE = "Domine et al. 2025, Figure 2; Figure 3.3 of Domine's thesis"
-NTK_SHOWN = 5  # a corner of the kernel, size * samples wide
-
-COLUMNS = (
-    ("loss", "loss"),
-    ("function", r"$W_2 W_1$"),
-    ("input_representation", r"$W_1^\top W_1$"),
-    ("output_representation", r"$W_2 W_2^\top$"),
-    ("ntk", "NTK"),
-)
 
 
 class Settings(NamedTuple):
@@ -83,30 +75,8 @@ def compute(settings: Settings, track=iter) -> Record:
 def draw(data: Data) -> "Figure":
     """A row for every lambda, a column for every quantity, a line for every entry."""
     figure = new_figure(13.0, 6.5)
-    axes = figure.subplots(len(data["lmda"]), len(COLUMNS), sharex=True, squeeze=False)
-    for ax, (_, title) in zip(axes[0], COLUMNS, strict=True):
-        ax.set_title(title)
-    for ax in axes[-1]:
-        ax.set_xlabel("training step")
-    # Step 0 has no place on a logarithmic axis.
-    steps = data["steps"][1:]
-    for i, lmda in enumerate(data["lmda"]):
-        for ax, (name, _) in zip(axes[i], COLUMNS, strict=True):
-            simulated, exact = (
-                _lines(data[f"{i}/{law}/{name}"], name)[1:]
-                for law in ("descent", "exact")
-            )
-            for j, curve in enumerate(simulated.T):
-                ax.plot(steps, curve, color=COLOURS[j % len(COLOURS)], lw=2)
-            ax.plot(steps, exact, "k:", lw=1.2)
-            ax.set_xscale("log")
-        axes[i, 0].set_ylabel(rf"$\lambda = {lmda:g}$")
+    lmdas = data["lmda"]
+    axes = figure.subplots(len(lmdas), len(COLUMNS), sharex=True, squeeze=False)
+    draw_quantities(axes, data, [rf"$\lambda = {lmda:g}$" for lmda in lmdas])
     law_legend(figure)
     return figure
-
-
-def _lines(values: np.ndarray, name: str) -> np.ndarray:
-    """The curves of a quantity as columns: its entries, or a corner of the kernel."""
-    if name == "ntk":
-        values = values[:, :NTK_SHOWN, :NTK_SHOWN]
-    return values.reshape(len(values), -1)

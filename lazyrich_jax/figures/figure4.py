@@ -16,6 +16,7 @@ from .._task import Task
 from ..measures import task_specificity
 from ..theory import Representations, converged_representations
 from . import comparison
+from .maps import draw_matrix, draw_qqt
 from .record import Data, Difference, Record, difference
 from .style import COLOURS, new_figure
 
@@ -53,7 +54,8 @@ def caption(settings: Settings) -> str:
     size = 2**settings.levels
     return (
         f"The hierarchy of {size} items and {size} attributes, with the singular "
-        "value decomposition of its correlation; QQᵀ after learning from small "
+        "value decomposition of its correlation and the representations that theory "
+        "derives from it at λ = 0; QQᵀ after learning from small "
         f"(standard deviation {settings.small:g}) and large ({settings.large:g}) "
         "Gaussian weights, both simulated, and from λ-balanced ones, exact (one colour "
         "scale, that of λ = 0); the loss by gradient descent (coloured) and exactly "
@@ -78,6 +80,9 @@ def compute(settings: Settings, track=iter) -> Record:
     ts = steps * settings.learning_rate
     values = _learn(settings, task, ts, balances, spectrum[::every])
     values["theory/specificity"] = _spectrum(task, spectrum)
+    rich = converged_representations(task, 0.0, task.in_size)
+    values["theory/input"] = rich.input_representation
+    values["theory/output"] = rich.output_representation
     u, s, vt = np.linalg.svd(np.asarray(task.y).T)
     data = {name: np.asarray(value) for name, value in values.items()}
     data |= {"y": np.asarray(task.y), "u": u, "s": s, "vt": vt, "steps": steps}
@@ -156,27 +161,31 @@ def draw(data: Data) -> "Figure":
     figure = new_figure(13.0, 10.0)
     parts = figure.subfigures(3, 1, height_ratios=(1, 1, 1.1), squeeze=False)
     top, middle, bottom = parts[:, 0]
-    tree, *panels = top.subplots(1, 5, width_ratios=(1.5, 1, 1, 1, 1))
+    tree, *panels = top.subplots(1, 7, width_ratios=(1.5, 1, 1, 1, 1, 1, 1))
     _draw_tree(tree, len(data["s"]).bit_length() - 1)
-    y, s = data["y"].T, np.diag(data["s"])
-    titles = (r"$\Sigma \propto Y^\top$", "$U$", "$S$", r"$V^\top$")
-    for ax, matrix, title in zip(
-        panels, (y, data["u"], s, data["vt"]), titles, strict=True
+    for ax, (matrix, title, below, left) in zip(
+        panels,
+        (
+            (data["y"].T, r"$\Sigma \propto Y^\top$", "items", "attributes"),
+            (data["u"], "$U$", "modes", "attributes"),
+            (np.diag(data["s"]), "$S$", "modes", "modes"),
+            (data["vt"], r"$V^\top$", "items", "modes"),
+            (data["theory/input"], r"$VSV^\top$", "items", "items"),
+            (data["theory/output"], r"$USU^\top$", "attributes", "attributes"),
+        ),
+        strict=True,
     ):
-        _draw_map(ax, matrix, title)
-    panels[0].set(xlabel="items", ylabel="attributes")
+        draw_matrix(ax, matrix, title)
+        ax.set(xlabel=below, ylabel=left)
     lmda = data["lmda"]
     names = ("small Gaussian", "large Gaussian")
     names += tuple(rf"$\lambda = {value:g}$" for value in lmda)
     axes = middle.subplots(1, len(names))
     # One scale for all, that of lambda = 0: larger entries saturate.
     maps = [*data["descent/qqt"][:2], *data["exact/qqt"]]
-    limit = np.abs(maps[2]).max()
+    limit = float(np.abs(maps[2]).max())
     for ax, matrix, title in zip(axes, maps, names, strict=True):
-        _draw_map(ax, matrix, title, limit)
-        half = len(matrix) / 2 - 0.5
-        ax.axhline(half, color="k", lw=0.6)
-        ax.axvline(half, color="k", lw=0.6)
+        draw_qqt(ax, matrix, title, limit)
     axes[0].set_ylabel(r"$QQ^\top$ after learning" + "\nattributes       items")
     losses, scores = bottom.subplots(1, 2)
     _draw_losses(losses, data, names)
@@ -195,14 +204,6 @@ def _draw_tree(ax: "Axes", levels: int) -> None:
     for i, item in enumerate(ITEMS[: 2**levels]):
         ax.text(i + 0.5, -levels - 0.1, item, rotation=90, ha="center", va="top")
     ax.set(ylim=(-levels - 1.6, 0.2))
-
-
-def _draw_map(
-    ax: "Axes", matrix: np.ndarray, title: str, limit: float | None = None
-) -> None:
-    top = np.abs(matrix).max() if limit is None else limit
-    ax.imshow(matrix, cmap="PuOr", vmin=-top, vmax=top)
-    ax.set(title=title, xticks=[], yticks=[])
 
 
 def _draw_losses(ax: "Axes", data: Data, names: tuple[str, ...]) -> None:

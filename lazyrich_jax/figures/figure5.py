@@ -17,7 +17,7 @@ from ..kernels import ntk_of_representations
 from ..measures import kernel_distance
 from ..theory import delayed_rich_time
 from . import comparison
-from .guides import guide
+from .maps import guide
 from .record import Data, Difference, Record, difference
 from .style import COLOURS, new_figure
 

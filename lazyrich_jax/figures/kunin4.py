@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TITLE = "One neuron, one datum: what the balance makes of it"
 SOURCE = "Kunin et al. 2024, Figure 4b"
+LIMIT = 2.5  # of the axes of parameter space
 
 
 class Settings(NamedTuple):
@@ -42,11 +43,12 @@ def caption(settings: Settings) -> str:
     x, y, start = settings.x, settings.y, settings.function
     return (
         f"A single neuron learns one datum, x = ({x[0]:g}, {x[1]:g}) with target "
-        f"{y:g}, from β = ({start[0]:g}, {start[1]:g}). Left: paths in function space "
-        "by integrated gradient flow (coloured) for seven balances δ, the functions "
-        "that fit the datum (black line), where theory has each end (dots), and its "
-        "limits δ → -∞ (square: β keeps its direction) and δ → +∞ (diamond: the "
-        "nearest point). Right: both components of the end against δ."
+        f"{y:g}, from β = ({start[0]:g}, {start[1]:g}): paths by integrated gradient "
+        f"flow (coloured) for {len(settings.deltas)} balances δ in the space of "
+        "parameters, where they start on one hyperbola (grey), and of functions, with "
+        "the functions that fit the datum (black line), where theory has each end "
+        "(dots), and its limits δ → -∞ (square: β keeps its direction) and δ → +∞ "
+        "(diamond: the nearest point); and both components of the end against δ."
     )
 
 
@@ -87,7 +89,7 @@ def _learn(settings: Settings, ts: Float[Array, " times"]) -> dict[str, Array]:
     minus, plus = ends(jnp.array([-jnp.inf, jnp.inf]))
     return {
         "target": target,
-        "flow/function": flow.function,
+        **neuron.arrays("flow", flow),
         "theory/ends": ends(deltas),
         "spectrum": spectrum,
         "spectrum/ends": ends(spectrum),
@@ -97,9 +99,12 @@ def _learn(settings: Settings, ts: Float[Array, " times"]) -> dict[str, Array]:
 
 
 def draw(data: Data) -> "Figure":
-    """Function space, and the ends against the balance."""
-    figure = new_figure(10.5, 4.6)
-    left, right = figure.subplots(1, 2)
+    """Parameter and function space, and the ends against the balance."""
+    figure = new_figure(14.0, 4.6)
+    grid = figure.add_gridspec(1, 3)
+    space = neuron.parameter_space(figure, grid[0], LIMIT)
+    left, right = (figure.add_subplot(grid[column]) for column in (1, 2))
+    neuron.hyperbola(space, data["flow/function"][0, 0], LIMIT, "0.5", 1)
     target = data["target"]
     x, y = np.linspace(0.0, 1.9, 100), np.linspace(-0.05, 1.15, 100)
     along = x[None] * target[0] + y[:, None] * target[1]
@@ -109,6 +114,8 @@ def draw(data: Data) -> "Figure":
     left.plot(*ends.T, color="k", lw=1)
     colours = neuron.delta_colours(data["deltas"])
     for i, (delta, colour) in enumerate(zip(data["deltas"], colours, strict=True)):
+        w, a = data["flow/w"][i], data["flow/a"][i]
+        space.plot(w[:, 0], w[:, 1], a, color=colour, lw=3, zorder=4)
         path = data["flow/function"][i]
         left.plot(*path.T, color=colour, lw=2.5, label=rf"$\delta = {delta:g}$")
         left.plot(*data["theory/ends"][i], "o", color=colour, mec="k", zorder=3)

@@ -15,7 +15,7 @@ from .._learn import learn
 from .._task import Task
 from ..kernels import ntk
 from ..measures import convergence_time, kernel_distance, rich_lazy_index
-from .guides import guide, sample
+from .maps import guide, sample
 from .record import Data, Difference, Record, difference
 from .style import new_figure
 

@@ -44,8 +44,8 @@ def write_report(path: Path, done: Sequence[Reproduction], out: Path) -> None:
         "<title>lazyrich: theory and simulation</title>"
         f"<style>{STYLE}</style></head><body>"
         "<h1>Exact learning dynamics, and the simulations beside them</h1>"
-        f"<p>{len(done)} figures in {seconds:.0f} s. Differences are relative: the "
-        "largest distance over all times, by the largest norm.</p>"
+        f"<p>{len(done)} figures, {seconds:.0f} s of work. Differences are relative: "
+        "the largest distance over all times, by the largest norm.</p>"
         f"<nav><ol>{contents}</ol></nav>{sections}"
         f"<h2>Versions</h2>{_rows(_versions())}</body></html>\n",
         encoding="utf-8",

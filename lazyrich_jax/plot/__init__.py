@@ -1,5 +1,6 @@
 """Pictures of learning: one thing each, on the axes given or on new ones."""
 
+from . import style as style
 from .animation import animate_qqt as animate_qqt
 from .curves import function as function
 from .curves import kernel_distance as kernel_distance

@@ -10,4 +10,5 @@ from .ready import learning as learning
 from .ready import phase_diagram as phase_diagram
 from .run import load as load
 from .run import run as run
-from .run import summary as summary
+from .status import succeeded as succeeded
+from .status import summary as summary

@@ -15,17 +15,8 @@ from jaxtyping import Array
 
 from .. import _checks
 from .._trajectory import RESULTS, Trajectory
+from .status import FAILURES, STATUS
 
-STATUS = ("pending", "ok", "nan", "error")  # and then what a trajectory says
-_FAILURES = (
-    "unbalanced_weights",
-    "anisotropic_inputs",
-    "nonfinite_values",
-    "invalid_times",
-    "diverged",
-    "solver_failed",
-)
-MEANINGS = STATUS + _FAILURES
 _DIMS = {
     "ts": ("time",),
     "loss": ("time",),
@@ -202,7 +193,7 @@ def _named(
         f"returned {result!r}.",
     )
     status = jnp.where(bad, STATUS.index("nan"), STATUS.index("ok")).astype(jnp.int8)
-    for i, name in enumerate(_FAILURES):
+    for i, name in enumerate(FAILURES):
         failed = failure == getattr(RESULTS, name)
         status = jnp.where(failed, jnp.int8(len(STATUS) + i), status)
     return arrays, status

@@ -19,10 +19,11 @@ from .arguments import (
     checked_mesh,
     checked_path,
 )
-from .evaluate import MEANINGS, STATUS, Lanes
+from .evaluate import Lanes
 from .grid import Grid, Slices, block_shape, blocks
 from .identity import attributes_of
 from .processes import Heartbeat, held
+from .status import FLAGS, summary
 from .store import Store
 
 if TYPE_CHECKING:
@@ -151,21 +152,6 @@ def load(path: str | os.PathLike) -> "xarray.Dataset":
     return _restored(_dataset(pathlib.Path(path).absolute()))
 
 
-def summary(status: np.ndarray, error: str | None = None) -> str:
-    """How many points there are of each status, and where the first failure is.
-
-    With the first `error` that points raised, as in the attributes of a dataset.
-    """
-    counts = np.bincount(np.ravel(status), minlength=len(MEANINGS))
-    ok = counts[STATUS.index("ok")]
-    text = f"{ok} of {counts.sum()} points computed without failure"
-    for i in np.flatnonzero(counts):
-        if i != STATUS.index("ok"):
-            first = tuple(int(k) for k in np.argwhere(status == i)[0])
-            text += f"; {counts[i]} {MEANINGS[i]} (the first at index {first})"
-    return f"{text}. The first error: {error}" if error else f"{text}."
-
-
 class _Memory:
     """Results in plain arrays."""
 
@@ -189,14 +175,10 @@ class _Memory:
     ) -> "xarray.Dataset":
         import xarray
 
-        flags = {
-            "flag_values": list(range(len(MEANINGS))),
-            "flag_meanings": " ".join(MEANINGS),
-        }
         variables: dict[str, Any] = {
             k: (self.dims[k], v) for k, v in self.arrays.items()
         }
-        variables["status"] = (grid.dims, self.status, flags)
+        variables["status"] = (grid.dims, self.status, FLAGS)
         labels = {name: (dims, values) for name, dims, values in grid.arrays()}
         return xarray.Dataset(variables, {**labels, **coords}, attributes)
 

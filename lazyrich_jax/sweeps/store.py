@@ -13,8 +13,9 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import _checks
-from .evaluate import MEANINGS, Output
+from .evaluate import Output
 from .grid import Grid, Slices
+from .status import FLAGS
 
 _FORMAT = 1
 _PENDING = -1
@@ -65,8 +66,7 @@ class Store:
             dimension_names=grid.dims,
             config=config,
         )
-        status.attrs["flag_values"] = list(range(len(MEANINGS)))
-        status.attrs["flag_meanings"] = " ".join(MEANINGS)
+        status.attrs.update(FLAGS)
         counts = [-(-n // b) for n, b in zip(grid.shape, block, strict=True)]
         group.create_array(
             "checksum",

@@ -1,0 +1,25 @@
+r"""Numbers read off representations, kernels, losses and weights.
+
+Pure functions of arrays: each takes matrices or curves without leading axes, works
+under `jax.jit`, `jax.vmap` and `jax.grad`, and gets other axes from `jax.vmap`. What
+they give for zero, rank-one and repeated values is listed in docs/theorems.md.
+"""
+
+from .alignment import centred_kernel_alignment as centred_kernel_alignment
+from .alignment import kernel_alignment as kernel_alignment
+from .alignment import kernel_distance as kernel_distance
+from .alignment import target_alignment as target_alignment
+from .alignment import task_specificity as task_specificity
+from .alignment import (
+    unbiased_centred_kernel_alignment as unbiased_centred_kernel_alignment,
+)
+from .course import balance as balance
+from .course import convergence_time as convergence_time
+from .dimension import effective_rank as effective_rank
+from .dimension import mode_strengths as mode_strengths
+from .dimension import participation_ratio as participation_ratio
+from .distance import bures_distance as bures_distance
+from .distance import procrustes_distance as procrustes_distance
+from .distance import representational_change as representational_change
+from .distance import rich_lazy_index as rich_lazy_index
+from .distance import weight_movement as weight_movement

@@ -1,0 +1,208 @@
+"""The angle between kernels, and what it says of learning."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from .. import _checks
+from .._linalg import dot, square_norm, symmetric_root
+
+
+def kernel_alignment(
+    k0: Real[ArrayLike, "n n"], k1: Real[ArrayLike, "n n"]
+) -> Float[Array, ""]:
+    r"""The cosine $\langle K_0, K_1\rangle_F / |K_0|_F |K_1|_F$ of two kernels.
+
+    (Cristianini et al. 2001.) From 0 to 1 for positive semidefinite kernels; blind to
+    their scale, and to a rotation of both. NaN for a kernel of zero.
+
+    **Raises:** `ValueError` for matrices that aren't square and of one shape.
+    """
+    return _alignment(*as_kernels(k0=k0, k1=k1))
+
+
+def kernel_distance(
+    k0: Real[ArrayLike, "n n"], k1: Real[ArrayLike, "n n"]
+) -> Float[Array, ""]:
+    r"""The distance $1 - \langle K_0, K_1\rangle_F / |K_0|_F |K_1|_F$ of two kernels.
+
+    Of the tangent kernels at the start and at time t it measures how rich learning was
+    (Fort et al. 2020; Kunin et al. 2024; Domine et al. 2025), as far as two moments
+    can tell: a kernel that has come back, as in reversal learning, has no distance.
+    Evaluated so that small distances keep their digits. Zero for kernels that differ by
+    a factor only; NaN for a kernel of zero.
+
+    **Raises:** `ValueError` for matrices that aren't square and of one shape.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    task = lr.Task.random_regression(3, 2, samples=10, key=jax.random.key(0))
+    network = lr.LambdaBalanced(lmda=1.0)(3, 2, 2, key=jax.random.key(1))
+    ntk = lr.ExactSolution(network, task).ntk(jnp.array([0.0, jnp.inf]), task.x)
+    print(lr.measures.kernel_distance(ntk[0], ntk[1]))
+    ```
+    """
+    k0, k1 = as_kernels(k0=k0, k1=k1)
+    return _half_square(_unit(k0), _unit(k1))
+
+
+def target_alignment(
+    kernel: Real[ArrayLike, "n n"], y: Real[ArrayLike, "samples out"]
+) -> Float[Array, ""]:
+    r"""The alignment of a kernel with the targets `y`.
+
+    With $yy^\top$ for a kernel of samples; for one of outputs and samples, such as
+    `lazyrich_jax.kernels.ntk`, with the outer product of all targets (outputs first).
+    `y` has a row per sample: a single output needs `y[:, None]`.
+
+    **Raises:** `ValueError` unless the kernel has a row for each sample, or for each
+    output of each sample.
+    """
+    kernel, y = _checks.square("kernel", kernel), _checks.as_matrix("y", y)
+    samples, outputs = y.shape
+    n = kernel.shape[0]
+    _checks.require(
+        n in (samples, samples * outputs),
+        f"`kernel` must have {samples} or {samples * outputs} rows for `y` of shape "
+        f"{y.shape}, but it had {n}.",
+    )
+    features = over_largest(y if n == samples else y.T.reshape(-1, 1))
+    return _alignment(kernel, dot(features, features.T))
+
+
+def centred_kernel_alignment(
+    k0: Real[ArrayLike, "n n"], k1: Real[ArrayLike, "n n"]
+) -> Float[Array, ""]:
+    r"""The alignment of two kernels of the same samples, both centred: CKA.
+
+    (Cortes et al. 2012; Kornblith et al. 2019, the biased estimator.) From 0 to 1;
+    blind to scale, to a rotation of the features and to a shift of them. NaN for a
+    kernel that is zero once centred. Of hidden representations: pass
+    `lazyrich_jax.kernels.input_similarity` of both networks; of features (samples,
+    features), `x @ x.T`.
+
+    **Raises:** `ValueError` for matrices that aren't square and of one shape.
+    """
+    k0, k1 = as_kernels(k0=k0, k1=k1)
+    return _alignment(_centred(k0), _centred(k1))
+
+
+def unbiased_centred_kernel_alignment(
+    k0: Real[ArrayLike, "n n"], k1: Real[ArrayLike, "n n"]
+) -> Float[Array, ""]:
+    r"""CKA from the unbiased estimator of HSIC (Song et al. 2012).
+
+    Its expectation for independent features is about zero however few the samples are,
+    so that it can be negative. NaN where a kernel's own estimate isn't positive.
+
+    **Raises:** `ValueError` for matrices that aren't square and of one shape, and for
+    fewer than four samples.
+    """
+    k0, k1 = as_kernels(k0=k0, k1=k1)
+    n = k0.shape[0]
+    _checks.require(
+        n >= 4,
+        f"`k0` must be a kernel of at least 4 samples, but its shape was {k0.shape}.",
+    )
+    off = 1 - jnp.eye(n, dtype=k0.dtype)
+    k0, k1 = over_largest(k0 * off), over_largest(k1 * off)
+
+    def hsic(a, b):
+        sums_a, sums_b = jnp.sum(a, axis=0), jnp.sum(b, axis=0)
+        totals = jnp.sum(a) * jnp.sum(b) / ((n - 1) * (n - 2))
+        return jnp.sum(a * b) + totals - 2 / (n - 2) * jnp.sum(sums_a * sums_b)
+
+    own = hsic(k0, k0) * hsic(k1, k1)
+    noise = 32 * n * jnp.finfo(k0.dtype).eps
+    positive = hsic(k0, k0) > noise * square_norm(k0)
+    positive &= hsic(k1, k1) > noise * square_norm(k1)
+    own = jnp.sqrt(jnp.where(positive, own, 1.0))
+    return jnp.where(positive, hsic(k0, k1) / own, jnp.nan)
+
+
+def task_specificity(
+    representation: Real[ArrayLike, "n n"], sigma: Real[ArrayLike, "m n"]
+) -> Float[Array, ""]:
+    r"""How task-specific a representation is, from 0 to 1.
+
+    The larger of its alignments with $VSV^\top$ and $VS^2V^\top$ for `sigma`
+    $= USV^\top$: what rich networks and the small layer of lazy ones end with (Domine's
+    thesis, section 4.1, where $W_2^\top W_2$ is a misprint for $W_2W_2^\top$). A
+    task-agnostic representation does not score zero: compare with
+    `task_specificity(jnp.eye(n), sigma)`, which is near one where singular values are
+    nearly equal. NaN for a zero representation or task.
+
+    **Arguments:**
+
+    - `representation`: $W_1^\top W_1$ with `sigma`, the task's correlation (out, in);
+      or $W_2W_2^\top$ with `sigma.T` (which can't be told apart for square tasks).
+
+    **Raises:** `ValueError` for a representation that isn't square, or has other
+    columns than `sigma`.
+
+    ```python
+    import jax
+    import lazyrich_jax as lr
+
+    task = lr.Task.hierarchy(2)
+    network = lr.LambdaBalanced(lmda=0.0)(4, 4, 4, key=jax.random.key(0))
+    end = lr.ExactSolution(network, task).network(1e3)
+    sigma = task.input_output_correlation
+    print(lr.measures.task_specificity(end.output_representation, sigma.T))
+    ```
+    """
+    representation = _checks.square("representation", representation)
+    sigma = _checks.as_matrix("sigma", sigma)
+    _checks.require(
+        representation.shape[1] == sigma.shape[1],
+        f"`sigma` must have the representation's {representation.shape[1]} columns, "
+        f"but its shape was {sigma.shape}; the output representation needs `sigma.T`.",
+    )
+    sigma = over_largest(sigma)
+    squared = dot(sigma.T, sigma)
+    return jnp.maximum(
+        _alignment(representation, symmetric_root(squared)),
+        _alignment(representation, squared),
+    )
+
+
+def as_kernels(**kernels: Real[ArrayLike, "n n"]) -> list[Float[Array, "n n"]]:
+    """Two kernels, by name, as matrices of one shape and dtype."""
+    arrays = {name: _checks.square(name, k) for name, k in kernels.items()}
+    _checks.same_shape(**arrays)
+    dtype = jnp.result_type(*arrays.values())
+    return [k.astype(dtype) for k in arrays.values()]
+
+
+def _centred(kernel: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """Rows and columns less their means; zero where that leaves only rounding."""
+    rows = kernel - jnp.mean(kernel, axis=0, keepdims=True)
+    centred = rows - jnp.mean(rows, axis=1, keepdims=True)
+    largest = jnp.max(jnp.abs(kernel))
+    noise = 8 * kernel.shape[0] * jnp.finfo(kernel.dtype).eps * largest
+    return jnp.where(jnp.max(jnp.abs(centred)) > noise, centred, 0.0)
+
+
+def over_largest(x: Float[Array, "n m"]) -> Float[Array, "n m"]:
+    """`x` over its largest entry, a constant for what is blind to scale; NaN for zero.
+
+    So that no square under- or overflows.
+    """
+    return x / jax.lax.stop_gradient(jnp.max(jnp.abs(x)))
+
+
+def _unit(x: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """`x` over its norm; NaN for zero."""
+    x = over_largest(x)
+    return x / jnp.sqrt(square_norm(x))
+
+
+def _alignment(x: Float[Array, "n n"], y: Float[Array, "n n"]) -> Float[Array, ""]:
+    return 1 - _half_square(_unit(x), _unit(y))
+
+
+def _half_square(x: Float[Array, "n n"], y: Float[Array, "n n"]) -> Float[Array, ""]:
+    return square_norm(x - y) / 2

@@ -1,0 +1,74 @@
+"""Numbers of a course of learning: the balance it keeps, the time it takes."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from .. import _checks
+from .._linalg import dot, norm
+
+
+def balance(
+    w1: Real[ArrayLike, "hidden in"], w2: Real[ArrayLike, "out hidden"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    r"""The balance nearest to two layers' weights, and what is left over.
+
+    $\lambda^* = \operatorname{tr}(W_2^\top W_2 - W_1W_1^\top) / N_h$ minimises
+    $|W_2^\top W_2 - W_1W_1^\top - \lambda I|_F$ (Theorem 4.5.1 of Domine's thesis,
+    whose statement omits the $1/N_h$), and the residual is that minimum. Of nonlinear
+    networks too.
+
+    **Raises:** `ValueError` for weights that don't chain.
+    """
+    w1, w2 = _checks.as_matrix("w1", w1), _checks.as_matrix("w2", w2)
+    _checks.require(
+        w2.shape[1] == w1.shape[0],
+        "`w2` must have as many columns as `w1` has rows, but their shapes were "
+        f"{w2.shape} and {w1.shape}.",
+    )
+    difference = dot(w2.T, w2) - dot(w1, w1.T)
+    lmda = jnp.trace(difference) / w1.shape[0]
+    residual = difference - lmda * jnp.eye(w1.shape[0], dtype=lmda.dtype)
+    return lmda, norm(residual)
+
+
+def convergence_time(
+    ts: Real[ArrayLike, " times"],
+    loss: Real[ArrayLike, " times"],
+    threshold: Real[ArrayLike, ""],
+) -> Float[Array, ""]:
+    r"""When `loss` first is at or below `threshold`, infinity where it never is.
+
+    Interpolated linearly between the two times around it, so that it has a derivative;
+    divided by the learning rate it is the number of steps. The threshold is absolute:
+    add the loss that is left at the end, `solution.loss(jnp.inf)`, for noisy targets.
+
+    **Arguments:** `ts`, non-decreasing times, (times,); `loss` at them, (times,);
+    `threshold`, a scalar.
+
+    **Raises:** `ValueError` for vectors of different lengths and times that are
+    negative or fall (traced: NaN).
+    """
+    ts, loss = _checks.as_real("ts", ts), _checks.as_real("loss", loss)
+    threshold = _checks.as_scalar("threshold", threshold)
+    _checks.require(
+        ts.ndim == 1 and ts.size > 0,
+        f"`ts` must be a vector of times, but its shape was {ts.shape}.",
+    )
+    _checks.same_shape(ts=ts, loss=loss)
+    if _checks.is_concrete(ts):
+        fault = _checks.times_fault(ts, ordered=True, infinite=True)
+        _checks.require(fault is None, str(fault))
+    dtype = jnp.result_type(ts, loss, threshold)
+    ts, loss, threshold = (x.astype(dtype) for x in (ts, loss, threshold))
+    below = loss <= threshold
+    i = jnp.argmax(below)
+    before = jnp.maximum(i - 1, 0)
+    drop = loss[before] - loss[i]
+    # At the very first time, and where the curve jumps to infinity, nothing is between.
+    between = (i > 0) & (drop > 0) & jnp.isfinite(ts[i])
+    part = (loss[before] - threshold) / jnp.where(between, drop, 1.0)
+    gap = jnp.where(between, ts[i] - ts[before], 0.0)
+    time = jnp.where(between, ts[before] + part * gap, ts[i])
+    time = jnp.where(jnp.any(below), time, jnp.inf)
+    valid = _checks.times_valid(ts, infinite=True) & ~jnp.any(jnp.isnan(loss))
+    return jnp.where(valid, time, jnp.nan)

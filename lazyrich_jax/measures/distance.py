@@ -1,0 +1,149 @@
+"""How far representations, kernels and weights are from each other."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, PyTree, Real
+
+from .. import _checks
+from .._linalg import dot, nearest_isometry, norm, symmetric_root
+from .alignment import as_kernels
+
+
+def procrustes_distance(
+    x0: Real[ArrayLike, "samples features"], x1: Real[ArrayLike, "samples features"]
+) -> Float[Array, ""]:
+    r"""The distance of two representations after the best rotation of one.
+
+    $\min_R |X_0 - X_1R|_F$ over orthogonal R,
+    $\sqrt{|X_0|^2 + |X_1|^2 - 2|X_1^\top X_0|_*}$ (Schonemann 1966; Williams et al.
+    2021). A metric; not blind to scale, and to shift only if the features are centred.
+
+    **Raises:** `ValueError` for matrices of different shapes.
+    """
+    x0, x1 = _checks.as_matrix("x0", x0), _checks.as_matrix("x1", x1)
+    _checks.same_shape(x0=x0, x1=x1)
+    dtype = jnp.result_type(x0, x1)
+    return _procrustes(x0.astype(dtype), x1.astype(dtype))
+
+
+@jax.custom_jvp
+def _procrustes(x0: Float[Array, "n k"], x1: Float[Array, "n k"]) -> Float[Array, ""]:
+    return norm(x0 - dot(x1, _best_rotation(x0, x1)))
+
+
+@_procrustes.defjvp
+def _procrustes_jvp(primals, tangents):
+    # The best rotation is a minimum: it does not move the distance to first order.
+    (x0, x1), (dx0, dx1) = primals, tangents
+    distance = _procrustes(x0, x1)
+    rotation = _best_rotation(x0, x1)
+    change = jnp.sum((x0 - dot(x1, rotation)) * (dx0 - dot(dx1, rotation)))
+    zero = distance == 0
+    return distance, jnp.where(zero, 0.0, change / jnp.where(zero, 1.0, distance))
+
+
+def _best_rotation(
+    x0: Float[Array, "n k"], x1: Float[Array, "n k"]
+) -> Float[Array, "k k"]:
+    return nearest_isometry(dot(x1.T, x0))
+
+
+def bures_distance(
+    k0: Real[ArrayLike, "n n"], k1: Real[ArrayLike, "n n"]
+) -> Float[Array, ""]:
+    r"""The Procrustes distance of two kernels' features: the Bures distance.
+
+    $\sqrt{\operatorname{tr}K_0 + \operatorname{tr}K_1 - 2\operatorname{tr}
+    (K_0^{1/2}K_1K_0^{1/2})^{1/2}}$ for positive semidefinite kernels, whatever features
+    they are made of: equal to `procrustes_distance(x0, x1)` for $K = XX^\top$.
+
+    **Raises:** `ValueError` for matrices that aren't square and of one shape.
+    """
+    k0, k1 = as_kernels(k0=k0, k1=k1)
+    return procrustes_distance(symmetric_root(k0), symmetric_root(k1))
+
+
+def representational_change(
+    r0: Real[ArrayLike, "rows columns"], r1: Real[ArrayLike, "rows columns"]
+) -> Float[Array, ""]:
+    r"""The relative change $|R_1 - R_0|_F / |R_0|_F$ of a representation, or kernel.
+
+    In the lazy limit zero for the tangent kernel and for the large layer's
+    representation (if that layer is square), not for the small layer's. Infinite from a
+    start of zero (and zero where nothing moved from there).
+
+    **Raises:** `ValueError` for matrices of different shapes.
+    """
+    r0, r1 = _checks.as_matrix("r0", r0), _checks.as_matrix("r1", r1)
+    _checks.same_shape(r0=r0, r1=r1)
+    change = norm(r1 - r0)
+    return jnp.where(change == 0, 0.0, change / jnp.where(change == 0, 1.0, norm(r0)))
+
+
+def weight_movement(start: PyTree, end: PyTree) -> Float[Array, ""]:
+    r"""The relative distance $|\theta_1 - \theta_0| / |\theta_0|$ of all parameters.
+
+    (Chizat et al. 2019.) Not blind to a rotation of the hidden units: from `Exact`,
+    compare networks with their own weights (`ExactSolution.weights`). Infinite from a
+    start of zero.
+
+    **Arguments:** two networks, or any other trees of the same structure; their
+    floating-point arrays count.
+
+    **Raises:** `ValueError` for different structures or shapes, and for trees without
+    such arrays.
+    """
+    start, end = (eqx.filter(tree, _is_parameter) for tree in (start, end))
+    pairs = []
+    shapes = [jax.tree.map(lambda x: jnp.shape(x), tree) for tree in (start, end)]
+    _checks.require(
+        jax.tree.structure(start) == jax.tree.structure(end) and shapes[0] == shapes[1],
+        "`start` and `end` must have parameters of the same shapes, but they had "
+        f"{shapes[0]} and {shapes[1]}.",
+    )
+    _checks.require(
+        len(jax.tree.leaves(start)) > 0,
+        "`start` must hold floating-point arrays, but it held none.",
+    )
+    for a, b in zip(jax.tree.leaves(start), jax.tree.leaves(end), strict=True):
+        a, b = _checks.as_real("start", a), _checks.as_real("end", b)
+        pairs.append((a.ravel(), b.ravel()))
+    before, after = (jnp.concatenate(vectors) for vectors in zip(*pairs, strict=True))
+    return representational_change(before[None], after[None])
+
+
+def rich_lazy_index(
+    k0: Real[ArrayLike, "n n"], k1: Real[ArrayLike, "n n"]
+) -> Float[Array, ""]:
+    r"""How rich learning was, from 0 (lazy) to 1 (rich).
+
+    $|K_1 - K_0|_F / (|K_0|_F + |K_1|_F)$ of the tangent kernels at the start and the
+    end of learning; this library's own. A network is lazy when its tangent kernel stays
+    as it is, for then it learns like the linear model of its gradients (Jacot et al.
+    2018; Chizat et al. 2019), and its index is zero. It is one where the kernel at the
+    end owes nothing to that at the start, as for small weights. Unlike
+    `kernel_distance` it sees a kernel grow without turning, which is rich learning too:
+    a small aligned network with equal modes learns all its features, at a kernel
+    distance of zero. Symmetric, and blind to the units of inputs, outputs and time and
+    to rotations. Where the layer that $\lambda$ makes large is square, it falls as
+    $1/\lambda^2$: the kernel grows as $|\lambda|$ and its change falls as
+    $1/|\lambda|$. Where that layer is wider than `hidden` it tends to a constant:
+    delayed rich learning.
+
+    Two moments are compared, not the way between them: after reversal learning
+    ($f \to -f$) the kernel of a balanced network is back where it was. The largest
+    index over time, `jax.vmap(lambda k: rich_lazy_index(ks[0], k))(ks).max()`, tells.
+    Zero for two kernels of zero.
+
+    **Raises:** `ValueError` for matrices that aren't square and of one shape.
+    """
+    k0, k1 = as_kernels(k0=k0, k1=k1)
+    total = norm(k0) + norm(k1)
+    return norm(k1 - k0) / jnp.where(total > 0, total, 1.0)
+
+
+def _is_parameter(leaf: object) -> bool:
+    array = isinstance(leaf, jax.Array | np.ndarray)
+    return array and jnp.issubdtype(leaf.dtype, jnp.floating)

@@ -1,0 +1,56 @@
+"""What became of every point of a sweep."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray
+
+STATUS = ("pending", "ok", "nan", "error")  # and then what a trajectory says
+FAILURES = (
+    "unbalanced_weights",
+    "anisotropic_inputs",
+    "nonfinite_values",
+    "invalid_times",
+    "diverged",
+    "solver_failed",
+)
+MEANINGS = STATUS + FAILURES
+# Attributes of the status, after the CF conventions.
+FLAGS = {
+    "flag_values": list(range(len(MEANINGS))),
+    "flag_meanings": " ".join(MEANINGS),
+}
+
+
+def summary(status: np.ndarray, error: str | None = None) -> str:
+    """How many points there are of each status, and where the first failure is.
+
+    With the first `error` that points raised, as in the attributes of a dataset.
+    """
+    counts = np.bincount(np.ravel(status), minlength=len(MEANINGS))
+    ok = counts[STATUS.index("ok")]
+    text = f"{ok} of {counts.sum()} points computed without failure"
+    for i in np.flatnonzero(counts):
+        if i != STATUS.index("ok"):
+            first = tuple(int(k) for k in np.argwhere(status == i)[0])
+            text += f"; {counts[i]} {MEANINGS[i]} (the first at index {first})"
+    return f"{text}. The first error: {error}" if error else f"{text}."
+
+
+def succeeded(data: "xarray.Dataset") -> "xarray.DataArray":
+    """Which points of a sweep were computed without failure.
+
+    `data.where(lr.sweeps.succeeded(data))` has NaN for the others.
+
+    ```python
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    grid = lr.sweeps.Grid(x=jnp.array([1.0, -1.0]))
+    data = lr.sweeps.run(lambda p: {"root": jnp.sqrt(p["x"])}, grid, progress=False)
+    print(lr.sweeps.succeeded(data).values)  # [ True False]
+    ```
+    """
+    return data.status == STATUS.index("ok")
