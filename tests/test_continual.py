@@ -151,6 +151,6 @@ def test_the_task_that_fails_is_named(start, tasks):
     # Traced tasks work too, and raise at run time.
     np.testing.assert_allclose(jax.jit(last)(tasks), last(tasks), rtol=1e-12)
     bad = [tasks[0], lr.Task(tasks[1].x, tasks[1].y)]
-    bad[1] = jax.tree.map(lambda a: a * NAN, bad[1])
+    bad[1] = jax.tree.map(lambda a: a * jnp.nan, bad[1])
     with pytest.raises(RuntimeError, match="must be finite"):
         jax.block_until_ready(eqx.filter_jit(last)([*bad, tasks[2]]))

@@ -1,17 +1,15 @@
 """Curves over training, simulated (coloured) and exact (dotted)."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .record import Data
 from .style import COLOURS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from matplotlib.axes import Axes
-
-    from .record import Data
 
 NTK_SHOWN = 5  # a corner of the kernel, outputs * samples wide
 COLUMNS = {
@@ -33,7 +31,7 @@ def draw_entries(
     ax.plot(x, exact, "k:", lw=1.2)
 
 
-def draw_quantities(axes: "np.ndarray", data: "Data", labels: "Sequence[str]") -> None:
+def draw_quantities(axes: np.ndarray, data: Data, labels: Sequence[str]) -> None:
     """A row of axes for every start, labelled, and a column for every quantity.
 
     The data of start i are `i/descent/...` and `i/exact/...`, over `steps`.
