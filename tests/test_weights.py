@@ -120,8 +120,8 @@ def test_own_weights_in_a_trajectory_and_their_gradient():
     np.testing.assert_allclose(trajectory.qqt, plain.qqt, atol=1e-12)
     solution = lr.ExactSolution(network, task)
     own = solution.weights(TS)
-    assert distance(trajectory.network, own) == 0
-    assert distance(plain.network, solution.network(TS)) == 0
+    assert distance(trajectory.network, own) < 1e-15  # two programs
+    assert distance(plain.network, solution.network(TS)) < 1e-15
 
     @jax.jit
     def corner_and_slope(w2):

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._linalg import dot
+from .._linalg import dot, square_norm
+from . import lanes
 from .frame import Frame, Problem, spectrum
 from .riccati import State, function_error, last_time, settled_time, solve
 from .variation import Change, Variation, vary
@@ -40,8 +41,27 @@ def evaluate(
 @evaluate.def_jvp
 def _evaluate_jvp(primals, tangents):
     frame, change = _variation(primals, tangents)
-    error = frame.from_singular_basis(frame.function_block(change.error))
-    return evaluate(*primals), (frame.matrix_from_rows(change.p), error)
+    p, error = frame.matrix_from_rows(change.p), _function(frame, change)
+    return evaluate(*primals), (p, error)
+
+
+def _function(frame: Frame, change: Variation) -> Float[Array, "out in"]:
+    """The change of the function's error."""
+    return frame.from_singular_basis(frame.function_block(change.error))
+
+
+@eqx.filter_custom_jvp
+def excess(problem: Problem, frame: Frame, t: Float[Array, ""]) -> Float[Array, ""]:
+    r"""$|W_2 W_1 - \Sigma|^2 / 2$, for small sizes by a loop of its own (lanes.py)."""
+    if lanes.fits(frame):
+        return lanes.excess(frame, t)
+    return square_norm(evaluate(problem, frame, t)[1]) / 2
+
+
+@excess.def_jvp
+def _excess_jvp(primals, tangents):
+    error = evaluate(*primals)[1]
+    return excess(*primals), jnp.sum(error * _function(*_variation(primals, tangents)))
 
 
 @eqx.filter_custom_jvp

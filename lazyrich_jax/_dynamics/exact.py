@@ -9,7 +9,6 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
 from .._exactness import check_fit, exactness_tolerance
-from .._linalg import square_norm
 from .._network import LinearNetwork, relative_imbalance
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory
@@ -21,7 +20,7 @@ from .base import (
     failure,
     first_failure,
 )
-from .differentiable import evaluate, factor
+from .differentiable import evaluate, excess, factor
 from .frame import Frame, Problem
 from .riccati import last_time
 from .transport import transported
@@ -284,8 +283,8 @@ def _transported(
 
 
 def _loss(solution: ExactSolution, t: Float[Array, ""]) -> Float[Array, ""]:
-    error = evaluate(solution.problem, solution.frame, t)[1]
-    return solution.optimum + square_norm(error) / (2 * solution.variance)
+    over = excess(solution.problem, solution.frame, t)
+    return solution.optimum + over / solution.variance
 
 
 def _network(solution: ExactSolution, t: Float[Array, ""]) -> LinearNetwork:
