@@ -233,11 +233,10 @@ def _prepare(
     sigma = jnp.where(ok, task.input_output_correlation, 0.0)
     lmda = jnp.where(ok, network.lmda * variance, 0.0)
     optimum = task.loss(sigma / variance)
-    mark = jnp.where(ok, 1.0, jnp.nan)
     problem = Problem(w1, w2, sigma, lmda, throw)
     frame = Frame(problem)
-    frame = eqx.tree_at(lambda f: f.lower, frame, frame.lower * mark)
-    return problem, frame, variance, optimum * mark, result
+    frame = eqx.tree_at(lambda f: f.lower, frame, jnp.where(ok, frame.lower, jnp.nan))
+    return problem, frame, variance, jnp.where(ok, optimum, jnp.nan), result
 
 
 @eqx.filter_jit

@@ -10,13 +10,16 @@ left-over directions share a rate. The growing rows are triangular in the column
 Gram-Schmidt, which keeps the zeros.
 """
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .._linalg import dot
 from .frame import Frame
-from .riccati import gaps
+from .riccati import exponents, gaps, growth
 
 LARGEST = 5  # inputs, outputs: XLA's CPU code generator fails beyond 2000 operations
 
@@ -31,10 +34,11 @@ def fits(frame: Frame) -> bool:
 
 
 class Lanes(eqx.Module):
-    """A frame with a column for every mode, and what does not depend on time.
+    """A frame with its columns in place, and what else does not depend on time.
 
-    Column j < modes belongs to the growing row of mode j where it was `chosen`. Where
-    it was not, the column is that of a row that does not grow, or empty.
+    Column j < modes belongs to the growing row of mode j where it was `chosen`; where
+    it was not, to a row that does not grow. In a bottleneck, with fewer columns than
+    modes, the columns are the frame's, and `rates` and `lags` say what they grow by.
     """
 
     grow: Float[Array, "modes columns"]  # rows of Q0
@@ -47,7 +51,13 @@ class Lanes(eqx.Module):
     chosen: Bool[Array, " modes"]
     rest_chosen: Bool[Array, " rest"]
     of_rest: Bool[Array, " columns"]  # columns of a chosen left-over row
+    # Per mode, of what was not chosen: sums of squares of the start, and of rows that
+    # decay, are left over, and grow.
+    unchosen: tuple[Array, Array, Array, Array]
     settles: Bool[Array, " modes"]  # what `excess` leaves out of these columns is zero
+    # Of a bottleneck: the growth of the columns' rows, and that of others over it.
+    rates: Float[Array, " k"]
+    lags: Float[Array, "rows k"]
     kappa: Float[Array, " modes"]
     steps: Float[Array, " modes"]  # from a growing rate to the next, at last to `rate`
     rate: Scalar  # of the left-over rows
@@ -57,38 +67,49 @@ class Lanes(eqx.Module):
 
     def __init__(self, frame: Frame):
         m = frame.s.size
-        count, columns = frame.lower.shape
-        n = max(m, columns)
+        count, n = frame.lower.shape
         rest = slice(m, count - m)
+        modes = jnp.arange(m)
+        self.chosen = frame.is_chosen[:m]
+        self.rest_chosen = frame.is_chosen[rest]
         is_mode = frame.chosen < m
-        # Growing rows have a column of their own, the others what is free.
-        taken = jnp.zeros(n, bool).at[jnp.where(is_mode, frame.chosen, n)]
-        taken = taken.set(True, mode="drop")
-        free = jnp.argsort(taken, stable=True)[:columns]
-        place = jnp.where(is_mode, frame.chosen, free[jnp.cumsum(~is_mode) - 1])
-
-        def spread(x: Float[Array, "k columns"]) -> Float[Array, "k n"]:
-            return jnp.zeros((x.shape[0], n), x.dtype).at[:, place].set(x)
-
-        lower = spread(frame.lower)
-        echelon = jnp.where(
-            taken[None, :m], spread(frame.drop(frame.echelon))[:, :m], 0
-        )
-        inverse = jnp.where(
-            taken[None, :m], spread(spread(frame.inverse).T).T[:, :m], 0
-        )
+        if n < m:
+            place = jnp.eye(n, dtype=bool)
+        else:  # growing rows have a column of their own, others what is free
+            slots = jnp.arange(n)
+            is_free = jnp.append(~self.chosen, jnp.ones(n - m, bool))
+            same = jnp.cumsum(is_free)[:, None] == jnp.cumsum(~is_mode)[None]
+            place = jnp.where(
+                is_mode[None],
+                frame.chosen[None] == slots[:, None],
+                is_free[:, None] & same,
+            )
+        # From the frame's columns to these, and to the modes (zero where not chosen).
+        dtype = frame.lower.dtype
+        place = place.astype(dtype)
+        to_modes = (frame.chosen[:, None] == modes[None]).astype(dtype)
+        lower = dot(frame.lower, place.T)
+        echelon = dot(frame.drop(frame.echelon), to_modes)
+        self.inverse = dot(place, frame.inverse, to_modes)
         self.grow, self.rest, self.fall = lower[:m], lower[rest], lower[::-1][:m]
         self.grow_echelon, self.rest_echelon = echelon[:m], echelon[rest]
         self.fall_echelon = echelon[::-1][:m]
-        self.inverse = inverse
-        self.chosen = taken[:m]
-        self.rest_chosen = frame.is_chosen[rest]
-        row_is_rest = (frame.chosen >= m) & (frame.chosen < count - m)
-        self.of_rest = jnp.zeros(n, bool).at[place].set(row_is_rest)
-        left_out = jnp.any(jnp.triu(inverse, 1) != 0, axis=0)
-        if columns >= m:
+        parts = self.inverse, self.fall_echelon, self.rest_echelon, self.grow_echelon
+        self.unchosen = tuple(jnp.sum(part * part, axis=0) for part in parts)
+        of_rest = (frame.chosen >= m) & (frame.chosen < count - m)
+        self.of_rest = dot(place, of_rest.astype(dtype)) > 0
+        if n < m:
+            self.rates = growth(frame.chosen_rates)
+            lags = jnp.minimum(exponents(frame, growth(frame.rates)), 0.0)
+            self.lags = lags[: count - m]
+        else:
+            self.rates, self.lags = jnp.zeros(0, dtype), jnp.zeros((0, 0), dtype)
+        if n < m:
+            self.settles = self.chosen
+        else:
+            left_out = jnp.any(jnp.triu(self.inverse, 1) != 0, axis=0)
             left_out |= jnp.any(self.grow_echelon != 0, axis=0)
-        self.settles = self.chosen & ~left_out
+            self.settles = self.chosen & ~left_out
         self.kappa = frame.rates[:m]
         self.rate = (
             frame.rates[m] if m < count - m else jnp.zeros((), frame.rates.dtype)
@@ -101,10 +122,10 @@ class Lanes(eqx.Module):
 
 def excess(frame: Frame, t: Scalar) -> Scalar:
     r"""$|W_2 W_1 - \Sigma|^2 / 2$; nothing cancels as it vanishes."""
-    x = Lanes(frame)
+    x = jax.lax.optimization_barrier(Lanes(frame))  # or XLA mixes both into one
     (m, n), r = x.grow.shape, x.rest.shape[0]
     modes, rest, columns = range(m), range(r), range(n)
-    bottleneck = frame.lower.shape[1] < m
+    bottleneck = n < m
     wide = frame.right.shape[0] > frame.left.shape[0]
 
     # Exponentials, as products: e^{-kappa t}, and ratios of growing rows.
@@ -117,37 +138,43 @@ def excess(frame: Frame, t: Scalar) -> Scalar:
         for j in range(i):
             ratio[i][j] = ratio[i - 1][j] * step[i - 1] if j < i - 1 else step[j]
     decay = [ratio[m][j] * rest_up for j in modes]
-    free = [jnp.where(x.of_rest[j], rest_up, 1.0) for j in columns]
-    shrink = [
-        jnp.where(x.chosen[j], decay[j], free[j]) if j < m else free[j] for j in columns
-    ]
+    gain = [_gain(x.kappa[i], decay[i], t) for i in modes]
+    rest_gain = _gain(jnp.abs(x.rate), rest_decay, t)
+    inverse_root = [_once(jax.lax.rsqrt(g)) for g in gain]
+    rest_inverse_root = _once(jax.lax.rsqrt(rest_gain))
+    root = [g * i for g, i in zip(gain, inverse_root, strict=True)]
+    rest_root = rest_gain * rest_inverse_root
 
     # The columns of K: rows that grow, left-over ones, rows that decay, the start.
-    root = [_once(jnp.sqrt(_gain(x.kappa[i], t))) for i in modes]
-    rest_root = _once(jnp.sqrt(_gain(jnp.abs(x.rate), t))) if r else jnp.ones_like(t)
     k: list[dict[tuple[str, int], Scalar]] = []
     for j in columns:
-        column = {}
+        if bottleneck:
+            shrink = _once(jnp.exp(-x.rates[j] * t))
+            lag = {i: _once(jnp.exp(x.lags[i, j] * t)) for i in range(j, m + (r > 0))}
+        else:
+            shrink = jnp.where(x.of_rest[j], rest_up, 1.0)
+            lag = {m: jnp.ones_like(t)}
+            if j < m:
+                shrink = jnp.where(x.chosen[j], decay[j], shrink)
+                lag = {i: ratio[i][j] for i in range(j, m)}
+                lag[m] = jnp.where(x.chosen[j], ratio[m][j], 1.0)
+        column = {("start", j): shrink}
         for i in range(j, m):
-            column["grow", i] = x.grow[i, j] * root[i] * ratio[i][j]
-        fade = jnp.where(x.chosen[j], ratio[m][j], 1.0) if j < m else None
+            column["grow", i] = x.grow[i, j] * root[i] * lag[i]
         for i in rest:
-            entry = x.rest[i, j] * rest_root
-            column["rest", i] = entry if fade is None else entry * fade
+            column["rest", i] = x.rest[i, j] * rest_root * lag[m]
         for i in modes:
-            column["fall", i] = x.fall[i, j] * root[i] * shrink[j]
-        column["start", j] = shrink[j]
+            column["fall", i] = x.fall[i, j] * root[i] * shrink
         k.append(column)
     _orthonormalise(k)
 
     # Rows of q, by what their rows of K are multiplied with.
-    inverse_root = [_once(1 / root[i]) for i in modes]
     down = [decay[i] * inverse_root[i] for i in modes]
     grow = [
         {j: k[j]["grow", i] * inverse_root[i] for j in columns[: i + 1]} for i in modes
     ]
     fall = [{j: k[j]["fall", i] * down[i] for j in columns} for i in modes]
-    rest_factor = rest_down * _once(1 / rest_root)
+    rest_factor = rest_down * rest_inverse_root
     others = [{j: k[j]["rest", i] * rest_factor for j in columns} for i in rest]
 
     # A mode's part of the inputs (where inputs are left over, of the outputs). Once it
@@ -228,7 +255,7 @@ def _overlap(
         ]
         terms += [
             column["start", i] * x.inverse[i, mode]
-            for i in range(mode, len(k))
+            for i in range(0 if bottleneck else mode, len(k))
             if ("start", i) in column
         ]
         part = sum(terms[1:], terms[0]) * decay[mode]
@@ -259,10 +286,7 @@ def _is_late(
     """
     m = x.kappa.size
     gain = root[-1] * root[-1]  # the largest
-    start, fall, rest, grow = (
-        jnp.sum(part[:, mode] ** 2)
-        for part in (x.inverse, x.fall_echelon, x.rest_echelon, x.grow_echelon)
-    )
+    start, fall, rest, grow = (square[mode] for square in x.unchosen)
     bound = decay[mode] * decay[mode] * (start + gain * fall)
     if x.rest.shape[0] > 0:
         bound += (ratio[m][mode] * rest_root) ** 2 * rest
@@ -271,11 +295,19 @@ def _is_late(
     return 2 * x.kappa[mode] * bound < 1
 
 
-def _gain(rate: Scalar, t: Scalar) -> Scalar:
-    """(1 - e^{-2 rate t}) / (2 rate), for a rate that isn't negative."""
-    zero = rate == 0
-    twice = 2 * jnp.where(zero, 1.0, rate)
-    return jnp.where(zero, t, -jnp.expm1(-twice * t) / twice)
+def _gain(rate: Scalar, decay: Scalar, t: Scalar) -> Scalar:
+    """(1 - e^{-2 rate t}) / (2 rate), for a rate that isn't negative; `decay` its root.
+
+    A series while the difference is small: `expm1` takes as long as four exponentials.
+    """
+    x = 2 * rate * t
+    near = x < 0.5
+    small = jnp.where(near, x, 0.0)
+    series = jnp.full_like(t, 1 / math.factorial(13))
+    for k in range(12, 0, -1):
+        series = 1 / math.factorial(k) - small * series
+    far = _once((1 - decay * decay) / jnp.where(near, 1.0, 2 * rate))
+    return jnp.where(near, t * series, far)
 
 
 def _dot(a: dict, b: dict) -> Scalar:

@@ -1,0 +1,126 @@
+"""The written-out loss of small networks, against the general form and 50 digits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lazyrich_jax as lr
+from lazyrich_jax._dynamics import lanes
+from lazyrich_jax._dynamics.frame import Frame, Problem
+from lazyrich_jax._dynamics.riccati import function_error, solve
+
+from . import cases, oracle
+
+TS = np.array([1e-6, 1e-2, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0])
+
+
+@jax.jit
+@jax.vmap
+def both(w1, w2, sigma, lmda):
+    """The excess by both forms at all times."""
+    frame = Frame(Problem(w1, w2, sigma, lmda))
+    assert lanes.fits(frame)
+
+    def general(t):
+        return jnp.sum(function_error(frame, solve(frame, t)) ** 2) / 2
+
+    ts = jnp.asarray(TS, sigma.dtype)
+    written_out = jax.vmap(lambda t: lanes.excess(frame, t))(ts)
+    return written_out, jax.vmap(general)(ts)
+
+
+def check(networks, sigmas, digits=True):
+    """`digits`: whether even a vanishing excess must be right to 1e-11."""
+    w1, w2 = (jnp.stack(w) for w in zip(*(n.weights for n in networks), strict=True))
+    lmda = jnp.stack([n.lmda for n in networks])
+    sigmas = jnp.stack([jnp.asarray(s) for s in sigmas])
+    found, general = map(np.asarray, both(w1, w2, sigmas, lmda))
+    scale = np.maximum(found.max(1), 1e-3)[:, None]
+    assert np.all(np.abs(found - general) <= 1e-12 * scale)
+    if digits:
+        for i in range(len(networks)):
+            arrays = (np.asarray(x[i]) for x in (w1, w2, sigmas))
+            expected = oracle.loss_excess(*arrays, float(lmda[i]), TS)
+            np.testing.assert_allclose(found[i], expected, rtol=1e-11, atol=1e-300)
+
+
+@pytest.mark.parametrize(
+    "sizes, lmdas",
+    [
+        ((5, 5, 5), (1.0, -3.0)),
+        ((3, 2, 2), (0.0, -10.0, 20.0)),
+        ((2, 3, 4), (0.0, 1.0, 50.0)),
+        ((4, 3, 2), (0.0, -1.0)),
+        ((4, 2, 3), (0.0, 2.0, -2.0)),
+        ((5, 1, 4), (0.0, -1.0)),
+        ((2, 5, 3), (0.0, 0.0)),
+        ((1, 1, 1), (0.0, 1.0)),
+    ],
+    ids=str,
+)
+def test_the_same_for_all_sizes(sizes, lmdas):
+    n_in, _, n_out = sizes
+    target = cases.sigma(n_out, n_in)
+    networks = [cases.network(sizes, lmda, 0.4, target) for lmda in lmdas]
+    check(networks, [target] * len(lmdas))
+
+
+def test_degenerate_tasks():
+    special = [one for one in cases.special() if one[1].sizes == (3, 3, 3)]
+    assert len(special) > 5
+    sigmas = [task.input_output_correlation for _, _, task in special]
+    check([network for _, network, _ in special], sigmas, digits=False)
+
+
+def test_saddles_and_bottlenecks_with_nothing_left_to_learn():
+    target = cases.sigma(3, 3)
+    u, s, vt = np.linalg.svd(target)
+    learned = lr.LinearNetwork((np.sqrt(s)[:, None] * vt, u * np.sqrt(s)))
+    # Some modes at zero, one of them in a direction without a target.
+    low = u[:, :2] * s[:2] @ vt[:2]
+    some = np.array([0.3, 0.0, 0.0])
+    partly = lr.LinearNetwork((some[:, None] * vt, u * some))
+    zero = jax.tree.map(jnp.zeros_like, learned)
+    networks, sigmas = [learned, learned, partly, zero], [-target, target, low, target]
+    check(networks, sigmas, digits=False)
+    # A teacher of the rank of the bottleneck: the loss vanishes, and keeps its digits.
+    u, s, vt = np.linalg.svd(cases.sigma(3, 4))
+    low = u[:, :2] * s[:2] @ vt[:2]
+    check([cases.network((4, 2, 3), 1.0, 0.4, low)], [low])
+
+
+def test_single_precision():
+    target = cases.sigma(3, 3)
+    network = cases.network((3, 3, 3), 1.0, 0.4, target)
+    arrays = (*network.weights, jnp.asarray(target), network.lmda)
+    double = np.asarray(both(*(x[None] for x in arrays))[0])
+    single = np.asarray(both(*(x[None].astype(jnp.float32) for x in arrays))[0])
+    assert single.dtype == np.float32
+    assert np.abs(single - double).max() < 1e-5 * np.abs(double).max()
+
+
+def test_a_sweep_of_losses_keeps_little_but_its_losses():
+    """All of a loss is one loop: nothing as large as the output is written besides."""
+    count, times = 20_000, 100  # large enough for XLA to think of other ways
+
+    @jax.jit
+    @jax.vmap
+    def losses(w1, w2, sigma):
+        solution = lr.ExactSolution(
+            lr.LinearNetwork((w1, w2)), lr.Task.from_correlation(sigma), throw=False
+        )
+        return solution.loss(jnp.linspace(0.0, 10.0, times))
+
+    shapes = [(count, 3, 3)] * 3
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float64) for shape in shapes]
+    memory = losses.lower(*shapes).compile().memory_analysis()
+    output = count * times * 8
+    assert memory.output_size_in_bytes == output
+    assert memory.temp_size_in_bytes + output < 3 * output
+
+
+def test_larger_networks_take_the_general_form():
+    network = cases.network((6, 6, 6), 0.0, 0.4, cases.sigma(6, 6))
+    problem = Problem(*network.weights, jnp.asarray(cases.sigma(6, 6)), network.lmda)
+    assert not lanes.fits(Frame(problem))
