@@ -18,7 +18,7 @@ FLOORS = (
     {"_learn"},
     {"applications", "sweeps", "inference"},
     {"plot"},
-    {"figures"},
+    {"figures", "bench"},
     {"__main__"},
 )
 FLOOR_OF = {name: i for i, names in enumerate(FLOORS) for name in names}

@@ -53,7 +53,7 @@ class Lanes(eqx.Module):
     of_rest: Bool[Array, " columns"]  # columns of a chosen left-over row
     # Per mode, of what was not chosen: sums of squares of the start, and of rows that
     # decay, are left over, and grow.
-    unchosen: tuple[Array, Array, Array, Array]
+    unchosen: tuple[Float[Array, " modes"], ...]
     settles: Bool[Array, " modes"]  # what `excess` leaves out of these columns is zero
     # Of a bottleneck: the growth of the columns' rows, and that of others over it.
     rates: Float[Array, " k"]
@@ -102,18 +102,14 @@ class Lanes(eqx.Module):
             self.rates = growth(frame.chosen_rates)
             lags = jnp.minimum(exponents(frame, growth(frame.rates)), 0.0)
             self.lags = lags[: count - m]
-        else:
-            self.rates, self.lags = jnp.zeros(0, dtype), jnp.zeros((0, 0), dtype)
-        if n < m:
             self.settles = self.chosen
         else:
+            self.rates, self.lags = jnp.zeros(0, dtype), jnp.zeros((0, 0), dtype)
             left_out = jnp.any(jnp.triu(self.inverse, 1) != 0, axis=0)
             left_out |= jnp.any(self.grow_echelon != 0, axis=0)
             self.settles = self.chosen & ~left_out
         self.kappa = frame.rates[:m]
-        self.rate = (
-            frame.rates[m] if m < count - m else jnp.zeros((), frame.rates.dtype)
-        )
+        self.rate = frame.rates[m] if m < count - m else jnp.zeros((), dtype)
         gap = gaps(frame)
         last = jnp.where(self.rate > 0, gap[m - 1, m], self.kappa[-1])
         self.steps = jnp.append(jnp.diagonal(gap, 1)[: m - 1], last)

@@ -69,13 +69,9 @@ def _deviation(
     p_chosen = dot(q_chosen, q_chosen.mT)
     lack = p_chosen * jnp.exp(-2 * w * t)[None]
     lack -= dot(q_chosen, others.mT, above) * 2 * w[None]
-    # Early on, and where `above` is huge (near a saddle), subtracting 2w loses
-    # less: compare the sizes of the terms.
-    terms = dot(jnp.abs(q_chosen), jnp.abs(q_chosen.mT))
-    size = terms * jnp.exp(-2 * w * t)[None]
-    size += dot(*map(jnp.abs, (q_chosen, others.mT, above))) * 2 * w[None]
-    limit = 2 * jnp.diag(w)
-    lack = jnp.where(terms + limit < size, p_chosen - limit, lack)
+    # Early on, and where `above` is huge (near a saddle), subtracting 2w loses less.
+    late = 2 * w * jnp.sum(above * above, axis=0) < 1
+    lack = jnp.where(late[None], lack, p_chosen - 2 * jnp.diag(w))
     return p.at[frame.chosen[:, None], frame.chosen[None]].set(
         lack, mode="drop", unique_indices=True
     )

@@ -1,0 +1,57 @@
+"""The methods of `lazyrich bench`, one by one, under pytest-benchmark.
+
+`python -m pip install ".[bench]"`, then `python -m pytest benchmarks -n 0`. The error
+of each method is stored beside its times, and must be what the method promises.
+"""
+
+import jax
+import pytest
+
+from lazyrich_jax.bench import methods
+from lazyrich_jax.bench.measure import difference
+from lazyrich_jax.bench.problems import problem
+from lazyrich_jax.bench.report import SIZES
+
+pytest.importorskip("pytest_benchmark")
+jax.config.update("jax_enable_x64", True)
+
+LOSSES = {
+    "exact": (methods.exact, 0.0),
+    "LAPACK kernel": (methods.cholesky, 1e-11),
+    "NumPy formula": (methods.formula, 1e-11),
+    "diffrax 1e-6": (lambda: methods.diffrax(1e-6), 1e-3),
+    "diffrax 1e-8": (lambda: methods.diffrax(1e-8), 1e-5),
+    "diffrax 1e-10": (lambda: methods.diffrax(1e-10), 1e-7),
+    "descent": (lambda: methods.descent(1e-2), 1e-1),
+}
+GRADIENTS = {
+    "exact": (methods.exact_gradient, 0.0),
+    "diffrax 1e-8": (lambda: methods.diffrax_gradient(1e-8), 1e-5),
+    "diffrax 1e-8, forward": (lambda: methods.diffrax_forward(1e-8), 1e-5),
+}
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("method", LOSSES)
+def test_losses(benchmark, method, sizes):
+    """The losses of 20 networks at 100 times."""
+    make, most = LOSSES[method]
+    some = problem(sizes, 20, 100)
+    call = make()
+    found = benchmark(lambda: jax.block_until_ready(call(some)))
+    error = difference(found, methods.exact()(some))
+    benchmark.extra_info["error"] = error
+    assert error <= most
+
+
+@pytest.mark.parametrize("method", GRADIENTS)
+def test_gradients(benchmark, method):
+    """The slopes of the losses of 10 networks at 20 times."""
+    make, most = GRADIENTS[method]
+    some = problem((3, 2, 2), 10, 20)
+    call = make()
+    found = benchmark(lambda: jax.block_until_ready(call(some)))
+    # Of the correlation: in weights the methods differ where the balance breaks.
+    error = difference(found[2], methods.exact_gradient()(some)[2])
+    benchmark.extra_info["error"] = error
+    assert error <= most

@@ -1,0 +1,209 @@
+"""The exact solution and its rivals, each as it would be written by its friends.
+
+All return the losses (batch, times) over that of the correlation itself, or their
+slopes; those in JAX are compiled, batched, and of the problem's precision.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from .problems import Problem, solution
+
+Losses = Callable[[Problem], Any]
+Gradients = Callable[[Problem], tuple[Array, ...]]
+
+
+@functools.partial(jax.vmap, in_axes=(0, 0, 0, None))
+def exact_of_arrays(w1, w2, sigma, ts):
+    """The losses of many networks, (batch, times)."""
+    return solution(w1, w2, sigma).loss(ts)
+
+
+def exact() -> Losses:
+    """`lazyrich_jax.ExactSolution`."""
+    batched = jax.jit(exact_of_arrays)
+    return lambda p: batched(p.w1, p.w2, p.sigma, p.ts)
+
+
+def cholesky() -> Losses:
+    """The general formula as it stands: a vmapped `cholesky` and `solve_triangular`.
+
+    Overflows at late times, where it is not measured.
+    """
+
+    def one(w1, w2, sigma, lmda, ts):
+        n_out, n_in = sigma.shape
+        eye_in, eye_out = (
+            jnp.eye(n_in, dtype=sigma.dtype),
+            jnp.eye(n_out, dtype=sigma.dtype),
+        )
+        f = jnp.block([[-lmda / 2 * eye_in, sigma.T], [sigma, lmda / 2 * eye_out]])
+        rates, basis = jnp.linalg.eigh(f)
+        q0 = basis.T @ jnp.concatenate([w1.T, w2])
+        eye = jnp.eye(q0.shape[1], dtype=sigma.dtype)
+
+        def at(t):
+            safe = jnp.where(rates == 0, 1.0, rates)
+            gain = jnp.where(rates == 0, t, jnp.expm1(2 * safe * t) / (2 * safe))
+            factor = jnp.linalg.cholesky(eye + q0.T @ (gain[:, None] * q0))
+            moved = jnp.exp(rates * t)[:, None] * q0
+            q = basis @ jax.scipy.linalg.solve_triangular(factor, moved.T, lower=True).T
+            return jnp.sum((q[n_in:] @ q[:n_in].T - sigma) ** 2) / 2
+
+        return jax.vmap(at)(ts)
+
+    batched = jax.jit(jax.vmap(one, in_axes=(0, 0, 0, None, None)))
+    return lambda p: batched(p.w1, p.w2, p.sigma, p.lmda, p.ts)
+
+
+class Formula:
+    """The general formula in NumPy, one network, one time per call."""
+
+    def __init__(self, w1: np.ndarray, w2: np.ndarray, sigma: np.ndarray, lmda: float):
+        n_out, self.n_in = sigma.shape
+        left, right = np.eye(self.n_in), np.eye(n_out)
+        f = np.block([[-lmda / 2 * left, sigma.T], [sigma, lmda / 2 * right]])
+        self.rates, self.basis = np.linalg.eigh(f)
+        self.q0, self.sigma = np.concatenate([w1.T, w2]), sigma
+
+    def qqt(self, t: float) -> np.ndarray:
+        """QQ^T at `t`."""
+        o, w, q0 = self.basis, self.rates, self.q0
+        safe = np.where(w == 0, 1.0, w)
+        gain = np.where(w == 0, t, np.expm1(2 * safe * t) / (2 * safe))
+        moved = o @ (np.exp(w * t)[:, None] * (o.T @ q0))
+        core = np.eye(q0.shape[1]) + q0.T @ (o @ (gain[:, None] * (o.T @ q0)))
+        return moved @ np.linalg.inv(core) @ moved.T
+
+    def loss(self, t: float) -> float:
+        """The loss at `t`."""
+        function = self.qqt(t)[self.n_in :, : self.n_in]
+        return float(np.sum((function - self.sigma) ** 2) / 2)
+
+
+def formula() -> Losses:
+    """`Formula` in two loops."""
+
+    def losses(p: Problem):
+        arrays = (np.asarray(x, float) for x in (p.w1, p.w2, p.sigma))
+        ts = np.asarray(p.ts, float)
+        found = []
+        for w1, w2, sigma in zip(*arrays, strict=True):
+            one = Formula(w1, w2, sigma, p.lmda)
+            found.append([one.loss(t) for t in ts])
+        return np.array(found)
+
+    return losses
+
+
+def _flow(rtol: float, adjoint: Callable | None = None) -> Callable:
+    """The loss of one network at all times, integrated by diffrax."""
+    import diffrax
+
+    solver = diffrax.Tsit5()
+    adjoint = diffrax.RecursiveCheckpointAdjoint if adjoint is None else adjoint
+
+    def losses(w1, w2, sigma, ts):
+        def field(t, weights, args):
+            w1, w2 = weights
+            error = sigma - w2 @ w1
+            return w2.T @ error, error @ w1.T
+
+        weights = diffrax.diffeqsolve(
+            diffrax.ODETerm(field),
+            solver,
+            t0=jnp.zeros((), ts.dtype),
+            t1=ts[-1],
+            dt0=None,
+            y0=(w1, w2),
+            saveat=diffrax.SaveAt(ts=ts),
+            stepsize_controller=diffrax.PIDController(rtol=rtol, atol=rtol),
+            max_steps=2**14,
+            adjoint=adjoint(),
+        ).ys
+        assert weights is not None
+        error = jnp.einsum("toh,thi->toi", weights[1], weights[0]) - sigma[None]
+        return jnp.sum(error**2, axis=(1, 2)) / 2
+
+    return losses
+
+
+def diffrax(rtol: float) -> Losses:
+    """Gradient flow by Tsit5, at `rtol` and `atol` a step."""
+    batched = jax.jit(jax.vmap(_flow(rtol), in_axes=(0, 0, 0, None)))
+    return lambda p: batched(p.w1, p.w2, p.sigma, p.ts)
+
+
+def descent(rate: float) -> Losses:
+    """Full-batch gradient descent by `lax.scan`, looked at at the problem's times."""
+
+    def one(w1, w2, sigma, blocks, every):
+        def step(weights, _):
+            w1, w2 = weights
+            error = sigma - w2 @ w1
+            return (w1 + rate * w2.T @ error, w2 + rate * error @ w1.T), None
+
+        def block(weights, _):
+            weights, _ = jax.lax.scan(step, weights, length=every)
+            error = weights[1] @ weights[0] - sigma
+            return weights, jnp.sum(error**2) / 2
+
+        return jax.lax.scan(block, (w1, w2), length=blocks)[1]
+
+    batched = jax.vmap(one, in_axes=(0, 0, 0, None, None))
+    compiled = jax.jit(batched, static_argnums=(3, 4))
+
+    def losses(p: Problem):
+        every = max(1, round(float(p.ts[0]) / rate))  # the times are equally spaced
+        return compiled(p.w1, p.w2, p.sigma, p.ts.size, every)
+
+    return losses
+
+
+def exact_gradient() -> Gradients:
+    """The slopes of the sum of all losses, by the exact solution's own rule."""
+
+    @jax.jit
+    def slopes(w1, w2, sigma, ts):
+        def total(w1, w2, sigma):
+            return jnp.sum(solution(w1, w2, sigma).loss(ts))
+
+        return jax.vmap(jax.grad(total, (0, 1, 2)))(w1, w2, sigma)
+
+    return lambda p: slopes(p.w1, p.w2, p.sigma, p.ts)
+
+
+def diffrax_gradient(rtol: float) -> Gradients:
+    """The same through the solver, by `RecursiveCheckpointAdjoint`."""
+    flow = _flow(rtol)
+
+    @jax.jit
+    def slopes(w1, w2, sigma, ts):
+        def total(w1, w2, sigma):
+            return jnp.sum(flow(w1, w2, sigma, ts))
+
+        return jax.vmap(jax.grad(total, (0, 1, 2)))(w1, w2, sigma)
+
+    return lambda p: slopes(p.w1, p.w2, p.sigma, p.ts)
+
+
+def diffrax_forward(rtol: float) -> Gradients:
+    """The same through the solver in forward mode, a direction for every argument."""
+    import diffrax
+
+    flow = _flow(rtol, diffrax.ForwardMode)
+
+    @jax.jit
+    def slopes(w1, w2, sigma, ts):
+        def total(w1, w2, sigma):
+            return jnp.sum(flow(w1, w2, sigma, ts))
+
+        return jax.vmap(jax.jacfwd(total, (0, 1, 2)))(w1, w2, sigma)
+
+    return lambda p: slopes(p.w1, p.w2, p.sigma, p.ts)

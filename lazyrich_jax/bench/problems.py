@@ -1,0 +1,67 @@
+"""What is measured: many networks learning at many times."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._dynamics import ExactSolution
+from .._init import LambdaBalanced
+from .._network import LinearNetwork
+from .._task import Task
+
+SCALE = 0.5  # of the initial weights
+LAST = 10.0  # the last time: by then most modes are learned
+
+
+class Problem(NamedTuple):
+    """Networks of one size, each with a task of its own, and the times of all."""
+
+    w1: Float[Array, "batch hidden in"]
+    w2: Float[Array, "batch out hidden"]
+    sigma: Float[Array, "batch out in"]
+    lmda: float
+    ts: Float[Array, " times"]
+
+    @property
+    def evaluations(self) -> int:
+        """How many (network, time) there are."""
+        return self.w1.shape[0] * self.ts.size
+
+    def first(self, batch: int) -> "Problem":
+        """The same with fewer networks."""
+        return self._replace(
+            w1=self.w1[:batch], w2=self.w2[:batch], sigma=self.sigma[:batch]
+        )
+
+
+def problem(
+    sizes: tuple[int, int, int],
+    batch: int,
+    times: int,
+    lmda: float = 1.0,
+    dtype: str = "float64",
+) -> Problem:
+    """Random tasks and balanced starts, rounded to `dtype`."""
+    n_in, hidden, n_out = sizes
+
+    @jax.jit
+    @jax.vmap
+    def draw(key):
+        one, two = jax.random.split(key)
+        task = Task.random_regression(n_in, n_out, 4 * max(n_in, n_out), key=one)
+        network = LambdaBalanced(lmda, SCALE)(n_in, hidden, n_out, key=two)
+        return (*network.weights, task.input_output_correlation)
+
+    arrays = draw(jax.random.split(jax.random.key(0), batch))
+    ts = np.linspace(LAST / times, LAST, times)
+    w1, w2, sigma, ts = (jnp.asarray(x, dtype) for x in (*arrays, ts))
+    return Problem(w1, w2, sigma, lmda, ts)
+
+
+def solution(w1: Array, w2: Array, sigma: Array) -> ExactSolution:
+    """The exact solution of one network, the one that is measured."""
+    task = Task.from_correlation(sigma)
+    return ExactSolution(LinearNetwork((w1, w2)), task, throw=False)

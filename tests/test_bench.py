@@ -1,0 +1,91 @@
+"""The benchmark measures what it says, and writes what it promises."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lazyrich_jax.__main__ import main
+from lazyrich_jax.bench import methods, report
+from lazyrich_jax.bench.measure import difference, measure
+from lazyrich_jax.bench.problems import problem
+
+
+@pytest.fixture(scope="module")
+def few():
+    return problem((2, 1, 2), 3, 10)
+
+
+@pytest.mark.parametrize(
+    "method, most",
+    [
+        (methods.cholesky(), 1e-12),
+        (methods.formula(), 1e-12),
+        (methods.diffrax(1e-8), 1e-6),
+        (methods.descent(1e-2), 0.1),
+    ],
+    ids=["cholesky", "formula", "diffrax", "descent"],
+)
+def test_all_methods_find_the_same_losses(few, method, most):
+    exact = np.asarray(methods.exact()(few))
+    assert exact.shape == (3, 10) and np.all(exact[:, -1] < exact[:, 0])
+    found = np.asarray(method(few))
+    assert found.shape == exact.shape
+    assert difference(found, exact) < most
+    # Half as precise would not do.
+    assert difference(found + 2 * most * exact.max(), exact) > most
+
+
+def test_all_gradients_of_the_correlation_agree(few):
+    exact = methods.exact_gradient()(few)
+    assert [x.shape for x in exact] == [x.shape for x in few[:3]]
+    for method in (methods.diffrax_gradient(1e-8), methods.diffrax_forward(1e-8)):
+        assert difference(method(few)[2], exact[2]) < 1e-5
+
+
+def test_a_measurement(few):
+    calls = []
+
+    def call():
+        calls.append(1)
+        return np.full((2, 10), 1.5)
+
+    row, found = measure("g", "m", call, few, np.ones((3, 10)), at_least=0.0)
+    assert len(calls) == 2 and found.shape == (2, 10)
+    assert (row.sizes, row.batch, row.times, row.dtype) == ("2-1-2", 3, 10, "float64")
+    assert row.error == 0.5 and row.first >= 0
+    np.testing.assert_allclose(row.microseconds, 1e6 * row.best / 30)
+
+
+def test_the_command_writes_table_numbers_and_plot(tmp_path, capsys, monkeypatch):
+    rows = [
+        report.Row(group, method, "2-1-2", 3, 10, 1.0, "float64", 0.5, seconds, error)
+        for group in ("value", "gradient", "size", "batch", "times", "lambda")
+        for method, seconds, error in (
+            ("exact", 1e-3, None),
+            ("LAPACK kernel", 2e-3, 1e-3),
+            ("diffrax 1e-8", 3e-3, 1e-3),
+        )
+    ]
+    monkeypatch.setattr(report, "_measurements", lambda quick: iter(rows))
+    real = report.problem
+    monkeypatch.setattr(
+        report, "problem", lambda sizes, *args, **more: real((2, 1, 2), 3, 10, **more)
+    )
+    assert main(["bench", "--quick", "--out", str(tmp_path / "here")]) == 0
+    printed = capsys.readouterr().out
+    table = (tmp_path / "here" / "table.md").read_text()
+    assert table in printed
+    assert "| 2-1-2 | loss | LAPACK kernel | 66.7 | 2 | 1e-03 | 0.50 |" in table
+    assert "On a GPU: unmeasured" in table
+    result = json.loads((tmp_path / "here" / "results.json").read_text())
+    assert result["rows"][1]["us"] == pytest.approx(2e-3 * 1e6 / 30)
+    assert result["versions"]["jax"] and result["device"] and result["date"]
+    assert result["throughput"]["float32"]["error"] < 1e-5
+    assert (tmp_path / "here" / "speed.png").stat().st_size > 1000
+
+
+def test_a_directory_that_cannot_be_made(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["bench", "--out", str(tmp_path / "file" / "in")]) == 2
+    assert "`--out` must be a directory" in capsys.readouterr().err
