@@ -226,7 +226,7 @@ def table(rows: list[Row], about: dict[str, Any], throughput: dict[str, Any]) ->
 
 
 def draw(rows: list[Row], about: dict[str, Any], path: Path) -> None:
-    """Cost against size, batch, times and balance, all methods."""
+    """Cost against size, batch, times and balance, where the losses are right."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -243,6 +243,7 @@ def draw(rows: list[Row], about: dict[str, Any], path: Path) -> None:
     for ax, (group, (label, key)) in zip(axes, panels.items(), strict=True):
         for method, colour in colours.items():
             some = [r for r in rows if (r.group, r.method) == (group, method)]
+            some = [r for r in some if (r.error or 0) < 0.1]  # not what overflows
             x, y = [key(r) for r in some], [r.microseconds for r in some]
             ax.plot(x, y, "o-", color=colour, label=method)
         ax.set(xlabel=label, yscale="log")
