@@ -139,5 +139,5 @@ def draw(data: Data) -> "Figure":
     right.set_xscale("symlog", linthresh=np.abs(data["spectrum"]).min())
     right.set_xticks([-1e3, -10, -0.1, 0, 0.1, 10, 1e3])
     right.set(xlabel=r"balance $\delta$", ylabel="the function that is learned")
-    right.legend(frameon=False, loc="center left")
+    right.legend(frameon=False, loc="upper right")
     return figure
