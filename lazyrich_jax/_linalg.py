@@ -14,6 +14,26 @@ def dot(*matrices: Float[Array, "..."]) -> Float[Array, "..."]:
     return functools.reduce(matmul, matrices)
 
 
+_WRITTEN_OUT = 5  # terms of a sum
+
+
+def short_dot(*matrices: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`dot`, its sums written out where they are short: faster, slower to compile.
+
+    XLA calls a library for each of a batch of products, which costs more than a small
+    one itself.
+    """
+
+    def product(a: Array, b: Array) -> Array:
+        inner = range(a.shape[-1])
+        if not 0 < len(inner) <= _WRITTEN_OUT:
+            return dot(a, b)
+        terms = [a[..., :, k, None] * b[..., None, k, :] for k in inner]
+        return sum(terms[1:], terms[0])
+
+    return functools.reduce(product, matrices)
+
+
 def square_norm(x: Float[Array, "..."]) -> Float[Array, ""]:
     """The squared Frobenius norm."""
     return jnp.sum(x * x)

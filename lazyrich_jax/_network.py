@@ -12,6 +12,7 @@ from ._linalg import (
     complete_basis,
     dot,
     nearest_isometry,
+    short_dot,
     split_singular_values,
     square_norm,
 )
@@ -123,7 +124,7 @@ class LinearNetwork(eqx.Module):
             f"held {self.depth}.",
         )
         return [
-            dot(above.mT, above) - dot(below, below.mT)
+            short_dot(above.mT, above) - short_dot(below, below.mT)
             for below, above in zip(self.weights[:-1], self.weights[1:], strict=True)
         ]
 

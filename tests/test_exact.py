@@ -235,3 +235,17 @@ def test_ntk_of_any_depth_is_the_jacobians_gram_matrix():
         np.testing.assert_allclose(
             lr.kernels.ntk(network, x), flat @ flat.T, atol=1e-13
         )
+
+
+def test_a_shared_task_is_decomposed_once():
+    """The singular vectors of a task that no network changes have no batch axis."""
+    task = lr.Task.random_regression(3, 2, 10, key=KEY)
+
+    def prepared(w1, w2):
+        network = lr.LinearNetwork((w1, w2))
+        return lr.ExactSolution(network, task, throw=False).frame
+
+    weights = jnp.ones((7, 2, 3)), jnp.ones((7, 2, 2))
+    text = str(jax.make_jaxpr(jax.vmap(prepared))(*weights))
+    decompositions = [line for line in text.splitlines() if "= svd[" in line]
+    assert len(decompositions) == 1 and "[7," not in decompositions[0]

@@ -1,6 +1,7 @@
 """Every module lives on one floor, and imports only from floors below its own."""
 
 import ast
+import os
 import pathlib
 import re
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / "lazyrich_jax"
 
 FLOORS = (
-    {"_linalg", "_checks"},
+    {"_linalg", "_checks", "_threads"},
     {"_task", "_network"},
     {"_exactness", "_init", "_trajectory", "kernels"},
     {"_dynamics", "theory", "measures"},
@@ -110,3 +111,17 @@ def test_import_is_quiet():
         "assert not jax.config.jax_enable_x64, 'x64 was set'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_decompositions_at_the_same_time_end():
+    """Batched ones of one program wait for each other for ever in a pool of two."""
+    code = (
+        "import jax; jax.config.update('jax_enable_x64', True); "
+        "from lazyrich_jax.bench import problems; "
+        "problems.problem((5, 2, 5), 1000, 100).w1.block_until_ready()"
+    )
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("NPROC", "XLA_FLAGS")
+    }
+    run = [sys.executable, "-c", code]
+    subprocess.run(run, check=True, timeout=120, env=environment)

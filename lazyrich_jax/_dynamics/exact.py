@@ -220,17 +220,20 @@ def _prepare(
 ) -> tuple[Problem, Frame, Float[Array, ""], Float[Array, ""], RESULTS]:
     """The solution's arrays, NaN where it would not be exact, and why."""
     tolerance = exactness_tolerance(task.x.dtype)
+    isotropic = task.anisotropy <= tolerance
     result = first_failure(
         (~all_finite(network, task), RESULTS.nonfinite_values),
-        (task.anisotropy > tolerance, RESULTS.anisotropic_inputs),
+        (~isotropic, RESULTS.anisotropic_inputs),
         (relative_imbalance(network) > tolerance, RESULTS.unbalanced_weights),
     )
     ok = result == RESULTS.successful
+    # What is made of the task alone is made once for all networks that share it.
+    fine = all_finite(task) & isotropic
     # Isotropic inputs of variance c: sqrt(c) Q and c lambda solve the problem of c = 1.
-    variance = jnp.where(ok, task.input_variance, 1.0)
+    variance = jnp.where(fine, task.input_variance, 1.0)
     root = jnp.sqrt(variance)
     w1, w2 = (jnp.where(ok, w, 0.0) * root for w in network.weights)
-    sigma = jnp.where(ok, task.input_output_correlation, 0.0)
+    sigma = jnp.where(fine, task.input_output_correlation, 0.0)
     lmda = jnp.where(ok, network.lmda * variance, 0.0)
     optimum = task.loss(sigma / variance)
     problem = Problem(w1, w2, sigma, lmda, throw)

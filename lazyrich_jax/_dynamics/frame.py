@@ -15,6 +15,7 @@ from .._linalg import (
     dot,
     merge_repeated,
     safe_hypot,
+    short_dot,
     singular_basis,
     square_norm,
 )
@@ -97,7 +98,9 @@ class Frame(eqx.Module):
         self, w1: Float[Array, "hidden in"], w2: Float[Array, "out hidden"]
     ) -> Float[Array, "rows hidden"]:
         """$Q = [W_1^T; W_2]$ in the eigenbasis."""
-        return self.to_rows(dot(self.right.mT, w1.mT), dot(self.left.mT, w2))
+        return self.to_rows(
+            short_dot(self.right.mT, w1.mT), short_dot(self.left.mT, w2)
+        )
 
     def to_rows(
         self, inputs: Float[Array, "in k"], outputs: Float[Array, "out k"]

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._linalg import dot
+from .._linalg import short_dot
 from .frame import Frame
 from .riccati import exponents, gaps, growth
 
@@ -88,16 +88,16 @@ class Lanes(eqx.Module):
         dtype = frame.lower.dtype
         place = place.astype(dtype)
         to_modes = (frame.chosen[:, None] == modes[None]).astype(dtype)
-        lower = dot(frame.lower, place.T)
-        echelon = dot(frame.drop(frame.echelon), to_modes)
-        self.inverse = dot(place, frame.inverse, to_modes)
+        lower = short_dot(frame.lower, place.T)
+        echelon = short_dot(frame.drop(frame.echelon), to_modes)
+        self.inverse = short_dot(place, frame.inverse, to_modes)
         self.grow, self.rest, self.fall = lower[:m], lower[rest], lower[::-1][:m]
         self.grow_echelon, self.rest_echelon = echelon[:m], echelon[rest]
         self.fall_echelon = echelon[::-1][:m]
         parts = self.inverse, self.fall_echelon, self.rest_echelon, self.grow_echelon
         self.unchosen = tuple(jnp.sum(part * part, axis=0) for part in parts)
         of_rest = (frame.chosen >= m) & (frame.chosen < count - m)
-        self.of_rest = dot(place, of_rest.astype(dtype)) > 0
+        self.of_rest = jnp.any((place > 0) & of_rest[None], axis=1)
         if n < m:
             self.rates = growth(frame.chosen_rates)
             lags = jnp.minimum(exponents(frame, growth(frame.rates)), 0.0)
