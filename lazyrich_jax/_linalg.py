@@ -188,27 +188,44 @@ def triangle(x: Float[Array, "rows columns"]) -> Float[Array, "columns columns"]
     digits of small ones (Cox and Higham 1998). Written without LAPACK, whose batched
     calls can wait for each other for ever on machines with few cores.
     """
-    columns = x.shape[1]
-    x = x[jnp.argsort(-jnp.max(jnp.abs(x), axis=1))]
-    done = []
-    for start in range(0, columns, _BLOCK):
-        width = min(_BLOCK, columns - start)
-        x = jax.lax.fori_loop(0, width, _reflect, x)
-        done.append(jnp.pad(jnp.triu(x[:width]), ((0, 0), (start, 0))))
-        x = x[width:, width:]
-    r = jnp.concatenate(done)
+    x = x[jnp.argsort(-jnp.max(jnp.abs(x), axis=1))].mT  # columns as rows: contiguous
+    done: list[Array] = []
+    while x.shape[0] > 0:
+        start, width = len(done) * _BLOCK, min(_BLOCK, x.shape[0])
+        block, x = x[:width], x[width:]
+        if x.shape[0] == 0:
+            block = jax.lax.fori_loop(0, width, lambda j, x: _reflect(j, x)[0], block)
+        else:
+            none = jnp.zeros_like(block), jnp.zeros((width, width), x.dtype)
+            block, v, t = jax.lax.fori_loop(0, width, _gathered, (block, *none))
+            x = x - dot(x, v.mT, t, v)
+        columns = jnp.concatenate([jnp.tril(block[:, :width]), x[:, :width]])
+        done.append(jnp.pad(columns, ((start, 0), (0, 0))))
+        x = x[:, width:]
+    r = jnp.concatenate(done, axis=1).mT
     return jnp.where(jnp.diagonal(r) < 0, -1.0, 1.0)[:, None] * r
 
 
-def _reflect(j: Array, x: Float[Array, "rows columns"]) -> Float[Array, "rows columns"]:
-    """`x` with column j made zero below row j, on the rows from j on."""
-    at = jnp.arange(x.shape[0])
-    v = jnp.where(at >= j, x[:, j], 0.0)
+def _reflect(
+    j: Array, columns: Float[Array, "columns rows"]
+) -> tuple[Float[Array, "columns rows"], Float[Array, " rows"]]:
+    """Column j made zero below row j, by I - v v', and v."""
+    at = jnp.arange(columns.shape[1])
+    v = jnp.where(at >= j, columns[j], 0.0)
     norm = jnp.sqrt(square_norm(v))
     v = v + jnp.where(at == j, jnp.where(v[j] < 0, -norm, norm), 0.0)
     square = square_norm(v)
-    scale = 2 / jnp.where(square == 0, 1.0, square)
-    return x - (scale * v)[:, None] * dot(v, x)[None]
+    v = v * jnp.sqrt(2 / jnp.where(square == 0, 1.0, square))
+    return columns - dot(columns, v)[:, None] * v[None], v
+
+
+def _gathered(j: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
+    """One reflection more: the product of all is I - V' T V."""
+    columns, vs, ts = state
+    columns, v = _reflect(j, columns)
+    own = jnp.arange(vs.shape[0]) == j
+    t = jnp.where(own, 1.0, -dot(ts, dot(vs, v)))
+    return columns, vs.at[j].set(v), ts.at[:, j].set(t)
 
 
 @triangle.defjvp
@@ -225,25 +242,28 @@ def over(
     x: Float[Array, "rows columns"], r: Float[Array, "columns columns"]
 ) -> Float[Array, "rows columns"]:
     """`x @ inv(r)` for upper triangular `r`, by substitution."""
+    if r.shape[0] > _BLOCK:
+        return over_transpose(x.mT, r).mT
     columns: list[Array] = []
-    for start in range(0, r.shape[0], _BLOCK):
-        stop = min(start + _BLOCK, r.shape[0])
-        block = x[:, start:stop]
-        if start > 0:
-            block = block - dot(jnp.stack(columns, axis=1), r[:start, start:stop])
-        for j in range(start, stop):
-            y = block[:, j - start]
-            for i in range(start, j):
-                y = y - columns[i] * r[i, j]
-            columns.append(y / r[j, j])
+    for j in range(r.shape[0]):
+        y = x[:, j]
+        for i, column in enumerate(columns):
+            y = y - column * r[i, j]
+        columns.append(y / r[j, j])
     return jnp.stack(columns, axis=1)
 
 
 def over_transpose(
     x: Float[Array, "columns k"], r: Float[Array, "columns columns"]
 ) -> Float[Array, "columns k"]:
-    """`inv(r).T @ x` for upper triangular `r`."""
-    return over(x.mT, r).mT
+    """`inv(r).T @ x` for upper triangular `r`; one half after the other."""
+    size = r.shape[0]
+    if size <= _BLOCK:
+        return over(x.mT, r).mT
+    half = -(-size // (2 * _BLOCK)) * _BLOCK
+    first = over_transpose(x[:half], r[:half, :half])
+    rest = x[half:] - dot(r[:half, half:].mT, first)
+    return jnp.concatenate([first, over_transpose(rest, r[half:, half:])])
 
 
 def singular_basis(

@@ -6,6 +6,7 @@ the decomposition (`attached`), whose derivative divides by gaps: they are right
 it exists and refused elsewhere, never silently wrong.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._linalg import dot, square_norm
-from . import lanes
+from . import blocks, lanes
 from .frame import Frame, Problem, spectrum
 from .riccati import State, function_error, last_time, settled_time, solve
 from .variation import Change, Variation, vary
@@ -29,10 +30,71 @@ SECOND_DERIVATIVES = (
 
 
 @eqx.filter_custom_jvp
+def product(
+    problem: Problem, frame: Frame, ts: Float[Array, " times"], *, part: str
+) -> Float[Array, "times rows columns"]:
+    r"""A part of $QQ^\top$: "qqt" (all of it), "inputs", "outputs" or "function"."""
+    return blocks.product(frame, ts, part)
+
+
+@product.def_jvp
+def _product_jvp(primals, tangents, *, part):
+    rows, columns = _SLICES[part](primals[1].right.shape[0])
+
+    def both(primals, tangents):
+        frame, change = _variation(primals, tangents)
+        p = evaluate(*primals)[0], frame.matrix_from_rows(change.p)
+        return tuple(x[rows, columns] for x in p)
+
+    return _at_all_times(both, primals, tangents)
+
+
+_SLICES = {
+    "qqt": lambda n_in: (slice(None), slice(None)),
+    "inputs": lambda n_in: (slice(n_in), slice(n_in)),
+    "outputs": lambda n_in: (slice(n_in, None), slice(n_in, None)),
+    "function": lambda n_in: (slice(n_in, None), slice(n_in)),
+}
+
+
+@eqx.filter_custom_jvp
+def excess(
+    problem: Problem, frame: Frame, ts: Float[Array, " times"]
+) -> Float[Array, " times"]:
+    r"""$|W_2 W_1 - \Sigma|^2 / 2$, of few units by a loop of its own (lanes.py)."""
+    if lanes.fits(frame):
+        return jax.vmap(lambda t: lanes.excess(frame, t))(ts)
+    return blocks.excess(frame, ts)
+
+
+@excess.def_jvp
+def _excess_jvp(primals, tangents):
+    def both(primals, tangents):
+        error = evaluate(*primals)[1]
+        slope = jnp.sum(error * _function(*_variation(primals, tangents)))
+        return square_norm(error) / 2, slope
+
+    value, slope = _at_all_times(both, primals, tangents)
+    return (excess(*primals) if lanes.fits(primals[1]) else value), slope
+
+
+def _at_all_times(both: Callable, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """`both(primals, tangents)`, value and slope, at one time after the other."""
+    problem, frame, ts = primals
+    moved, still, dts = tangents
+    dts = jnp.zeros_like(ts) if dts is None else dts
+    at = jax.vmap(lambda t, dt: both((problem, frame, t), (moved, still, dt)))
+    return at(ts, dts)
+
+
+@eqx.filter_custom_jvp
 def evaluate(
     problem: Problem, frame: Frame, t: Float[Array, ""]
 ) -> tuple[Float[Array, "n n"], Float[Array, "out in"]]:
-    r"""$QQ^\top$, and $W_2 W_1 - \Sigma$ without cancellation as it vanishes."""
+    r"""$QQ^\top$, and $W_2 W_1 - \Sigma$ without cancellation as it vanishes.
+
+    The general form, of which derivatives are made.
+    """
     state = solve(frame, t)
     p = frame.matrix_from_rows(dot(state.q, state.q.mT))
     return p, frame.from_singular_basis(function_error(frame, state))
@@ -48,20 +110,6 @@ def _evaluate_jvp(primals, tangents):
 def _function(frame: Frame, change: Variation) -> Float[Array, "out in"]:
     """The change of the function's error."""
     return frame.from_singular_basis(frame.function_block(change.error))
-
-
-@eqx.filter_custom_jvp
-def excess(problem: Problem, frame: Frame, t: Float[Array, ""]) -> Float[Array, ""]:
-    r"""$|W_2 W_1 - \Sigma|^2 / 2$, for small sizes by a loop of its own (lanes.py)."""
-    if lanes.fits(frame):
-        return lanes.excess(frame, t)
-    return square_norm(evaluate(problem, frame, t)[1]) / 2
-
-
-@excess.def_jvp
-def _excess_jvp(primals, tangents):
-    error = evaluate(*primals)[1]
-    return excess(*primals), jnp.sum(error * _function(*_variation(primals, tangents)))
 
 
 @eqx.filter_custom_jvp

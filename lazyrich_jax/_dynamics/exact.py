@@ -20,7 +20,7 @@ from .base import (
     failure,
     first_failure,
 )
-from .differentiable import evaluate, excess, factor
+from .differentiable import excess, factor, product
 from .frame import Frame, Problem
 from .riccati import last_time
 from .transport import transported
@@ -99,22 +99,19 @@ class ExactSolution(eqx.Module):
 
     def function(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts out in"]:
         r"""$W_2 W_1$."""
-        n_in = self.problem.sigma.shape[-1]
-        return self.qqt(t)[..., n_in:, :n_in]
+        return self._at(t, _function)
 
     def input_representation(
         self, t: Real[ArrayLike, "*ts"]
     ) -> Float[Array, "*ts in in"]:
         r"""$W_1^\top W_1$."""
-        n_in = self.problem.sigma.shape[-1]
-        return self.qqt(t)[..., :n_in, :n_in]
+        return self._at(t, _inputs)
 
     def output_representation(
         self, t: Real[ArrayLike, "*ts"]
     ) -> Float[Array, "*ts out out"]:
         r"""$W_2 W_2^\top$."""
-        n_in = self.problem.sigma.shape[-1]
-        return self.qqt(t)[..., n_in:, n_in:]
+        return self._at(t, _outputs)
 
     def qqt(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts both both"]:
         r"""$QQ^\top$ with $Q = [W_1^\top; W_2]$."""
@@ -248,9 +245,9 @@ def _prepare(
 
 @eqx.filter_jit
 def _over_times(solution: ExactSolution, t: Array, quantity: Callable, *args: Array):
-    """`quantity(solution, t, *args)` at every time of an array of any shape."""
+    """`quantity(solution, times, *args)` for an array of times of any shape."""
     inner = _inner_times(t, solution.optimum.dtype)
-    at = jax.vmap(lambda t: quantity(solution, t, *args))(inner)
+    at = quantity(solution, inner, *args)
     return jax.tree.map(lambda x: x.reshape(*t.shape, *x.shape[1:]), at)
 
 
@@ -288,13 +285,19 @@ def _transported(
     return jax.tree.map(lambda w: w.reshape(*t.shape, *w.shape[1:]), networks)
 
 
-def _loss(solution: ExactSolution, t: Float[Array, ""]) -> Float[Array, ""]:
-    over = excess(solution.problem, solution.frame, t)
+Times = Float[Array, " times"]
+
+
+def _loss(solution: ExactSolution, ts: Times) -> Array:
+    over = excess(solution.problem, solution.frame, ts)
     return solution.optimum + over / solution.variance
 
 
-def _network(solution: ExactSolution, t: Float[Array, ""]) -> LinearNetwork:
-    return _as_network(factor(solution.problem, solution.frame, t), solution)
+def _network(solution: ExactSolution, ts: Times) -> LinearNetwork:
+    def at(t: Float[Array, ""]) -> LinearNetwork:
+        return _as_network(factor(solution.problem, solution.frame, t), solution)
+
+    return jax.vmap(at)(ts)
 
 
 def _as_network(q: Float[Array, "n hidden"], solution: ExactSolution) -> LinearNetwork:
@@ -304,11 +307,27 @@ def _as_network(q: Float[Array, "n hidden"], solution: ExactSolution) -> LinearN
     return LinearNetwork((q[:n_in].mT, q[n_in:]))
 
 
-def _qqt(solution: ExactSolution, t: Float[Array, ""]) -> Array:
-    return evaluate(solution.problem, solution.frame, t)[0] / solution.variance
+def _product(solution: ExactSolution, ts: Times, part: str) -> Array:
+    found = product(solution.problem, solution.frame, ts, part=part)
+    return found / solution.variance
 
 
-def _ntk(solution: ExactSolution, t: Float[Array, ""], x: Array) -> Array:
-    n_in = solution.problem.sigma.shape[1]
-    p = _qqt(solution, t)
-    return ntk_of_representations(p[:n_in, :n_in], p[n_in:, n_in:], x)
+def _qqt(solution: ExactSolution, ts: Times) -> Array:
+    return _product(solution, ts, "qqt")
+
+
+def _function(solution: ExactSolution, ts: Times) -> Array:
+    return _product(solution, ts, "function")
+
+
+def _inputs(solution: ExactSolution, ts: Times) -> Array:
+    return _product(solution, ts, "inputs")
+
+
+def _outputs(solution: ExactSolution, ts: Times) -> Array:
+    return _product(solution, ts, "outputs")
+
+
+def _ntk(solution: ExactSolution, ts: Times, x: Array) -> Array:
+    ntk = jax.vmap(ntk_of_representations, in_axes=(0, 0, None))
+    return ntk(_inputs(solution, ts), _outputs(solution, ts), x)

@@ -134,8 +134,8 @@ def excess(frame: Frame, t: Scalar) -> Scalar:
         for j in range(i):
             ratio[i][j] = ratio[i - 1][j] * step[i - 1] if j < i - 1 else step[j]
     decay = [ratio[m][j] * rest_up for j in modes]
-    gain = [_gain(x.kappa[i], decay[i], t) for i in modes]
-    rest_gain = _gain(jnp.abs(x.rate), rest_decay, t)
+    gain = [gain_of_decay(x.kappa[i], decay[i], t) for i in modes]
+    rest_gain = gain_of_decay(jnp.abs(x.rate), rest_decay, t)
     inverse_root = [_once(jax.lax.rsqrt(g)) for g in gain]
     rest_inverse_root = _once(jax.lax.rsqrt(rest_gain))
     root = [g * i for g, i in zip(gain, inverse_root, strict=True)]
@@ -291,7 +291,9 @@ def _is_late(
     return 2 * x.kappa[mode] * bound < 1
 
 
-def _gain(rate: Scalar, decay: Scalar, t: Scalar) -> Scalar:
+def gain_of_decay(
+    rate: Float[Array, "..."], decay: Float[Array, "..."], t: Float[Array, "..."]
+) -> Float[Array, "..."]:
     """(1 - e^{-2 rate t}) / (2 rate), for a rate that isn't negative; `decay` its root.
 
     A series while the difference is small: `expm1` takes as long as four exponentials.
@@ -299,7 +301,7 @@ def _gain(rate: Scalar, decay: Scalar, t: Scalar) -> Scalar:
     x = 2 * rate * t
     near = x < 0.5
     small = jnp.where(near, x, 0.0)
-    series = jnp.full_like(t, 1 / math.factorial(13))
+    series = jnp.full_like(x, 1 / math.factorial(13))
     for k in range(12, 0, -1):
         series = 1 / math.factorial(k) - small * series
     far = _once((1 - decay * decay) / jnp.where(near, 1.0, 2 * rate))
@@ -312,7 +314,7 @@ def _dot(a: dict, b: dict) -> Scalar:
     return sum(terms[1:], terms[0])
 
 
-def _once(x: Scalar) -> Scalar:
+def _once(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`x`, for many uses of the result of an expensive operation.
 
     XLA does not fuse such a result into a loop that uses it twice, and would write it,

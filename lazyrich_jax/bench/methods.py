@@ -31,8 +31,21 @@ def exact() -> Losses:
     return lambda p: batched(p.w1, p.w2, p.sigma, p.ts)
 
 
-def cholesky() -> Losses:
+def exact_functions() -> Losses:
+    """W2 W1 by `lazyrich_jax.ExactSolution`."""
+    batched = jax.jit(
+        jax.vmap(
+            lambda w1, w2, sigma, ts: solution(w1, w2, sigma).function(ts),
+            in_axes=(0, 0, 0, None),
+        )
+    )
+    return lambda p: batched(p.w1, p.w2, p.sigma, p.ts)
+
+
+def cholesky(loss: bool = True) -> Losses:
     """The general formula as it stands: a vmapped `cholesky` and `solve_triangular`.
+
+    The loss, or W2 W1.
 
     Overflows at late times or large lambda: then its error says so.
     """
@@ -51,7 +64,8 @@ def cholesky() -> Losses:
             factor = jnp.linalg.cholesky(eye + q0.T @ (gain[:, None] * q0))
             moved = jnp.exp(rates * t)[:, None] * q0
             q = basis @ jax.scipy.linalg.solve_triangular(factor, moved.T, lower=True).T
-            return jnp.sum((q[n_in:] @ q[:n_in].T - sigma) ** 2) / 2
+            function = q[n_in:] @ q[:n_in].T
+            return jnp.sum((function - sigma) ** 2) / 2 if loss else function
 
         return jax.vmap(at)(ts)
 

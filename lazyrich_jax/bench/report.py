@@ -18,6 +18,7 @@ from .measure import Row, difference, measure
 from .problems import Problem, problem
 
 SIZES = ((3, 2, 2), (5, 5, 5), (8, 8, 8), (3, 5, 7), (5, 2, 5))
+LARGE = 16  # units, from which on a call of NumPy takes less than the arithmetic
 STEP = 1e-3  # of gradient descent
 FILES = "results.json", "table.md", "speed.png"
 
@@ -59,8 +60,11 @@ def _measurements(quick: bool) -> Iterator[Row]:
     batch = 100 if quick else 1000
     for sizes in SIZES:
         yield from _rivals("value", problem(sizes, batch, 100), sizes == (5, 5, 5))
+    for sizes in ((5, 5, 5), (8, 8, 8)):
+        yield from _functions(problem(sizes, batch, 100))
     yield from _gradients(problem((5, 5, 5), batch, 100))
-    for n in (2, 3, 4, 5, 6, 8) if quick else (2, 3, 4, 5, 6, 7, 8, 12, 16, 32):
+    more = () if quick else (7, 12, 16, 32, 64, 128)
+    for n in sorted((2, 3, 4, 5, 6, 8, *more)):
         count = max(2, batch // max(1, (n // 5) ** 3))
         yield from _few("size", problem((n, n, n), count, 100))
     for count in (1, 10, 100) if quick else (1, 10, 100, 1000, 10_000):
@@ -89,6 +93,13 @@ def _rivals(group: str, p: Problem, all_of_them: bool) -> Iterator[Row]:
         yield _timed(group, name, call, some, reference)[0]
 
 
+def _functions(p: Problem) -> Iterator[Row]:
+    row, reference = _timed("function", "exact", methods.exact_functions(), p)
+    yield row
+    kernel = methods.cholesky(loss=False)
+    yield _timed("function", "LAPACK kernel", kernel, p, reference)[0]
+
+
 def _gradients(p: Problem) -> Iterator[Row]:
     p = p.first(max(10, p.w1.shape[0] // 5))
     yield _timed("gradient", "exact, value", methods.exact(), p)[0]
@@ -110,6 +121,9 @@ def _few(group: str, p: Problem) -> Iterator[Row]:
     yield row
     yield _timed(group, "LAPACK kernel", methods.cholesky(), p, reference)[0]
     yield _timed(group, "diffrax 1e-8", methods.diffrax(1e-8), p, reference)[0]
+    if p.sigma.shape[1] >= LARGE:
+        some = p.first(1)
+        yield _timed(group, "NumPy formula", methods.formula(), some, reference)[0]
 
 
 def _timed(
@@ -192,7 +206,8 @@ def table(rows: list[Row], about: dict[str, Any], throughput: dict[str, Any]) ->
         "|---|---|---|---:|---:|---:|---:|",
     ]
     for row in rows:
-        if row.group not in ("value", "gradient"):
+        is_large = row.group == "size" and int(row.sizes.split("-")[0]) >= LARGE
+        if row.group not in ("value", "function", "gradient") and not is_large:
             continue
         mine = next(
             r
@@ -201,7 +216,7 @@ def table(rows: list[Row], about: dict[str, Any], throughput: dict[str, Any]) ->
         )
         ratio = row.microseconds / mine.microseconds
         error = "" if row.error is None else f"{row.error:.0e}"
-        what = "loss" if row.group == "value" else "gradient"
+        what = {"function": "function", "gradient": "gradient"}.get(row.group, "loss")
         lines.append(
             f"| {row.sizes} | {what} | {row.method} | {row.microseconds:.3g} | "
             f"{ratio:.3g} | {error} | {row.first:.2f} |"
@@ -239,13 +254,21 @@ def draw(rows: list[Row], about: dict[str, Any], path: Path) -> None:
         "times": ("times", lambda r: r.times),
         "lambda": (r"$\lambda$", lambda r: r.lmda),
     }
-    colours = {"exact": "C0", "LAPACK kernel": "C1", "diffrax 1e-8": "C2"}
+    colours = {
+        "exact": "C0",
+        "LAPACK kernel": "C1",
+        "diffrax 1e-8": "C2",
+        "NumPy formula": "C3",
+    }
     for ax, (group, (label, key)) in zip(axes, panels.items(), strict=True):
+        largest = 0
         for method, colour in colours.items():
             some = [r for r in rows if (r.group, r.method) == (group, method)]
             some = [r for r in some if (r.error or 0) < 0.1]  # not what overflows
             x, y = [key(r) for r in some], [r.microseconds for r in some]
-            ax.plot(x, y, "o-", color=colour, label=method)
+            if some:
+                ax.plot(x, y, "o-", color=colour, label=method)
+                largest = max(x)
         ax.set(xlabel=label, yscale="log")
         if group == "lambda":
             ax.set_xscale("symlog", linthresh=1)
@@ -253,7 +276,7 @@ def draw(rows: list[Row], about: dict[str, Any], path: Path) -> None:
         else:
             ax.set_xscale("log")
         if group == "size":
-            sizes = [n for n in (2, 3, 5, 8, 16, 32) if n <= max(x)]
+            sizes = [n for n in (2, 4, 8, 16, 32, 64, 128) if n <= largest]
             ax.set_xticks(sizes, sizes, minor=False)
             ax.minorticks_off()
     axes[0].set_ylabel("µs for a network at a time")

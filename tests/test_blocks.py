@@ -1,0 +1,151 @@
+"""Many networks at many times, in blocks: the same numbers however they are asked for.
+
+That the numbers are right is in test_lanes.py.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lazyrich_jax as lr
+from lazyrich_jax._dynamics import blocks
+from lazyrich_jax._dynamics.frame import Frame, Problem
+from lazyrich_jax._dynamics.riccati import solve
+
+from . import cases
+
+TS = jnp.linspace(0.1, 8.0, 70)
+PARTS = ("qqt", "inputs", "outputs", "function")
+
+
+def frames(sizes, lmda, count):
+    """A batch of frames of networks with a task each."""
+    n_in, _, n_out = sizes
+    targets = [cases.sigma(n_out, n_in, seed) for seed in range(count)]
+    networks = [cases.balanced(sizes, lmda, 0.5, seed) for seed in range(count)]
+    w1, w2 = (np.stack(w) for w in zip(*(n.weights for n in networks), strict=True))
+    arrays = (jnp.asarray(x) for x in (w1, w2, np.stack(targets)))
+    prepare = jax.vmap(lambda *x: Frame(Problem(*x, jnp.asarray(lmda))))
+    return jax.jit(prepare)(*arrays)
+
+
+@pytest.mark.parametrize(
+    "sizes, lmda", [((4, 2, 3), 1.0), ((2, 3, 4), 2.0), ((4, 3, 2), -1.0)], ids=str
+)
+def test_the_parts_of_qqt(sizes, lmda):
+    """In lanes, and as matrices, against the general form."""
+    frame = jax.tree.map(lambda x: x[0], frames(sizes, lmda, 1))
+    n = sizes[0]
+
+    def general(t):
+        return frame.factor_from_rows(solve(frame, t).q)
+
+    q = np.asarray(jax.jit(jax.vmap(general))(TS))
+    qqt = q @ np.swapaxes(q, 1, 2)
+    slices = qqt, qqt[:, :n, :n], qqt[:, n:, n:], qqt[:, n:, :n]
+    for part, expected in zip(PARTS, slices, strict=True):
+        of_part = jax.jit(blocks.product, static_argnums=2)
+        for few in (TS, TS[:9]):
+            found = of_part(frame, few, part)
+            np.testing.assert_allclose(found, expected[: few.size], atol=1e-13)
+
+
+@pytest.mark.parametrize("largest", [20, 1], ids=["lanes", "matrices"])
+@pytest.mark.parametrize("networks, times", [(3, 37), (37, 3), (5, 31)], ids=str)
+def test_many_small_blocks(monkeypatch, largest, networks, times):
+    """Blocks that overlap, of times of one network and of networks at one time."""
+    frame = frames((3, 3, 3), 1.0, networks)
+    ts = jnp.sort(jax.random.uniform(jax.random.key(0), (networks, times), maxval=5.0))
+    whole = jax.jit(jax.vmap(blocks.excess))(frame, ts)
+    monkeypatch.setattr(blocks, "_CACHE", 2500)
+    monkeypatch.setattr(blocks, "_LARGE_CACHE", 2500)
+    monkeypatch.setattr(blocks, "LARGEST", largest)
+    found = jax.jit(jax.vmap(blocks.excess))(frame, ts)
+    np.testing.assert_allclose(found, whole, rtol=1e-12)
+
+
+def test_mapped_in_any_order():
+    """Over networks, times, or both, one map in the other, with shared or own times."""
+    frame = frames((2, 1, 1), 1.0, 4)
+    ts = jax.random.uniform(jax.random.key(0), (5, 4, 17), maxval=5.0)
+    alone = [jax.tree.map(lambda x, i=i: x[i], frame) for i in range(4)]
+    one = jax.jit(blocks.excess)
+    one_by_one = jnp.stack(
+        [jnp.stack([one(alone[i], t[i]) for i in range(4)]) for t in ts]
+    )
+    own = jax.vmap(blocks.excess)
+    shared = jax.vmap(blocks.excess, in_axes=(0, None))
+    first = alone[0]
+    pairs = (
+        (jax.vmap(own, in_axes=(None, 0))(frame, ts), one_by_one),
+        (
+            jax.vmap(own, in_axes=(None, 1))(frame, jnp.swapaxes(ts, 0, 1)),
+            one_by_one,
+        ),
+        (shared(frame, ts[0, 0])[0], one_by_one[0, 0]),
+        (
+            jax.vmap(jax.vmap(lambda t: blocks.excess(first, t)))(ts)[:, 0],
+            one_by_one[:, 0],
+        ),
+        (
+            jax.vmap(lambda t: jax.vmap(lambda f: blocks.excess(f, t))(frame))(
+                ts[:, 0]
+            )[:, 0],
+            one_by_one[:, 0],
+        ),
+    )
+    for found, expected in pairs:
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_on_two_devices():
+    """Each device its own networks."""
+    if not hasattr(jax, "shard_map"):
+        pytest.skip("jax.shard_map came with jax 0.6")
+    devices = jax.sharding.Mesh(jax.devices()[:2], ("network",))
+    spec = jax.sharding.PartitionSpec("network")
+    frame = frames((3, 2, 2), 1.0, 4)
+    ts = jnp.broadcast_to(TS[None], (4, TS.size))
+    of_all = jax.vmap(blocks.excess)
+    sharded = jax.shard_map(
+        of_all, mesh=devices, in_specs=spec, out_specs=spec, check_vma=False
+    )
+    found = jax.jit(sharded)(frame, ts)
+    np.testing.assert_allclose(found, jax.jit(of_all)(frame, ts), rtol=1e-12)
+
+
+def test_a_bad_network_does_not_touch_its_neighbours():
+    """NaN stays with the network, or the time, that it belongs to."""
+    good = cases.balanced((3, 3, 3), 1.0, 0.5)
+    bad = lr.LinearNetwork((good.weights[0] * 3, good.weights[1]))
+    networks = jax.tree.map(lambda *x: jnp.stack(x), good, bad, good)
+    task = lr.Task.from_correlation(cases.sigma(3, 3))
+    ts = TS.at[3].set(jnp.nan)
+
+    @jax.jit
+    def functions(networks, ts):
+        def one(network):
+            return lr.ExactSolution(network, task, throw=False).function(ts)
+
+        return jax.vmap(one)(networks)
+
+    fine = np.isfinite(np.asarray(functions(networks, ts))).all((2, 3))
+    expected = np.ones((3, TS.size), bool)
+    expected[1], expected[:, 3] = False, False
+    np.testing.assert_array_equal(fine, expected)
+
+
+def test_a_sweep_keeps_little_but_its_results():
+    """Not so much as one array of a matrix for every network and time."""
+    count, times = 10_000, 100
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype),
+        frames((6, 6, 6), 1.0, 1),
+    )
+    ts = jax.ShapeDtypeStruct((times,), jnp.float64)
+    losses = jax.jit(jax.vmap(blocks.excess, in_axes=(0, None)))
+    memory = losses.lower(shapes, ts).compile().memory_analysis()
+    output = count * times * 8
+    assert memory.output_size_in_bytes == output
+    assert memory.temp_size_in_bytes + output < 3 * output + 200e6
