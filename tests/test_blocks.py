@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import lazyrich_jax as lr
-from lazyrich_jax._dynamics import blocks
+from lazyrich_jax._dynamics import blocks, values
 from lazyrich_jax._dynamics.frame import Frame, Problem
 from lazyrich_jax._dynamics.riccati import solve
+from lazyrich_jax.sweeps.evaluate import _shard_map
 
 from . import cases
 
@@ -45,7 +46,7 @@ def test_the_parts_of_qqt(sizes, lmda):
     qqt = q @ np.swapaxes(q, 1, 2)
     slices = qqt, qqt[:, :n, :n], qqt[:, n:, n:], qqt[:, n:, :n]
     for part, expected in zip(PARTS, slices, strict=True):
-        of_part = jax.jit(blocks.product, static_argnums=2)
+        of_part = jax.jit(values.product, static_argnums=2)
         for few in (TS, TS[:9]) if part in ("qqt", "function") else (TS,):
             found = of_part(frame, few, part)
             np.testing.assert_allclose(found, expected[: few.size], atol=1e-13)
@@ -57,11 +58,11 @@ def test_many_small_blocks(monkeypatch, largest, networks, times):
     """Blocks that overlap, of times of one network and of networks at one time."""
     frame = frames((3, 3, 3), 1.0, networks)
     ts = jnp.sort(jax.random.uniform(jax.random.key(0), (networks, times), maxval=5.0))
-    whole = jax.jit(jax.vmap(blocks.excess))(frame, ts)
+    whole = jax.jit(jax.vmap(values.excess))(frame, ts)
     monkeypatch.setattr(blocks, "_CACHE", 2500)
     monkeypatch.setattr(blocks, "_LARGE_CACHE", 2500)
     monkeypatch.setattr(blocks, "LARGEST", largest)
-    found = jax.jit(jax.vmap(blocks.excess))(frame, ts)
+    found = jax.jit(jax.vmap(values.excess))(frame, ts)
     np.testing.assert_allclose(found, whole, rtol=1e-12)
 
 
@@ -70,12 +71,12 @@ def test_mapped_in_any_order():
     frame = frames((2, 1, 1), 1.0, 4)
     ts = jax.random.uniform(jax.random.key(0), (3, 4, 5), maxval=5.0)
     alone = [jax.tree.map(lambda x, i=i: x[i], frame) for i in range(4)]
-    one = jax.jit(blocks.excess)
+    one = jax.jit(values.excess)
     one_by_one = jnp.stack(
         [jnp.stack([one(alone[i], t[i]) for i in range(4)]) for t in ts]
     )
-    own = jax.vmap(blocks.excess)
-    shared = jax.vmap(blocks.excess, in_axes=(0, None))
+    own = jax.vmap(values.excess)
+    shared = jax.vmap(values.excess, in_axes=(0, None))
     first = alone[0]
     pairs = (
         (jax.vmap(own, in_axes=(None, 0))(frame, ts), one_by_one),
@@ -85,11 +86,11 @@ def test_mapped_in_any_order():
         ),
         (shared(frame, ts[0, 0])[0], one_by_one[0, 0]),
         (
-            jax.vmap(jax.vmap(lambda t: blocks.excess(first, t)))(ts)[:, 0],
+            jax.vmap(jax.vmap(lambda t: values.excess(first, t)))(ts)[:, 0],
             one_by_one[:, 0],
         ),
         (
-            jax.vmap(lambda t: jax.vmap(lambda f: blocks.excess(f, t))(frame))(
+            jax.vmap(lambda t: jax.vmap(lambda f: values.excess(f, t))(frame))(
                 ts[:, 0]
             )[:, 0],
             one_by_one[:, 0],
@@ -101,16 +102,12 @@ def test_mapped_in_any_order():
 
 def test_on_two_devices():
     """Each device its own networks."""
-    if not hasattr(jax, "shard_map"):
-        pytest.skip("jax.shard_map came with jax 0.6")
     devices = jax.sharding.Mesh(jax.devices()[:2], ("network",))
     spec = jax.sharding.PartitionSpec("network")
     frame = frames((3, 2, 2), 1.0, 4)
     ts = jnp.broadcast_to(TS[None], (4, TS.size))
-    of_all = jax.vmap(blocks.excess)
-    sharded = jax.shard_map(
-        of_all, mesh=devices, in_specs=spec, out_specs=spec, check_vma=False
-    )
+    of_all = jax.vmap(values.excess)
+    sharded = _shard_map(of_all, devices, spec)
     found = jax.jit(sharded)(frame, ts)
     np.testing.assert_allclose(found, jax.jit(of_all)(frame, ts), rtol=1e-12)
 
@@ -144,7 +141,7 @@ def test_a_sweep_keeps_little_but_its_results():
         frames((6, 6, 6), 1.0, 1),
     )
     ts = jax.ShapeDtypeStruct((times,), jnp.float64)
-    losses = jax.jit(jax.vmap(blocks.excess, in_axes=(0, None)))
+    losses = jax.jit(jax.vmap(values.excess, in_axes=(0, None)))
     memory = losses.lower(shapes, ts).compile().memory_analysis()
     output = count * times * 8
     assert memory.output_size_in_bytes == output

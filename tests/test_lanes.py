@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lazyrich_jax as lr
-from lazyrich_jax._dynamics import blocks, lanes
+from lazyrich_jax._dynamics import blocks, lanes, values
 from lazyrich_jax._dynamics.frame import Frame, Problem
 from lazyrich_jax._dynamics.riccati import function_error, solve
 
@@ -33,8 +33,8 @@ def excesses(w1, w2, sigma, lmda):
     return (
         jax.vmap(general)(ts),
         jax.vmap(lambda t: lanes.excess(frame, t))(ts),
-        blocks.excess(frame, many)[: ts.size],
-        blocks.excess(frame, ts),
+        values.excess(frame, many)[: ts.size],
+        values.excess(frame, ts),
     )
 
 
@@ -130,3 +130,9 @@ def test_a_sweep_of_losses_keeps_little_but_its_losses():
     output = count * times * 8
     assert memory.output_size_in_bytes == output
     assert memory.temp_size_in_bytes + output < 3 * output
+
+
+def test_larger_networks_take_the_general_form():
+    network = cases.network((6, 6, 6), 0.0, 0.4, cases.sigma(6, 6))
+    problem = Problem(*network.weights, jnp.asarray(cases.sigma(6, 6)), network.lmda)
+    assert not lanes.fits(Frame(problem))

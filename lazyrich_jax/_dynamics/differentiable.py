@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._linalg import dot, square_norm
-from . import blocks, lanes
+from . import lanes, values
 from .frame import Frame, Problem, spectrum
 from .riccati import State, function_error, last_time, settled_time, solve
 from .variation import Change, Variation, vary
@@ -34,7 +34,7 @@ def product(
     problem: Problem, frame: Frame, ts: Float[Array, " times"], *, part: str
 ) -> Float[Array, "times rows columns"]:
     r"""A part of $QQ^\top$: "qqt" (all of it), "inputs", "outputs" or "function"."""
-    return blocks.product(frame, ts, part)
+    return values.product(frame, ts, part)
 
 
 @product.def_jvp
@@ -64,7 +64,7 @@ def excess(
     r"""$|W_2 W_1 - \Sigma|^2 / 2$, of few units by a loop of its own (lanes.py)."""
     if lanes.fits(frame):
         return jax.vmap(lambda t: lanes.excess(frame, t))(ts)
-    return blocks.excess(frame, ts)
+    return values.excess(frame, ts)
 
 
 @excess.def_jvp

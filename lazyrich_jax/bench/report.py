@@ -216,7 +216,7 @@ def table(rows: list[Row], about: dict[str, Any], throughput: dict[str, Any]) ->
         )
         ratio = row.microseconds / mine.microseconds
         error = "" if row.error is None else f"{row.error:.0e}"
-        what = {"function": "function", "gradient": "gradient"}.get(row.group, "loss")
+        what = row.group if row.group in ("function", "gradient") else "loss"
         lines.append(
             f"| {row.sizes} | {what} | {row.method} | {row.microseconds:.3g} | "
             f"{ratio:.3g} | {error} | {row.first:.2f} |"

@@ -1,0 +1,297 @@
+r"""Values of the solution: losses, and parts of $QQ^\top$.
+
+The formulas of riccati.py without what is not asked for, as matrices or with lanes on
+the last axes (blocks.py). `apart` keeps a result that is used more than once.
+"""
+
+import functools
+from collections.abc import Iterable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from .._linalg import dot, over, square_norm, triangle
+from .blocks import Apart, batched
+from .frame import Frame
+from .lanes import gain_of_decay
+from .tables import Tables
+
+
+def excess(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " times"]:
+    r"""$|W_2 W_1 - \Sigma|^2 / 2$; nothing cancels as it vanishes."""
+    return _excesses(_stacked(frame), ts[None])[0]
+
+
+def product(
+    frame: Frame, ts: Float[Array, " times"], part: str
+) -> Float[Array, "times rows columns"]:
+    r"""A `part` of $QQ^\top$, in the units.
+
+    "qqt" (all of it), "inputs", "outputs" or "function".
+    """
+    return _PRODUCTS[part](_stacked(frame), ts[None])[0]
+
+
+def _stacked(frame: Frame) -> Tables:
+    return jax.tree.map(lambda x: x[None], Tables(frame))
+
+
+class _Solved(eqx.Module):
+    """K with orthonormal columns, by what its rows do, and what else q is made of."""
+
+    grow: Float[Array, "modes columns ..."]
+    rest: Float[Array, "rest columns ..."]
+    fall: Float[Array, "modes columns ..."]
+    start: Float[Array, "columns columns ..."]
+    decay: Float[Array, "modes ..."]  # e^{-kappa t}
+    root: Float[Array, "modes ..."]  # of the gain
+    inverse_root: Float[Array, "modes ..."]
+    rest_decay: Float[Array, "..."]
+    rest_root: Float[Array, "..."]
+
+    def q(self, x: Tables) -> tuple[Array, Array, Array]:
+        """The rows of q that grow, are left over, and decay."""
+        down = self.decay * self.inverse_root
+        rest_down = jnp.where(x.rate < 0, self.rest_decay, 1.0) / self.rest_root
+        return (
+            self.grow * self.inverse_root[:, None],
+            self.rest * rest_down[None, None],
+            self.fall * down[:, None],
+        )
+
+
+def _solve(apart: Apart, x: Tables, t: Float[Array, "..."]) -> _Solved:
+    m, r, n = x.sizes
+
+    def scales():
+        decay, rest_decay = jnp.exp(-x.kappa * t[None]), jnp.exp(-jnp.abs(x.rate) * t)
+        root = jnp.sqrt(gain_of_decay(x.kappa, decay, t[None]))
+        rest_root = jnp.sqrt(gain_of_decay(jnp.abs(x.rate), rest_decay, t))
+        shrink, lag = jnp.exp(-x.v * t[None]), jnp.exp(x.lags * t[None, None])
+        return shrink, lag, decay, root, 1 / root, rest_decay, rest_root
+
+    shrink, lag, *scaled = apart(scales)
+    _, root, _, _, rest_root = scaled
+
+    def entries():
+        return (
+            x.grow * root[:, None] * lag[:m],
+            x.rest * rest_root[None, None] * lag[m:],
+            x.fall * root[:, None] * shrink[None],
+            jnp.where(_same(n, t), shrink[None], 0.0),
+        )
+
+    grow, rest, fall, start = apart(entries)
+    if t.ndim == 0:
+        split = m, m + r, 2 * m + r
+        k = jnp.concatenate([grow, rest, fall, start])
+        grow, rest, fall, start = jnp.split(over(k, triangle(k)), split)
+    else:
+        grow, rest, fall, start = _orthonormal(apart, grow, rest, fall, start)
+    return _Solved(grow, rest, fall, start, *scaled)
+
+
+def _orthonormal(
+    apart: Apart, grow: Array, rest: Array, fall: Array, start: Array
+) -> tuple[Array, ...]:
+    """K with orthonormal columns of the same span, the last one first.
+
+    By modified Gram-Schmidt, a vector of lanes at a time. A column has no entries above
+    its chosen row, which isn't above the row of its own number, nor in the start above
+    that; K is ordered so that column c is zero from row `rows[c]` on.
+    """
+    m, r, n = grow.shape[0], rest.shape[0], start.shape[0]
+    both = min(m, n)
+
+    def ordered():
+        pairs = jnp.stack([grow[:both][::-1], start[:both][::-1]], axis=1)
+        pairs = pairs.reshape(2 * both, *pairs.shape[2:])
+        return jnp.concatenate([fall, rest, grow[both:], start[both:][::-1], pairs])
+
+    k = apart(ordered)
+    rows = [m + r + n - c + max(m - c, 0) for c in range(n)]
+    units = []
+    for late in reversed(range(n)):
+        k, unit = _without_last(apart, k, rows[late])
+        padding = [(0, rows[0] - rows[late]), *[(0, 0)] * (unit.ndim - 1)]
+        units.insert(0, jnp.pad(unit, padding))
+
+    def by_kind():
+        k = jnp.stack(units, axis=1)
+        fall, rest, k = k[:m], k[m : m + r], k[m + r :]
+        single, pairs = k[: m + n - 2 * both], k[m + n - 2 * both :]
+        grow, start = pairs[::2][::-1], pairs[1::2][::-1]
+        if n > m:
+            start = jnp.concatenate([start, single[::-1]])
+        elif m > n:
+            grow = jnp.concatenate([grow, single])
+        return grow, rest, fall, start
+
+    return apart(by_kind)
+
+
+def _without_last(
+    apart: Apart, k: Float[Array, "rows columns ..."], rows: int
+) -> tuple[Float[Array, "rows fewer ..."], Float[Array, "some ..."]]:
+    """The last column made a unit vector, and the others without their part along it.
+
+    Only the first `rows` are not zero in it.
+    """
+    last = k.shape[1] - 1
+
+    def normalised():
+        column = k[:rows, last]
+        return column * jax.lax.rsqrt(_total(column * column))[None]
+
+    unit = apart(normalised)
+    if last == 0:
+        return k, unit
+    along = apart(lambda: _total(unit[:, None] * k[:rows, :last]))
+
+    def others():
+        left = k[:rows, :last] - unit[:, None] * along[None]
+        return jnp.concatenate([left, k[rows:, :last]])
+
+    return apart(others), unit
+
+
+def _excess(apart: Apart, x: Tables, t: Float[Array, "..."]) -> Float[Array, "..."]:
+    r"""$|W_2 W_1 - \Sigma|^2 / 2$; nothing cancels as it vanishes."""
+    m = x.sizes[0]
+    solved = _solve(apart, x, t)
+    wide = x.right.shape[0] > x.left.shape[0]
+    slow = apart(lambda: _overlap(x, solved, t))
+
+    def sides():
+        grow, rest, fall = solved.q(x)
+        # A mode's part of the inputs (where inputs are left over, of the outputs). Once
+        # it is `late`, its distance from the limit: all that is left is small.
+        late = x.settles & _is_late(x, solved, t)
+        mine, theirs = (x.cos, -x.sin) if wide else (x.sin, x.cos)
+        falls, grows = theirs[:, None] * fall, mine[:, None] * grow
+        distant = falls + (solved.decay * solved.decay)[:, None] * grows
+        distant -= (2 * x.kappa * mine)[:, None] * slow
+        near = jnp.where(late[:, None], distant, falls + grows)
+        at = falls + grows
+        # The other's. The limit is that of what was chosen: the rest is as it is.
+        mine, theirs = (x.sin, x.cos) if wide else (x.cos, -x.sin)
+        grows = jnp.concatenate([mine[:, None] * grow, rest])
+        falls = jnp.concatenate([theirs[:, None] * fall, jnp.zeros_like(rest)])
+        limited = jnp.where(x.chosen[:, None], grows, 0.0)
+        free = jnp.where(x.chosen[:, None], falls, falls + grows)
+        return late, at, near, limited, free
+
+    late, at, near, limited, free = apart(sides)
+
+    def errors():
+        found = _contracted(limited, near) + _contracted(free, at)
+        missing = jnp.where(_same(m, t), jnp.where(late, 0.0, x.s)[None], 0.0)
+        return jnp.concatenate([found[:m] - missing, found[m:]])
+
+    error = apart(errors)
+    if t.ndim == 0:
+        return square_norm(error) / 2
+    error = error.reshape(-1, *t.shape)
+    return apart(lambda: _total(error * error) / 2)
+
+
+def _overlap(
+    x: Tables, solved: _Solved, t: Float[Array, "..."]
+) -> Float[Array, "modes columns ..."]:
+    """The part of K that was not chosen, with what it would be made of by the others.
+
+    `others.T @ above[:, mode]` of `riccati.solve`, for every mode.
+    """
+    m, r, n = x.sizes
+    fall = solved.fall * solved.root[:, None]
+    found = _contracted(x.fall_echelon.swapaxes(0, 1), fall.swapaxes(0, 1))
+    found += _contracted(x.inverse.swapaxes(0, 1), solved.start.swapaxes(0, 1))
+    found *= solved.decay[:, None]
+    if r > 0:
+        lag = jnp.exp(x.mode_lags[m] * t[None]) * solved.rest_root[None]
+        rest = _contracted(x.rest_echelon.swapaxes(0, 1), solved.rest.swapaxes(0, 1))
+        found += rest * lag[:, None]
+    if n < m:
+        lag = jnp.exp(x.mode_lags[:m] * t[None, None]) * solved.root[:, None]
+        above = (x.grow_echelon * lag).swapaxes(0, 1)
+        found += _contracted(above, solved.grow.swapaxes(0, 1))
+    return found
+
+
+def _is_late(
+    x: Tables, solved: _Solved, t: Float[Array, "..."]
+) -> Bool[Array, "modes ..."]:
+    """Whether a mode is nearer to its limit than to its start, by a bound.
+
+    What was not chosen is then small against what was, in this column.
+    """
+    m, r, _ = x.sizes
+    gain = solved.root[-1] * solved.root[-1]  # the largest
+    start, fall, rest, grow = x.unchosen
+    bound = solved.decay * solved.decay * (start + gain[None] * fall)
+    if r > 0:
+        bound += (
+            jnp.exp(x.mode_lags[m] * t[None]) * solved.rest_root[None]
+        ) ** 2 * rest
+    bound += jnp.exp(2 * x.next_lags * t[None]) * gain[None] * grow
+    return 2 * x.kappa * bound < 1
+
+
+def _product(
+    part: str, apart: Apart, x: Tables, t: Float[Array, "..."]
+) -> Float[Array, "rows columns ..."]:
+    """A part of Q Q^T."""
+    m = x.sizes[0]
+    solved = _solve(apart, x, t)
+    n_in, n_out = x.right.shape[0], x.left.shape[0]
+
+    def inputs():
+        grow, rest, fall = solved.q(x)
+        found = x.sin[:, None] * grow + x.cos[:, None] * fall
+        return jnp.concatenate([found, rest]) if n_in > m else found
+
+    def outputs():
+        grow, rest, fall = solved.q(x)
+        found = x.cos[:, None] * grow - x.sin[:, None] * fall
+        return jnp.concatenate([found, rest]) if n_out > m else found
+
+    def in_units(basis, rows):
+        rows = apart(rows)
+        return apart(lambda: _contracted(basis, rows.swapaxes(0, 1)))
+
+    factors = []
+    if part != "outputs":
+        factors.append(in_units(x.right, inputs))
+    if part != "inputs":
+        factors.append(in_units(x.left, outputs))
+    if part == "qqt":
+        factors = [apart(lambda: jnp.concatenate(factors))]
+    return apart(lambda: _contracted(factors[-1], factors[0]))
+
+
+def _contracted(
+    a: Float[Array, "i c ..."], b: Float[Array, "j c ..."]
+) -> Float[Array, "i j ..."]:
+    """`a @ b.T`, in lanes written out."""
+    if max(a.ndim, b.ndim) == 2:
+        return dot(a, b.T)
+    return _total(a[:, None, c] * b[None, :, c] for c in range(a.shape[1]))
+
+
+def _same(n: int, t: Float[Array, "..."]) -> Bool[Array, "n n ..."]:
+    """Which entries of a matrix are on its diagonal."""
+    return jnp.eye(n, dtype=bool).reshape(n, n, *[1] * t.ndim)
+
+
+def _total(terms: Iterable[Array]) -> Array:
+    """The sum, written out: a vector of lanes at a time."""
+    return functools.reduce(jnp.add, list(terms))
+
+
+_excesses = batched(_excess)
+_PRODUCTS = {
+    part: batched(functools.partial(_product, part))
+    for part in ("qqt", "inputs", "outputs", "function")
+}
