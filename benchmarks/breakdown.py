@@ -1,0 +1,69 @@
+"""Where the time goes: `python -m benchmarks.breakdown` prints it for docs/speed.md.
+
+In double precision, microseconds for a network, or for a network at a time.
+"""
+
+import functools
+import time
+
+import jax
+
+from lazyrich_jax._dynamics import blocks
+from lazyrich_jax._dynamics.frame import eliminate
+from lazyrich_jax.bench import methods
+from lazyrich_jax.bench.measure import measure
+from lazyrich_jax.bench.problems import problem, solution
+
+
+def best(function, *args, repeat=10):
+    """Seconds of the fastest call, compiled."""
+    compiled = jax.jit(function).lower(*args).compile()
+    seconds = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        jax.block_until_ready(compiled(*args))
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def whole(p):
+    """Microseconds of the loss of a network at a time; nothing compiled is reused."""
+    jax.clear_caches()
+    return (
+        1e6 * best(methods.exact_of_arrays, p.w1, p.w2, p.sigma, p.ts) / p.evaluations
+    )
+
+
+def main():
+    """Measure and print."""
+    jax.config.update("jax_enable_x64", True)
+    for n in (5, 8):
+        p = problem((n, n, n), 1000, 100)
+        arrays = p.w1, p.w2, p.sigma
+        frame = jax.jit(jax.vmap(solution))(*arrays).frame
+        rows = jax.vmap(lambda f, w1, w2: f.weights_to_rows(w1, w2))(frame, *arrays[:2])
+        parts = {
+            "singular values": best(jax.vmap(jax.numpy.linalg.svd), p.sigma),
+            "echelon forms": best(jax.vmap(eliminate), rows),
+            "all decompositions": best(jax.vmap(solution), *arrays),
+        }
+        print(f"{n}-{n}-{n}: {whole(p):.3f} a network at a time")
+        for name, seconds in parts.items():
+            print(f"  {name}: {1e6 * seconds / len(p.w1):.2f} a network")
+    many = problem((8, 8, 8), 200, 136)
+    with_it, kept = whole(many), blocks._kept
+    blocks._kept = lambda go, function: function()
+    print(f"8-8-8: {whole(many):.2f} without `_kept`, {with_it:.2f} with it")
+    blocks._kept = kept
+    for n, count in ((32, 60), (64, 10)):
+        p = problem((n, n, n), count, 100)
+        rival = functools.partial(methods.cholesky(), p)
+        row, _ = measure("", "", rival, p)
+        print(
+            f"{n}-{n}-{n}, {p.evaluations} at once: {whole(p):.0f}, "
+            f"LAPACK kernel {row.microseconds:.0f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
