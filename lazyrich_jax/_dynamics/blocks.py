@@ -14,25 +14,28 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float
 
-from .tables import Tables
+from .tables import AbstractTables
 
 LARGEST = 20  # columns of matrices with lanes on the last axes
 FEW = 64  # lanes that aren't worth a loop
 # Bytes of K in a block: of lanes, and of matrices, which wait for calls.
 _CACHE, _LARGE_CACHE = 250_000, 1_000_000
 
+
 # Calls a function, and keeps what it returns: `_kept`.
 Apart = Callable[[Callable[[], Any]], Any]
 
 
-def batched(one: Callable[[Apart, Tables, Array], Array]) -> Callable[..., Array]:
+def batched(
+    one: Callable[[Apart, AbstractTables, Array], Array],
+) -> Callable[..., Array]:
     """`one` of every network at every time, (networks, times, ...).
 
     What it is mapped over becomes more networks, or more times of the same ones.
     """
 
     @custom_vmap
-    def of_all(x: Tables, ts: Float[Array, "networks times"]) -> Array:
+    def of_all(x: AbstractTables, ts: Float[Array, "networks times"]) -> Array:
         if ts.size <= FEW:
             return _as_matrices(one, x, ts)
         return jax.lax.platform_dependent(
@@ -43,7 +46,7 @@ def batched(one: Callable[[Apart, Tables, Array], Array]) -> Callable[..., Array
         )
 
     @of_all.def_vmap
-    def _(size: int, batched: Any, x: Tables, ts: Array) -> tuple[Array, bool]:
+    def _(size: int, batched: Any, x: AbstractTables, ts: Array) -> tuple[Array, bool]:
         if not any(jax.tree.leaves(batched[0])):
             networks, times = ts.shape[1:]
             more = jnp.moveaxis(ts, 0, 1).reshape(networks, size * times)
@@ -62,14 +65,14 @@ def batched(one: Callable[[Apart, Tables, Array], Array]) -> Callable[..., Array
 
 
 def _as_matrices(
-    one: Callable[[Apart, Tables, Array], Array], x: Tables, ts: Array
+    one: Callable[[Apart, AbstractTables, Array], Array], x: AbstractTables, ts: Array
 ) -> Array:
     of_network = jax.vmap(functools.partial(one, lambda f: f()), in_axes=(None, 0))
     return jax.vmap(of_network)(x, ts)
 
 
 def _in_blocks(
-    one: Callable[[Apart, Tables, Array], Array], x: Tables, ts: Array
+    one: Callable[[Apart, AbstractTables, Array], Array], x: AbstractTables, ts: Array
 ) -> Array:
     networks, times = ts.shape
     m, r, n = jax.tree.map(lambda a: a[0], x).sizes

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._linalg import dot, square_norm
-from . import lanes, values
+from .._linalg import dot
+from . import gradient, lanes, values
 from .frame import Frame, Problem, spectrum
 from .riccati import State, function_error, last_time, settled_time, solve
 from .variation import Change, Variation, vary
@@ -69,13 +69,49 @@ def excess(
 
 @excess.def_jvp
 def _excess_jvp(primals, tangents):
-    def both(primals, tangents):
-        error = evaluate(*primals)[1]
-        slope = jnp.sum(error * _function(*_variation(primals, tangents)))
-        return square_norm(error) / 2, slope
+    problem, frame, ts = primals
+    moved, _, dts = tangents
+    slopes = excess_gradient(*primals)
+    slope = slopes[:, -1] * (jnp.zeros_like(ts) if dts is None else dts)
+    if jax.tree.leaves(moved):
+        change = gradient.flat(*_in_frame(attached(problem, frame), problem, moved))
+        slope += dot(slopes[:, :-1], change)
+    return excess(*primals), slope
 
-    value, slope = _at_all_times(both, primals, tangents)
-    return (excess(*primals) if lanes.fits(primals[1]) else value), slope
+
+@eqx.filter_custom_jvp
+def excess_gradient(
+    problem: Problem, frame: Frame, ts: Float[Array, " times"]
+) -> Float[Array, "times parts"]:
+    """The gradient of `excess` by rows of Q0, correlation, balance, and time, flat."""
+    return gradient.excess_gradient(frame, _settled(frame, ts))
+
+
+@excess_gradient.def_jvp
+def _excess_gradient_jvp(primals, tangents):
+    problem, frame, ts = primals
+    moved, _, dts = tangents
+
+    def at(problem, t):
+        """By variation, once for each part."""
+        error = evaluate(problem, frame, t)[1]
+        turned = attached(problem, frame)
+        settled = _settled(turned, t)
+        state = solve(turned, settled)
+
+        def slope(lower, core, lmda, dt):
+            change = Change(lower, turned.generator_to_rows(core, lmda), dt)
+            return jnp.sum(
+                error * _function(turned, vary(turned, settled, state, change))
+            )
+
+        still = _in_frame(turned, problem, jax.tree.map(jnp.zeros_like, problem))
+        return gradient.flat(*jax.grad(slope, (0, 1, 2, 3))(*still, jnp.zeros_like(t)))
+
+    def at_all_times(problem, ts):
+        return jax.vmap(lambda t: at(problem, t))(ts)
+
+    return eqx.filter_jvp(at_all_times, (problem, ts), (moved, dts))
 
 
 def _at_all_times(both: Callable, primals: Any, tangents: Any) -> tuple[Array, Array]:
@@ -138,15 +174,25 @@ def _variation(
     """The decomposition, attached to the problem, and the change of the solution."""
     problem, frame, t = primals
     moved, _, dt = tangents
-    moved = _filled(problem, moved)
     dt = jnp.zeros_like(t) if dt is None else dt
-    t = jnp.where(t >= last_time(t.dtype), settled_time(frame), t)
+    t = _settled(frame, t)
     frame = attached(problem, frame)
-    rows = frame.weights_to_rows(moved.w1, moved.w2)
-    change = Change(
-        dot(rows, frame.basis.mT), frame.generator_to_rows(moved.sigma, moved.lmda), dt
-    )
+    lower, core, lmda = _in_frame(frame, problem, moved)
+    change = Change(lower, frame.generator_to_rows(core, lmda), dt)
     return frame, vary(frame, t, solve(frame, t), change)
+
+
+def _settled(frame: Frame, t: Float[Array, "*ts"]) -> Float[Array, "*ts"]:
+    """Times, a late one for infinity."""
+    return jnp.where(t >= last_time(t.dtype), settled_time(frame), t)
+
+
+def _in_frame(frame: Frame, problem: Problem, moved: Problem) -> tuple[Array, ...]:
+    """A change of the rows of Q0, the correlation in its singular basis, the balance."""
+    moved = _filled(problem, moved)
+    rows = frame.weights_to_rows(moved.w1, moved.w2)
+    core = dot(frame.left.mT, moved.sigma, frame.right)
+    return dot(rows, frame.basis.mT), core, moved.lmda
 
 
 @eqx.filter_custom_jvp

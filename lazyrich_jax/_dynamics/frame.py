@@ -125,10 +125,12 @@ class Frame(eqx.Module):
         return inputs, outputs
 
     def generator_to_rows(
-        self, sigma: Float[Array, "out in"], lmda: Float[Array, ""]
+        self, core: Float[Array, "out in"], lmda: Float[Array, ""]
     ) -> Float[Array, "rows rows"]:
-        r"""$[[-\lambda/2, \Sigma^T], [\Sigma, \lambda/2]]$ in the eigenbasis of F."""
-        core = dot(self.left.mT, sigma, self.right)
+        r"""$[[-\lambda/2, \Sigma^T], [\Sigma, \lambda/2]]$ in the eigenbasis of F.
+
+        `core` is Sigma in the singular basis.
+        """
         (n_out, n_in), m = core.shape, self.s.size
         inputs = jnp.pad(core.mT, ((0, 0), (n_in, 0)))
         outputs = jnp.pad(core, ((0, 0), (0, n_out)))

@@ -1,5 +1,7 @@
 """What of a solution does not depend on time, by what its rows do."""
 
+import abc
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -9,7 +11,16 @@ from .frame import Frame
 from .riccati import exponents, gaps, growth
 
 
-class Tables(eqx.Module):
+class AbstractTables(eqx.Module):
+    """What does not depend on time, of one network or, on the last axes, of many."""
+
+    @property
+    @abc.abstractmethod
+    def sizes(self) -> tuple[int, int, int]:
+        """The number of modes, left-over directions and columns."""
+
+
+class Tables(AbstractTables):
     """What does not depend on time, of one network or, on the last axes, of many.
 
     Rows are named by what they do: a mode has one that grows and one that decays, and

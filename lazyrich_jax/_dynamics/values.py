@@ -38,7 +38,7 @@ def _stacked(frame: Frame) -> Tables:
     return jax.tree.map(lambda x: x[None], Tables(frame))
 
 
-class _Solved(eqx.Module):
+class Solved(eqx.Module):
     """K with orthonormal columns, by what its rows do, and what else q is made of."""
 
     grow: Float[Array, "modes columns ..."]
@@ -50,6 +50,9 @@ class _Solved(eqx.Module):
     inverse_root: Float[Array, "modes ..."]
     rest_decay: Float[Array, "..."]
     rest_root: Float[Array, "..."]
+    shrink: Float[Array, "columns ..."]  # e^{-v t}
+    k: Float[Array, "rows columns ..."]  # as it was, without the start
+    inverse: Float[Array, "some columns ..."]  # of R, where it is asked for
 
     def q(self, x: Tables) -> tuple[Array, Array, Array]:
         """The rows of q that grow, are left over, and decay."""
@@ -62,7 +65,10 @@ class _Solved(eqx.Module):
         )
 
 
-def _solve(apart: Apart, x: Tables, t: Float[Array, "..."]) -> _Solved:
+def solve(
+    apart: Apart, x: Tables, t: Float[Array, "..."], with_inverse: bool = False
+) -> Solved:
+    """K = (orthonormal) R at one time."""
     m, r, n = x.sizes
 
     def scales():
@@ -80,23 +86,29 @@ def _solve(apart: Apart, x: Tables, t: Float[Array, "..."]) -> _Solved:
             x.grow * root[:, None] * lag[:m],
             x.rest * rest_root[None, None] * lag[m:],
             x.fall * root[:, None] * shrink[None],
-            jnp.where(_same(n, t), shrink[None], 0.0),
+            jnp.where(same(n, t), shrink[None], 0.0),
         )
 
     grow, rest, fall, start = apart(entries)
+    k = jnp.concatenate([grow, rest, fall])
+    unit = jnp.where(same(n, t), jnp.ones_like(t), 0.0)[: n if with_inverse else 0]
     if t.ndim == 0:
-        split = m, m + r, 2 * m + r
-        k = jnp.concatenate([grow, rest, fall, start])
-        grow, rest, fall, start = jnp.split(over(k, triangle(k)), split)
+        split = m, m + r, 2 * m + r, 2 * m + r + n
+        whole = jnp.concatenate([k, start])
+        units = over(jnp.concatenate([whole, unit]), triangle(whole))
+        units = jnp.split(units, split)
     else:
-        grow, rest, fall, start = _orthonormal(apart, grow, rest, fall, start)
-    return _Solved(grow, rest, fall, start, *scaled)
+        units = _orthonormal(apart, grow, rest, fall, start, unit)
+    *units, inverse = units
+    return Solved(*units, *scaled, shrink, k, inverse)
 
 
 def _orthonormal(
-    apart: Apart, grow: Array, rest: Array, fall: Array, start: Array
+    apart: Apart, grow: Array, rest: Array, fall: Array, start: Array, unit: Array
 ) -> tuple[Array, ...]:
     """K with orthonormal columns of the same span, the last one first.
+
+    Rows of `unit` become those of inv(R).
 
     By modified Gram-Schmidt, a vector of lanes at a time. A column has no entries above
     its chosen row, which isn't above the row of its own number, nor in the start above
@@ -113,10 +125,12 @@ def _orthonormal(
     k = apart(ordered)
     rows = [m + r + n - c + max(m - c, 0) for c in range(n)]
     units = []
+    inverse = []
     for late in reversed(range(n)):
-        k, unit = _without_last(apart, k, rows[late])
-        padding = [(0, rows[0] - rows[late]), *[(0, 0)] * (unit.ndim - 1)]
-        units.insert(0, jnp.pad(unit, padding))
+        k, unit, column, inverted = _without_last(apart, k, unit, rows[late])
+        padding = [(0, rows[0] - rows[late]), *[(0, 0)] * (column.ndim - 1)]
+        units.insert(0, jnp.pad(column, padding))
+        inverse.insert(0, inverted)
 
     def by_kind():
         k = jnp.stack(units, axis=1)
@@ -127,40 +141,51 @@ def _orthonormal(
             start = jnp.concatenate([start, single[::-1]])
         elif m > n:
             grow = jnp.concatenate([grow, single])
-        return grow, rest, fall, start
+        return grow, rest, fall, start, jnp.stack(inverse, axis=1)
 
     return apart(by_kind)
 
 
 def _without_last(
-    apart: Apart, k: Float[Array, "rows columns ..."], rows: int
-) -> tuple[Float[Array, "rows fewer ..."], Float[Array, "some ..."]]:
-    """The last column made a unit vector, and the others without their part along it.
+    apart: Apart,
+    k: Float[Array, "rows columns ..."],
+    more: Float[Array, "more columns ..."],
+    rows: int,
+) -> tuple[
+    Float[Array, "rows fewer ..."],
+    Float[Array, "more fewer ..."],
+    Float[Array, "some ..."],
+    Float[Array, "more ..."],
+]:
+    """The others without their part along the last column, and it as a unit vector.
 
-    Only the first `rows` are not zero in it.
+    Only the first `rows` are not zero in it. What is done to the columns of `k` is done
+    to those of `more`.
     """
     last = k.shape[1] - 1
 
     def normalised():
         column = k[:rows, last]
-        return column * jax.lax.rsqrt(_total(column * column))[None]
+        scale = jax.lax.rsqrt(total(column * column))[None]
+        return column * scale, more[:, last] * scale
 
-    unit = apart(normalised)
+    unit, other = apart(normalised)
     if last == 0:
-        return k, unit
-    along = apart(lambda: _total(unit[:, None] * k[:rows, :last]))
+        return k, more, unit, other
+    along = apart(lambda: total(unit[:, None] * k[:rows, :last]))
 
     def others():
         left = k[:rows, :last] - unit[:, None] * along[None]
-        return jnp.concatenate([left, k[rows:, :last]])
+        rest = more[:, :last] - other[:, None] * along[None]
+        return jnp.concatenate([left, k[rows:, :last]]), rest
 
-    return apart(others), unit
+    return *apart(others), unit, other
 
 
 def _excess(apart: Apart, x: Tables, t: Float[Array, "..."]) -> Float[Array, "..."]:
     r"""$|W_2 W_1 - \Sigma|^2 / 2$; nothing cancels as it vanishes."""
     m = x.sizes[0]
-    solved = _solve(apart, x, t)
+    solved = solve(apart, x, t)
     wide = x.right.shape[0] > x.left.shape[0]
     slow = apart(lambda: _overlap(x, solved, t))
 
@@ -186,19 +211,19 @@ def _excess(apart: Apart, x: Tables, t: Float[Array, "..."]) -> Float[Array, "..
     late, at, near, limited, free = apart(sides)
 
     def errors():
-        found = _contracted(limited, near) + _contracted(free, at)
-        missing = jnp.where(_same(m, t), jnp.where(late, 0.0, x.s)[None], 0.0)
+        found = contracted(limited, near) + contracted(free, at)
+        missing = jnp.where(same(m, t), jnp.where(late, 0.0, x.s)[None], 0.0)
         return jnp.concatenate([found[:m] - missing, found[m:]])
 
     error = apart(errors)
     if t.ndim == 0:
         return square_norm(error) / 2
     error = error.reshape(-1, *t.shape)
-    return apart(lambda: _total(error * error) / 2)
+    return apart(lambda: total(error * error) / 2)
 
 
 def _overlap(
-    x: Tables, solved: _Solved, t: Float[Array, "..."]
+    x: Tables, solved: Solved, t: Float[Array, "..."]
 ) -> Float[Array, "modes columns ..."]:
     """The part of K that was not chosen, with what it would be made of by the others.
 
@@ -206,22 +231,22 @@ def _overlap(
     """
     m, r, n = x.sizes
     fall = solved.fall * solved.root[:, None]
-    found = _contracted(x.fall_echelon.swapaxes(0, 1), fall.swapaxes(0, 1))
-    found += _contracted(x.inverse.swapaxes(0, 1), solved.start.swapaxes(0, 1))
+    found = contracted(x.fall_echelon.swapaxes(0, 1), fall.swapaxes(0, 1))
+    found += contracted(x.inverse.swapaxes(0, 1), solved.start.swapaxes(0, 1))
     found *= solved.decay[:, None]
     if r > 0:
         lag = jnp.exp(x.mode_lags[m] * t[None]) * solved.rest_root[None]
-        rest = _contracted(x.rest_echelon.swapaxes(0, 1), solved.rest.swapaxes(0, 1))
+        rest = contracted(x.rest_echelon.swapaxes(0, 1), solved.rest.swapaxes(0, 1))
         found += rest * lag[:, None]
     if n < m:
         lag = jnp.exp(x.mode_lags[:m] * t[None, None]) * solved.root[:, None]
         above = (x.grow_echelon * lag).swapaxes(0, 1)
-        found += _contracted(above, solved.grow.swapaxes(0, 1))
+        found += contracted(above, solved.grow.swapaxes(0, 1))
     return found
 
 
 def _is_late(
-    x: Tables, solved: _Solved, t: Float[Array, "..."]
+    x: Tables, solved: Solved, t: Float[Array, "..."]
 ) -> Bool[Array, "modes ..."]:
     """Whether a mode is nearer to its limit than to its start, by a bound.
 
@@ -244,7 +269,7 @@ def _product(
 ) -> Float[Array, "rows columns ..."]:
     """A part of Q Q^T."""
     m = x.sizes[0]
-    solved = _solve(apart, x, t)
+    solved = solve(apart, x, t)
     n_in, n_out = x.right.shape[0], x.left.shape[0]
 
     def inputs():
@@ -259,7 +284,7 @@ def _product(
 
     def in_units(basis, rows):
         rows = apart(rows)
-        return apart(lambda: _contracted(basis, rows.swapaxes(0, 1)))
+        return apart(lambda: contracted(basis, rows.swapaxes(0, 1)))
 
     factors = []
     if part != "outputs":
@@ -268,24 +293,24 @@ def _product(
         factors.append(in_units(x.left, outputs))
     if part == "qqt":
         factors = [apart(lambda: jnp.concatenate(factors))]
-    return apart(lambda: _contracted(factors[-1], factors[0]))
+    return apart(lambda: contracted(factors[-1], factors[0]))
 
 
-def _contracted(
+def contracted(
     a: Float[Array, "i c ..."], b: Float[Array, "j c ..."]
 ) -> Float[Array, "i j ..."]:
     """`a @ b.T`, in lanes written out."""
     if max(a.ndim, b.ndim) == 2:
         return dot(a, b.T)
-    return _total(a[:, None, c] * b[None, :, c] for c in range(a.shape[1]))
+    return total(a[:, None, c] * b[None, :, c] for c in range(a.shape[1]))
 
 
-def _same(n: int, t: Float[Array, "..."]) -> Bool[Array, "n n ..."]:
+def same(n: int, t: Float[Array, "..."]) -> Bool[Array, "n n ..."]:
     """Which entries of a matrix are on its diagonal."""
     return jnp.eye(n, dtype=bool).reshape(n, n, *[1] * t.ndim)
 
 
-def _total(terms: Iterable[Array]) -> Array:
+def total(terms: Iterable[Array]) -> Array:
     """The sum, written out: a vector of lanes at a time."""
     return functools.reduce(jnp.add, list(terms))
 
