@@ -75,28 +75,26 @@ def test_mapped_in_any_order():
     one_by_one = jnp.stack(
         [jnp.stack([one(alone[i], t[i]) for i in range(4)]) for t in ts]
     )
-    own = jax.vmap(values.excess)
-    shared = jax.vmap(values.excess, in_axes=(0, None))
-    first = alone[0]
-    pairs = (
-        (jax.vmap(own, in_axes=(None, 0))(frame, ts), one_by_one),
-        (
-            jax.vmap(own, in_axes=(None, 1))(frame, jnp.swapaxes(ts, 0, 1)),
-            one_by_one,
-        ),
-        (shared(frame, ts[0, 0])[0], one_by_one[0, 0]),
-        (
-            jax.vmap(jax.vmap(lambda t: values.excess(first, t)))(ts)[:, 0],
-            one_by_one[:, 0],
-        ),
-        (
-            jax.vmap(lambda t: jax.vmap(lambda f: values.excess(f, t))(frame))(
-                ts[:, 0]
-            )[:, 0],
-            one_by_one[:, 0],
-        ),
-    )
-    for found, expected in pairs:
+
+    @jax.jit
+    def mapped(frame, ts):
+        own = jax.vmap(values.excess)
+        shared = jax.vmap(values.excess, in_axes=(0, None))
+        first = jax.tree.map(lambda x: x[0], frame)
+        of_first = jax.vmap(jax.vmap(lambda t: values.excess(first, t)))
+        of_all = jax.vmap(lambda t: jax.vmap(lambda f: values.excess(f, t))(frame))
+        return (
+            (jax.vmap(own, in_axes=(None, 0))(frame, ts), one_by_one),
+            (
+                jax.vmap(own, in_axes=(None, 1))(frame, jnp.swapaxes(ts, 0, 1)),
+                one_by_one,
+            ),
+            (shared(frame, ts[0, 0])[0], one_by_one[0, 0]),
+            (of_first(ts)[:, 0], one_by_one[:, 0]),
+            (of_all(ts[:, 0])[:, 0], one_by_one[:, 0]),
+        )
+
+    for found, expected in mapped(frame, ts):
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 

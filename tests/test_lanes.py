@@ -32,7 +32,7 @@ def excesses(w1, w2, sigma, lmda):
     many = jnp.tile(ts, blocks.FEW // ts.size + 1)
     return (
         jax.vmap(general)(ts),
-        jax.vmap(lambda t: lanes.excess(frame, t))(ts),
+        lanes.excess(frame, ts),
         values.excess(frame, many)[: ts.size],
         values.excess(frame, ts),
     )

@@ -7,7 +7,7 @@ these at once, whatever the matrices' sizes. Large ones are matrices.
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +22,13 @@ FEW = 64  # lanes that aren't worth a loop
 _CACHE, _LARGE_CACHE = 250_000, 1_000_000
 
 
+T = TypeVar("T", bound=AbstractTables)
 # Calls a function, and keeps what it returns: `_kept`.
 Apart = Callable[[Callable[[], Any]], Any]
 
 
 def batched(
-    one: Callable[[Apart, AbstractTables, Array], Array],
+    one: Callable[[Apart, T, Array], Array],
 ) -> Callable[..., Array]:
     """`one` of every network at every time, (networks, times, ...).
 
@@ -35,9 +36,11 @@ def batched(
     """
 
     @custom_vmap
-    def of_all(x: AbstractTables, ts: Float[Array, "networks times"]) -> Array:
+    def of_all(x: T, ts: Float[Array, "networks times"]) -> Array:
         if ts.size <= FEW:
             return _as_matrices(one, x, ts)
+        if jax.default_backend() == "cpu":  # nothing else to trace for
+            return _in_blocks(one, x, ts)
         return jax.lax.platform_dependent(
             x,
             ts,
@@ -46,7 +49,7 @@ def batched(
         )
 
     @of_all.def_vmap
-    def _(size: int, batched: Any, x: AbstractTables, ts: Array) -> tuple[Array, bool]:
+    def _(size: int, batched: Any, x: T, ts: Array) -> tuple[Array, bool]:
         if not any(jax.tree.leaves(batched[0])):
             networks, times = ts.shape[1:]
             more = jnp.moveaxis(ts, 0, 1).reshape(networks, size * times)
@@ -64,16 +67,12 @@ def batched(
     return of_all
 
 
-def _as_matrices(
-    one: Callable[[Apart, AbstractTables, Array], Array], x: AbstractTables, ts: Array
-) -> Array:
+def _as_matrices(one: Callable[[Apart, T, Array], Array], x: T, ts: Array) -> Array:
     of_network = jax.vmap(functools.partial(one, lambda f: f()), in_axes=(None, 0))
     return jax.vmap(of_network)(x, ts)
 
 
-def _in_blocks(
-    one: Callable[[Apart, AbstractTables, Array], Array], x: AbstractTables, ts: Array
-) -> Array:
+def _in_blocks(one: Callable[[Apart, T, Array], Array], x: T, ts: Array) -> Array:
     networks, times = ts.shape
     m, r, n = jax.tree.map(lambda a: a[0], x).sizes
     small = n <= LARGEST
@@ -92,6 +91,7 @@ def _in_blocks(
         per_network = min(networks, max(most // per_time, 1))
     across, down = -(-networks // per_network), -(-times // per_time)
 
+    @jax.jit  # traced once, also for its shape
     def block(network: Array, time: Array, go: Array) -> Array:
         cut = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=network)
         part = jax.tree.map(lambda a: cut(a, slice_size=per_network), x)
@@ -114,7 +114,8 @@ def _in_blocks(
         start = (network, time, *[0] * (found.ndim - 2))
         return jax.lax.dynamic_update_slice(found, block(network, time, i >= 0), start)
 
-    shape = jax.eval_shape(block, 0, 0, True).shape[2:]
+    zero = jnp.array(0)
+    shape = jax.eval_shape(block, zero, zero, zero == 0).shape[2:]
     found = jnp.zeros((networks, times, *shape), ts.dtype)
     return jax.lax.fori_loop(0, across * down, visit, found)
 
@@ -136,8 +137,10 @@ def _kept(go: Bool[Array, ""], function: Callable[[], Any]) -> Any:
     into a condition.
     """
 
+    once = jax.jit(function)  # traced once, also for its shapes
+
     def never() -> Any:
-        shapes = jax.eval_shape(function)
+        shapes = jax.eval_shape(once)
         return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
-    return jax.lax.cond(go, function, never)
+    return jax.lax.cond(go, once, never)

@@ -63,7 +63,7 @@ def excess(
 ) -> Float[Array, " times"]:
     r"""$|W_2 W_1 - \Sigma|^2 / 2$, of few units by a loop of its own (lanes.py)."""
     if lanes.fits(frame):
-        return jax.vmap(lambda t: lanes.excess(frame, t))(ts)
+        return lanes.excess(frame, ts)
     return values.excess(frame, ts)
 
 
@@ -188,7 +188,7 @@ def _settled(frame: Frame, t: Float[Array, "*ts"]) -> Float[Array, "*ts"]:
 
 
 def _in_frame(frame: Frame, problem: Problem, moved: Problem) -> tuple[Array, ...]:
-    """A change of the rows of Q0, the correlation in its singular basis, the balance."""
+    """A change of rows of Q0, correlation in its singular basis, and balance."""
     moved = _filled(problem, moved)
     rows = frame.weights_to_rows(moved.w1, moved.w2)
     core = dot(frame.left.mT, moved.sigma, frame.right)

@@ -116,8 +116,13 @@ class Lanes(eqx.Module):
         self.s, self.cos, self.sin = frame.s, frame.cos, frame.sin
 
 
-def excess(frame: Frame, t: Scalar) -> Scalar:
+@jax.jit  # traced once for values and derivatives
+def excess(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " times"]:
     r"""$|W_2 W_1 - \Sigma|^2 / 2$; nothing cancels as it vanishes."""
+    return jax.vmap(lambda t: _excess(frame, t))(ts)
+
+
+def _excess(frame: Frame, t: Scalar) -> Scalar:
     x = jax.lax.optimization_barrier(Lanes(frame))  # or XLA mixes both into one
     (m, n), r = x.grow.shape, x.rest.shape[0]
     modes, rest, columns = range(m), range(r), range(n)

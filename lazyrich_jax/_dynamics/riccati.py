@@ -31,6 +31,7 @@ class State(eqx.Module):
     deviation: Float[Array, "rows rows"]  # q @ q.T - 2 W, W on chosen growing rows only
 
 
+@jax.jit
 def solve(frame: Frame, t: Float[Array, ""]) -> State:
     """The solution at `t`, and its distance from its limit without cancellation.
 

@@ -5,7 +5,7 @@ the last axes (blocks.py). `apart` keeps a result that is used more than once.
 """
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import equinox as eqx
 import jax
@@ -51,7 +51,6 @@ class Solved(eqx.Module):
     rest_decay: Float[Array, "..."]
     rest_root: Float[Array, "..."]
     shrink: Float[Array, "columns ..."]  # e^{-v t}
-    k: Float[Array, "rows columns ..."]  # as it was, without the start
     inverse: Float[Array, "some columns ..."]  # of R, where it is asked for
 
     def q(self, x: Tables) -> tuple[Array, Array, Array]:
@@ -82,6 +81,7 @@ def solve(
     _, root, _, _, rest_root = scaled
 
     def entries():
+        """K by what its rows do."""
         return (
             x.grow * root[:, None] * lag[:m],
             x.rest * rest_root[None, None] * lag[m:],
@@ -89,22 +89,23 @@ def solve(
             jnp.where(same(n, t), shrink[None], 0.0),
         )
 
-    grow, rest, fall, start = apart(entries)
-    k = jnp.concatenate([grow, rest, fall])
     unit = jnp.where(same(n, t), jnp.ones_like(t), 0.0)[: n if with_inverse else 0]
     if t.ndim == 0:
         split = m, m + r, 2 * m + r, 2 * m + r + n
-        whole = jnp.concatenate([k, start])
-        units = over(jnp.concatenate([whole, unit]), triangle(whole))
+        k = jnp.concatenate(entries())
+        units = over(jnp.concatenate([k, unit]), triangle(k))
         units = jnp.split(units, split)
     else:
-        units = _orthonormal(apart, grow, rest, fall, start, unit)
+        units = _orthonormal(apart, entries, unit, x.sizes)
     *units, inverse = units
-    return Solved(*units, *scaled, shrink, k, inverse)
+    return Solved(*units, *scaled, shrink=shrink, inverse=inverse)
 
 
 def _orthonormal(
-    apart: Apart, grow: Array, rest: Array, fall: Array, start: Array, unit: Array
+    apart: Apart,
+    entries: Callable[[], tuple[Array, ...]],
+    unit: Array,
+    sizes: tuple[int, int, int],
 ) -> tuple[Array, ...]:
     """K with orthonormal columns of the same span, the last one first.
 
@@ -114,10 +115,11 @@ def _orthonormal(
     its chosen row, which isn't above the row of its own number, nor in the start above
     that; K is ordered so that column c is zero from row `rows[c]` on.
     """
-    m, r, n = grow.shape[0], rest.shape[0], start.shape[0]
+    m, r, n = sizes
     both = min(m, n)
 
     def ordered():
+        grow, rest, fall, start = entries()
         pairs = jnp.stack([grow[:both][::-1], start[:both][::-1]], axis=1)
         pairs = pairs.reshape(2 * both, *pairs.shape[2:])
         return jnp.concatenate([fall, rest, grow[both:], start[both:][::-1], pairs])

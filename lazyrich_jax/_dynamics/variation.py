@@ -13,6 +13,7 @@ docs/theory.md derives it.
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -48,6 +49,7 @@ class Variation(eqx.Module):
     error: Float[Array, "rows rows"]
 
 
+@jax.jit
 def vary(frame: Frame, t: Float[Array, ""], state: State, change: Change) -> Variation:
     """The change of the solution at `t`; linear in `change`."""
     w, q, d = frame.rates, state.q, change.generator

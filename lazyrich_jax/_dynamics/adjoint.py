@@ -1,0 +1,356 @@
+r"""The solution at one time, and what pulls at it when the loss is to change.
+
+`variation.vary` goes from a change of the problem to that of the solution; here, with
+the same formulas, one goes back from the error of the function: products of small
+matrices, of many networks and times in a block (blocks.py). Rows are those that grow,
+are left over, and decay, as in `Tables`; the growing ones of the modes count as such
+even where their rate is zero. docs/theory.md derives it.
+"""
+
+import functools
+import math
+from collections.abc import Iterable
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Shaped
+
+from .blocks import Apart
+from .frame import Frame
+from .lanes import gain_of_decay
+from .riccati import exponents, growth
+from .tables import AbstractTables, Tables
+from .values import Solved, contracted, same, solve, total
+
+
+class AdjointTables(AbstractTables):
+    """`Tables`, and what else of the problem its gradient needs."""
+
+    base: Tables
+    lower: Float[Array, "rows columns ..."]  # rows of Q0
+    echelon: Float[Array, "rows columns ..."]  # those not chosen, by those chosen
+    inverse: Float[Array, "columns columns ..."]
+    place: Float[Array, "columns rows ..."]  # one where a column's row is
+    chosen: Bool[Array, "rows ..."]
+    exponents: Float[Array, "more columns ..."]  # the base's `lags`, and positive ones
+    # Left-over rows share a rate.
+    rates: Float[Array, "rates ..."]  # their sizes
+    gaps: Float[Array, "rates rates ..."]  # of these
+
+    def __init__(self, frame: Frame):
+        m, count = frame.s.size, frame.rates.size
+        shared = slice(0, m + (count > 2 * m))
+        self.base = Tables(frame)
+        self.lower = by_kind(frame.lower, m)
+        self.echelon = by_kind(frame.drop(frame.echelon), m)
+        self.inverse = frame.inverse
+        is_at = jnp.arange(count)[:, None] == frame.chosen[None]
+        self.place = by_kind(is_at.astype(frame.lower.dtype), m).T
+        self.chosen = by_kind(frame.is_chosen, m)
+        self.exponents = exponents(frame, growth(frame.rates))[shared]
+        s = frame.strengths[shared]
+        self.rates = jnp.abs(frame.rates[shared])
+        sums = self.rates[:, None] + self.rates[None]
+        sums = jnp.where(sums == 0, 1.0, sums)
+        self.gaps = jnp.abs(s[:, None] - s[None]) * ((s[:, None] + s[None]) / sums)
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """The number of modes, left-over directions and columns."""
+        return self.base.sizes
+
+    @property
+    def rest_grows(self) -> Bool[Array, "..."]:
+        """Whether left-over directions do."""
+        return self.base.rate > 0
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether inputs are left over, or else, if any, outputs."""
+        return self.base.right.shape[0] > self.base.left.shape[0]
+
+
+def by_kind(rows: Shaped[Array, "rows *k"], modes: int) -> Shaped[Array, "rows *k"]:
+    """Rows by falling rate as those that grow, are left over, and decay, by modes."""
+    return jnp.concatenate([rows[: rows.shape[0] - modes], rows[::-1][:modes]])
+
+
+class Scales(eqx.Module):
+    """Exponentials at a time."""
+
+    grown: Float[Array, "rows columns ..."]  # of `exponents` t
+    behind: Float[Array, "rows columns ..."]  # what was not chosen by what was
+    upper: Float[Array, "rows columns ..."]  # K but for the start
+    root: Float[Array, "rows ..."]  # of the gain
+    split: Bool[Array, "..."]  # see `variation._as_start`
+    decay: Float[Array, "rates ..."]  # e^{-x t}
+    # Of every pair of rates x, y:
+    ratio: Float[Array, "rates rates ..."]  # e^{-|x - y| t}
+    less: Float[Array, "rates rates ..."]  # (1 - e^{-|x - y| t}) / |x - y|
+    more: Float[Array, "rates rates ..."]  # (1 - e^{-(x + y) t}) / (x + y)
+    bend: Float[Array, "rates rates ..."]  # see `_linalg.decay_difference`
+    mixed: Float[Array, "rates rates ..."]  # see `_linalg.mixed_difference`
+
+
+class Adjoint(eqx.Module):
+    """The solution at a time, and twice the cotangent of P times both q and P.
+
+    With `q @ q.T` = P. Rows are up if they grow or are left over.
+    """
+
+    q: Float[Array, "rows columns ..."]
+    still: Float[Array, "others columns ..."]  # e^{-Wt} q, not of modes that grow
+    p: Float[Array, "rows up ..."]  # over its limit, once that is near
+    limit: Float[Array, "up ..."]  # 2 W, once that is near
+    is_late: Bool[Array, "up ..."]  # if it is
+    error: Float[Array, "out in ..."]  # of the function, in the singular basis
+    by_q: Float[Array, "rows columns ..."]
+    by_p: Float[Array, "rows up ..."]
+    spanned: Float[Array, "others columns ..."]  # by `q.T @ by_q`: what doesn't grow
+    lower: Float[Array, "rows columns ..."]  # the gradient by the rows of Q0
+    above: Float[Array, "up columns ..."]  # and by what falls into rows that grow
+
+
+def evaluate_scales(
+    apart: Apart, x: AdjointTables, solved: Solved, t: Float[Array, "..."]
+) -> Scales:
+    """The exponentials, and what follows from them alone."""
+    m, r, _ = x.sizes
+
+    def of_rows():
+        largest = jnp.log(jnp.finfo(t.dtype).max) / 4
+        grown = jnp.exp(jnp.minimum(x.exponents * t[None, None], largest))
+        falling = jnp.broadcast_to(solved.shrink[None], (m, *solved.shrink.shape))
+        grown = jnp.concatenate([grown[:m], *[grown[m:]] * r, falling])
+        root = [solved.root, *[solved.rest_root[None]] * r, solved.root]
+        root, ratio = jnp.concatenate(root), jnp.minimum(grown, 1.0)
+        return grown, x.echelon * ratio, x.lower * ratio * root[:, None], root
+
+    grown, behind, upper, root = apart(of_rows)
+
+    def is_split():
+        top, most = _largest(jnp.abs(behind)), _largest(grown)
+        return _largest(most) > _largest(top) + 1e-30
+
+    def of_rates():
+        rates = x.rates
+        half = jnp.exp(-rates / 2 * t[None])
+        close = jnp.exp(-x.gaps / 2 * t[None, None])
+        both, decay = half[:, None] * half[None], half * half
+        less = gain_of_decay(x.gaps / 2, close, t[None, None])
+        sums = rates[:, None] + rates[None]
+        more = gain_of_decay(sums / 2, both, t[None, None])
+        gain = gain_of_decay(rates, decay, t[None])
+        return gain, decay, close * close, less, more
+
+    gain, decay, ratio, less, more = apart(of_rates)
+
+    def differences():
+        rates, first, second = x.rates, decay[:, None], decay[None]
+        far = jnp.maximum(gain[:, None], gain[None])  # of the smaller rate
+        far -= jnp.maximum(first, second) ** 2 * less * (1 + ratio) / 2
+        mixed = gain[None] * first - gain[:, None] * second
+        return _decay_difference(rates, far, t), _mixed(rates, mixed, first * second, t)
+
+    pairs = ratio, less, more, *apart(differences)
+    return Scales(grown, behind, upper, root, apart(is_split), decay, *pairs)
+
+
+def _decay_difference(rates: Array, far: Array, t: Array) -> Array:
+    """`_linalg.decay_difference` of pairs; `far` is its numerator for large rates."""
+    larger = jnp.maximum(rates[:, None], rates[None])
+    smaller = jnp.minimum(rates[:, None], rates[None])
+    near = 4 * larger * t < 1
+    x, y = (2 * t * jnp.where(near, z, 0.0) for z in (larger, smaller))
+    terms = [-((-1) ** k) / math.factorial(k + 1) for k in range(1, 16)]
+    series = 2 * t * t * _divided(terms, x, y)
+    return jnp.where(near, series, far / jnp.where(near, 1.0, larger))
+
+
+def _mixed(rates: Array, far: Array, both: Array, t: Array) -> Array:
+    """`_linalg.mixed_difference` of pairs; `far` is its numerator for large rates."""
+    a, b = (rates * t[None])[:, None], (rates * t[None])[None]
+    near = jnp.maximum(a, b) < 1
+    u, v = (jnp.where(near, z * z, 0.0) for z in (a, b))
+    terms = [1 / math.factorial(2 * k + 1) for k in range(1, 10)]
+    series = t * t * both * jnp.where(near, b - a, 0.0) * _divided(terms, u, v)
+    sums = jnp.where(near, 1.0, rates[:, None] + rates[None])
+    return jnp.where(near, series, far / sums)
+
+
+def _divided(terms: list[float], x: Array, y: Array) -> Array:
+    """The sum of `terms[k]` times the sum of x^i y^j, i + j = k."""
+    power, sums = jnp.ones_like(y), jnp.ones_like(x)
+    series = jnp.zeros_like(x)
+    for term in terms:
+        series += term * sums
+        power = power * y
+        sums = sums * x + power
+    return series
+
+
+def evaluate_adjoint(
+    apart: Apart, x: AdjointTables, t: Float[Array, "..."]
+) -> tuple[Scales, Adjoint]:
+    """All that the gradient is made of, at one time."""
+    base = x.base
+    m, r, n = x.sizes
+    up, fall = slice(0, m + r), slice(m + r, None)
+    cos, sin = base.cos[:, None], base.sin[:, None]
+    solved = solve(apart, base, t, with_inverse=True)
+    scales = evaluate_scales(apart, x, solved, t)
+
+    def rows():
+        grow, rest, down = solved.q(base)
+        rest_up = jnp.where(x.rest_grows, solved.rest_decay, 1.0) / solved.rest_root
+        still = solved.rest * rest_up, solved.fall * solved.inverse_root[:, None]
+        return jnp.concatenate([grow, rest, down]), jnp.concatenate(still)
+
+    q, still = apart(rows)
+    distance, limit, is_late = _from_limits(apart, x, solved, scales, q)
+
+    def products():
+        chosen = x.chosen[up, None]
+        p = jnp.where(chosen, contracted(q[up], distance), contracted(q[up], q[up]))
+        p = jnp.concatenate([p, contracted(q[fall], q[up])])
+        return p, contracted(q[m:], q[fall])
+
+    p, others = apart(products)
+    error = apart(lambda: _error(x, p, others, is_late, t))
+
+    def sides():
+        """Of the outputs and the inputs, in the singular basis: q and P."""
+        both = jnp.concatenate([q, p], axis=1)
+        grow, rest, down = both[:m], both[m : m + r], both[fall]
+        outputs, inputs = cos * grow - sin * down, sin * grow + cos * down
+        if x.is_wide:
+            return outputs, jnp.concatenate([inputs, rest])
+        return jnp.concatenate([outputs, rest]), inputs
+
+    outputs, inputs = apart(sides)
+
+    def pulled():
+        to, back = contracted(error, inputs.swapaxes(0, 1)), crossed(error, outputs)
+        grow, down = sin * back[:m] + cos * to[:m], cos * back[:m] - sin * to[:m]
+        pull = jnp.concatenate([grow, back[m:], to[m:], down])
+        return pull[:, :n], pull[:, n:]
+
+    by_q, by_p = apart(pulled)
+    core = apart(lambda: crossed(q, by_q))
+
+    def spans():
+        rest = jnp.where(x.rest_grows, q[m : m + r], still[:r])
+        return contracted(jnp.concatenate([rest, still[r:]]), core)
+
+    lower, above = _at_start(apart, x, solved, scales, by_q, core)
+    return scales, Adjoint(
+        q, still, p, limit, is_late, error, by_q, by_p, apart(spans), lower, above
+    )
+
+
+def _from_limits(
+    apart: Apart, x: AdjointTables, solved: Solved, scales: Scales, q: Array
+) -> tuple[Array, Array, Array]:
+    """How far rows of q that grow are from their limits; see `riccati._deviation`."""
+    base = x.base
+    m, r, _ = x.sizes
+    up = slice(0, m + r)
+    v = base.v
+
+    def overlaps():
+        above = scales.behind * scales.root[:, None]
+        start = x.inverse * solved.shrink[None]
+        units = jnp.concatenate([solved.grow, solved.rest, solved.fall])
+        overlap = crossed(above, units) + crossed(start, solved.start)
+        late = 2 * v * (total(above * above) + total(start * start)) < 1
+        late &= v > 0
+        overlap = jnp.where(late[:, None], 2 * v[:, None] * overlap, 0.0)
+        return overlap, late.astype(q.dtype)
+
+    overlap, late = apart(overlaps)
+
+    def distances():
+        place = x.place[:, up]
+        is_late = total(place * late[:, None]) > 0
+        decay = jnp.concatenate([solved.decay, *[solved.rest_decay[None]] * r])
+        rates = jnp.concatenate([base.kappa, *[base.rate[None]] * r])
+        near = q[up] * (decay * decay)[:, None] - crossed(place, overlap)
+        distance = jnp.where(is_late[:, None], near, q[up])
+        return distance, jnp.where(is_late, 2 * rates, 0.0), is_late
+
+    return apart(distances)
+
+
+def _error(
+    x: AdjointTables, p: Array, others: Array, is_late: Array, t: Array
+) -> Float[Array, "out in ..."]:
+    """The function's error in the singular basis; nothing cancels as it vanishes."""
+    m, r, _ = x.sizes
+    cos, sin = x.base.cos[:, None], x.base.sin[:, None]
+    other_cos, other_sin = x.base.cos[None], x.base.sin[None]
+    grow, fall = p[:m, :m], p[m + r :, :m]
+    error = cos * (other_sin * grow + other_cos * fall.swapaxes(0, 1))
+    error -= sin * (other_sin * fall + other_cos * others[r:])
+    missing = jnp.where(is_late[:m], 0.0, x.base.s)
+    error -= jnp.where(same(m, t), missing[None], 0.0)
+    grow, fall = p[m : m + r, :m], others[:r]
+    if x.is_wide:
+        rest = (other_cos * grow - other_sin * fall).swapaxes(0, 1)
+        return jnp.concatenate([error, rest], axis=1)
+    return jnp.concatenate([error, other_sin * grow + other_cos * fall])
+
+
+def _at_start(
+    apart: Apart,
+    x: AdjointTables,
+    solved: Solved,
+    scales: Scales,
+    by_q: Array,
+    core: Array,
+) -> tuple[Array, Array]:
+    """`variation._as_start` backwards: from rows of q to those of Q0.
+
+    The gradient by what is there from the start, and by what falls into growing rows.
+    """
+    m, r, _ = x.sizes
+    inverse = solved.inverse
+    inside = scales.split & x.chosen
+    half = apart(lambda: contracted(core, inverse))
+    within = apart(lambda: contracted(inverse, half.swapaxes(0, 1)))
+
+    def outside():
+        rest = jnp.where(x.base.rate < 0, solved.rest_decay, 1.0)
+        growth = [jnp.ones_like(solved.decay), *[rest[None]] * r, solved.decay]
+        found = jnp.concatenate(growth)[:, None] * contracted(by_q, inverse)
+        found -= scales.root[:, None] * contracted(scales.upper, within.swapaxes(0, 1))
+        return jnp.where(inside[:, None], 0.0, found)
+
+    beyond = apart(outside)
+
+    def of_chosen():
+        shrink = solved.shrink
+        found = crossed(x.inverse, shrink[:, None] * within)
+        below = found * shrink[None] - crossed(x.echelon, beyond * scales.grown)
+        above = found * shrink[:, None] - crossed(scales.behind, beyond)
+        return tuple(jnp.where(scales.split, z, 0.0) for z in (below, above))
+
+    below, above = apart(of_chosen)
+
+    def of_rows():
+        up = slice(0, m + r)
+        lower = beyond * scales.grown + crossed(x.place, below)
+        return lower, beyond[up] + crossed(x.place[:, up], above)
+
+    return apart(of_rows)
+
+
+def crossed(
+    a: Float[Array, "k i ..."], b: Float[Array, "k j ..."]
+) -> Float[Array, "i j ..."]:
+    """`a.T @ b`, in lanes written out."""
+    return contracted(a.swapaxes(0, 1), b.swapaxes(0, 1))
+
+
+def _largest(arrays: Iterable[Array]) -> Array:
+    """The largest, entry by entry."""
+    return functools.reduce(jnp.maximum, list(arrays))
