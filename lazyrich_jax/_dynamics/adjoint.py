@@ -150,7 +150,9 @@ def evaluate_scales(
         far = jnp.maximum(gain[:, None], gain[None])  # of the smaller rate
         far -= jnp.maximum(first, second) ** 2 * less * (1 + ratio) / 2
         mixed = gain[None] * first - gain[:, None] * second
-        return _decay_difference(rates, far, t), _mixed(rates, mixed, first * second, t)
+        at = t[None, None]
+        bend = _decay_difference(rates, far, at)
+        return bend, _mixed(rates, mixed, first * second, at)
 
     pairs = ratio, less, more, *apart(differences)
     return Scales(grown, behind, upper, root, apart(is_split), decay, *pairs)
@@ -169,7 +171,7 @@ def _decay_difference(rates: Array, far: Array, t: Array) -> Array:
 
 def _mixed(rates: Array, far: Array, both: Array, t: Array) -> Array:
     """`_linalg.mixed_difference` of pairs; `far` is its numerator for large rates."""
-    a, b = (rates * t[None])[:, None], (rates * t[None])[None]
+    a, b = rates[:, None] * t, rates[None] * t
     near = jnp.maximum(a, b) < 1
     u, v = (jnp.where(near, z * z, 0.0) for z in (a, b))
     terms = [1 / math.factorial(2 * k + 1) for k in range(1, 10)]
@@ -203,7 +205,10 @@ def evaluate_adjoint(
     def rows():
         grow, rest, down = solved.q(base)
         rest_up = jnp.where(x.rest_grows, solved.rest_decay, 1.0) / solved.rest_root
-        still = solved.rest * rest_up, solved.fall * solved.inverse_root[:, None]
+        still = (
+            solved.rest * rest_up[None, None],
+            solved.fall * solved.inverse_root[:, None],
+        )
         return jnp.concatenate([grow, rest, down]), jnp.concatenate(still)
 
     q, still = apart(rows)
@@ -239,7 +244,7 @@ def evaluate_adjoint(
     core = apart(lambda: crossed(q, by_q))
 
     def spans():
-        rest = jnp.where(x.rest_grows, q[m : m + r], still[:r])
+        rest = jnp.where(x.rest_grows[None, None], q[m : m + r], still[:r])
         return contracted(jnp.concatenate([rest, still[r:]]), core)
 
     lower, above = _at_start(apart, x, solved, scales, by_q, core)
@@ -314,7 +319,7 @@ def _at_start(
     """
     m, r, _ = x.sizes
     inverse = solved.inverse
-    inside = scales.split & x.chosen
+    inside = scales.split[None] & x.chosen
     half = apart(lambda: contracted(core, inverse))
     within = apart(lambda: contracted(inverse, half.swapaxes(0, 1)))
 
@@ -332,7 +337,8 @@ def _at_start(
         found = crossed(x.inverse, shrink[:, None] * within)
         below = found * shrink[None] - crossed(x.echelon, beyond * scales.grown)
         above = found * shrink[:, None] - crossed(scales.behind, beyond)
-        return tuple(jnp.where(scales.split, z, 0.0) for z in (below, above))
+        split = scales.split[None, None]
+        return jnp.where(split, below, 0.0), jnp.where(split, above, 0.0)
 
     below, above = apart(of_chosen)
 

@@ -136,7 +136,7 @@ def _rest_grow(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
     """The mode's row that grows."""
     m, r, _ = x.sizes
     rest = slice(m, m + r)
-    rate, rest_decay = x.rates[m], scales.decay[m]
+    rate, rest_decay = x.rates[m:], scales.decay[m:]
     kappa, decay = x.base.kappa, scales.decay[:m]
     late, rest_late = a.is_late[None, :m], a.is_late[rest, None]
     rising = contracted(x.lower[rest], a.lower[:m])
@@ -153,17 +153,18 @@ def _rest_grow(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
     # If not:
     one = scales.more[None, m, :m] * (rising + a.by_p[rest, :m])
     one += scales.mixed[:m, m][None] * contracted(a.spanned[:r], a.q[:m])
-    lean = _lean(kappa[None], rate, (decay * rest_decay)[None], late)
+    lean = _lean(kappa[None], rate[None], (decay * rest_decay)[None], late)
     _, _, cos, sin = _angles(x)
     pulled = (cos if x.is_wide else sin) * _rest_error(x, a)
-    return jnp.where(x.rest_grows, both - lack * pulled, one - lean * pulled)
+    grows = x.rest_grows[None, None]
+    return jnp.where(grows, both - lack * pulled, one - lean * pulled)
 
 
 def _rest_fall(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
     """The mode's row that decays."""
     m, r, _ = x.sizes
     rest, fall = slice(m, m + r), slice(m + r, None)
-    rate, rest_decay = x.rates[m], scales.decay[m]
+    rate, rest_decay = x.rates[m:, None], scales.decay[m:, None]
     kappa, decay = x.base.kappa[None], scales.decay[None, :m]
     spanned = contracted(a.spanned[:r], a.still[r:])
     # If left-over rows grow:
@@ -177,7 +178,8 @@ def _rest_fall(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
     slow = jnp.where(_zero(kappa, rate), 1.0, 0.0)
     _, _, cos, sin = _angles(x)
     pulled = (-sin if x.is_wide else cos) * _rest_error(x, a)
-    return jnp.where(x.rest_grows, one - lean * pulled, none - slow * pulled)
+    grows = x.rest_grows[None, None]
+    return jnp.where(grows, one - lean * pulled, none - slow * pulled)
 
 
 def _of_rest(x: AdjointTables, up: Array, down: Array) -> Array:
