@@ -1,7 +1,7 @@
 """The gradient of the loss in its two forms, and late, when little of it is left.
 
-That it is right is in test_derivatives.py, which asks for few times: matrices. More have
-lanes on the last axes.
+That it is right is in test_derivatives.py, which asks for few times: matrices. More
+have lanes on the last axes.
 """
 
 import jax
@@ -29,7 +29,7 @@ def forms(w1, w2, sigma):
     return lanes, gradient.excess_gradient(frame, ts)
 
 
-def check(networks, sigmas, tolerance=1e-12, times=len(TS), dtype=float):
+def check(networks, sigmas, tolerance=1e-12, times=8, dtype=float):
     weights = zip(*(n.weights for n in networks), strict=True)
     arrays = (*(np.stack(w) for w in weights), np.stack(sigmas))
     found = forms(*(jnp.asarray(x, dtype) for x in arrays))
