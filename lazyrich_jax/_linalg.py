@@ -64,17 +64,22 @@ def decay_difference(
     """
     larger = jnp.maximum(rates[:, None], rates[None])
     smaller = jnp.minimum(rates[:, None], rates[None])
+    decayed = jnp.exp(-2 * smaller * t) * t * mean_decay(2 * gap * t)
+    return decay_quotient(larger, smaller, t * mean_decay(2 * smaller * t) - decayed, t)
+
+
+def decay_quotient(
+    larger: Float[Array, "..."],
+    smaller: Float[Array, "..."],
+    far: Float[Array, "..."],
+    t: Float[Array, "..."],
+) -> Float[Array, "..."]:
+    """`decay_difference` of pairs of rates, from `far`, it times the larger."""
     near = 4 * larger * t < 1
     x, y = (2 * t * jnp.where(near, z, 0.0) for z in (larger, smaller))
-    power, total = jnp.ones_like(y), jnp.ones_like(x)
-    series = jnp.zeros_like(x)
-    for k in range(1, 16):  # total: the sum of x^i y^j, i + j = k - 1
-        series -= (-1) ** k / math.factorial(k + 1) * total
-        power = power * y
-        total = total * x + power
-    decayed = jnp.exp(-2 * smaller * t) * t * mean_decay(2 * gap * t)
-    far = t * mean_decay(2 * smaller * t) - decayed
-    return jnp.where(near, 2 * t * t * series, far / jnp.where(near, 1.0, larger))
+    terms = [-((-1) ** k) / math.factorial(k + 1) for k in range(1, 16)]
+    series = 2 * t * t * _divided(terms, x, y)
+    return jnp.where(near, series, far / jnp.where(near, 1.0, larger))
 
 
 def mixed_difference(
@@ -85,17 +90,38 @@ def mixed_difference(
     For `rise` x and `fall` y, both non-negative; $t^2 (y - x) t / 6$ as they vanish.
     """
     a, b = rise * t, fall * t
+    far = mean_decay(2 * b) * jnp.exp(-a) - mean_decay(2 * a) * jnp.exp(-b)
+    return mixed_quotient(rise, fall, t * far, jnp.exp(-(a + b)), t)
+
+
+def mixed_quotient(
+    rise: Float[Array, "..."],
+    fall: Float[Array, "..."],
+    far: Float[Array, "..."],
+    decay: Float[Array, "..."],
+    t: Float[Array, "..."],
+) -> Float[Array, "..."]:
+    """`mixed_difference` from `far`, it times x + y, and e^{-(x + y) t}."""
+    a, b = rise * t, fall * t
     near = jnp.maximum(a, b) < 1
     u, v = (jnp.where(near, z, 0.0) ** 2 for z in (a, b))
-    power, total = jnp.ones_like(v), jnp.ones_like(u)
-    series = jnp.zeros_like(u)
-    for k in range(1, 10):  # divided differences of sinh(sqrt(u)) / sqrt(u)
-        series += total / math.factorial(2 * k + 1)
-        power = power * v
-        total = total * u + power
-    small = t * t * jnp.exp(-(a + b)) * jnp.where(near, b - a, 0.0) * series
-    far = mean_decay(2 * b) * jnp.exp(-a) - mean_decay(2 * a) * jnp.exp(-b)
-    return jnp.where(near, small, t * far / jnp.where(near, 1.0, rise + fall))
+    # Divided differences of sinh(sqrt(u)) / sqrt(u).
+    terms = [1 / math.factorial(2 * k + 1) for k in range(1, 10)]
+    series = t * t * decay * jnp.where(near, b - a, 0.0) * _divided(terms, u, v)
+    return jnp.where(near, series, far / jnp.where(near, 1.0, rise + fall))
+
+
+def _divided(
+    terms: list[float], x: Float[Array, "..."], y: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """The sum of `terms[k]` times the sum of x^i y^j, i + j = k."""
+    power, sums = jnp.ones_like(y), jnp.ones_like(x)
+    series = jnp.zeros_like(x * y)
+    for term in terms:
+        series += term * sums
+        power = power * y
+        sums = sums * x + power
+    return series
 
 
 def split_singular_values(

@@ -98,6 +98,16 @@ def test_mapped_in_any_order():
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+def test_where_there_is_more_than_a_cpu(monkeypatch):
+    """The same program for every platform: on a CPU it still takes blocks."""
+    frame = frames((2, 1, 1), 1.0, 4)
+    ts = jnp.broadcast_to(TS[None], (4, TS.size))
+    expected = jax.jit(jax.vmap(values.excess))(frame, ts)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    found = jax.jit(jax.vmap(lambda *x: values.excess(*x)))(frame, ts)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 def test_on_two_devices():
     """Each device its own networks."""
     devices = jax.sharding.Mesh(jax.devices()[:2], ("network",))

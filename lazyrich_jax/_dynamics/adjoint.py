@@ -4,75 +4,21 @@ r"""The solution at one time, and what pulls at it when the loss is to change.
 the same formulas, one goes back from the error of the function: products of small
 matrices, of many networks and times in a block (blocks.py). Rows are those that grow,
 are left over, and decay, as in `Tables`; the growing ones of the modes count as such
-even where their rate is zero. docs/theory.md derives it.
+even where their rate is zero. docs/theory.md (section 3) derives it.
 """
 
 import functools
-import math
 from collections.abc import Iterable
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float
 
+from .._linalg import decay_quotient, mixed_quotient
 from .blocks import Apart
-from .frame import Frame
 from .lanes import gain_of_decay
-from .riccati import exponents, growth
-from .tables import AbstractTables, Tables
+from .tables import AdjointTables
 from .values import Solved, contracted, same, solve, total
-
-
-class AdjointTables(AbstractTables):
-    """`Tables`, and what else of the problem its gradient needs."""
-
-    base: Tables
-    lower: Float[Array, "rows columns ..."]  # rows of Q0
-    echelon: Float[Array, "rows columns ..."]  # those not chosen, by those chosen
-    inverse: Float[Array, "columns columns ..."]
-    place: Float[Array, "columns rows ..."]  # one where a column's row is
-    chosen: Bool[Array, "rows ..."]
-    exponents: Float[Array, "more columns ..."]  # the base's `lags`, and positive ones
-    # Left-over rows share a rate.
-    rates: Float[Array, "rates ..."]  # their sizes
-    gaps: Float[Array, "rates rates ..."]  # of these
-
-    def __init__(self, frame: Frame):
-        m, count = frame.s.size, frame.rates.size
-        shared = slice(0, m + (count > 2 * m))
-        self.base = Tables(frame)
-        self.lower = by_kind(frame.lower, m)
-        self.echelon = by_kind(frame.drop(frame.echelon), m)
-        self.inverse = frame.inverse
-        is_at = jnp.arange(count)[:, None] == frame.chosen[None]
-        self.place = by_kind(is_at.astype(frame.lower.dtype), m).T
-        self.chosen = by_kind(frame.is_chosen, m)
-        self.exponents = exponents(frame, growth(frame.rates))[shared]
-        s = frame.strengths[shared]
-        self.rates = jnp.abs(frame.rates[shared])
-        sums = self.rates[:, None] + self.rates[None]
-        sums = jnp.where(sums == 0, 1.0, sums)
-        self.gaps = jnp.abs(s[:, None] - s[None]) * ((s[:, None] + s[None]) / sums)
-
-    @property
-    def sizes(self) -> tuple[int, int, int]:
-        """The number of modes, left-over directions and columns."""
-        return self.base.sizes
-
-    @property
-    def rest_grows(self) -> Bool[Array, "..."]:
-        """Whether left-over directions do."""
-        return self.base.rate > 0
-
-    @property
-    def is_wide(self) -> bool:
-        """Whether inputs are left over, or else, if any, outputs."""
-        return self.base.right.shape[0] > self.base.left.shape[0]
-
-
-def by_kind(rows: Shaped[Array, "rows *k"], modes: int) -> Shaped[Array, "rows *k"]:
-    """Rows by falling rate as those that grow, are left over, and decay, by modes."""
-    return jnp.concatenate([rows[: rows.shape[0] - modes], rows[::-1][:modes]])
 
 
 class Scales(eqx.Module):
@@ -88,8 +34,8 @@ class Scales(eqx.Module):
     ratio: Float[Array, "rates rates ..."]  # e^{-|x - y| t}
     less: Float[Array, "rates rates ..."]  # (1 - e^{-|x - y| t}) / |x - y|
     more: Float[Array, "rates rates ..."]  # (1 - e^{-(x + y) t}) / (x + y)
-    bend: Float[Array, "rates rates ..."]  # see `_linalg.decay_difference`
-    mixed: Float[Array, "rates rates ..."]  # see `_linalg.mixed_difference`
+    bend: Float[Array, "rates rates ..."]  # see `decay_difference`
+    mixed: Float[Array, "rates rates ..."]  # see `mixed_difference`
 
 
 class Adjoint(eqx.Module):
@@ -146,49 +92,16 @@ def evaluate_scales(
     gain, decay, ratio, less, more = apart(of_rates)
 
     def differences():
-        rates, first, second = x.rates, decay[:, None], decay[None]
+        rise, fall = x.rates[:, None], x.rates[None]
+        first, second, at = decay[:, None], decay[None], t[None, None]
         far = jnp.maximum(gain[:, None], gain[None])  # of the smaller rate
         far -= jnp.maximum(first, second) ** 2 * less * (1 + ratio) / 2
-        mixed = gain[None] * first - gain[:, None] * second
-        at = t[None, None]
-        bend = _decay_difference(rates, far, at)
-        return bend, _mixed(rates, mixed, first * second, at)
+        bend = decay_quotient(jnp.maximum(rise, fall), jnp.minimum(rise, fall), far, at)
+        far = gain[None] * first - gain[:, None] * second
+        return bend, mixed_quotient(rise, fall, far, first * second, at)
 
     pairs = ratio, less, more, *apart(differences)
     return Scales(grown, behind, upper, root, apart(is_split), decay, *pairs)
-
-
-def _decay_difference(rates: Array, far: Array, t: Array) -> Array:
-    """`_linalg.decay_difference` of pairs; `far` is its numerator for large rates."""
-    larger = jnp.maximum(rates[:, None], rates[None])
-    smaller = jnp.minimum(rates[:, None], rates[None])
-    near = 4 * larger * t < 1
-    x, y = (2 * t * jnp.where(near, z, 0.0) for z in (larger, smaller))
-    terms = [-((-1) ** k) / math.factorial(k + 1) for k in range(1, 16)]
-    series = 2 * t * t * _divided(terms, x, y)
-    return jnp.where(near, series, far / jnp.where(near, 1.0, larger))
-
-
-def _mixed(rates: Array, far: Array, both: Array, t: Array) -> Array:
-    """`_linalg.mixed_difference` of pairs; `far` is its numerator for large rates."""
-    a, b = rates[:, None] * t, rates[None] * t
-    near = jnp.maximum(a, b) < 1
-    u, v = (jnp.where(near, z * z, 0.0) for z in (a, b))
-    terms = [1 / math.factorial(2 * k + 1) for k in range(1, 10)]
-    series = t * t * both * jnp.where(near, b - a, 0.0) * _divided(terms, u, v)
-    sums = jnp.where(near, 1.0, rates[:, None] + rates[None])
-    return jnp.where(near, series, far / sums)
-
-
-def _divided(terms: list[float], x: Array, y: Array) -> Array:
-    """The sum of `terms[k]` times the sum of x^i y^j, i + j = k."""
-    power, sums = jnp.ones_like(y), jnp.ones_like(x)
-    series = jnp.zeros_like(x)
-    for term in terms:
-        series += term * sums
-        power = power * y
-        sums = sums * x + power
-    return series
 
 
 def evaluate_adjoint(
@@ -196,9 +109,8 @@ def evaluate_adjoint(
 ) -> tuple[Scales, Adjoint]:
     """All that the gradient is made of, at one time."""
     base = x.base
-    m, r, n = x.sizes
+    m, r, _ = x.sizes
     up, fall = slice(0, m + r), slice(m + r, None)
-    cos, sin = base.cos[:, None], base.sin[:, None]
     solved = solve(apart, base, t, with_inverse=True)
     scales = evaluate_scales(apart, x, solved, t)
 
@@ -223,24 +135,7 @@ def evaluate_adjoint(
     p, others = apart(products)
     error = apart(lambda: _error(x, p, others, is_late, t))
 
-    def sides():
-        """Of the outputs and the inputs, in the singular basis: q and P."""
-        both = jnp.concatenate([q, p], axis=1)
-        grow, rest, down = both[:m], both[m : m + r], both[fall]
-        outputs, inputs = cos * grow - sin * down, sin * grow + cos * down
-        if x.is_wide:
-            return outputs, jnp.concatenate([inputs, rest])
-        return jnp.concatenate([outputs, rest]), inputs
-
-    outputs, inputs = apart(sides)
-
-    def pulled():
-        to, back = contracted(error, inputs.swapaxes(0, 1)), crossed(error, outputs)
-        grow, down = sin * back[:m] + cos * to[:m], cos * back[:m] - sin * to[:m]
-        pull = jnp.concatenate([grow, back[m:], to[m:], down])
-        return pull[:, :n], pull[:, n:]
-
-    by_q, by_p = apart(pulled)
+    by_q, by_p = _pulled(apart, x, error, q, p)
     core = apart(lambda: crossed(q, by_q))
 
     def spans():
@@ -251,6 +146,32 @@ def evaluate_adjoint(
     return scales, Adjoint(
         q, still, p, limit, is_late, error, by_q, by_p, apart(spans), lower, above
     )
+
+
+def _pulled(
+    apart: Apart, x: AdjointTables, error: Array, q: Array, p: Array
+) -> tuple[Array, Array]:
+    """Twice the cotangent of P times q and P, by way of the outputs and inputs."""
+    m, r, n = x.sizes
+    cos, sin = x.base.cos[:, None], x.base.sin[:, None]
+
+    def sides():
+        both = jnp.concatenate([q, p], axis=1)
+        grow, rest, down = both[:m], both[m : m + r], both[m + r :]
+        outputs, inputs = cos * grow - sin * down, sin * grow + cos * down
+        if x.is_wide:
+            return outputs, jnp.concatenate([inputs, rest])
+        return jnp.concatenate([outputs, rest]), inputs
+
+    outputs, inputs = apart(sides)
+
+    def rows():
+        to, back = contracted(error, inputs.swapaxes(0, 1)), crossed(error, outputs)
+        grow, down = sin * back[:m] + cos * to[:m], cos * back[:m] - sin * to[:m]
+        pull = jnp.concatenate([grow, back[m:], to[m:], down])
+        return pull[:, :n], pull[:, n:]
+
+    return apart(rows)
 
 
 def _from_limits(

@@ -93,7 +93,7 @@ def _excess_gradient_jvp(primals, tangents):
     moved, _, dts = tangents
 
     def at(problem, t):
-        """By variation, once for each part."""
+        """By the transpose of the variation: the general form."""
         error = evaluate(problem, frame, t)[1]
         turned = attached(problem, frame)
         settled = _settled(turned, t)

@@ -8,16 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .adjoint import (
-    Adjoint,
-    AdjointTables,
-    Scales,
-    by_kind,
-    crossed,
-    evaluate_adjoint,
-)
+from .adjoint import Adjoint, Scales, crossed, evaluate_adjoint
 from .blocks import Apart, batched
 from .frame import Frame
+from .tables import AdjointTables, by_kind
 from .values import contracted, total
 
 

@@ -4,7 +4,7 @@ import abc
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Shaped
 
 from .._linalg import dot
 from .frame import Frame
@@ -85,3 +85,55 @@ class Tables(AbstractTables):
     def sizes(self) -> tuple[int, int, int]:
         """The number of modes, left-over directions and columns."""
         return self.grow.shape[0], self.rest.shape[0], self.grow.shape[1]
+
+
+class AdjointTables(AbstractTables):
+    """`Tables`, and what else of the problem its gradient needs."""
+
+    base: Tables
+    lower: Float[Array, "rows columns ..."]  # rows of Q0
+    echelon: Float[Array, "rows columns ..."]  # those not chosen, by those chosen
+    inverse: Float[Array, "columns columns ..."]
+    place: Float[Array, "columns rows ..."]  # one where a column's row is
+    chosen: Bool[Array, "rows ..."]
+    exponents: Float[Array, "more columns ..."]  # the base's `lags`, and positive ones
+    # Left-over rows share a rate.
+    rates: Float[Array, "rates ..."]  # their sizes
+    gaps: Float[Array, "rates rates ..."]  # of these
+
+    def __init__(self, frame: Frame):
+        m, count = frame.s.size, frame.rates.size
+        shared = slice(0, m + (count > 2 * m))
+        self.base = Tables(frame)
+        self.lower = by_kind(frame.lower, m)
+        self.echelon = by_kind(frame.drop(frame.echelon), m)
+        self.inverse = frame.inverse
+        is_at = jnp.arange(count)[:, None] == frame.chosen[None]
+        self.place = by_kind(is_at.astype(frame.lower.dtype), m).T
+        self.chosen = by_kind(frame.is_chosen, m)
+        self.exponents = exponents(frame, growth(frame.rates))[shared]
+        s = frame.strengths[shared]
+        self.rates = jnp.abs(frame.rates[shared])
+        sums = self.rates[:, None] + self.rates[None]
+        sums = jnp.where(sums == 0, 1.0, sums)
+        self.gaps = jnp.abs(s[:, None] - s[None]) * ((s[:, None] + s[None]) / sums)
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """The number of modes, left-over directions and columns."""
+        return self.base.sizes
+
+    @property
+    def rest_grows(self) -> Bool[Array, "..."]:
+        """Whether left-over directions do."""
+        return self.base.rate > 0
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether inputs are left over, or else, if any, outputs."""
+        return self.base.right.shape[0] > self.base.left.shape[0]
+
+
+def by_kind(rows: Shaped[Array, "rows *k"], modes: int) -> Shaped[Array, "rows *k"]:
+    """Rows by falling rate as those that grow, are left over, and decay, by modes."""
+    return jnp.concatenate([rows[: rows.shape[0] - modes], rows[::-1][:modes]])
