@@ -117,6 +117,7 @@ def as_times(name: str, value: Any, *, infinite: bool = True) -> Array:
         fault = times_fault(ts, ordered=False, infinite=infinite)
         if fault is not None:
             raise ValueError(fault.replace("`ts", f"`{name}"))
+        return ts
     ok = ts >= 0 if infinite else (ts >= 0) & jnp.isfinite(ts)
     return jnp.where(ok, ts, jnp.nan)
 

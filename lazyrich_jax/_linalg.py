@@ -7,6 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+# One program where values are concrete, not one for each operation; as if it were not
+# there where they are traced.
+compiled = functools.partial(jax.jit, inline=True)
+
 
 def dot(*matrices: Float[Array, "..."]) -> Float[Array, "..."]:
     """The product of matrices at full precision (never tf32 on an accelerator)."""
@@ -34,11 +38,13 @@ def short_dot(*matrices: Float[Array, "..."]) -> Float[Array, "..."]:
     return functools.reduce(product, matrices)
 
 
+@compiled
 def square_norm(x: Float[Array, "..."]) -> Float[Array, ""]:
     """The squared Frobenius norm."""
     return jnp.sum(x * x)
 
 
+@compiled
 def mean_decay(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     r"""$(1 - e^{-x}) / x$ for $x \ge 0$, with value 1 and slope -1/2 at zero.
 
@@ -53,6 +59,7 @@ def mean_decay(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.where(small, series, -jnp.expm1(-far) / far)
 
 
+@compiled
 def decay_difference(
     rates: Float[Array, " k"], gap: Float[Array, "k k"], t: Float[Array, ""]
 ) -> Float[Array, "k k"]:
@@ -82,6 +89,7 @@ def decay_quotient(
     return jnp.where(near, series, far / jnp.where(near, 1.0, larger))
 
 
+@compiled
 def mixed_difference(
     rise: Float[Array, "..."], fall: Float[Array, "..."], t: Float[Array, ""]
 ) -> Float[Array, "..."]:
@@ -124,6 +132,7 @@ def _divided(
     return series
 
 
+@compiled
 def split_singular_values(
     s: Float[Array, "*modes"], lmda: Float[Array, ""]
 ) -> tuple[Float[Array, "*modes"], Float[Array, "*modes"]]:
@@ -141,6 +150,7 @@ def split_singular_values(
     )
 
 
+@compiled
 def safe_hypot(x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "..."]:
     """`sqrt(x**2 + y**2)` without overflow, with zero gradient at the origin."""
     x, y = jnp.broadcast_arrays(x, y)
@@ -152,6 +162,7 @@ def safe_hypot(x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "
     return jnp.where(zero, 0.0, scale * jnp.sqrt(radicand))
 
 
+@functools.partial(compiled, static_argnames="axis")
 def norm(x: Float[Array, "..."], axis: int | None = None) -> Float[Array, "..."]:
     """The norm of all entries, or along an axis, with zero gradient at zero.
 
@@ -165,6 +176,7 @@ def norm(x: Float[Array, "..."], axis: int | None = None) -> Float[Array, "..."]
     return jnp.where(zero, 0.0, jnp.squeeze(largest, axis) * root)
 
 
+@compiled
 def finite_time(t: Float[Array, "..."]) -> Float[Array, "..."]:
     """Infinity as a time so long that nothing tells it from infinity.
 
@@ -173,6 +185,7 @@ def finite_time(t: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.minimum(t, float(jnp.finfo(t.dtype).max) ** 0.4)
 
 
+@functools.partial(compiled, static_argnames="size")
 def merge_repeated(s: Float[Array, " modes"], size: int) -> Float[Array, " modes"]:
     """Singular values with those equal, or zero, up to rounding made exactly so.
 
@@ -189,12 +202,14 @@ def merge_repeated(s: Float[Array, " modes"], size: int) -> Float[Array, " modes
     return jnp.where(merged > tolerance, merged, 0.0)
 
 
+@compiled
 def nearest_isometry(x: Float[Array, "rows columns"]) -> Float[Array, "rows columns"]:
     """The matrix with orthonormal columns (rows, where it is wide) nearest to `x`."""
     u, _, vt = jnp.linalg.svd(x, full_matrices=False)
     return dot(u, vt)
 
 
+@compiled
 def complete_basis(
     columns: Float[Array, "n k"],
 ) -> Float[Array, "n rest"]:
@@ -301,6 +316,7 @@ def singular_basis(
 
 
 @jax.custom_jvp
+@compiled
 def symmetric_root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
     """The root of a positive semidefinite matrix; first derivatives also where its
     eigenvalues repeat.

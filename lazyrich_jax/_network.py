@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from . import _checks
 from ._linalg import (
+    compiled,
     complete_basis,
     dot,
     nearest_isometry,
@@ -81,11 +82,13 @@ class LinearNetwork(eqx.Module):
         return (self.weights[0].shape[-1], *(w.shape[-2] for w in self.weights))
 
     @property
+    @compiled
     def function(self) -> Float[Array, "*batch out in"]:
         r"""The end-to-end map $W_L \cdots W_1$."""
         return dot(*reversed(self.weights))
 
     @property
+    @compiled
     def lmda(self) -> Float[Array, "..."]:
         r"""The balance $\lambda^* = \mathrm{tr}(W_2^\top W_2 - W_1 W_1^\top) / N_h$.
 
@@ -103,6 +106,7 @@ class LinearNetwork(eqx.Module):
         )
 
     @property
+    @compiled
     def balance_residual(self) -> Float[Array, "..."]:
         r"""$\|W_2^\top W_2 - W_1 W_1^\top - \lambda^* I\|_F$: zero where balanced.
 
@@ -132,16 +136,19 @@ class LinearNetwork(eqx.Module):
         return values[0] if self.depth == 2 else jnp.stack(values, axis=-1)
 
     @property
+    @compiled
     def input_representation(self) -> Float[Array, "*batch in in"]:
         r"""$W_1^\top W_1$."""
         return dot(self.weights[0].mT, self.weights[0])
 
     @property
+    @compiled
     def output_representation(self) -> Float[Array, "*batch out out"]:
         r"""$W_L W_L^\top$."""
         return dot(self.weights[-1], self.weights[-1].mT)
 
     @property
+    @compiled
     def qqt(self) -> Float[Array, "*batch both both"]:
         r"""$QQ^\top$ with $Q = [W_1^\top; W_2]$, for two layers.
 
@@ -266,6 +273,7 @@ def balanced_network(
     return LinearNetwork((w1, w2))
 
 
+@compiled
 def relative_imbalance(network: LinearNetwork) -> Float[Array, ""]:
     """The largest balance residual relative to the squared size of the weights."""
     scale = sum(square_norm(w) for w in network.weights)

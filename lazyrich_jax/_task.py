@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
 from . import _checks
-from ._linalg import dot, square_norm
+from ._linalg import compiled, dot, square_norm
 
 
 class Task(eqx.Module):
@@ -64,21 +64,25 @@ class Task(eqx.Module):
         return self.x.shape[-2]
 
     @property
+    @compiled
     def input_output_correlation(self) -> Float[Array, "out in"]:
         r"""$\Sigma = \frac1P \sum_n y_n x_n^\top$."""
         return dot(self.y.mT, self.x) / self.samples
 
     @property
+    @compiled
     def input_correlation(self) -> Float[Array, "in in"]:
         r"""$\Sigma_{xx} = \frac1P \sum_n x_n x_n^\top$ (not centred)."""
         return dot(self.x.mT, self.x) / self.samples
 
     @property
+    @compiled
     def input_variance(self) -> Float[Array, ""]:
         r"""The $c$ for which $c I$ is nearest to $\Sigma_{xx}$: its mean eigenvalue."""
         return square_norm(self.x) / self.x.size
 
     @property
+    @compiled
     def anisotropy(self) -> Float[Array, ""]:
         r"""$\|\Sigma_{xx} - cI\|_F / (c\sqrt{N_i})$: zero for isotropic inputs."""
         c = self.input_variance
@@ -88,11 +92,13 @@ class Task(eqx.Module):
         relative = jnp.sqrt(square_norm(residual)) / (safe * self.in_size**0.5)
         return jnp.where(c > 0, relative, jnp.inf)
 
+    @compiled
     def loss(self, function: Float[Array, "out in"]) -> Float[Array, ""]:
         """The loss of the linear map `function`, shape (out, in)."""
         residual = self.y - dot(self.x, function.mT)
         return square_norm(residual) / (2 * self.samples)
 
+    @compiled
     def loss_gradient(self, function: Float[Array, "out in"]) -> Float[Array, "out in"]:
         r"""$\partial L / \partial W = W \Sigma_{xx} - \Sigma$ at `function`."""
         return dot(function, self.input_correlation) - self.input_output_correlation

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
 from . import _checks
-from ._linalg import dot
+from ._linalg import compiled, dot
 from ._network import LinearNetwork
 
 if TYPE_CHECKING:
     import lineax
+
+Weights = tuple[Float[Array, "_ _"], ...]
 
 
 def ntk(
@@ -31,10 +33,15 @@ def ntk(
 
     **Raises:** `ValueError` where `x` is not a matrix with a column per input.
     """
-    above, below = _around(network, x)
+    return _ntk(network.weights, _inputs(network, x))
+
+
+@compiled
+def _ntk(weights: Weights, x: Array) -> Array:
+    above, below = _around(weights, x)
     return sum(
         (jnp.kron(dot(a, a.T), dot(b, b.T)) for a, b in zip(above, below, strict=True)),
-        start=jnp.zeros((), below[0].dtype),
+        start=jnp.zeros((), x.dtype),
     )
 
 
@@ -45,7 +52,12 @@ def ntk_blocks(
 
     **Raises:** as `ntk`.
     """
-    above, below = _around(network, x)
+    return _ntk_blocks(network.weights, _inputs(network, x))
+
+
+@compiled
+def _ntk_blocks(weights: Weights, x: Array) -> Array:
+    above, below = _around(weights, x)
     upper = jnp.stack([dot(a, a.T) for a in above])
     lower = jnp.stack([dot(b, b.T) for b in below])
     return jnp.einsum(
@@ -62,10 +74,15 @@ def ntk_trace(
 
     **Raises:** as `ntk`.
     """
-    above, below = _around(network, x)
+    return _ntk_trace(network.weights, _inputs(network, x))
+
+
+@compiled
+def _ntk_trace(weights: Weights, x: Array) -> Array:
+    above, below = _around(weights, x)
     return sum(
         (jnp.sum(a * a) * dot(b, b.T) for a, b in zip(above, below, strict=True)),
-        start=jnp.zeros((), below[0].dtype),
+        start=jnp.zeros((), x.dtype),
     )
 
 
@@ -93,7 +110,7 @@ def ntk_operator(
     """
     import lineax
 
-    above, below = _around(network, x)
+    above, below = _around(network.weights, _inputs(network, x))
     samples, outputs = below[0].shape[0], above[0].shape[0]
 
     def product(vector):
@@ -126,6 +143,13 @@ def ntk_of_representations(
         x.shape[1] == side,
         f"`x` must have {side} inputs (columns), but its shape was {x.shape}.",
     )
+    return _ntk_of_two(input_representation, output_representation, x)
+
+
+@compiled
+def _ntk_of_two(
+    input_representation: Array, output_representation: Array, x: Array
+) -> Array:
     eye = jnp.eye(output_representation.shape[0], dtype=x.dtype)
     return jnp.kron(eye, dot(x, input_representation, x.mT)) + jnp.kron(
         output_representation, dot(x, x.mT)
@@ -172,6 +196,11 @@ def empirical_ntk(
             f"failed: {error} (`x` holds samples along its first axis.)"
         ) from error
 
+    return _empirical(parameters, rest, x)
+
+
+@eqx.filter_jit
+def _empirical(parameters: PyTree, rest: PyTree, x: Array) -> Array:
     def derivatives(sample):
         def outputs(parameters):
             return jnp.ravel(eqx.combine(parameters, rest)(sample))
@@ -194,8 +223,7 @@ def input_similarity(
 
     **Raises:** as `ntk`.
     """
-    hidden = dot(_inputs(network, x), network.weights[0].T)
-    return dot(hidden, hidden.T)
+    return _gram(_inputs(network, x), network.weights[0])
 
 
 def output_similarity(
@@ -216,7 +244,12 @@ def output_similarity(
         f"`y` must have {network.sizes[-1]} outputs (columns), but its shape was "
         f"{y.shape}.",
     )
-    hidden = dot(y, jnp.linalg.pinv(network.weights[-1]).T)
+    return _gram(y, jnp.linalg.pinv(network.weights[-1]))
+
+
+@compiled
+def _gram(x: Float[Array, "samples k"], w: Float[Array, "hidden k"]) -> Array:
+    hidden = dot(x, w.T)
     return dot(hidden, hidden.T)
 
 
@@ -243,14 +276,13 @@ def _inputs(network: LinearNetwork, x: Real[ArrayLike, "samples in"]) -> Array:
     return x
 
 
-def _around(
-    network: LinearNetwork, x: Real[ArrayLike, "samples in"]
-) -> tuple[list[Array], list[Array]]:
+@compiled
+def _around(weights: Weights, x: Array) -> tuple[list[Array], list[Array]]:
     """For every layer the product of the layers above, and what reaches it of `x`."""
-    below = [_inputs(network, x)]
-    for w in network.weights[:-1]:
+    below = [x]
+    for w in weights[:-1]:
         below.append(dot(below[-1], w.T))
-    above = [jnp.eye(network.sizes[-1], dtype=below[0].dtype)]
-    for w in network.weights[:0:-1]:
+    above = [jnp.eye(weights[-1].shape[0], dtype=x.dtype)]
+    for w in weights[:0:-1]:
         above.append(dot(above[-1], w))
     return above[::-1], below

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
-from .._linalg import dot, square_norm, symmetric_root
+from .._linalg import compiled, dot, square_norm, symmetric_root
 
 
 def kernel_alignment(
@@ -46,7 +46,7 @@ def kernel_distance(
     ```
     """
     k0, k1 = as_kernels(k0=k0, k1=k1)
-    return _half_square(_unit(k0), _unit(k1))
+    return _distance(k0, k1)
 
 
 def target_alignment(
@@ -69,7 +69,14 @@ def target_alignment(
         f"`kernel` must have {samples} or {samples * outputs} rows for `y` of shape "
         f"{y.shape}, but it had {n}.",
     )
-    features = over_largest(y if n == samples else y.T.reshape(-1, 1))
+    return _gram_alignment(kernel, y if n == samples else y.T.reshape(-1, 1))
+
+
+@compiled
+def _gram_alignment(
+    kernel: Float[Array, "n n"], features: Float[Array, "n k"]
+) -> Float[Array, ""]:
+    features = over_largest(features)
     return _alignment(kernel, dot(features, features.T))
 
 
@@ -87,7 +94,7 @@ def centred_kernel_alignment(
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
     """
     k0, k1 = as_kernels(k0=k0, k1=k1)
-    return _alignment(_centred(k0), _centred(k1))
+    return _centred_alignment(k0, k1)
 
 
 def unbiased_centred_kernel_alignment(
@@ -107,6 +114,12 @@ def unbiased_centred_kernel_alignment(
         n >= 4,
         f"`k0` must be a kernel of at least 4 samples, but its shape was {k0.shape}.",
     )
+    return _unbiased(k0, k1)
+
+
+@compiled
+def _unbiased(k0: Float[Array, "n n"], k1: Float[Array, "n n"]) -> Float[Array, ""]:
+    n = k0.shape[0]
     off = 1 - jnp.eye(n, dtype=k0.dtype)
     k0, k1 = over_largest(k0 * off), over_largest(k1 * off)
 
@@ -161,6 +174,13 @@ def task_specificity(
         f"`sigma` must have the representation's {representation.shape[1]} columns, "
         f"but its shape was {sigma.shape}; the output representation needs `sigma.T`.",
     )
+    return _specificity(representation, sigma)
+
+
+@compiled
+def _specificity(
+    representation: Float[Array, "n n"], sigma: Float[Array, "m n"]
+) -> Float[Array, ""]:
     sigma = over_largest(sigma)
     squared = dot(sigma.T, sigma)
     return jnp.maximum(
@@ -175,6 +195,13 @@ def as_kernels(**kernels: Real[ArrayLike, "n n"]) -> list[Float[Array, "n n"]]:
     _checks.same_shape(**arrays)
     dtype = jnp.result_type(*arrays.values())
     return [k.astype(dtype) for k in arrays.values()]
+
+
+@compiled
+def _centred_alignment(
+    k0: Float[Array, "n n"], k1: Float[Array, "n n"]
+) -> Float[Array, ""]:
+    return _alignment(_centred(k0), _centred(k1))
 
 
 def _centred(kernel: Float[Array, "n n"]) -> Float[Array, "n n"]:
@@ -200,9 +227,11 @@ def _unit(x: Float[Array, "n n"]) -> Float[Array, "n n"]:
     return x / jnp.sqrt(square_norm(x))
 
 
+@compiled
 def _alignment(x: Float[Array, "n n"], y: Float[Array, "n n"]) -> Float[Array, ""]:
-    return 1 - _half_square(_unit(x), _unit(y))
+    return 1 - _distance(x, y)
 
 
-def _half_square(x: Float[Array, "n n"], y: Float[Array, "n n"]) -> Float[Array, ""]:
-    return square_norm(x - y) / 2
+@compiled
+def _distance(x: Float[Array, "n n"], y: Float[Array, "n n"]) -> Float[Array, ""]:
+    return square_norm(_unit(x) - _unit(y)) / 2

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
-from .._linalg import dot, norm
+from .._linalg import compiled, dot, norm
 
 
 def balance(
@@ -25,6 +25,13 @@ def balance(
         "`w2` must have as many columns as `w1` has rows, but their shapes were "
         f"{w2.shape} and {w1.shape}.",
     )
+    return _balance(w1, w2)
+
+
+@compiled
+def _balance(
+    w1: Float[Array, "hidden in"], w2: Float[Array, "out hidden"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     difference = dot(w2.T, w2) - dot(w1, w1.T)
     lmda = jnp.trace(difference) / w1.shape[0]
     residual = difference - lmda * jnp.eye(w1.shape[0], dtype=lmda.dtype)
@@ -58,6 +65,15 @@ def convergence_time(
     if _checks.is_concrete(ts):
         fault = _checks.times_fault(ts, ordered=True, infinite=True)
         _checks.require(fault is None, str(fault))
+    return _time(ts, loss, threshold)
+
+
+@compiled
+def _time(
+    ts: Float[Array, " times"],
+    loss: Float[Array, " times"],
+    threshold: Float[Array, ""],
+) -> Float[Array, ""]:
     dtype = jnp.result_type(ts, loss, threshold)
     ts, loss, threshold = (x.astype(dtype) for x in (ts, loss, threshold))
     below = loss <= threshold

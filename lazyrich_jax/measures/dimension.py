@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
-from .._linalg import dot
+from .._linalg import compiled, dot
 from .alignment import over_largest
 
 
@@ -14,7 +14,12 @@ def effective_rank(matrix: Real[ArrayLike, "rows columns"]) -> Float[Array, ""]:
     (Roy and Vetterli 2007.) From 1 for rank one to the smaller side for equal singular
     values; zero for a matrix of zero. Blind to scale and rotations.
     """
-    s = jnp.linalg.svd(_checks.as_matrix("matrix", matrix), compute_uv=False)
+    return _rank(_checks.as_matrix("matrix", matrix))
+
+
+@compiled
+def _rank(matrix: Float[Array, "rows columns"]) -> Float[Array, ""]:
+    s = jnp.linalg.svd(matrix, compute_uv=False)
     total = jnp.sum(s)
     p = s / jnp.where(total > 0, total, 1.0)
     positive = p > 0
@@ -30,7 +35,11 @@ def participation_ratio(kernel: Real[ArrayLike, "n n"]) -> Float[Array, ""]:
 
     **Raises:** `ValueError` for a matrix that isn't square.
     """
-    kernel = _checks.square("kernel", kernel)
+    return _participation(_checks.square("kernel", kernel))
+
+
+@compiled
+def _participation(kernel: Float[Array, "n n"]) -> Float[Array, ""]:
     kernel = jnp.where(jnp.any(kernel != 0), over_largest(kernel), kernel)
     square = jnp.sum(kernel * kernel.T)
     zero = square == 0
@@ -51,5 +60,12 @@ def mode_strengths(
     function = _checks.as_matrix("function", function)
     sigma = _checks.as_matrix("sigma", sigma)
     _checks.same_shape(function=function, sigma=sigma)
+    return _strengths(function, sigma)
+
+
+@compiled
+def _strengths(
+    function: Float[Array, "out in"], sigma: Float[Array, "out in"]
+) -> Float[Array, " modes"]:
     u, _, vt = jnp.linalg.svd(sigma, full_matrices=False)
     return jnp.sum(dot(u.T, function) * vt, axis=1)

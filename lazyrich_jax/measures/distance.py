@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
 from .. import _checks
-from .._linalg import dot, nearest_isometry, norm, symmetric_root
+from .._linalg import compiled, dot, nearest_isometry, norm, symmetric_root
 from .alignment import as_kernels
 
 
@@ -29,6 +29,7 @@ def procrustes_distance(
 
 
 @jax.custom_jvp
+@compiled
 def _procrustes(x0: Float[Array, "n k"], x1: Float[Array, "n k"]) -> Float[Array, ""]:
     return norm(x0 - dot(x1, _best_rotation(x0, x1)))
 
@@ -78,6 +79,13 @@ def representational_change(
     """
     r0, r1 = _checks.as_matrix("r0", r0), _checks.as_matrix("r1", r1)
     _checks.same_shape(r0=r0, r1=r1)
+    return _change(r0, r1)
+
+
+@compiled
+def _change(
+    r0: Float[Array, "rows columns"], r1: Float[Array, "rows columns"]
+) -> Float[Array, ""]:
     change = norm(r1 - r0)
     return jnp.where(change == 0, 0.0, change / jnp.where(change == 0, 1.0, norm(r0)))
 
@@ -139,7 +147,11 @@ def rich_lazy_index(
 
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
     """
-    k0, k1 = as_kernels(k0=k0, k1=k1)
+    return _index(*as_kernels(k0=k0, k1=k1))
+
+
+@compiled
+def _index(k0: Float[Array, "n n"], k1: Float[Array, "n n"]) -> Float[Array, ""]:
     total = norm(k0) + norm(k1)
     return norm(k1 - k0) / jnp.where(total > 0, total, 1.0)
 

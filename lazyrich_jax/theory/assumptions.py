@@ -1,7 +1,7 @@
 """What the closed forms assume of their arguments, checked."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks
 from .._exactness import (
@@ -11,6 +11,7 @@ from .._exactness import (
     exactness_tolerance,
     imbalance_text,
 )
+from .._linalg import compiled
 from .._network import LinearNetwork, check_feasible, relative_imbalance
 from .._task import Task
 
@@ -52,13 +53,19 @@ def function_of(
 def isotropic_variance(task: Task) -> Float[Array, ""]:
     r"""The c of $\Sigma_{xx} = cI$; refused for other inputs (NaN where traced)."""
     _is_task("task", task)
-    isotropic = task.anisotropy <= exactness_tolerance(task.x.dtype)
+    variance, isotropic = _variance(task)
     if _checks.is_concrete((isotropic, task.x)) and not isotropic:
         raise ValueError(
             "`task` must have isotropic inputs (x.T x / samples = c I, c > 0), as "
             f"`task.whitened()` has, but it did not: {anisotropy_text(task)}"
         )
-    return jnp.where(isotropic, task.input_variance, jnp.nan)
+    return variance
+
+
+@compiled
+def _variance(task: Task) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    isotropic = task.anisotropy <= exactness_tolerance(task.x.dtype)
+    return jnp.where(isotropic, task.input_variance, jnp.nan), isotropic
 
 
 def balance_of(name: str, network: LinearNetwork, task: Task) -> Float[Array, ""]:
@@ -67,11 +74,17 @@ def balance_of(name: str, network: LinearNetwork, task: Task) -> Float[Array, ""
     _is_task("task", task)
     check_two_layers(network, name)
     check_fit(network, task, name)
-    imbalance = relative_imbalance(network)
-    balanced = imbalance <= exactness_tolerance(imbalance.dtype)
+    lmda, balanced = _balance(network)
     if _checks.is_concrete((balanced, network)) and not balanced:
         raise ValueError(
             f"`{name}` must be lambda-balanced (W2.T W2 - W1 W1.T = lambda I), as "
             f"`network.rebalanced(lmda)` is, but it was not: {imbalance_text(network)}"
         )
-    return jnp.where(balanced, network.lmda, jnp.nan)
+    return lmda
+
+
+@compiled
+def _balance(network: LinearNetwork) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    imbalance = relative_imbalance(network)
+    balanced = imbalance <= exactness_tolerance(imbalance.dtype)
+    return jnp.where(balanced, network.lmda, jnp.nan), balanced

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks
-from .._linalg import dot, finite_time, square_norm
+from .._linalg import compiled, dot, finite_time, square_norm
 from .._network import LinearNetwork
 from .._task import Task
 from .assumptions import balance_of, function_of, isotropic_variance
@@ -153,9 +153,7 @@ def lazy_limit(
     """
     ts = _checks.as_times("ts", ts)
     lmda = balance_of("network", network, task)
-    w1, w2 = network.weights
-    rounding = 64 * jnp.finfo(lmda.dtype).eps * (square_norm(w1) + square_norm(w2))
-    balanced = jnp.abs(lmda) > rounding
+    balanced = _is_balanced(lmda, network)
     if _checks.is_concrete((balanced, lmda)):
         _checks.require(
             bool(balanced),
@@ -163,15 +161,36 @@ def lazy_limit(
             f"was {float(lmda):.3g}.",
         )
     variance = isotropic_variance(task)
-    sigma = task.input_output_correlation / variance
     n_in, hidden, n_out = network.sizes
     _checks.require(
         hidden <= max(n_in, n_out),
         "`network` must have at most as many hidden units as inputs or outputs to have "
         f"a balance, but its sizes were {_checks.sizes_text(network.sizes)}.",
     )
-    scaled = (variance * ts.astype(sigma.dtype)).ravel()
-    size = jnp.where(balanced, jnp.abs(lmda), jnp.nan)
+    lmda = jnp.where(balanced, lmda, jnp.nan)
+    result = _lazy_limit(ts.ravel(), network, task, lmda, variance)
+    return jax.tree.map(lambda x: x.reshape(*ts.shape, *x.shape[1:]), result)
+
+
+@compiled
+def _is_balanced(lmda: Float[Array, ""], network: LinearNetwork) -> Bool[Array, ""]:
+    """Whether a balance is one, and not rounding."""
+    w1, w2 = network.weights
+    size = square_norm(w1) + square_norm(w2)
+    return jnp.abs(lmda) > 64 * jnp.finfo(lmda.dtype).eps * size
+
+
+@compiled
+def _lazy_limit(
+    ts: Float[Array, " times"],
+    network: LinearNetwork,
+    task: Task,
+    lmda: Float[Array, ""],
+    variance: Float[Array, ""],
+) -> Representations:
+    (w1, w2), (n_in, hidden, n_out) = network.weights, network.sizes
+    sigma = task.input_output_correlation / variance
+    scaled, size = variance * ts.astype(sigma.dtype), jnp.abs(lmda)
     signs = []
     if hidden <= n_out:
         signs.append((lmda > 0, _lazy(scaled, w2, w1, sigma, size)))
@@ -181,10 +200,9 @@ def lazy_limit(
     result = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), signs[0][1])
     for right, parts in signs:
         result = jax.tree.map(lambda x, y, ok=right: jnp.where(ok, x, y), parts, result)
-    return Representations(*(x.reshape(*ts.shape, *x.shape[1:]) for x in result))
+    return Representations(*result)
 
 
-@jax.jit
 def _lazy(
     ts: Float[Array, " times"],
     large: Float[Array, "out hidden"],

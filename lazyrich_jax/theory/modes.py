@@ -8,12 +8,11 @@ replace `ts` by `c ts` and `s` by `s / c`.
 
 import math
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
-from .._linalg import finite_time, mean_decay, safe_hypot
+from .._linalg import compiled, finite_time, mean_decay, safe_hypot
 
 
 def aligned_modes(
@@ -64,7 +63,7 @@ def aligned_modes(
     return _aligned(*_arguments(ts, s, a0, lmda))
 
 
-@jax.jit
+@compiled
 def _aligned(
     t: Float[Array, "..."],
     s: Float[Array, "..."],
@@ -166,7 +165,13 @@ def sigmoidal_modes(
     3.2.2 of Domine's thesis), and a form of it for every sign and for zero. Arguments,
     result and errors as for `aligned_modes`.
     """
-    t, s, a0, _ = _arguments(ts, s, a0, 0.0)
+    return _sigmoidal(*_arguments(ts, s, a0, 0.0)[:3])
+
+
+@compiled
+def _sigmoidal(
+    t: Float[Array, "..."], s: Float[Array, "..."], a0: Float[Array, "..."]
+) -> Float[Array, "..."]:
     sign = jnp.where(a0 < 0, -1.0, 1.0)
     s, a0 = sign * s, sign * a0
     growing = s >= 0
@@ -190,8 +195,7 @@ def exponential_modes(
     shallow network in a time faster by $|\lambda|$. Arguments, result and errors as for
     `aligned_modes`.
     """
-    t, s, a0, lmda = _arguments(ts, s, a0, lmda)
-    return _relaxed(t, s, a0, jnp.abs(lmda))
+    return _relaxed(*_arguments(ts, s, a0, lmda))
 
 
 def shallow_modes(
@@ -205,17 +209,17 @@ def shallow_modes(
     shallow network's modes are the entries of $U^\top W V$. Arguments, result and
     errors as for `aligned_modes`.
     """
-    t, s, a0, one = _arguments(ts, s, a0, 1.0)
-    return _relaxed(t, s, a0, one)
+    return _relaxed(*_arguments(ts, s, a0, 1.0))
 
 
+@compiled
 def _relaxed(
     t: Float[Array, "..."],
     s: Float[Array, "..."],
     a0: Float[Array, "..."],
-    rate: Float[Array, "..."],
+    lmda: Float[Array, "..."],
 ) -> Float[Array, "..."]:
-    x = rate * finite_time(t)
+    x = jnp.abs(lmda) * finite_time(t)
     return s * -jnp.expm1(-x) + a0 * jnp.exp(-x)
 
 
@@ -252,7 +256,7 @@ def time_to_reach(
     return _reached(*_arguments(fraction, s, a0, lmda))
 
 
-@jax.jit
+@compiled
 def _reached(
     f: Float[Array, "..."],
     s: Float[Array, "..."],
@@ -297,6 +301,16 @@ def _arguments(
         "`s` and `a0` must be scalars or of one shape, but their shapes were "
         f"{s.shape} and {a0.shape}.",
     )
+    return _alike(ts, s, a0, lmda)
+
+
+@compiled
+def _alike(
+    ts: Float[Array, "..."],
+    s: Float[Array, "..."],
+    a0: Float[Array, "..."],
+    lmda: Float[Array, ""],
+) -> tuple[Float[Array, "..."], ...]:
     modes = s.shape or a0.shape
     dtype = jnp.result_type(ts, s, a0, lmda)
     shape = ts.shape + modes

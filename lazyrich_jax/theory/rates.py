@@ -3,9 +3,12 @@ r"""How fast learning ends, and what delays it.
 For two layers and isotropic inputs, $\Sigma_{xx} = cI$.
 """
 
+import functools
+
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from .._linalg import compiled
 from .._task import Task
 from .assumptions import feasible_balance, isotropic_variance
 
@@ -35,7 +38,14 @@ def convergence_rates(
     **Raises:** `ValueError` for sizes that don't allow the sign of `lmda` and
     anisotropic inputs (traced: NaN).
     """
-    kappa, s, half, sizes = _spectrum(task, lmda, hidden_size)
+    return _rates(*_arguments(task, lmda, hidden_size))
+
+
+@functools.partial(compiled, static_argnames="sizes")
+def _rates(
+    sigma: Float[Array, "out in"], half: Float[Array, ""], sizes: tuple[int, int, int]
+) -> Float[Array, " modes"]:
+    kappa, s = _spectrum(sigma, half)
     n_in, hidden, n_out = sizes
     surplus = abs(n_out - n_in)
     side = half if n_out > n_in else -half
@@ -76,7 +86,14 @@ def delayed_rich_time(
     **Raises:** `ValueError` for sizes that don't allow the sign of `lmda` and
     anisotropic inputs (traced: NaN).
     """
-    kappa, s, half, sizes = _spectrum(task, lmda, hidden_size)
+    return _delay(*_arguments(task, lmda, hidden_size))
+
+
+@functools.partial(compiled, static_argnames="sizes")
+def _delay(
+    sigma: Float[Array, "out in"], half: Float[Array, ""], sizes: tuple[int, int, int]
+) -> Float[Array, " modes"]:
+    kappa, s = _spectrum(sigma, half)
     n_in, hidden, n_out = sizes
     delayed = ((half > 0) & (hidden < n_out)) | ((half < 0) & (hidden < n_in))
     k = min(sizes)
@@ -87,13 +104,19 @@ def delayed_rich_time(
     return jnp.where(delayed, time, 0 * half)
 
 
-def _spectrum(
+def _arguments(
     task: Task, lmda: Real[ArrayLike, ""], hidden_size: int
-) -> tuple[Float[Array, " modes"], Float[Array, " modes"], Float[Array, ""], tuple]:
-    """The positive eigenvalues of F, the singular values, c lmda / 2, and the sizes."""
+) -> tuple[Float[Array, "out in"], Float[Array, ""], tuple[int, int, int]]:
+    """The correlation, c lmda / 2, and the sizes."""
     variance = isotropic_variance(task)
     sigma = task.input_output_correlation
     lmda, sizes = feasible_balance(sigma, lmda, hidden_size)
+    return sigma, variance * lmda / 2, sizes
+
+
+def _spectrum(
+    sigma: Float[Array, "out in"], half: Float[Array, ""]
+) -> tuple[Float[Array, " modes"], Float[Array, " modes"]]:
+    """The positive eigenvalues of F and the singular values."""
     s = jnp.linalg.svd(sigma, compute_uv=False)
-    half = variance * lmda / 2
-    return jnp.hypot(s, half), s, half, sizes
+    return jnp.hypot(s, half), s

@@ -3,14 +3,22 @@ r"""The representations that a function and a balance determine, in time and at 
 For two layers and isotropic inputs, $\Sigma_{xx} = cI$.
 """
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks
 from .._exactness import exactness_tolerance
-from .._linalg import complete_basis, dot, split_singular_values, square_norm
+from .._linalg import (
+    compiled,
+    complete_basis,
+    dot,
+    split_singular_values,
+    square_norm,
+)
 from .._network import LinearNetwork
 from .._task import Task
 from ..kernels import ntk_of_representations
@@ -88,9 +96,17 @@ def balanced_representations(
             "function does not determine the representations, but it was "
             f"{float(lmda)}.",
         )
-    u, s, vt = jnp.linalg.svd(function, full_matrices=False)
     lmda = jnp.where(vague, jnp.nan, lmda)
-    return _representations(u, s[: min(sizes)], vt.mT, lmda, hidden, None, None)
+    return _balanced(function, lmda, hidden)
+
+
+@functools.partial(compiled, static_argnames="hidden")
+def _balanced(
+    function: Float[Array, "out in"], lmda: Float[Array, ""], hidden: int
+) -> Representations:
+    u, s, vt = jnp.linalg.svd(function, full_matrices=False)
+    k = min(hidden, *function.shape)
+    return _representations(u, s[:k], vt.mT, lmda, hidden, None, None)
 
 
 def converged_representations(
@@ -138,21 +154,7 @@ def converged_representations(
     sigma = task.input_output_correlation
     lmda, sizes = feasible_balance(sigma, lmda, hidden_size)
     n_in, hidden, n_out = sizes
-    u, s, vt = jnp.linalg.svd(sigma / variance, full_matrices=False)
-    v, k = vt.mT, min(sizes)
-    if k < s.size:
-        tie = s[k - 1] - s[k] <= 4 * max(sizes) * jnp.finfo(s.dtype).eps * s[0]
-        tie &= s[k - 1] > 0
-        if _checks.is_concrete((tie, s)):
-            _checks.require(
-                not bool(tie),
-                "`hidden_size` must not cut through equal singular values of the task, "
-                f"but it was {hidden} and the singular values were {s}: which of them "
-                "are learned depends on the start.",
-            )
-        s = jnp.where(tie, jnp.nan, s)
     between = n_in < hidden < n_out or n_out < hidden < n_in
-    further_u = further_v = None
     if start is not None:
         _checks.require(
             start.sizes == sizes,
@@ -160,9 +162,7 @@ def converged_representations(
             f"{_checks.sizes_text(start.sizes)}.",
         )
         own = balance_of("start", start, task)
-        w1, w2 = start.weights
-        size = square_norm(w1) + square_norm(w2)
-        same = jnp.abs(own - lmda) <= exactness_tolerance(own.dtype) * size
+        same = _same_balance(own, lmda, start)
         if _checks.is_concrete((same, own, lmda)):
             _checks.require(
                 bool(same),
@@ -170,17 +170,6 @@ def converged_representations(
                 f"{float(own):.6g}.",
             )
         lmda = jnp.where(same, lmda, jnp.nan)
-    if between and start is not None:
-        first, second = split_singular_values(s[:k], lmda)
-        # Hidden directions that the learned modes leave free.
-        used = dot(w1, v[:, :k]) * first[None] + dot(w2.mT, u[:, :k]) * second[None]
-        free = complete_basis(jnp.linalg.qr(used)[0])
-        if hidden < n_out:
-            further, _ = jnp.linalg.qr(dot(_beside(u), w2, free))
-            further_u = dot(further, further.mT)
-        else:
-            further, _ = jnp.linalg.qr(dot(_beside(v), w1.mT, free))
-            further_v = dot(further, further.mT)
     elif between:
         vague = lmda > 0 if hidden < n_out else lmda < 0
         if _checks.is_concrete((vague, lmda)):
@@ -192,7 +181,58 @@ def converged_representations(
                 "layer keeps.",
             )
         lmda = jnp.where(vague, jnp.nan, lmda)
-    return _representations(u, s[:k], v, lmda, hidden, further_u, further_v)
+    found, s, tie = _converged(sigma / variance, lmda, hidden, start)
+    if _checks.is_concrete((tie, s)):
+        _checks.require(
+            not bool(tie),
+            "`hidden_size` must not cut through equal singular values of the task, "
+            f"but it was {hidden} and the singular values were {s}: which of them "
+            "are learned depends on the start.",
+        )
+    return found
+
+
+@compiled
+def _same_balance(
+    own: Float[Array, ""], lmda: Float[Array, ""], network: LinearNetwork
+) -> Bool[Array, ""]:
+    """Up to rounding in weights of that size."""
+    w1, w2 = network.weights
+    size = square_norm(w1) + square_norm(w2)
+    return jnp.abs(own - lmda) <= exactness_tolerance(own.dtype) * size
+
+
+@functools.partial(compiled, static_argnames="hidden")
+def _converged(
+    end: Float[Array, "out in"],
+    lmda: Float[Array, ""],
+    hidden: int,
+    start: LinearNetwork | None,
+) -> tuple[Representations, Float[Array, " smaller"], Bool[Array, ""]]:
+    """What is learned; the singular values, and whether `hidden` cuts equal ones."""
+    n_out, n_in = end.shape
+    u, s, vt = jnp.linalg.svd(end, full_matrices=False)
+    values, v, k = s, vt.mT, min(hidden, n_in, n_out)
+    tie = jnp.array(False)
+    if k < s.size:
+        noise = 4 * max(hidden, n_in, n_out) * jnp.finfo(s.dtype).eps * s[0]
+        tie = (s[k - 1] - s[k] <= noise) & (s[k - 1] > 0)
+        s = jnp.where(tie, jnp.nan, s)
+    further_u = further_v = None
+    if start is not None and (n_in < hidden < n_out or n_out < hidden < n_in):
+        w1, w2 = start.weights
+        first, second = split_singular_values(s[:k], lmda)
+        # Hidden directions that the learned modes leave free.
+        used = dot(w1, v[:, :k]) * first[None] + dot(w2.mT, u[:, :k]) * second[None]
+        free = complete_basis(jnp.linalg.qr(used)[0])
+        if hidden < n_out:
+            further, _ = jnp.linalg.qr(dot(_beside(u), w2, free))
+            further_u = dot(further, further.mT)
+        else:
+            further, _ = jnp.linalg.qr(dot(_beside(v), w1.mT, free))
+            further_v = dot(further, further.mT)
+    found = _representations(u, s[:k], v, lmda, hidden, further_u, further_v)
+    return found, values, tie
 
 
 def _beside(columns: Float[Array, "n k"]) -> Float[Array, "n n"]:

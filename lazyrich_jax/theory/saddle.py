@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._linalg import dot, split_singular_values
+from .._linalg import compiled, dot, split_singular_values
 from .._network import LinearNetwork
 from .._task import Task
 from .assumptions import balance_of, isotropic_variance
@@ -28,10 +28,19 @@ def saddle_distance(network: LinearNetwork, task: Task) -> Float[Array, ""]:
     fit the task, and anisotropic inputs (traced: NaN).
     """
     lmda = balance_of("network", network, task)
+    return _distance(network, task, lmda, isotropic_variance(task))
+
+
+@compiled
+def _distance(
+    network: LinearNetwork,
+    task: Task,
+    lmda: Float[Array, ""],
+    variance: Float[Array, ""],
+) -> Float[Array, ""]:
     w1, w2 = network.weights
     u, s, vt = jnp.linalg.svd(task.input_output_correlation, full_matrices=False)
     k = min(network.sizes)
-    variance = isotropic_variance(task)
     first, second = split_singular_values(s[:k], variance * lmda)
     norm = jnp.sqrt(first**2 + second**2)
     still = norm == 0

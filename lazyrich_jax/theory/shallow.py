@@ -7,7 +7,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks
-from .._linalg import decay_difference, dot, finite_time, mean_decay, square_norm
+from .._linalg import (
+    compiled,
+    decay_difference,
+    dot,
+    finite_time,
+    mean_decay,
+    square_norm,
+)
 from .._task import Task
 from .assumptions import function_of
 
@@ -39,6 +46,14 @@ def shallow_function(
     """
     ts = _checks.as_times("ts", ts)
     function = function_of("function", function, task)
+    w = _shallow(ts.ravel(), function, task)
+    return w.reshape(*ts.shape, *function.shape)
+
+
+@compiled
+def _shallow(
+    ts: Float[Array, " times"], function: Float[Array, "out in"], task: Task
+) -> Float[Array, "times out in"]:
     sxx = task.input_correlation
     gradient = task.input_output_correlation - dot(function, sxx)
     # Directions without inputs: their gradient is zero, but has a derivative.
@@ -48,10 +63,9 @@ def shallow_function(
     noise = 32 * rates.size * jnp.finfo(rates.dtype).eps
     is_zero = square_norm(part) <= noise**2 * square_norm(gradient)
     gradient = gradient - jnp.where(is_zero, part, 0.0)
-    times = finite_time(ts.astype(sxx.dtype)).ravel()
+    times = finite_time(ts.astype(sxx.dtype))
     gain = jax.vmap(_decay_integral, in_axes=(None, 0))(sxx, times)
-    w = function[None] + dot(gradient, gain)
-    return w.reshape(*ts.shape, *function.shape)
+    return function[None] + dot(gradient, gain)
 
 
 @jax.custom_jvp
@@ -127,6 +141,12 @@ def shallow_steps(
             not math.isnan(rate) and rate < 1,
             f"`learning_rate` must be less than 1, but it was {rate}.",
         )
-    excess, tolerance, rate = values
+    return _steps(*values)
+
+
+@compiled
+def _steps(
+    excess: Float[Array, ""], tolerance: Float[Array, ""], rate: Float[Array, ""]
+) -> Float[Array, ""]:
     steps = jnp.log(excess / tolerance) / (-2 * jnp.log1p(-rate))
     return jnp.maximum(steps, 0.0)
