@@ -120,7 +120,7 @@ def test_own_weights_in_a_trajectory_and_their_gradient():
     np.testing.assert_allclose(trajectory.qqt, plain.qqt, atol=1e-12)
     solution = lr.ExactSolution(network, task)
     own = solution.weights(TS)
-    assert distance(trajectory.network, own) < 1e-15  # two programs
+    assert distance(trajectory.network, own) < 1e-11  # programs round differently
     assert distance(plain.network, solution.network(TS)) < 1e-15
 
     @jax.jit
