@@ -38,13 +38,11 @@ def short_dot(*matrices: Float[Array, "..."]) -> Float[Array, "..."]:
     return functools.reduce(product, matrices)
 
 
-@compiled
 def square_norm(x: Float[Array, "..."]) -> Float[Array, ""]:
     """The squared Frobenius norm."""
     return jnp.sum(x * x)
 
 
-@compiled
 def mean_decay(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     r"""$(1 - e^{-x}) / x$ for $x \ge 0$, with value 1 and slope -1/2 at zero.
 
@@ -59,7 +57,6 @@ def mean_decay(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.where(small, series, -jnp.expm1(-far) / far)
 
 
-@compiled
 def decay_difference(
     rates: Float[Array, " k"], gap: Float[Array, "k k"], t: Float[Array, ""]
 ) -> Float[Array, "k k"]:
@@ -89,7 +86,6 @@ def decay_quotient(
     return jnp.where(near, series, far / jnp.where(near, 1.0, larger))
 
 
-@compiled
 def mixed_difference(
     rise: Float[Array, "..."], fall: Float[Array, "..."], t: Float[Array, ""]
 ) -> Float[Array, "..."]:
@@ -132,7 +128,6 @@ def _divided(
     return series
 
 
-@compiled
 def split_singular_values(
     s: Float[Array, "*modes"], lmda: Float[Array, ""]
 ) -> tuple[Float[Array, "*modes"], Float[Array, "*modes"]]:
@@ -150,7 +145,6 @@ def split_singular_values(
     )
 
 
-@compiled
 def safe_hypot(x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "..."]:
     """`sqrt(x**2 + y**2)` without overflow, with zero gradient at the origin."""
     x, y = jnp.broadcast_arrays(x, y)
@@ -162,7 +156,6 @@ def safe_hypot(x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "
     return jnp.where(zero, 0.0, scale * jnp.sqrt(radicand))
 
 
-@functools.partial(compiled, static_argnames="axis")
 def norm(x: Float[Array, "..."], axis: int | None = None) -> Float[Array, "..."]:
     """The norm of all entries, or along an axis, with zero gradient at zero.
 
@@ -176,7 +169,6 @@ def norm(x: Float[Array, "..."], axis: int | None = None) -> Float[Array, "..."]
     return jnp.where(zero, 0.0, jnp.squeeze(largest, axis) * root)
 
 
-@compiled
 def finite_time(t: Float[Array, "..."]) -> Float[Array, "..."]:
     """Infinity as a time so long that nothing tells it from infinity.
 
@@ -185,7 +177,6 @@ def finite_time(t: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.minimum(t, float(jnp.finfo(t.dtype).max) ** 0.4)
 
 
-@functools.partial(compiled, static_argnames="size")
 def merge_repeated(s: Float[Array, " modes"], size: int) -> Float[Array, " modes"]:
     """Singular values with those equal, or zero, up to rounding made exactly so.
 
