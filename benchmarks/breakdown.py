@@ -51,10 +51,10 @@ def main():
         for name, seconds in parts.items():
             print(f"  {name}: {1e6 * seconds / len(p.w1):.2f} a network")
     many = problem((8, 8, 8), 200, 136)
-    with_it, kept = whole(many), blocks._kept
-    blocks._kept = lambda go, function: function()
-    print(f"8-8-8: {whole(many):.2f} without `_kept`, {with_it:.2f} with it")
-    blocks._kept = kept
+    with_it, kept = whole(many), blocks.kept
+    blocks.kept = lambda function: function()
+    print(f"8-8-8: {whole(many):.2f} without `kept`, {with_it:.2f} with it")
+    blocks.kept = kept
     for n, count in ((32, 60), (64, 10)):
         p = problem((n, n, n), count, 100)
         rival = functools.partial(methods.cholesky(), p)

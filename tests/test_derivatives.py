@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lazyrich_jax as lr
-from lazyrich_jax._dynamics.differentiable import evaluate
+from lazyrich_jax._dynamics.differentiable import evaluate, excess
 from lazyrich_jax._dynamics.frame import Frame, Problem
 from lazyrich_jax._linalg import decay_difference, mixed_difference
 
@@ -233,8 +233,10 @@ def smooth(w1, w2, sigma, t, throw=True):
     """A function of everything, without the balance check that differences break."""
     lmda = jnp.trace(w2.T @ w2 - w1 @ w1.T) / w1.shape[0]
     problem = Problem(w1, w2, sigma, lmda, throw)
-    p, error = evaluate(problem, Frame(problem), t)
-    return jnp.sum(error**2) + jnp.sum(jnp.sin(p))
+    frame = Frame(problem)
+    p, error = evaluate(problem, frame, t)
+    (loss,) = excess(problem, frame, t[None])
+    return jnp.sum(jnp.cos(error)) + jnp.sum(jnp.sin(p)) + 4 * loss
 
 
 def fourth_order(f, x, move, h=1e-3):

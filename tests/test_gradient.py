@@ -1,4 +1,4 @@
-"""The gradient of the loss in its two forms, and late, when little of it is left.
+"""The loss with its gradient in their two forms, and late, when little of it is left.
 
 That it is right is in test_derivatives.py, which asks for few times: matrices. More
 have lanes on the last axes.
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import lazyrich_jax as lr
-from lazyrich_jax._dynamics import blocks, gradient
+from lazyrich_jax._dynamics import blocks, gradient, values
 from lazyrich_jax._dynamics.frame import Frame, Problem
 
 from . import cases, oracle
@@ -25,15 +25,18 @@ def forms(w1, w2, sigma):
     frame = Frame(Problem(w1, w2, sigma, lmda))
     ts = TS.astype(w1.dtype)
     many = jnp.tile(ts, blocks.FEW // ts.size + 1)
-    lanes = gradient.excess_gradient(frame, many)[: ts.size]
-    return lanes, gradient.excess_gradient(frame, ts)
+    found = gradient.excess_with_gradient(frame, many)[: ts.size]
+    value = values.excess(frame, ts)
+    return found, gradient.excess_with_gradient(frame, ts), value
 
 
 def check(networks, sigmas, tolerance=1e-12, times=8, dtype=float):
     weights = zip(*(n.weights for n in networks), strict=True)
     arrays = (*(np.stack(w) for w in weights), np.stack(sigmas))
     found = forms(*(jnp.asarray(x, dtype) for x in arrays))
-    lanes, matrices = (x[:, :times] for x in found)
+    lanes, matrices, value = (x[:, :times] for x in found)
+    largest = np.abs(value).max(1, keepdims=True)
+    assert np.all(np.abs(lanes[..., 0] - value) <= tolerance * largest)
     assert np.all(np.isfinite(lanes))
     size = np.abs(matrices).max((1, 2), keepdims=True)
     assert np.all(np.abs(lanes - matrices) <= tolerance * size)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from .tables import AbstractTables
 
@@ -23,7 +23,7 @@ _CACHE, _LARGE_CACHE = 250_000, 1_000_000
 
 
 T = TypeVar("T", bound=AbstractTables)
-# Calls a function, and keeps what it returns: `_kept`.
+# Calls a function, and keeps what it returns: `kept`.
 Apart = Callable[[Callable[[], Any]], Any]
 
 
@@ -92,7 +92,7 @@ def _in_blocks(one: Callable[[Apart, T, Array], Array], x: T, ts: Array) -> Arra
     across, down = -(-networks // per_network), -(-times // per_time)
 
     @jax.jit  # traced once, also for its shape
-    def block(network: Array, time: Array, go: Array) -> Array:
+    def block(network: Array, time: Array) -> Array:
         cut = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=network)
         part = jax.tree.map(lambda a: cut(a, slice_size=per_network), x)
         t = cut(ts, slice_size=per_network)
@@ -104,7 +104,7 @@ def _in_blocks(one: Callable[[Apart, T, Array], Array], x: T, ts: Array) -> Arra
             lambda a: jnp.expand_dims(jnp.moveaxis(a, 0, -1), axis), part
         )
         t = t.T if by_network else t
-        found = one(functools.partial(_kept, go), part, t)
+        found = one(kept, part, t)
         return jnp.moveaxis(found, (-1, -2) if by_network else (-2, -1), (0, 1))
 
     def visit(i: Array, found: Array) -> Array:
@@ -112,10 +112,10 @@ def _in_blocks(one: Callable[[Apart, T, Array], Array], x: T, ts: Array) -> Arra
         network = jnp.minimum(i // down * per_network, networks - per_network)
         time = jnp.minimum(i % down * per_time, times - per_time)
         start = (network, time, *[0] * (found.ndim - 2))
-        return jax.lax.dynamic_update_slice(found, block(network, time, i >= 0), start)
+        return jax.lax.dynamic_update_slice(found, block(network, time), start)
 
     zero = jnp.array(0)
-    shape = jax.eval_shape(block, zero, zero, zero == 0).shape[2:]
+    shape = jax.eval_shape(block, zero, zero).shape[2:]
     found = jnp.zeros((networks, times, *shape), ts.dtype)
     return jax.lax.fori_loop(0, across * down, visit, found)
 
@@ -129,18 +129,19 @@ def _even(count: int, most: int) -> int:
     return min(size, count, most)
 
 
-def _kept(go: Bool[Array, ""], function: Callable[[], Any]) -> Any:
-    """The result of a function, made once; `go` is true, which XLA must not know.
+def kept(function: Callable[[], Any]) -> Any:
+    """The result of a function, made once, on a CPU.
 
-    XLA would make a result again in every loop that uses it, with all it is made of: on
-    a CPU it has dropped `optimization_barrier` when it decides that. It doesn't look
-    into a condition.
+    XLA would make a result again in every loop that uses it, with all it is made of,
+    or make one loop of it and what uses it: it has dropped `optimization_barrier` when
+    it decides that. It doesn't look into a condition, and the barrier hides that this
+    one always holds.
     """
-
     once = jax.jit(function)  # traced once, also for its shapes
 
     def never() -> Any:
         shapes = jax.eval_shape(once)
         return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
+    go = jax.lax.optimization_barrier(jnp.array(True))
     return jax.lax.cond(go, once, never)

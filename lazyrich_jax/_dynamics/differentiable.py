@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._linalg import dot
+from .._linalg import dot, square_norm
 from . import gradient, lanes, values
 from .frame import Frame, Problem, spectrum
 from .riccati import State, function_error, last_time, settled_time, solve
@@ -71,24 +71,25 @@ def excess(
 def _excess_jvp(primals, tangents):
     problem, frame, ts = primals
     moved, _, dts = tangents
-    slopes = excess_gradient(*primals)
+    found = excess_with_gradient(*primals)
+    value, slopes = found[:, 0], found[:, 1:]
     slope = slopes[:, -1] * (jnp.zeros_like(ts) if dts is None else dts)
     if jax.tree.leaves(moved):
         change = gradient.flat(*_in_frame(attached(problem, frame), problem, moved))
         slope += dot(slopes[:, :-1], change)
-    return excess(*primals), slope
+    return value, slope
 
 
 @eqx.filter_custom_jvp
-def excess_gradient(
+def excess_with_gradient(
     problem: Problem, frame: Frame, ts: Float[Array, " times"]
 ) -> Float[Array, "times parts"]:
-    """The gradient of `excess` by rows of Q0, correlation, balance, and time, flat."""
-    return gradient.excess_gradient(frame, _settled(frame, ts))
+    """`excess`, and its slopes by rows of Q0, correlation, balance, and time, flat."""
+    return gradient.excess_with_gradient(frame, _settled(frame, ts))
 
 
-@excess_gradient.def_jvp
-def _excess_gradient_jvp(primals, tangents):
+@excess_with_gradient.def_jvp
+def _excess_with_gradient_jvp(primals, tangents):
     problem, frame, ts = primals
     moved, _, dts = tangents
 
@@ -106,7 +107,9 @@ def _excess_gradient_jvp(primals, tangents):
             )
 
         still = _in_frame(turned, problem, jax.tree.map(jnp.zeros_like, problem))
-        return gradient.flat(*jax.grad(slope, (0, 1, 2, 3))(*still, jnp.zeros_like(t)))
+        slopes = jax.grad(slope, (0, 1, 2, 3))(*still, jnp.zeros_like(t))
+        value = square_norm(error)[None] / 2
+        return jnp.concatenate([value, gradient.flat(*slopes)])
 
     def at_all_times(problem, ts):
         return jax.vmap(lambda t: at(problem, t))(ts)

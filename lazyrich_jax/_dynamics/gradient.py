@@ -15,10 +15,10 @@ from .tables import AdjointTables, by_kind
 from .values import contracted, total
 
 
-def excess_gradient(
+def excess_with_gradient(
     frame: Frame, ts: Float[Array, " times"]
 ) -> Float[Array, "times parts"]:
-    r"""The gradient of $|W_2 W_1 - \Sigma|^2 / 2$, as `flat`; at last that by time."""
+    r"""$|W_2 W_1 - \Sigma|^2 / 2$ and its gradient, as `flat`; at last that by time."""
     tables = jax.tree.map(lambda x: x[None], AdjointTables(frame))
     return _gradients(tables, ts[None])[0]
 
@@ -28,7 +28,7 @@ def flat(
     core: Float[Array, "out in"],
     *numbers: Float[Array, ""],
 ) -> Float[Array, " parts"]:
-    """Rows of Q0, correlation in its singular basis, balance, and maybe time."""
+    """By rows of Q0, by the correlation in its singular basis, by the balance."""
     parts = by_kind(lower, min(core.shape)), core, *numbers
     return jnp.concatenate([part.ravel() for part in parts])
 
@@ -48,10 +48,11 @@ def _gradient(
         rest = of(_rest_grow, _rest_fall)
         core = jnp.concatenate([core, _of_rest(x, *rest)], axis=1 if x.is_wide else 0)
         lmda += apart(lambda: _of_rest_alone(x, scales, a, t))
+    value = apart(lambda: total(total(a.error * a.error)) / 2)
     # The flow is that of the loss's gradient.
     slope = apart(lambda: -total(total(a.by_q * a.by_q)))
     return jnp.concatenate(
-        [part.reshape(-1, *t.shape) for part in (a.lower, core, lmda, slope)]
+        [part.reshape(-1, *t.shape) for part in (value, a.lower, core, lmda, slope)]
     )
 
 
