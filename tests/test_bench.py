@@ -34,6 +34,11 @@ def test_all_methods_find_the_same_losses(few, method, most):
     assert difference(found, exact) < most
     # Half as precise would not do.
     assert difference(found + 2 * most * exact.max(), exact) > most
+    # Networks that share a task.
+    one = few.with_one_task()
+    each = few._replace(sigma=np.broadcast_to(one.sigma, few.sigma.shape))
+    assert one.sigma.ndim == 2
+    assert difference(method(one), method(each)) < 1e-12
 
 
 def test_all_gradients_of_the_correlation_agree(few):

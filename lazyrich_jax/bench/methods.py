@@ -4,6 +4,7 @@ All return the losses (batch, times) over that of the correlation itself, or the
 slopes; those in JAX are compiled, batched, and of the problem's precision.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,27 +19,33 @@ Losses = Callable[[Problem], Any]
 Gradients = Callable[[Problem], tuple[Array, ...]]
 
 
+def _for_all(one: Callable, static: tuple[int, ...] = ()) -> Callable:
+    """`one`, of a network's weights, its task and more, compiled for a batch."""
+
+    @functools.partial(jax.jit, static_argnums=static)
+    def batched(w1, w2, sigma, *more):
+        axes = 0, 0, None if sigma.ndim == 2 else 0, *[None] * len(more)
+        return jax.vmap(one, in_axes=axes)(w1, w2, sigma, *more)
+
+    return batched
+
+
 def _loss(w1, w2, sigma, ts):
     return solution(w1, w2, sigma).loss(ts)
 
 
-exact_of_arrays = jax.vmap(_loss, in_axes=(0, 0, 0, None))
+exact_of_arrays = _for_all(_loss)
 
 
 def exact() -> Losses:
     """`lazyrich_jax.ExactSolution`."""
-    batched = jax.jit(exact_of_arrays)
+    batched = _for_all(_loss)
     return lambda p: batched(p.w1, p.w2, p.sigma, p.ts)
 
 
 def exact_functions() -> Losses:
     """W2 W1 by `lazyrich_jax.ExactSolution`."""
-    batched = jax.jit(
-        jax.vmap(
-            lambda w1, w2, sigma, ts: solution(w1, w2, sigma).function(ts),
-            in_axes=(0, 0, 0, None),
-        )
-    )
+    batched = _for_all(lambda w1, w2, sigma, ts: solution(w1, w2, sigma).function(ts))
     return lambda p: batched(p.w1, p.w2, p.sigma, p.ts)
 
 
@@ -69,7 +76,7 @@ def cholesky(loss: bool = True) -> Losses:
 
         return jax.vmap(at)(ts)
 
-    batched = jax.jit(jax.vmap(one, in_axes=(0, 0, 0, None, None)))
+    batched = _for_all(one)
     return lambda p: batched(p.w1, p.w2, p.sigma, p.lmda, p.ts)
 
 
@@ -102,7 +109,8 @@ def formula() -> Losses:
     """`Formula` in two loops."""
 
     def losses(p: Problem):
-        arrays = (np.asarray(x, float) for x in (p.w1, p.w2, p.sigma))
+        w1, w2, sigma = (np.asarray(x, float) for x in (p.w1, p.w2, p.sigma))
+        arrays = w1, w2, np.broadcast_to(sigma, (len(w1), *sigma.shape[-2:]))
         ts = np.asarray(p.ts, float)
         found = []
         for w1, w2, sigma in zip(*arrays, strict=True):
@@ -147,7 +155,7 @@ def _flow(rtol: float, adjoint: Callable | None = None) -> Callable:
 
 def diffrax(rtol: float) -> Losses:
     """Gradient flow by Tsit5, at `rtol` and `atol` a step."""
-    batched = jax.jit(jax.vmap(_flow(rtol), in_axes=(0, 0, 0, None)))
+    batched = _for_all(_flow(rtol))
     return lambda p: batched(p.w1, p.w2, p.sigma, p.ts)
 
 
@@ -167,12 +175,11 @@ def descent(rate: float) -> Losses:
 
         return jax.lax.scan(block, (w1, w2), length=blocks)[1]
 
-    batched = jax.vmap(one, in_axes=(0, 0, 0, None, None))
-    compiled = jax.jit(batched, static_argnums=(3, 4))
+    batched = _for_all(one, static=(3, 4))
 
     def losses(p: Problem):
         every = max(1, round(float(p.ts[0]) / rate))  # the times are equally spaced
-        return compiled(p.w1, p.w2, p.sigma, p.ts.size, every)
+        return batched(p.w1, p.w2, p.sigma, p.ts.size, every)
 
     return losses
 

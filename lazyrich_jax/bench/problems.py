@@ -17,11 +17,11 @@ LAST = 10.0  # the last time: by then most modes are learned
 
 
 class Problem(NamedTuple):
-    """Networks of one size, each with a task of its own, and the times of all."""
+    """Networks of one size, each with a task of its own or all with one, and times."""
 
     w1: Float[Array, "batch hidden in"]
     w2: Float[Array, "batch out hidden"]
-    sigma: Float[Array, "batch out in"]
+    sigma: Float[Array, "batch out in"] | Float[Array, "out in"]
     lmda: float
     ts: Float[Array, " times"]
 
@@ -32,9 +32,12 @@ class Problem(NamedTuple):
 
     def first(self, batch: int) -> "Problem":
         """The same with fewer networks."""
-        return self._replace(
-            w1=self.w1[:batch], w2=self.w2[:batch], sigma=self.sigma[:batch]
-        )
+        sigma = self.sigma if self.sigma.ndim == 2 else self.sigma[:batch]
+        return self._replace(w1=self.w1[:batch], w2=self.w2[:batch], sigma=sigma)
+
+    def with_one_task(self) -> "Problem":
+        """The same with the first network's task for all."""
+        return self._replace(sigma=self.sigma[0])
 
 
 def problem(

@@ -20,6 +20,12 @@ from .problems import Problem, problem
 SIZES = ((3, 2, 2), (5, 5, 5), (8, 8, 8), (3, 5, 7), (5, 2, 5))
 LARGE = 16  # units, from which on a call of NumPy takes less than the arithmetic
 STEP = 1e-3  # of gradient descent
+WHAT = {  # groups that have rivals
+    "value": "loss",
+    "one task": "loss, one task for all",
+    "function": "function",
+    "gradient": "gradient",
+}
 FILES = "results.json", "table.md", "speed.png"
 
 # (compute in double and single precision, TFLOP/s; memory, TB/s) of cards, from their
@@ -59,7 +65,9 @@ def run(out: Path, *, quick: bool = False, say: Callable[[str], None] = print) -
 def _measurements(quick: bool) -> Iterator[Row]:
     batch = 100 if quick else 1000
     for sizes in SIZES:
-        yield from _rivals("value", problem(sizes, batch, 100), sizes == (5, 5, 5))
+        p, is_main = problem(sizes, batch, 100), sizes == (5, 5, 5)
+        yield from _rivals("value", p, is_main)
+        yield from _rivals("one task", p.with_one_task(), is_main)
     for sizes in ((5, 5, 5), (8, 8, 8)):
         yield from _functions(problem(sizes, batch, 100))
     yield from _gradients(problem((5, 5, 5), batch, 100))
@@ -207,7 +215,7 @@ def table(rows: list[Row], about: dict[str, Any], throughput: dict[str, Any]) ->
     ]
     for row in rows:
         is_large = row.group == "size" and int(row.sizes.split("-")[0]) >= LARGE
-        if row.group not in ("value", "function", "gradient") and not is_large:
+        if row.group not in WHAT and not is_large:
             continue
         mine = next(
             r
@@ -216,7 +224,7 @@ def table(rows: list[Row], about: dict[str, Any], throughput: dict[str, Any]) ->
         )
         ratio = row.microseconds / mine.microseconds
         error = "" if row.error is None else f"{row.error:.0e}"
-        what = row.group if row.group in ("function", "gradient") else "loss"
+        what = WHAT.get(row.group, "loss")
         lines.append(
             f"| {row.sizes} | {what} | {row.method} | {row.microseconds:.3g} | "
             f"{ratio:.3g} | {error} | {row.first:.2f} |"
