@@ -36,14 +36,14 @@ def measure(
     call: Callable[[], Any],
     problem: Problem,
     reference: Any = None,
-    at_least: float = 0.5,
+    at_least: float = 1.0,
 ) -> tuple[Row, Any]:
-    """Time `call`: once, then for `at_least` seconds or 20 times."""
+    """Time `call`: once, then for `at_least` seconds or 40 times."""
     start = time.perf_counter()
     found = jax.block_until_ready(call())
     first = time.perf_counter() - start
     seconds, spent = [], 0.0
-    while not seconds or (spent < at_least and len(seconds) < 20):
+    while not seconds or (spent < at_least and len(seconds) < 40):
         start = time.perf_counter()
         found = jax.block_until_ready(call())
         seconds.append(time.perf_counter() - start)

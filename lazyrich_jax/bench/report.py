@@ -288,7 +288,7 @@ def draw(rows: list[Row], about: dict[str, Any], path: Path) -> None:
             ax.set_xticks(sizes, sizes, minor=False)
             ax.minorticks_off()
     axes[0].set_ylabel("µs for a network at a time")
-    axes[0].legend()
+    axes[0].legend(loc="upper left")
     figure.suptitle(
         f"The loss, float64, {about['cores']} cores, {about['date']}", fontsize=10
     )
