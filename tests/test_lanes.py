@@ -132,6 +132,21 @@ def test_a_sweep_of_losses_keeps_little_but_its_losses():
     assert memory.temp_size_in_bytes + output < 3 * output
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="only kept apart there")
+def test_what_is_made_of_losses_is_no_part_of_their_loop():
+    """Or a sum of them would take several times as long as they do."""
+    network = cases.network((3, 2, 2), 1.0, 0.4, cases.sigma(2, 3))
+    task = lr.Task.from_correlation(cases.sigma(2, 3))
+
+    @jax.jit
+    def total(w1):
+        start = lr.LinearNetwork((w1, network.weights[1]))
+        return jnp.sum(lr.ExactSolution(start, task, throw=False).loss(TS))
+
+    text = total.lower(network.weights[0]).compile().as_text()
+    assert " conditional(" in text
+
+
 def test_larger_networks_take_the_general_form():
     network = cases.network((6, 6, 6), 0.0, 0.4, cases.sigma(6, 6))
     problem = Problem(*network.weights, jnp.asarray(cases.sigma(6, 6)), network.lmda)

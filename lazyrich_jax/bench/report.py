@@ -255,7 +255,7 @@ def draw(rows: list[Row], about: dict[str, Any], path: Path) -> None:
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 4, figsize=(13, 3.2), layout="constrained")
+    figure, axes = plt.subplots(1, 4, figsize=(13, 3.6), layout="constrained")
     panels = {
         "size": ("n (n-n-n network)", lambda r: int(r.sizes.split("-")[0])),
         "batch": ("networks (5-5-5)", lambda r: r.batch),
@@ -288,7 +288,9 @@ def draw(rows: list[Row], about: dict[str, Any], path: Path) -> None:
             ax.set_xticks(sizes, sizes, minor=False)
             ax.minorticks_off()
     axes[0].set_ylabel("µs for a network at a time")
-    axes[0].legend(loc="upper left")
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4
+    )
     figure.suptitle(
         f"The loss, float64, {about['cores']} cores, {about['date']}", fontsize=10
     )
