@@ -8,11 +8,13 @@ import time
 
 import jax
 
-from lazyrich_jax._dynamics import blocks
+from lazyrich_jax._dynamics import blocks, lanes
 from lazyrich_jax._dynamics.frame import eliminate
 from lazyrich_jax.bench import methods
 from lazyrich_jax.bench.measure import measure
 from lazyrich_jax.bench.problems import problem, solution
+
+KEPT = blocks.kept
 
 
 def best(function, *args, repeat=10):
@@ -34,6 +36,28 @@ def whole(p):
     )
 
 
+def summed(p):
+    """The same of the sum of a network's losses."""
+    jax.clear_caches()
+
+    def total(*arrays):
+        return jax.numpy.sum(methods.exact_of_arrays(*arrays), axis=1)
+
+    return 1e6 * best(total, p.w1, p.w2, p.sigma, p.ts) / p.evaluations
+
+
+def without_kept(measurement, p):
+    """A measurement where XLA may mix what it likes."""
+    places = blocks, lanes
+    for place in places:
+        place.kept = lambda function: function()
+    try:
+        return measurement(p)
+    finally:
+        for place in places:
+            place.kept = KEPT
+
+
 def main():
     """Measure and print."""
     jax.config.update("jax_enable_x64", True)
@@ -46,15 +70,23 @@ def main():
             "singular values": best(jax.vmap(jax.numpy.linalg.svd), p.sigma),
             "echelon forms": best(jax.vmap(eliminate), rows),
             "all decompositions": best(jax.vmap(solution), *arrays),
+            "those of one task for all": best(
+                jax.vmap(solution, in_axes=(0, 0, None)), *arrays[:2], p.sigma[0]
+            ),
         }
         print(f"{n}-{n}-{n}: {whole(p):.3f} a network at a time")
         for name, seconds in parts.items():
             print(f"  {name}: {1e6 * seconds / len(p.w1):.2f} a network")
     many = problem((8, 8, 8), 200, 136)
-    with_it, kept = whole(many), blocks.kept
-    blocks.kept = lambda function: function()
-    print(f"8-8-8: {whole(many):.2f} without `kept`, {with_it:.2f} with it")
-    blocks.kept = kept
+    print(
+        f"8-8-8: {without_kept(whole, many):.2f} without `kept`, "
+        f"{whole(many):.2f} with it"
+    )
+    many = problem((5, 5, 5), 1000, 100)
+    print(
+        f"5-5-5, summed over times: {without_kept(summed, many):.3f} without `kept`, "
+        f"{summed(many):.3f} with it"
+    )
     for n, count in ((32, 60), (64, 10)):
         p = problem((n, n, n), count, 100)
         rival = functools.partial(methods.cholesky(), p)

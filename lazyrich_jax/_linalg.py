@@ -7,10 +7,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# One program where values are concrete, not one for each operation; as if it were not
-# there where they are traced.
-compiled = functools.partial(jax.jit, inline=True)
-
 
 def dot(*matrices: Float[Array, "..."]) -> Float[Array, "..."]:
     """The product of matrices at full precision (never tf32 on an accelerator)."""
@@ -193,14 +189,12 @@ def merge_repeated(s: Float[Array, " modes"], size: int) -> Float[Array, " modes
     return jnp.where(merged > tolerance, merged, 0.0)
 
 
-@compiled
 def nearest_isometry(x: Float[Array, "rows columns"]) -> Float[Array, "rows columns"]:
     """The matrix with orthonormal columns (rows, where it is wide) nearest to `x`."""
     u, _, vt = jnp.linalg.svd(x, full_matrices=False)
     return dot(u, vt)
 
 
-@compiled
 def complete_basis(
     columns: Float[Array, "n k"],
 ) -> Float[Array, "n rest"]:
@@ -307,7 +301,6 @@ def singular_basis(
 
 
 @jax.custom_jvp
-@compiled
 def symmetric_root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
     """The root of a positive semidefinite matrix; first derivatives also where its
     eigenvalues repeat.

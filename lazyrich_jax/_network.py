@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from . import _checks
+from ._compiled import compiled
 from ._linalg import (
-    compiled,
     complete_basis,
     dot,
     nearest_isometry,

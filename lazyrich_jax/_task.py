@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
 from . import _checks
-from ._linalg import compiled, dot, square_norm
+from ._compiled import compiled
+from ._linalg import dot, square_norm
 
 
 class Task(eqx.Module):

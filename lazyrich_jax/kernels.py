@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
 from . import _checks
-from ._linalg import compiled, dot
+from ._compiled import compiled
+from ._linalg import dot
 from ._network import LinearNetwork
 
 if TYPE_CHECKING:

@@ -25,8 +25,10 @@ flags = [
     "--xla_force_host_platform_device_count=2",
     "--xla_backend_optimization_level=0",
 ]
+AS_USERS = None  # options of `jax.jit` for the newer one
 if knows("xla_cpu_use_fusion_emitters"):
     flags.append("--xla_cpu_use_fusion_emitters=false")
+    AS_USERS = {"xla_cpu_use_fusion_emitters": True}
 os.environ.setdefault("XLA_FLAGS", " ".join(flags))
 os.environ.setdefault("NPROC", "4")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

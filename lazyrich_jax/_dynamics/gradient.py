@@ -1,4 +1,4 @@
-r"""The gradient of the loss at one time, in closed form.
+r"""The loss and its gradient at one time, in closed form.
 
 By the rows of Q0 it is that of `Adjoint`; that by the generator F is made of pairs of
 its rows, and becomes one by the correlation and the balance. docs/theory.md derives it.
@@ -20,7 +20,7 @@ def excess_with_gradient(
 ) -> Float[Array, "times parts"]:
     r"""$|W_2 W_1 - \Sigma|^2 / 2$ and its gradient, as `flat`; at last that by time."""
     tables = jax.tree.map(lambda x: x[None], AdjointTables(frame))
-    return _gradients(tables, ts[None])[0]
+    return _with_gradients(tables, ts[None])[0]
 
 
 def flat(
@@ -28,12 +28,12 @@ def flat(
     core: Float[Array, "out in"],
     *numbers: Float[Array, ""],
 ) -> Float[Array, " parts"]:
-    """By rows of Q0, by the correlation in its singular basis, by the balance."""
+    """By rows of Q0, correlation in its singular basis, balance, and maybe time."""
     parts = by_kind(lower, min(core.shape)), core, *numbers
     return jnp.concatenate([part.ravel() for part in parts])
 
 
-def _gradient(
+def _with_gradient(
     apart: Apart, x: AdjointTables, t: Float[Array, "..."]
 ) -> Float[Array, "parts ..."]:
     scales, a = evaluate_adjoint(apart, x, t)
@@ -235,4 +235,4 @@ def _is_upper(x: Float[Array, "m m ..."]) -> Bool[Array, "m m ..."]:
     return upper.reshape(*x.shape[:2], *[1] * (x.ndim - 2))
 
 
-_gradients = batched(_gradient)
+_with_gradients = batched(_with_gradient)

@@ -39,7 +39,7 @@ exact_of_arrays = _for_all(_loss)
 
 def exact() -> Losses:
     """`lazyrich_jax.ExactSolution`."""
-    batched = _for_all(_loss)
+    batched = _for_all(_loss)  # not `exact_of_arrays`: its first call compiles
     return lambda p: batched(p.w1, p.w2, p.sigma, p.ts)
 
 

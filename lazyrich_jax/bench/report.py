@@ -154,7 +154,7 @@ def _throughput(quick: bool) -> dict[str, Any]:
     for dtype in ("float32", "float64"):
         p = problem((5, 5, 5), batch, 100, dtype=dtype)
         arrays = p.w1, p.w2, p.sigma, p.ts
-        compiled = jax.jit(methods.exact_of_arrays).lower(*arrays).compile()
+        compiled = methods.exact_of_arrays.lower(*arrays).compile()
         call = functools.partial(compiled, *arrays)
         row, losses = measure("throughput", "exact", call, p)
         memory, cost = compiled.memory_analysis(), compiled.cost_analysis()

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
-from .._linalg import compiled, dot, square_norm, symmetric_root
+from .._compiled import compiled
+from .._linalg import dot, square_norm, symmetric_root
 
 
 def kernel_alignment(

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
-from .._linalg import compiled, dot, norm
+from .._compiled import compiled
+from .._linalg import dot, norm
 
 
 def balance(

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
 from .. import _checks
-from .._linalg import compiled, dot, nearest_isometry, norm, symmetric_root
+from .._compiled import compiled
+from .._linalg import dot, nearest_isometry, norm, symmetric_root
 from .alignment import as_kernels
 
 
@@ -62,8 +63,12 @@ def bures_distance(
 
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
     """
-    k0, k1 = as_kernels(k0=k0, k1=k1)
-    return procrustes_distance(symmetric_root(k0), symmetric_root(k1))
+    return _bures(*as_kernels(k0=k0, k1=k1))
+
+
+@compiled
+def _bures(k0: Float[Array, "n n"], k1: Float[Array, "n n"]) -> Float[Array, ""]:
+    return _procrustes(symmetric_root(k0), symmetric_root(k1))
 
 
 def representational_change(

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks
+from .._compiled import compiled
 from .._exactness import (
     anisotropy_text,
     check_fit,
@@ -11,7 +12,6 @@ from .._exactness import (
     exactness_tolerance,
     imbalance_text,
 )
-from .._linalg import compiled
 from .._network import LinearNetwork, check_feasible, relative_imbalance
 from .._task import Task
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks
-from .._linalg import compiled, dot, finite_time, square_norm
+from .._compiled import compiled
+from .._linalg import dot, finite_time, square_norm
 from .._network import LinearNetwork
 from .._task import Task
 from .assumptions import balance_of, function_of, isotropic_variance

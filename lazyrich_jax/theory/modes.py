@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
-from .._linalg import compiled, finite_time, mean_decay, safe_hypot
+from .._compiled import compiled
+from .._linalg import finite_time, mean_decay, safe_hypot
 
 
 def aligned_modes(

@@ -8,7 +8,7 @@ import functools
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .._linalg import compiled
+from .._compiled import compiled
 from .._task import Task
 from .assumptions import feasible_balance, isotropic_variance
 

@@ -11,14 +11,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks
+from .._compiled import compiled
 from .._exactness import exactness_tolerance
-from .._linalg import (
-    compiled,
-    complete_basis,
-    dot,
-    split_singular_values,
-    square_norm,
-)
+from .._linalg import complete_basis, dot, split_singular_values, square_norm
 from .._network import LinearNetwork
 from .._task import Task
 from ..kernels import ntk_of_representations

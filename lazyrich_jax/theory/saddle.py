@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._linalg import compiled, dot, split_singular_values
+from .._compiled import compiled
+from .._linalg import dot, split_singular_values
 from .._network import LinearNetwork
 from .._task import Task
 from .assumptions import balance_of, isotropic_variance

@@ -7,14 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks
-from .._linalg import (
-    compiled,
-    decay_difference,
-    dot,
-    finite_time,
-    mean_decay,
-    square_norm,
-)
+from .._compiled import compiled
+from .._linalg import decay_difference, dot, finite_time, mean_decay, square_norm
 from .._task import Task
 from .assumptions import function_of
 
