@@ -6,7 +6,7 @@ import functools
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "show":
             return _show(options.store)
         if options.command == "bench":
-            return _bench(options.out, options.quick)
+            return _bench(options.out, options.only, options.quick)
         return _reproduce(options.names, options.out, options.quick)
     except (_UsageError, SpecError) as error:
         print(f"lazyrich: {error}", file=sys.stderr)
@@ -115,6 +115,15 @@ def _parser() -> argparse.ArgumentParser:
         help="where to write (default: %(default)s)",
     )
     command.add_argument(
+        "--only",
+        nargs="+",
+        choices=bench.GROUPS,
+        default=bench.GROUPS,
+        metavar="GROUP",
+        help=f"some of {', '.join(bench.GROUPS)} (default: all; losses per second of "
+        "many networks in one call are always measured)",
+    )
+    command.add_argument(
         "--quick",
         action="store_true",
         help="fewer networks and sizes",
@@ -122,10 +131,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _bench(out: Path, quick: bool) -> int:
+def _bench(out: Path, only: Collection[str], quick: bool) -> int:
     _make_directory(out)
     jax.config.update("jax_enable_x64", True)
-    bench.run(out, quick=quick)
+    bench.run(out, only=only, quick=quick)
     print(f"Written to {out}")
     return 0
 

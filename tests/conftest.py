@@ -8,11 +8,15 @@ import jaxlib
 
 
 def knows(flag):
-    """Whether this jaxlib has the flag: an unknown one ends the process."""
+    """Whether this jaxlib has the flag: an unknown one ends the process.
+
+    The name itself stays when a flag is gone; what sets it doesn't.
+    """
+    setter = f"set_{flag}".encode()
     for library in Path(jaxlib.__file__).parent.glob("*.so"):
         with library.open("rb") as file:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-                if text.find(flag.encode()) >= 0:
+                if text.find(setter) >= 0:
                     return True
     return False
 

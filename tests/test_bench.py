@@ -72,7 +72,7 @@ def test_the_command_writes_table_numbers_and_plot(tmp_path, capsys, monkeypatch
             ("diffrax 1e-8", 3e-3, 1e-3),
         )
     ]
-    monkeypatch.setattr(report, "_measurements", lambda quick: iter(rows))
+    monkeypatch.setattr(report, "_measurements", lambda only, quick: iter(rows))
     real = report.problem
     monkeypatch.setattr(
         report, "problem", lambda sizes, *args, **more: real((2, 1, 2), 3, 10, **more)
@@ -88,6 +88,33 @@ def test_the_command_writes_table_numbers_and_plot(tmp_path, capsys, monkeypatch
     assert result["versions"]["jax"] and result["device"] and result["date"]
     assert result["throughput"]["float32"]["error"] < 1e-5
     assert (tmp_path / "here" / "speed.png").stat().st_size > 1000
+
+
+def test_some_of_the_measurements(tmp_path, capsys, monkeypatch):
+    """On a card: what part of it is used, and how much slower the rivals are."""
+    real, small = report.problem, ((2, 1, 2), 3, 10)
+    monkeypatch.setattr(report, "problem", lambda *args: real(*small))
+    monkeypatch.setattr(report, "SIZES", ((2, 1, 2),))
+
+    class Card:
+        platform, device_kind = "gpu", "NVIDIA H200"
+
+    monkeypatch.setattr(report.jax, "devices", lambda: [Card])
+    assert main(["bench", "--only", "value", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "on NVIDIA H200, jax" in printed and "unmeasured" not in printed
+    assert not (tmp_path / "speed.png").exists()
+    result = json.loads((tmp_path / "results.json").read_text())
+    assert {row["group"] for row in result["rows"]} == {"value"}
+    for dtype, width, ceiling in (("float32", 4, 67e12), ("float64", 8, 34e12)):
+        one = result["throughput"][dtype]
+        assert one["error"] < (1e-5 if width == 4 else 1e-13)
+        assert 50 < one["operations_per_loss"] < 1000
+        per_second = one["per_second"]
+        expected = per_second * one["operations_per_loss"] / ceiling
+        np.testing.assert_allclose(one["of_arithmetic"], expected)
+        np.testing.assert_allclose(one["of_bandwidth"], per_second * width / 4.8e12)
+        assert one["rivals"]["LAPACK kernel"]["per_second"] > 0
 
 
 def test_a_directory_that_cannot_be_made(tmp_path, capsys):

@@ -3,15 +3,19 @@
 That the numbers are right is in test_lanes.py.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import lazyrich_jax as lr
-from lazyrich_jax._dynamics import blocks, values
+from lazyrich_jax._compiled import at_once
+from lazyrich_jax._dynamics import blocks, lanes, values
 from lazyrich_jax._dynamics.frame import Frame, Problem
 from lazyrich_jax._dynamics.riccati import solve
+from lazyrich_jax._dynamics.tables import Tables
 from lazyrich_jax.sweeps.evaluate import _shard_map
 
 from . import cases
@@ -106,6 +110,24 @@ def test_where_there_is_more_than_a_cpu(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     found = jax.jit(jax.vmap(lambda *x: values.excess(*x)))(frame, ts)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [(3, 2, 2), (5, 2, 5)], ids=str)
+def test_blocks_of_a_card(monkeypatch, sizes):
+    """What a graphics card does: losses in lanes, too, are made block by block."""
+    frame = frames(sizes, 1.0, 40)
+    ts = jnp.broadcast_to(TS[None], (40, TS.size))
+    expected = jax.jit(jax.vmap(lanes.excess))(frame, ts)
+    monkeypatch.setattr(blocks, "_CARD", 50_000)
+
+    for prepare, excess in (
+        (Tables, values._excess),
+        (lanes.Lanes, lanes._of_all_lanes),
+    ):
+        of_block = functools.partial(excess, at_once)
+        of_card = functools.partial(blocks._in_blocks, of_block, False)
+        found = jax.jit(of_card)(jax.jit(jax.vmap(prepare))(frame), ts)
+        np.testing.assert_allclose(found, expected, rtol=1e-11)
 
 
 def test_on_two_devices():

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / "lazyrich_jax"
 
 FLOORS = (
-    {"_linalg", "_checks", "_compiled", "_threads"},
+    {"_linalg", "_singular", "_checks", "_compiled", "_threads"},
     {"_task", "_network"},
     {"_exactness", "_init", "_trajectory", "kernels"},
     {"_dynamics", "theory", "measures"},

@@ -14,17 +14,17 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
+from .._compiled import Apart, at_once, kept
 from .tables import AbstractTables
 
 LARGEST = 20  # columns of matrices with lanes on the last axes
 FEW = 64  # lanes that aren't worth a loop
-# Bytes of K in a block: of lanes, and of matrices, which wait for calls.
-_CACHE, _LARGE_CACHE = 250_000, 1_000_000
+# Bytes of K in a block: of lanes, and of matrices, which wait for calls, on a CPU; and
+# elsewhere, where all cores of a card work on one block.
+_CACHE, _LARGE_CACHE, _CARD = 250_000, 1_000_000, 20_000_000
 
 
 T = TypeVar("T", bound=AbstractTables)
-# Calls a function, and keeps what it returns: `kept`.
-Apart = Callable[[Callable[[], Any]], Any]
 
 
 def batched(
@@ -38,15 +38,14 @@ def batched(
     @custom_vmap
     def of_all(x: T, ts: Float[Array, "networks times"]) -> Array:
         if ts.size <= FEW:
-            return _as_matrices(one, x, ts)
+            return _as_matrices(functools.partial(one, at_once), x, ts)
+        on_cpu = functools.partial(_in_blocks, functools.partial(one, kept), True)
         if jax.default_backend() == "cpu":  # nothing else to trace for
-            return _in_blocks(one, x, ts)
-        return jax.lax.platform_dependent(
-            x,
-            ts,
-            cpu=functools.partial(_in_blocks, one),
-            default=functools.partial(_as_matrices, one),
+            return on_cpu(x, ts)
+        elsewhere = functools.partial(
+            _in_blocks, functools.partial(one, at_once), False
         )
+        return jax.lax.platform_dependent(x, ts, cpu=on_cpu, default=elsewhere)
 
     @of_all.def_vmap
     def _(size: int, batched: Any, x: T, ts: Array) -> tuple[Array, bool]:
@@ -67,16 +66,17 @@ def batched(
     return of_all
 
 
-def _as_matrices(one: Callable[[Apart, T, Array], Array], x: T, ts: Array) -> Array:
-    of_network = jax.vmap(functools.partial(one, lambda f: f()), in_axes=(None, 0))
-    return jax.vmap(of_network)(x, ts)
+def _as_matrices(one: Callable[[T, Array], Array], x: T, ts: Array) -> Array:
+    return jax.vmap(jax.vmap(one, in_axes=(None, 0)))(x, ts)
 
 
-def _in_blocks(one: Callable[[Apart, T, Array], Array], x: T, ts: Array) -> Array:
+def _in_blocks(
+    one: Callable[[T, Array], Array], on_cpu: bool, x: T, ts: Array
+) -> Array:
     networks, times = ts.shape
     m, r, n = jax.tree.map(lambda a: a[0], x).sizes
     small = n <= LARGEST
-    most = _CACHE if small else _LARGE_CACHE
+    most = (_CACHE if small else _LARGE_CACHE) if on_cpu else _CARD
     most //= (2 * m + r + n) * n * ts.dtype.itemsize
     if small:  # not a power of two, which would share cache lines
         most = max((most + 8) // 16 * 16, 16) - 8
@@ -104,7 +104,7 @@ def _in_blocks(one: Callable[[Apart, T, Array], Array], x: T, ts: Array) -> Arra
             lambda a: jnp.expand_dims(jnp.moveaxis(a, 0, -1), axis), part
         )
         t = t.T if by_network else t
-        found = one(kept, part, t)
+        found = one(part, t)
         return jnp.moveaxis(found, (-1, -2) if by_network else (-2, -1), (0, 1))
 
     def visit(i: Array, found: Array) -> Array:
@@ -127,21 +127,3 @@ def _even(count: int, most: int) -> int:
     if pieces > 1 and most >= 8:
         size = -(-(size + 8) // 16) * 16 - 8
     return min(size, count, most)
-
-
-def kept(function: Callable[[], Any]) -> Any:
-    """The result of a function, made once, on a CPU.
-
-    XLA would make a result again in every loop that uses it, with all it is made of,
-    or make one loop of it and what uses it: it has dropped `optimization_barrier` when
-    it decides that. It doesn't look into a condition, and the barrier hides that this
-    one always holds.
-    """
-    once = jax.jit(function)  # traced once, also for its shapes
-
-    def never() -> Any:
-        shapes = jax.eval_shape(once)
-        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-
-    go = jax.lax.optimization_barrier(jnp.array(True))
-    return jax.lax.cond(go, once, never)

@@ -16,9 +16,9 @@ from .._linalg import (
     merge_repeated,
     safe_hypot,
     short_dot,
-    singular_basis,
     square_norm,
 )
+from .._singular import singular_basis
 
 
 class Problem(eqx.Module):

@@ -17,14 +17,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .._compiled import Apart, kept
 from .._linalg import short_dot
-from .blocks import kept
+from .blocks import batched
 from .frame import Frame
-from .riccati import exponents, gaps, growth
+from .riccati import gaps
+from .tables import AbstractTables
 
 LARGEST = 5  # inputs, outputs: XLA's CPU code generator fails beyond 2000 operations
 
-Scalar = Float[Array, ""]
+Scalar = Float[Array, "..."]  # of a network at a time, or of many
 
 
 def fits(frame: Frame) -> bool:
@@ -34,37 +36,38 @@ def fits(frame: Frame) -> bool:
     return modes > 0 and n_out + n_in <= 2 * LARGEST and columns <= LARGEST
 
 
-class Lanes(eqx.Module):
+class Lanes(AbstractTables):
     """A frame with its columns in place, and what else does not depend on time.
+
+    Of one network or, on the last axes, of many.
 
     Column j < modes belongs to the growing row of mode j where it was `chosen`; where
     it was not, to a row that does not grow. In a bottleneck, with fewer columns than
-    modes, the columns are the frame's, and `rates` and `lags` say what they grow by.
+    modes, the columns are the frame's, and `of_modes` says what they belong to.
     """
 
-    grow: Float[Array, "modes columns"]  # rows of Q0
-    rest: Float[Array, "rest columns"]
-    fall: Float[Array, "modes columns"]
-    grow_echelon: Float[Array, "modes modes"]  # rows not chosen, by columns chosen
-    rest_echelon: Float[Array, "rest modes"]
-    fall_echelon: Float[Array, "modes modes"]
-    inverse: Float[Array, "columns modes"]
-    chosen: Bool[Array, " modes"]
-    rest_chosen: Bool[Array, " rest"]
-    of_rest: Bool[Array, " columns"]  # columns of a chosen left-over row
+    grow: Float[Array, "modes columns ..."]  # rows of Q0
+    rest: Float[Array, "rest columns ..."]
+    fall: Float[Array, "modes columns ..."]
+    grow_echelon: Float[Array, "modes modes ..."]  # rows not chosen, by columns chosen
+    rest_echelon: Float[Array, "rest modes ..."]
+    fall_echelon: Float[Array, "modes modes ..."]
+    inverse: Float[Array, "columns modes ..."]
+    chosen: Bool[Array, "modes ..."]
+    rest_chosen: Bool[Array, "rest ..."]
+    of_rest: Bool[Array, "columns ..."]  # columns of a chosen left-over row
     # Per mode, of what was not chosen: sums of squares of the start, and of rows that
     # decay, are left over, and grow.
-    unchosen: tuple[Float[Array, " modes"], ...]
-    settles: Bool[Array, " modes"]  # what `excess` leaves out of these columns is zero
-    # Of a bottleneck: the growth of the columns' rows, and that of others over it.
-    rates: Float[Array, " k"]
-    lags: Float[Array, "rows k"]
-    kappa: Float[Array, " modes"]
-    steps: Float[Array, " modes"]  # from a growing rate to the next, at last to `rate`
-    rate: Scalar  # of the left-over rows
-    s: Float[Array, " modes"]
-    cos: Float[Array, " modes"]
-    sin: Float[Array, " modes"]
+    unchosen: tuple[Float[Array, "modes ..."], ...]
+    settles: Bool[Array, "modes ..."]  # nothing is left out in these columns
+    of_modes: Bool[Array, "columns modes ..."]  # of the frame's columns
+    kappa: Float[Array, "modes ..."]
+    steps: Float[Array, "modes ..."]  # between growing rates, at last to `rate`
+    rate: Float[Array, "..."]  # of the left-over rows
+    s: Float[Array, "modes ..."]
+    cos: Float[Array, "modes ..."]
+    sin: Float[Array, "modes ..."]
+    is_wide: bool = eqx.field(static=True)  # inputs are left over
 
     def __init__(self, frame: Frame):
         m = frame.s.size
@@ -88,7 +91,8 @@ class Lanes(eqx.Module):
         # From the frame's columns to these, and to the modes (zero where not chosen).
         dtype = frame.lower.dtype
         place = place.astype(dtype)
-        to_modes = (frame.chosen[:, None] == modes[None]).astype(dtype)
+        self.of_modes = frame.chosen[:, None] == modes[None]
+        to_modes = self.of_modes.astype(dtype)
         lower = short_dot(frame.lower, place.T)
         echelon = short_dot(frame.drop(frame.echelon), to_modes)
         self.inverse = short_dot(place, frame.inverse, to_modes)
@@ -100,12 +104,8 @@ class Lanes(eqx.Module):
         of_rest = (frame.chosen >= m) & (frame.chosen < count - m)
         self.of_rest = jnp.any((place > 0) & of_rest[None], axis=1)
         if n < m:
-            self.rates = growth(frame.chosen_rates)
-            lags = jnp.minimum(exponents(frame, growth(frame.rates)), 0.0)
-            self.lags = lags[: count - m]
             self.settles = self.chosen
         else:
-            self.rates, self.lags = jnp.zeros(0, dtype), jnp.zeros((0, 0), dtype)
             left_out = jnp.any(jnp.triu(self.inverse, 1) != 0, axis=0)
             left_out |= jnp.any(self.grow_echelon != 0, axis=0)
             self.settles = self.chosen & ~left_out
@@ -115,25 +115,34 @@ class Lanes(eqx.Module):
         last = jnp.where(self.rate > 0, gap[m - 1, m], self.kappa[-1])
         self.steps = jnp.append(jnp.diagonal(gap, 1)[: m - 1], last)
         self.s, self.cos, self.sin = frame.s, frame.cos, frame.sin
+        self.is_wide = frame.right.shape[0] > frame.left.shape[0]
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """The number of modes, left-over directions and columns."""
+        return self.grow.shape[0], self.rest.shape[0], self.grow.shape[1]
 
 
 @jax.jit  # traced once for values and derivatives
 def excess(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " times"]:
     r"""$|W_2 W_1 - \Sigma|^2 / 2$; nothing cancels as it vanishes."""
 
-    def at_all_times():
-        return jax.vmap(lambda t: _excess(frame, t))(ts)
+    if jax.default_backend() != "cpu":
+        one = jax.tree.map(lambda x: x[None], Lanes(frame))
+        return _excesses(one, ts[None])[0]
+
+    def at(t):
+        x = jax.lax.optimization_barrier(Lanes(frame))  # or XLA mixes both into one
+        return _excess(x, t)
 
     # Apart from what is made of it: a sum in the same loop takes six times as long.
-    return kept(at_all_times) if jax.default_backend() == "cpu" else at_all_times()
+    return kept(lambda: jax.vmap(at)(ts))
 
 
-def _excess(frame: Frame, t: Scalar) -> Scalar:
-    x = jax.lax.optimization_barrier(Lanes(frame))  # or XLA mixes both into one
-    (m, n), r = x.grow.shape, x.rest.shape[0]
+def _excess(x: Lanes, t: Scalar) -> Scalar:
+    m, r, n = x.sizes
     modes, rest, columns = range(m), range(r), range(n)
     bottleneck = n < m
-    wide = frame.right.shape[0] > frame.left.shape[0]
 
     # Exponentials, as products: e^{-kappa t}, and ratios of growing rows.
     step = [_once(jnp.exp(-x.steps[i] * t)) for i in modes]
@@ -155,16 +164,17 @@ def _excess(frame: Frame, t: Scalar) -> Scalar:
     # The columns of K: rows that grow, left-over ones, rows that decay, the start.
     k: list[dict[tuple[str, int], Scalar]] = []
     for j in columns:
-        if bottleneck:
-            shrink = _once(jnp.exp(-x.rates[j] * t))
-            lag = {i: _once(jnp.exp(x.lags[i, j] * t)) for i in range(j, m + (r > 0))}
-        else:
-            shrink = jnp.where(x.of_rest[j], rest_up, 1.0)
-            lag = {m: jnp.ones_like(t)}
-            if j < m:
-                shrink = jnp.where(x.chosen[j], decay[j], shrink)
-                lag = {i: ratio[i][j] for i in range(j, m)}
-                lag[m] = jnp.where(x.chosen[j], ratio[m][j], 1.0)
+        shrink = jnp.where(x.of_rest[j], rest_up, 1.0)
+        lag = dict.fromkeys(range(m + 1), jnp.ones_like(t))
+        if not bottleneck and j < m:
+            shrink = jnp.where(x.chosen[j], decay[j], shrink)
+            lag = {i: ratio[i][j] for i in range(j, m)}
+            lag[m] = jnp.where(x.chosen[j], ratio[m][j], 1.0)
+        for mode in range(j, m) if bottleneck else ():
+            is_own = x.of_modes[j, mode]
+            shrink = jnp.where(is_own, decay[mode], shrink)
+            for i in range(mode + 1, m + 1):
+                lag[i] = jnp.where(is_own, ratio[i][mode], lag[i])
         column = {("start", j): shrink}
         for i in range(j, m):
             column["grow", i] = x.grow[i, j] * root[i] * lag[i]
@@ -191,7 +201,7 @@ def _excess(frame: Frame, t: Scalar) -> Scalar:
     missing: list[Scalar] = []
     for i in modes:
         late = x.settles[i] & _is_late(x, i, t, decay, ratio, root, rest_root)
-        mine, theirs = (x.cos[i], -x.sin[i]) if wide else (x.sin[i], x.cos[i])
+        mine, theirs = (x.cos[i], -x.sin[i]) if x.is_wide else (x.sin[i], x.cos[i])
         slow = _overlap(x, k, i, root, rest_root, decay, ratio, bottleneck)
         direct, distant = {}, {}
         for j in columns:
@@ -209,7 +219,7 @@ def _excess(frame: Frame, t: Scalar) -> Scalar:
     for j in modes:
         for i in modes:
             # Entry (i, j) of the function's error in the singular basis, or (j, i).
-            mine, theirs = (x.sin[i], x.cos[i]) if wide else (x.cos[i], -x.sin[i])
+            mine, theirs = (x.sin[i], x.cos[i]) if x.is_wide else (x.cos[i], -x.sin[i])
             side = near[j]
             if bottleneck:
                 side = {c: jnp.where(x.chosen[i], near[j][c], at[j][c]) for c in side}
@@ -223,6 +233,13 @@ def _excess(frame: Frame, t: Scalar) -> Scalar:
             entry = _dot(others[i], side)
             total += entry * entry
     return total / 2
+
+
+def _of_all_lanes(_: Apart, x: Lanes, t: Scalar) -> Scalar:
+    return _excess(x, t)
+
+
+_excesses = batched(_of_all_lanes)
 
 
 def _orthonormalise(k: list[dict[tuple[str, int], Scalar]]) -> None:
@@ -254,7 +271,7 @@ def _overlap(
 
     `others.T @ above[:, mode]` of `riccati.solve`.
     """
-    m, r = x.kappa.size, x.rest.shape[0]
+    m, r, _ = x.sizes
     found = []
     for column in k:
         terms = [
@@ -286,16 +303,16 @@ def _is_late(
     ratio: list[list[Scalar]],
     root: list[Scalar],
     rest_root: Scalar,
-) -> Bool[Array, ""]:
+) -> Bool[Array, "..."]:
     """Whether a mode is nearer to its limit than to its start, by a bound.
 
     What was not chosen is then small against what was, in this column.
     """
-    m = x.kappa.size
+    m, r, _ = x.sizes
     gain = root[-1] * root[-1]  # the largest
     start, fall, rest, grow = (square[mode] for square in x.unchosen)
     bound = decay[mode] * decay[mode] * (start + gain * fall)
-    if x.rest.shape[0] > 0:
+    if r > 0:
         bound += (ratio[m][mode] * rest_root) ** 2 * rest
     if mode + 1 < m:
         bound += ratio[mode + 1][mode] ** 2 * gain * grow

@@ -35,6 +35,13 @@ class Problem(NamedTuple):
         sigma = self.sigma if self.sigma.ndim == 2 else self.sigma[:batch]
         return self._replace(w1=self.w1[:batch], w2=self.w2[:batch], sigma=sigma)
 
+    def rounded(self, dtype: str) -> "Problem":
+        """The same in another precision."""
+        w1, w2, sigma, ts = (
+            x.astype(dtype) for x in (self.w1, self.w2, self.sigma, self.ts)
+        )
+        return Problem(w1, w2, sigma, self.lmda, ts)
+
     def with_one_task(self) -> "Problem":
         """The same with the first network's task for all."""
         return self._replace(sigma=self.sigma[0])
@@ -45,9 +52,8 @@ def problem(
     batch: int,
     times: int,
     lmda: float = 1.0,
-    dtype: str = "float64",
 ) -> Problem:
-    """Random tasks and balanced starts, rounded to `dtype`."""
+    """Random tasks and balanced starts."""
     n_in, hidden, n_out = sizes
 
     @jax.jit
@@ -58,9 +64,8 @@ def problem(
         network = LambdaBalanced(lmda, SCALE)(n_in, hidden, n_out, key=two)
         return (*network.weights, task.input_output_correlation)
 
-    arrays = draw(jax.random.split(jax.random.key(0), batch))
-    ts = np.linspace(LAST / times, LAST, times)
-    w1, w2, sigma, ts = (jnp.asarray(x, dtype) for x in (*arrays, ts))
+    w1, w2, sigma = draw(jax.random.split(jax.random.key(0), batch))
+    ts = jnp.asarray(np.linspace(LAST / times, LAST, times))
     return Problem(w1, w2, sigma, lmda, ts)
 
 

@@ -6,13 +6,14 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from .. import __version__
 from . import methods
 from .measure import Row, difference, measure
 from .problems import Problem, problem
@@ -22,10 +23,17 @@ LARGE = 16  # units, from which on a call of NumPy takes less than the arithmeti
 STEP = 1e-3  # of gradient descent
 WHAT = {  # groups that have rivals
     "value": "loss",
-    "one task": "loss, one task for all",
+    "one-task": "loss, one task for all",
     "function": "function",
     "gradient": "gradient",
 }
+PANELS: dict[str, tuple[str, Callable[[Row], float]]] = {  # of the plot, by group
+    "size": ("n (n-n-n network)", lambda row: int(row.sizes.split("-")[0])),
+    "batch": ("networks (5-5-5)", lambda row: row.batch),
+    "times": ("times", lambda row: row.times),
+    "lambda": (r"$\lambda$", lambda row: row.lmda),
+}
+GROUPS = *WHAT, *PANELS
 FILES = "results.json", "table.md", "speed.png"
 
 # (compute in double and single precision, TFLOP/s; memory, TB/s) of cards, from their
@@ -37,18 +45,25 @@ CEILINGS = {
 }
 
 
-def run(out: Path, *, quick: bool = False, say: Callable[[str], None] = print) -> Path:
-    """Measure, print the table, and write `results.json`, `table.md` and `speed.png`.
+def run(
+    out: Path,
+    *,
+    only: Collection[str] = GROUPS,
+    quick: bool = False,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Measure, print the table, and write it to `table.md`, and `results.json`.
 
-    Needs double precision. Returns `out`.
+    And `speed.png`, where what it shows is among `only` (some of `GROUPS`). Needs
+    double precision. Returns `out`.
     """
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
-    for row in _measurements(quick):
+    for row in _measurements(only, quick):
         rows.append(row)
         say(_line(row))
     about = _about()
-    throughput = _throughput(quick)
+    throughput = _throughput(quick, say)
     result = {
         **about,
         "throughput": throughput,
@@ -58,29 +73,38 @@ def run(out: Path, *, quick: bool = False, say: Callable[[str], None] = print) -
     text = table(rows, about, throughput)
     (out / FILES[1]).write_text(text)
     say("\n" + text)
-    draw(rows, about, out / FILES[2])
+    if set(PANELS) <= {row.group for row in rows}:
+        draw(rows, about, out / FILES[2])
     return out
 
 
-def _measurements(quick: bool) -> Iterator[Row]:
+def _measurements(only: Collection[str], quick: bool) -> Iterator[Row]:
     batch = 100 if quick else 1000
+    more = () if quick else (7, 12, 16, 32, 64, 128)
     for sizes in SIZES:
         p, is_main = problem(sizes, batch, 100), sizes == (5, 5, 5)
-        yield from _rivals("value", p, is_main)
-        yield from _rivals("one task", p.with_one_task(), is_main)
-    for sizes in ((5, 5, 5), (8, 8, 8)):
-        yield from _functions(problem(sizes, batch, 100))
-    yield from _gradients(problem((5, 5, 5), batch, 100))
-    more = () if quick else (7, 12, 16, 32, 64, 128)
-    for n in sorted((2, 3, 4, 5, 6, 8, *more)):
-        count = max(2, batch // max(1, (n // 5) ** 3))
-        yield from _few("size", problem((n, n, n), count, 100))
-    for count in (1, 10, 100) if quick else (1, 10, 100, 1000, 10_000):
-        yield from _few("batch", problem((5, 5, 5), count, 100))
-    for times in (1, 10, 100) if quick else (1, 10, 100, 1000):
-        yield from _few("times", problem((5, 5, 5), batch, times))
-    for lmda in (0.0, 1.0, 10.0, 100.0):
-        yield from _few("lambda", problem((5, 5, 5), batch, 100, lmda))
+        if "value" in only:
+            yield from _rivals("value", p, is_main)
+        if "one-task" in only:
+            yield from _rivals("one-task", p.with_one_task(), is_main)
+    if "function" in only:
+        for sizes in ((5, 5, 5), (8, 8, 8)):
+            yield from _functions(problem(sizes, batch, 100))
+    if "gradient" in only:
+        yield from _gradients(problem((5, 5, 5), batch, 100))
+    if "size" in only:
+        for n in sorted((2, 3, 4, 5, 6, 8, *more)):
+            count = max(2, batch // max(1, (n // 5) ** 3))
+            yield from _few("size", problem((n, n, n), count, 100))
+    if "batch" in only:
+        for count in (1, 10, 100) if quick else (1, 10, 100, 1000, 10_000):
+            yield from _few("batch", problem((5, 5, 5), count, 100))
+    if "times" in only:
+        for times in (1, 10, 100) if quick else (1, 10, 100, 1000):
+            yield from _few("times", problem((5, 5, 5), batch, times))
+    if "lambda" in only:
+        for lmda in (0.0, 1.0, 10.0, 100.0):
+            yield from _few("lambda", problem((5, 5, 5), batch, 100, lmda))
 
 
 def _rivals(group: str, p: Problem, all_of_them: bool) -> Iterator[Row]:
@@ -144,29 +168,32 @@ def _timed(
     return measure(group, method, functools.partial(call, p), p, reference)
 
 
-def _throughput(quick: bool) -> dict[str, Any]:
+def _throughput(quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
     """Losses per second of many networks in one call, and of what is possible."""
     device = jax.devices()[0]
-    batch = 20_000 if quick or device.platform == "cpu" else 1_000_000
-    few = problem((5, 5, 5), 1000, 100)
-    reference = np.asarray(methods.exact()(few))
+    on_cpu = device.platform == "cpu"
+    batch = 20_000 if quick or on_cpu else 1_000_000
+    whole = problem((5, 5, 5), batch, 100)
+    reference = methods.formula()(whole.first(100))
     found: dict[str, Any] = {"device": device.device_kind, "batch": batch, "times": 100}
     for dtype in ("float32", "float64"):
-        p = problem((5, 5, 5), batch, 100, dtype=dtype)
+        p = whole.rounded(dtype)
         arrays = p.w1, p.w2, p.sigma, p.ts
         compiled = methods.exact_of_arrays.lower(*arrays).compile()
         call = functools.partial(compiled, *arrays)
         row, losses = measure("throughput", "exact", call, p)
-        memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+        error = difference(np.asarray(losses[:100]), reference)
+        say(_line(row._replace(error=error)))
+        memory = compiled.memory_analysis()
         assert memory is not None
-        operations = (cost or {}).get("flops", np.nan) / p.evaluations
+        operations = _operations(p.first(1))
         output = memory.output_size_in_bytes
         per_second = p.evaluations / row.best
         one = {
             "per_second": per_second,
             "memory_over_output": (memory.temp_size_in_bytes + output) / output,
             "operations_per_loss": operations,
-            "error": difference(np.asarray(losses[:1000]), reference),
+            "error": error,
         }
         for name, (double, single, bandwidth) in CEILINGS.items():
             if name in device.device_kind:
@@ -174,12 +201,41 @@ def _throughput(quick: bool) -> dict[str, Any]:
                 one["of_arithmetic"] = per_second * operations / (ceiling * 1e12)
                 width = np.dtype(dtype).itemsize
                 one["of_bandwidth"] = per_second * width / (bandwidth * 1e12)
+        if not on_cpu:  # there the table has them
+            one["rivals"] = _slower(p.first(batch // 10), reference, say)
         found[dtype] = one
     return found
 
 
+def _operations(p: Problem) -> float:
+    """Of a loss, as XLA counts them: of many times over those of fewer."""
+
+    def count(times: int) -> float:
+        ts = jax.ShapeDtypeStruct((times,), p.ts.dtype)
+        lowered = methods.exact_of_arrays.lower(p.w1, p.w2, p.sigma, ts)
+        cost = lowered.cost_analysis()
+        return (cost or {}).get("flops", np.nan)
+
+    return (count(64) - count(32)) / 32
+
+
+def _slower(p: Problem, reference: Any, say: Callable[[str], None]) -> dict[str, Any]:
+    """Losses per second of the exact solution's rivals."""
+    rivals = {"LAPACK kernel": methods.cholesky()}
+    if p.ts.dtype == np.float64:
+        rivals["diffrax 1e-8"] = methods.diffrax(1e-8)
+    found = {}
+    for name, call in rivals.items():
+        row, losses = measure("throughput", name, functools.partial(call, p), p)
+        error = difference(np.asarray(losses[:100]), reference)
+        say(_line(row._replace(error=error)))
+        found[name] = {"per_second": p.evaluations / row.best, "error": error}
+    return found
+
+
 def _about() -> dict[str, Any]:
-    names = "jax", "jaxlib", "equinox", "diffrax", "numpy", "lazyrich_jax"
+    names = "jax", "jaxlib", "equinox", "diffrax", "numpy"
+    versions = {name: importlib.metadata.version(name) for name in names}
     device = jax.devices()[0]
     return {
         "date": datetime.date.today().isoformat(),
@@ -188,7 +244,7 @@ def _about() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in names},
+        "versions": versions | {"lazyrich_jax": __version__},
     }
 
 
@@ -201,14 +257,19 @@ def _line(row: Row) -> str:
     )
 
 
+def _where(about: dict[str, Any]) -> str:
+    if about["platform"] == "cpu":
+        return f"cpu ({about['cores']} {about['machine']} cores)"
+    return about["device"]
+
+
 def table(rows: list[Row], about: dict[str, Any], throughput: dict[str, Any]) -> str:
     """The groups that have rivals, as Markdown."""
     versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
     lines = [
-        f"Measured {about['date']} on {about['platform']} ({about['cores']} "
-        f"{about['machine']} cores), {versions}; a network at a time, in double "
-        "precision, in one run. Errors are over the largest value; first results "
-        "include compilation.",
+        f"Measured {about['date']} on {_where(about)}, {versions}; a network at a "
+        "time, in double precision, in one run. Errors are over the largest value; "
+        "first results include compilation.",
         "",
         "| sizes | what | method | µs | × exact | error | first (s) |",
         "|---|---|---|---:|---:|---:|---:|",
@@ -239,9 +300,11 @@ def table(rows: list[Row], about: dict[str, Any], throughput: dict[str, Any]) ->
         )
         if "of_arithmetic" in one:
             text += (
-                f"; {one['of_arithmetic']:.0%} of the card's arithmetic, "
-                f"{one['of_bandwidth']:.0%} of its bandwidth"
+                f"; {one['of_arithmetic']:.1%} of the card's arithmetic, "
+                f"{one['of_bandwidth']:.1%} of the bandwidth it takes to write them"
             )
+        for name, rival in one.get("rivals", {}).items():
+            text += f"; {name} {rival['per_second']:.2g} (error {rival['error']:.0e})"
         lines.append(text + ".")
     if about["platform"] == "cpu":
         lines.append("- On a GPU: unmeasured; `lazyrich bench` there fills this in.")
@@ -256,19 +319,13 @@ def draw(rows: list[Row], about: dict[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 4, figsize=(13, 3.6), layout="constrained")
-    panels = {
-        "size": ("n (n-n-n network)", lambda r: int(r.sizes.split("-")[0])),
-        "batch": ("networks (5-5-5)", lambda r: r.batch),
-        "times": ("times", lambda r: r.times),
-        "lambda": (r"$\lambda$", lambda r: r.lmda),
-    }
     colours = {
         "exact": "C0",
         "LAPACK kernel": "C1",
         "diffrax 1e-8": "C2",
         "NumPy formula": "C3",
     }
-    for ax, (group, (label, key)) in zip(axes, panels.items(), strict=True):
+    for ax, (group, (label, key)) in zip(axes, PANELS.items(), strict=True):
         largest = 0
         for method, colour in colours.items():
             some = [r for r in rows if (r.group, r.method) == (group, method)]
@@ -291,8 +348,6 @@ def draw(rows: list[Row], about: dict[str, Any], path: Path) -> None:
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4
     )
-    figure.suptitle(
-        f"The loss, float64, {about['cores']} cores, {about['date']}", fontsize=10
-    )
+    figure.suptitle(f"The loss, float64, {_where(about)}, {about['date']}", fontsize=10)
     figure.savefig(path, dpi=150)
     plt.close(figure)

@@ -1,0 +1,198 @@
+"""Singular value decompositions; of many small matrices at once, by rotations.
+
+One-sided Jacobi rotations (Hestenes 1958) turn the columns of all matrices among
+themselves until they are orthogonal: the basis on the right. Householder's reflections
+of what they have become are the basis on the left, complete whatever the rank. The
+matrices are lanes on the last axis: a graphics card, or a vector unit, works on many of
+them at once, where libraries work on one after the other.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+from jaxtyping import Array, Float
+
+# The smaller and the larger side at most: what is done to them is written out. On a CPU
+# more would take longer to compile than it saves, or save nothing.
+LARGEST, LARGEST_ON_CPU = (5, 10), (2, 4)
+FEW = 16  # matrices that aren't worth a loop
+SWEEPS = 30  # at most; a handful is needed
+
+Bases = tuple[
+    Float[Array, "matrices out out"],
+    Float[Array, "matrices modes"],
+    Float[Array, "matrices in in"],
+]
+Lanes = Float[Array, "rows lanes"]
+
+
+def singular_basis(
+    sigma: Float[Array, "out in"],
+) -> tuple[Float[Array, "out out"], Float[Array, " modes"], Float[Array, "in in"]]:
+    """The full `u`, `s`, `v` with `sigma = u[:, :k] @ diag(s) @ v[:, :k].T`.
+
+    For finite numbers. Has no derivative.
+    """
+    u, s, v = _of_all(sigma[None])
+    return u[0], s[0], v[0]
+
+
+@custom_vmap
+def _of_all(sigma: Float[Array, "matrices out in"]) -> Bases:
+    count, *shape = sigma.shape
+
+    def fits(least: int, most: int) -> bool:
+        return 0 < min(shape) <= least and max(shape) <= most
+
+    if count <= FEW or not fits(*LARGEST):
+        return by_library(sigma)
+    on_cpu = by_rotations if fits(*LARGEST_ON_CPU) else by_library
+    if jax.default_backend() == "cpu":  # nothing else to trace for
+        return on_cpu(sigma)
+    return jax.lax.platform_dependent(sigma, cpu=on_cpu, default=by_rotations)
+
+
+@_of_all.def_vmap
+def _(size: int, batched: list[bool], sigma: Array) -> tuple[Any, Any]:
+    found = _of_all(sigma.reshape(-1, *sigma.shape[2:]))
+    found = jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), found)
+    return found, (True, True, True)
+
+
+def by_library(sigma: Float[Array, "matrices out in"]) -> Bases:
+    """By LAPACK, or its like."""
+    u, s, vt = jnp.linalg.svd(sigma)
+    return u, s, vt.mT
+
+
+def by_rotations(sigma: Float[Array, "matrices out in"]) -> Bases:
+    """By rotations."""
+    is_wide = sigma.shape[1] < sigma.shape[2]
+    x = jnp.moveaxis(sigma, 0, -1)
+    x = x.swapaxes(0, 1) if is_wide else x
+    rows, k = x.shape[:2]
+    largest = jnp.max(jnp.abs(x), axis=(0, 1))
+    scale = jnp.where(largest > 0, largest, 1.0)
+    columns = jnp.concatenate([x / scale[None, None], _eye(k, x)])
+    turned, squares = _orthogonal([columns[:, j] for j in range(k)], rows)
+    columns, norms = _sorted(turned, squares)
+    u, v = _completed(columns[:, :rows]), columns[:, rows:]
+    u, v = (jnp.moveaxis(x, (0, 1, 2), (2, 1, 0)) for x in (u, v))
+    s = (norms * scale[None]).T
+    return (v, s, u) if is_wide else (u, s, v)
+
+
+def _orthogonal(
+    columns: list[Lanes], rows: int
+) -> tuple[Float[Array, "k both lanes"], Float[Array, "k lanes"]]:
+    """Columns turned until their first `rows`, of size one, are orthogonal.
+
+    And the squares of their norms. Both leave a loop: XLA may make other results again
+    for every use, each time rounded differently.
+    """
+    # Below this angle the square of what is left is rounding.
+    dtype = columns[0].dtype
+    least = jnp.asarray(jnp.finfo(dtype).eps ** 0.5 / 2, dtype)
+
+    def sweep(state):
+        columns, count = list(state[0]), state[3]
+        angles = [jnp.zeros_like(columns[0][0])]
+        for i, j in _pairs(len(columns)):
+            columns[i], columns[j], angle = _turned(columns[i], columns[j], rows)
+            angles.append(angle)
+        tops = [x[:rows] for x in columns]
+        squares = jnp.stack([_dot(x, x) for x in tops])
+        return tuple(columns), squares, jnp.max(jnp.stack(angles)), count + 1
+
+    def goes_on(state):
+        return (state[2] > least) & (state[3] < SWEEPS)
+
+    squares = jnp.zeros((len(columns), columns[0].shape[1]), dtype)
+    start = tuple(columns), squares, jnp.ones((), dtype), 0
+    turned, squares, _, _ = jax.lax.while_loop(goes_on, sweep, start)
+    return jnp.stack(turned), squares
+
+
+def _pairs(k: int) -> list[tuple[int, int]]:
+    """All pairs of `k` columns, in the rounds of a tournament."""
+    players = list(range(k + k % 2))
+    half = len(players) // 2
+    pairs = []
+    for _ in players[1:]:
+        pairs += zip(players[:half], players[: half - 1 : -1], strict=True)
+        players = [players[0], players[-1], *players[1:-1]]
+    return [(min(pair), max(pair)) for pair in pairs if max(pair) < k]
+
+
+def _turned(
+    x: Lanes, y: Lanes, rows: int
+) -> tuple[Lanes, Lanes, Float[Array, "lanes"]]:
+    """Two columns made orthogonal by a rotation, and the tangent of its angle."""
+    a, b = x[:rows], y[:rows]
+    xx, yy, xy = _dot(a, a), _dot(b, b), _dot(a, b)
+    noise = rows * jnp.finfo(x.dtype).eps * jnp.sqrt(jnp.maximum(xx, yy))
+    is_done = jnp.abs(xy) <= noise
+    half = _once((yy - xx) / (2 * jnp.where(is_done, 1.0, xy)))
+    tangent = 1 / (jnp.abs(half) + jnp.sqrt(1 + half * half))
+    tangent = jnp.where(is_done, 0.0, jnp.where(half < 0, -tangent, tangent))
+    cos = 1 / jnp.sqrt(1 + tangent * tangent)
+    cos, sin = cos[None], (cos * tangent)[None]
+    return cos * x - sin * y, sin * x + cos * y, jnp.abs(tangent)
+
+
+def _sorted(
+    columns: Float[Array, "k both lanes"], squares: Float[Array, "k lanes"]
+) -> tuple[Float[Array, "k both lanes"], Float[Array, "k lanes"]]:
+    """Columns by falling norm, and their norms."""
+    k = jnp.arange(squares.shape[0])
+    is_before = (squares[:, None] > squares[None]) | (
+        (squares[:, None] == squares[None]) & (k[:, None] < k[None])[..., None]
+    )
+    place = jnp.sum(is_before, axis=0)
+    is_here = (place[:, None] == k[None, :, None]).astype(squares.dtype)
+    in_order = _dot(is_here[:, :, None], columns[:, None])
+    return in_order, jnp.sqrt(_dot(is_here, squares[:, None]))
+
+
+def _completed(
+    columns: Float[Array, "k rows lanes"],
+) -> Float[Array, "rows rows lanes"]:
+    """Orthonormal rows, the first of them along orthogonal columns."""
+    k, rows, _ = columns.shape
+    x = jnp.concatenate([columns, _eye(rows, columns)]).swapaxes(0, 1)
+    row = jnp.arange(rows)[:, None]
+    limits = jnp.finfo(x.dtype)
+
+    # A loop, for the same reason as that of `_orthogonal`.
+    def reflect(j: Array, x: Array) -> Array:
+        v = jnp.where(row >= j, x[:, j], 0.0)
+        square, first = _dot(v, v), x[j, j]
+        is_zero = square < limits.tiny / limits.eps  # its digits would be lost
+        norm = jnp.where(is_zero, 0.0, jnp.sqrt(square))
+        v = v + jnp.where(row == j, jnp.where(first < 0, -norm, norm)[None], 0.0)
+        half = jnp.where(is_zero, 1.0, norm * (norm + jnp.abs(first)))
+        scale = jnp.where(is_zero, 0.0, 1 / half)
+        return x - v[:, None] * (scale[None] * _dot(v[:, None], x))[None]
+
+    x = jax.lax.fori_loop(0, k, reflect, x)
+    norms = x[jnp.arange(k), jnp.arange(k)]
+    signs = jnp.where(norms < 0, -1.0, 1.0)[:, None]
+    return jnp.concatenate([signs * x[:k, k:], x[k:, k:]])
+
+
+def _eye(n: int, like: Float[Array, "rows columns lanes"]) -> Array:
+    eye = jnp.eye(n, dtype=like.dtype)[..., None]
+    return jnp.broadcast_to(eye, (n, n, like.shape[-1]))
+
+
+def _dot(x: Float[Array, "n ..."], y: Float[Array, "n ..."]) -> Float[Array, "..."]:
+    """The sum of products along the first axis, written out."""
+    return functools.reduce(jnp.add, [a * b for a, b in zip(x, y, strict=True)])
+
+
+def _once(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """`x`, for many uses of the result of an expensive operation (as in lanes.py)."""
+    return jnp.minimum(x, jnp.finfo(x.dtype).max)
