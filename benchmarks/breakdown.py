@@ -10,6 +10,7 @@ import jax
 
 from lazyrich_jax._dynamics import blocks, lanes
 from lazyrich_jax._dynamics.frame import eliminate
+from lazyrich_jax._singular import singular_basis
 from lazyrich_jax.bench import methods
 from lazyrich_jax.bench.measure import measure
 from lazyrich_jax.bench.problems import problem, solution
@@ -61,20 +62,21 @@ def without_kept(measurement, p):
 def main():
     """Measure and print."""
     jax.config.update("jax_enable_x64", True)
-    for n in (5, 8):
-        p = problem((n, n, n), 1000, 100)
+    for sizes in ((3, 2, 2), (5, 2, 5), (5, 5, 5), (8, 8, 8)):
+        p = problem(sizes, 1000, 100)
         arrays = p.w1, p.w2, p.sigma
         frame = jax.jit(jax.vmap(solution))(*arrays).frame
         rows = jax.vmap(lambda f, w1, w2: f.weights_to_rows(w1, w2))(frame, *arrays[:2])
         parts = {
-            "singular values": best(jax.vmap(jax.numpy.linalg.svd), p.sigma),
+            "singular values": best(jax.vmap(singular_basis), p.sigma),
             "echelon forms": best(jax.vmap(eliminate), rows),
             "all decompositions": best(jax.vmap(solution), *arrays),
             "those of one task for all": best(
                 jax.vmap(solution, in_axes=(0, 0, None)), *arrays[:2], p.sigma[0]
             ),
         }
-        print(f"{n}-{n}-{n}: {whole(p):.3f} a network at a time")
+        name = "-".join(map(str, sizes))
+        print(f"{name}: {whole(p):.3f} a network at a time")
         for name, seconds in parts.items():
             print(f"  {name}: {1e6 * seconds / len(p.w1):.2f} a network")
     many = problem((8, 8, 8), 200, 136)

@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         help="measure how fast the exact solution is",
         description="Time the exact loss and its gradient beside NumPy, LAPACK, "
         "diffrax and gradient descent, on this machine, in double precision, and write "
-        "a table, a plot and the numbers (about five minutes on two cores).",
+        "a table, a plot and the numbers (about eight minutes on two cores).",
     )
     command.add_argument(
         "--out",

@@ -99,13 +99,13 @@ def _orthogonal(
 
     def sweep(state):
         columns, count = list(state[0]), state[3]
-        angles = [jnp.zeros_like(columns[0][0])]
+        largest = jnp.zeros((), dtype)
         for i, j in _pairs(len(columns)):
             columns[i], columns[j], angle = _turned(columns[i], columns[j], rows)
-            angles.append(angle)
+            largest = jnp.maximum(largest, jnp.max(angle))
         tops = [x[:rows] for x in columns]
         squares = jnp.stack([_dot(x, x) for x in tops])
-        return tuple(columns), squares, jnp.max(jnp.stack(angles)), count + 1
+        return tuple(columns), squares, largest, count + 1
 
     def goes_on(state):
         return (state[2] > least) & (state[3] < SWEEPS)

@@ -29,6 +29,8 @@ flags = [
     "--xla_force_host_platform_device_count=2",
     "--xla_backend_optimization_level=0",
 ]
+if knows("xla_cpu_parallel_codegen_split_count"):  # a process of tests for each core
+    flags.append("--xla_cpu_parallel_codegen_split_count=1")
 AS_USERS = None  # options of `jax.jit` for the newer one
 if knows("xla_cpu_use_fusion_emitters"):
     flags.append("--xla_cpu_use_fusion_emitters=false")

@@ -252,7 +252,7 @@ def _line(row: Row) -> str:
     error = "" if row.error is None else f"  error {row.error:.0e}"
     return (
         f"{row.group:<9} {row.sizes:<9} {row.batch:>6} x {row.times:<5} "
-        f"lambda {row.lmda:<5g} {row.method:<22} {row.microseconds:10.3f} us  "
+        f"lambda {row.lmda:<5g} {row.method:<22} {row.microseconds:10.4g} us  "
         f"first {row.first:6.2f} s{error}"
     )
 
@@ -301,13 +301,15 @@ def table(rows: list[Row], about: dict[str, Any], throughput: dict[str, Any]) ->
         if "of_arithmetic" in one:
             text += (
                 f"; {one['of_arithmetic']:.1%} of the card's arithmetic, "
-                f"{one['of_bandwidth']:.1%} of the bandwidth it takes to write them"
+                f"{one['of_bandwidth']:.1%} of its bandwidth for the losses alone"
             )
         for name, rival in one.get("rivals", {}).items():
             text += f"; {name} {rival['per_second']:.2g} (error {rival['error']:.0e})"
         lines.append(text + ".")
     if about["platform"] == "cpu":
-        lines.append("- On a GPU: unmeasured; `lazyrich bench` there fills this in.")
+        lines.append(
+            "- On a GPU: unmeasured in this run; `lazyrich bench` there measures it."
+        )
     return "\n".join(lines) + "\n"
 
 
