@@ -1,7 +1,4 @@
-"""One program where values are concrete, not one for each of its operations.
-
-Where values are traced a compiled function is as if it were written out.
-"""
+"""What XLA makes of the arithmetic: how many programs, and what in one loop."""
 
 import functools
 from collections.abc import Callable
@@ -9,10 +6,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 # Calls a function: `kept` or `at_once`.
 Apart = Callable[[Callable[[], Any]], Any]
 
+# One program where values are concrete, not one for each of a function's operations.
+# Where they are traced it is as if it were written out.
 compiled = functools.partial(jax.jit, inline=True)
 
 
@@ -24,16 +24,25 @@ def kept(function: Callable[[], Any]) -> Any:
     it decides that. It doesn't look into a condition, and the barrier hides that this
     one always holds.
     """
-    once = jax.jit(function)  # traced once, also for its shapes
+    traced = jax.jit(function)  # once, also for its shapes
 
     def never() -> Any:
-        shapes = jax.eval_shape(once)
+        shapes = jax.eval_shape(traced)
         return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
     go = jax.lax.optimization_barrier(jnp.array(True))
-    return jax.lax.cond(go, once, never)
+    return jax.lax.cond(go, traced, never)
 
 
 def at_once(function: Callable[[], Any]) -> Any:
     """What the function returns: the choice of what is kept is left to XLA."""
     return function()
+
+
+def once(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """`x`, for many uses of the result of an expensive operation.
+
+    XLA does not fuse such a result into a loop that uses it twice, and would write it,
+    and all that depends on it, to memory. It does fuse a cheap operation on it.
+    """
+    return jnp.minimum(x, jnp.finfo(x.dtype).max)

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
+from ._compiled import once
+
 # The smaller and the larger side at most: what is done to them is written out. On a CPU
 # more would take longer to compile than it saves, or save nothing.
 LARGEST, LARGEST_ON_CPU = (5, 10), (2, 4)
@@ -135,7 +137,7 @@ def _turned(
     xx, yy, xy = _dot(a, a), _dot(b, b), _dot(a, b)
     noise = rows * jnp.finfo(x.dtype).eps * jnp.sqrt(jnp.maximum(xx, yy))
     is_done = jnp.abs(xy) <= noise
-    half = _once((yy - xx) / (2 * jnp.where(is_done, 1.0, xy)))
+    half = once((yy - xx) / (2 * jnp.where(is_done, 1.0, xy)))
     tangent = 1 / (jnp.abs(half) + jnp.sqrt(1 + half * half))
     tangent = jnp.where(is_done, 0.0, jnp.where(half < 0, -tangent, tangent))
     cos = 1 / jnp.sqrt(1 + tangent * tangent)
@@ -191,8 +193,3 @@ def _eye(n: int, like: Float[Array, "rows columns lanes"]) -> Array:
 def _dot(x: Float[Array, "n ..."], y: Float[Array, "n ..."]) -> Float[Array, "..."]:
     """The sum of products along the first axis, written out."""
     return functools.reduce(jnp.add, [a * b for a, b in zip(x, y, strict=True)])
-
-
-def _once(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """`x`, for many uses of the result of an expensive operation (as in lanes.py)."""
-    return jnp.minimum(x, jnp.finfo(x.dtype).max)

@@ -12,8 +12,8 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / "lazyrich_jax"
 
 FLOORS = (
-    {"_linalg", "_singular", "_checks", "_compiled", "_threads"},
-    {"_task", "_network"},
+    {"_linalg", "_checks", "_compiled", "_threads"},
+    {"_singular", "_task", "_network"},
     {"_exactness", "_init", "_trajectory", "kernels"},
     {"_dynamics", "theory", "measures"},
     {"_learn"},

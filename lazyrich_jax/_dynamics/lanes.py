@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._compiled import Apart, kept
+from .._compiled import Apart, kept, once
 from .._linalg import short_dot
 from .blocks import batched
 from .frame import Frame
@@ -145,8 +145,8 @@ def _excess(x: Lanes, t: Scalar) -> Scalar:
     bottleneck = n < m
 
     # Exponentials, as products: e^{-kappa t}, and ratios of growing rows.
-    step = [_once(jnp.exp(-x.steps[i] * t)) for i in modes]
-    rest_decay = _once(jnp.exp(-jnp.abs(x.rate) * t)) if r else jnp.ones_like(t)
+    step = [once(jnp.exp(-x.steps[i] * t)) for i in modes]
+    rest_decay = once(jnp.exp(-jnp.abs(x.rate) * t)) if r else jnp.ones_like(t)
     rest_up = jnp.where(x.rate > 0, rest_decay, 1.0)
     rest_down = jnp.where(x.rate < 0, rest_decay, 1.0)
     ratio: list[list[Scalar]] = [[jnp.ones_like(t)] * m for _ in range(m + 1)]
@@ -156,8 +156,8 @@ def _excess(x: Lanes, t: Scalar) -> Scalar:
     decay = [ratio[m][j] * rest_up for j in modes]
     gain = [gain_of_decay(x.kappa[i], decay[i], t) for i in modes]
     rest_gain = gain_of_decay(jnp.abs(x.rate), rest_decay, t)
-    inverse_root = [_once(jax.lax.rsqrt(g)) for g in gain]
-    rest_inverse_root = _once(jax.lax.rsqrt(rest_gain))
+    inverse_root = [once(jax.lax.rsqrt(g)) for g in gain]
+    rest_inverse_root = once(jax.lax.rsqrt(rest_gain))
     root = [g * i for g, i in zip(gain, inverse_root, strict=True)]
     rest_root = rest_gain * rest_inverse_root
 
@@ -246,7 +246,7 @@ def _orthonormalise(k: list[dict[tuple[str, int], Scalar]]) -> None:
     """Replace sparse columns by orthonormal ones of the same span, the last first."""
     for late in range(len(k) - 1, -1, -1):
         unit = k[late]
-        scale = _once(jax.lax.rsqrt(_dot(unit, unit)))
+        scale = once(jax.lax.rsqrt(_dot(unit, unit)))
         for row in unit:
             unit[row] = unit[row] * scale
         for early in range(late):
@@ -332,7 +332,7 @@ def gain_of_decay(
     series = jnp.full_like(x, 1 / math.factorial(13))
     for k in range(12, 0, -1):
         series = 1 / math.factorial(k) - small * series
-    far = _once((1 - decay * decay) / jnp.where(near, 1.0, 2 * rate))
+    far = once((1 - decay * decay) / jnp.where(near, 1.0, 2 * rate))
     return jnp.where(near, t * series, far)
 
 
@@ -340,12 +340,3 @@ def _dot(a: dict, b: dict) -> Scalar:
     """The sum of products over the entries of `a` that `b` has too."""
     terms = [value * b[key] for key, value in a.items() if key in b]
     return sum(terms[1:], terms[0])
-
-
-def _once(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """`x`, for many uses of the result of an expensive operation.
-
-    XLA does not fuse such a result into a loop that uses it twice, and would write it,
-    and all that depends on it, to memory. It does fuse a cheap operation on it.
-    """
-    return jnp.minimum(x, jnp.finfo(x.dtype).max)
