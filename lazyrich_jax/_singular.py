@@ -24,36 +24,37 @@ FEW = 16  # matrices that aren't worth a loop
 SWEEPS = 30  # at most; a handful is needed
 
 Bases = tuple[
-    Float[Array, "matrices out out"],
-    Float[Array, "matrices modes"],
-    Float[Array, "matrices in in"],
+    Float[Array, "*matrices out out"],
+    Float[Array, "*matrices modes"],
+    Float[Array, "*matrices in in"],
 ]
 Lanes = Float[Array, "rows lanes"]
 
 
-def singular_basis(
-    sigma: Float[Array, "out in"],
-) -> tuple[Float[Array, "out out"], Float[Array, " modes"], Float[Array, "in in"]]:
+def singular_basis(sigma: Float[Array, "out in"]) -> Bases:
     """The full `u`, `s`, `v` with `sigma = u[:, :k] @ diag(s) @ v[:, :k].T`.
 
     For finite numbers. Has no derivative.
     """
+    only_cpu = jax.default_backend() == "cpu"  # nothing else to trace for
+    if not _fits(sigma, LARGEST_ON_CPU if only_cpu else LARGEST):
+        return by_library(sigma)
     u, s, v = _of_all(sigma[None])
     return u[0], s[0], v[0]
 
 
+def _fits(sigma: Float[Array, "... out in"], largest: tuple[int, int]) -> bool:
+    smaller, larger = sorted(sigma.shape[-2:])
+    return 0 < smaller <= largest[0] and larger <= largest[1]
+
+
 @custom_vmap
 def _of_all(sigma: Float[Array, "matrices out in"]) -> Bases:
-    count, *shape = sigma.shape
-
-    def fits(least: int, most: int) -> bool:
-        return 0 < min(shape) <= least and max(shape) <= most
-
-    if count <= FEW or not fits(*LARGEST):
+    if sigma.shape[0] <= FEW:
         return by_library(sigma)
-    on_cpu = by_rotations if fits(*LARGEST_ON_CPU) else by_library
-    if jax.default_backend() == "cpu":  # nothing else to trace for
-        return on_cpu(sigma)
+    if jax.default_backend() == "cpu":
+        return by_rotations(sigma)
+    on_cpu = by_rotations if _fits(sigma, LARGEST_ON_CPU) else by_library
     return jax.lax.platform_dependent(sigma, cpu=on_cpu, default=by_rotations)
 
 
@@ -64,7 +65,7 @@ def _(size: int, batched: list[bool], sigma: Array) -> tuple[Any, Any]:
     return found, (True, True, True)
 
 
-def by_library(sigma: Float[Array, "matrices out in"]) -> Bases:
+def by_library(sigma: Float[Array, "*matrices out in"]) -> Bases:
     """By LAPACK, or its like."""
     u, s, vt = jnp.linalg.svd(sigma)
     return u, s, vt.mT
