@@ -10,12 +10,10 @@ import jax
 
 from lazyrich_jax._dynamics import blocks, lanes
 from lazyrich_jax._dynamics.frame import eliminate
-from lazyrich_jax._singular import singular_basis
+from lazyrich_jax._singular import by_library, by_rotations, singular_basis
 from lazyrich_jax.bench import methods
 from lazyrich_jax.bench.measure import measure
 from lazyrich_jax.bench.problems import problem, solution
-
-KEPT = blocks.kept
 
 
 def best(function, *args, repeat=10):
@@ -47,16 +45,18 @@ def summed(p):
     return 1e6 * best(total, p.w1, p.w2, p.sigma, p.ts) / p.evaluations
 
 
-def without_kept(measurement, p):
-    """A measurement where XLA may mix what it likes."""
-    places = blocks, lanes
+def without(name, measurement, p):
+    """A measurement where XLA does as it likes: without `kept`, or `once`."""
+    places = [place for place in (blocks, lanes) if hasattr(place, name)]
+    real = getattr(lanes, name)
+    nothing = (lambda function: function()) if name == "kept" else (lambda x: x)
     for place in places:
-        place.kept = lambda function: function()
+        setattr(place, name, nothing)
     try:
         return measurement(p)
     finally:
         for place in places:
-            place.kept = KEPT
+            setattr(place, name, real)
 
 
 def main():
@@ -69,6 +69,8 @@ def main():
         rows = jax.vmap(lambda f, w1, w2: f.weights_to_rows(w1, w2))(frame, *arrays[:2])
         parts = {
             "singular values": best(jax.vmap(singular_basis), p.sigma),
+            "the same by LAPACK": best(by_library, p.sigma),
+            "the same by rotations": best(by_rotations, p.sigma),
             "echelon forms": best(jax.vmap(eliminate), rows),
             "all decompositions": best(jax.vmap(solution), *arrays),
             "those of one task for all": best(
@@ -81,13 +83,17 @@ def main():
             print(f"  {name}: {1e6 * seconds / len(p.w1):.2f} a network")
     many = problem((8, 8, 8), 200, 136)
     print(
-        f"8-8-8: {without_kept(whole, many):.2f} without `kept`, "
+        f"8-8-8: {without('kept', whole, many):.2f} without `kept`, "
         f"{whole(many):.2f} with it"
     )
     many = problem((5, 5, 5), 1000, 100)
     print(
-        f"5-5-5, summed over times: {without_kept(summed, many):.3f} without `kept`, "
-        f"{summed(many):.3f} with it"
+        f"5-5-5, summed over times: {without('kept', summed, many):.3f} without "
+        f"`kept`, {summed(many):.3f} with it"
+    )
+    print(
+        f"5-5-5: {without('once', whole, many):.3f} without `once`, "
+        f"{whole(many):.3f} with it"
     )
     for n, count in ((32, 60), (64, 10)):
         p = problem((n, n, n), count, 100)

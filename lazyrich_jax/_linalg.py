@@ -292,14 +292,6 @@ def over_transpose(
     return jnp.concatenate([first, over_transpose(rest, r[half:, half:])])
 
 
-def singular_basis(
-    sigma: Float[Array, "out in"],
-) -> tuple[Float[Array, "out out"], Float[Array, " modes"], Float[Array, "in in"]]:
-    """The full `u`, `s`, `v` with `sigma = u[:, :k] @ diag(s) @ v[:, :k].T`."""
-    u, s, vt = jnp.linalg.svd(sigma)
-    return u, s, vt.mT
-
-
 @jax.custom_jvp
 def symmetric_root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
     """The root of a positive semidefinite matrix; first derivatives also where its

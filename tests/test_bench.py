@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lazyrich_jax.__main__ import main
-from lazyrich_jax.bench import methods, report
+from lazyrich_jax.bench import measurements, methods, report
 from lazyrich_jax.bench.measure import difference, measure
 from lazyrich_jax.bench.problems import problem
 
@@ -72,10 +72,12 @@ def test_the_command_writes_table_numbers_and_plot(tmp_path, capsys, monkeypatch
             ("diffrax 1e-8", 3e-3, 1e-3),
         )
     ]
-    monkeypatch.setattr(report, "_measurements", lambda only, quick: iter(rows))
-    real = report.problem
+    monkeypatch.setattr(report, "measurements", lambda only, quick: iter(rows))
+    real = measurements.problem
     monkeypatch.setattr(
-        report, "problem", lambda sizes, *args, **more: real((2, 1, 2), 3, 10, **more)
+        measurements,
+        "problem",
+        lambda sizes, *args, **more: real((2, 1, 2), 3, 10, **more),
     )
     assert main(["bench", "--quick", "--out", str(tmp_path / "here")]) == 0
     printed = capsys.readouterr().out
@@ -92,14 +94,14 @@ def test_the_command_writes_table_numbers_and_plot(tmp_path, capsys, monkeypatch
 
 def test_some_of_the_measurements(tmp_path, capsys, monkeypatch):
     """On a card: what part of it is used, and how much slower the rivals are."""
-    real, small = report.problem, ((2, 1, 2), 3, 10)
-    monkeypatch.setattr(report, "problem", lambda *args: real(*small))
-    monkeypatch.setattr(report, "SIZES", ((2, 1, 2),))
+    real, small = measurements.problem, ((2, 1, 2), 3, 10)
+    monkeypatch.setattr(measurements, "problem", lambda *args: real(*small))
+    monkeypatch.setattr(measurements, "SIZES", ((2, 1, 2),))
 
     class Card:
         platform, device_kind = "gpu", "NVIDIA H200"
 
-    monkeypatch.setattr(report.jax, "devices", lambda: [Card])
+    monkeypatch.setattr(measurements.jax, "devices", lambda: [Card])
     assert main(["bench", "--only", "value", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "on NVIDIA H200, jax" in printed and "unmeasured" not in printed

@@ -15,7 +15,7 @@ from lazyrich_jax._compiled import at_once
 from lazyrich_jax._dynamics import blocks, lanes, values
 from lazyrich_jax._dynamics.frame import Frame, Problem
 from lazyrich_jax._dynamics.riccati import solve
-from lazyrich_jax._dynamics.tables import Tables
+from lazyrich_jax._dynamics.tables import Lanes, Tables
 from lazyrich_jax.sweeps.evaluate import _shard_map
 
 from . import cases
@@ -122,7 +122,7 @@ def test_blocks_of_a_card(monkeypatch, sizes):
 
     for prepare, excess in (
         (Tables, values._excess),
-        (lanes.Lanes, lanes._of_all_lanes),
+        (Lanes, lanes._of_all_lanes),
     ):
         of_block = functools.partial(excess, at_once)
         of_card = functools.partial(blocks._in_blocks, of_block, False)

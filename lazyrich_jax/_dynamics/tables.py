@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Shaped
 
-from .._linalg import dot
+from .._linalg import dot, short_dot
 from .frame import Frame
 from .riccati import exponents, gaps, growth
 
@@ -80,6 +80,91 @@ class Tables(AbstractTables):
             self.settles &= jnp.all(self.grow_echelon == 0, axis=0)
         self.s, self.cos, self.sin = frame.s, frame.cos, frame.sin
         self.left, self.right = frame.left, frame.right
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """The number of modes, left-over directions and columns."""
+        return self.grow.shape[0], self.rest.shape[0], self.grow.shape[1]
+
+
+class Lanes(AbstractTables):
+    """As `Tables`, for the loss in scalars (lanes.py), with the columns in place.
+
+    Column j < modes belongs to the growing row of mode j where it was `chosen`; where
+    it was not, to a row that does not grow. In a bottleneck, with fewer columns than
+    modes, the columns are the frame's, and `of_modes` says what they belong to.
+    """
+
+    grow: Float[Array, "modes columns ..."]  # rows of Q0
+    rest: Float[Array, "rest columns ..."]
+    fall: Float[Array, "modes columns ..."]
+    grow_echelon: Float[Array, "modes modes ..."]  # rows not chosen, by columns chosen
+    rest_echelon: Float[Array, "rest modes ..."]
+    fall_echelon: Float[Array, "modes modes ..."]
+    inverse: Float[Array, "columns modes ..."]
+    chosen: Bool[Array, "modes ..."]
+    rest_chosen: Bool[Array, "rest ..."]
+    of_rest: Bool[Array, "columns ..."]  # columns of a chosen left-over row
+    # Per mode, of what was not chosen: sums of squares of the start, and of rows that
+    # decay, are left over, and grow.
+    unchosen: tuple[Float[Array, "modes ..."], ...]
+    settles: Bool[Array, "modes ..."]  # nothing is left out in these columns
+    of_modes: Bool[Array, "columns modes ..."]  # of the frame's columns
+    kappa: Float[Array, "modes ..."]
+    steps: Float[Array, "modes ..."]  # between growing rates, at last to `rate`
+    rate: Float[Array, "..."]  # of the left-over rows
+    s: Float[Array, "modes ..."]
+    cos: Float[Array, "modes ..."]
+    sin: Float[Array, "modes ..."]
+    is_wide: bool = eqx.field(static=True)  # inputs are left over
+
+    def __init__(self, frame: Frame):
+        m = frame.s.size
+        count, n = frame.lower.shape
+        rest = slice(m, count - m)
+        modes = jnp.arange(m)
+        self.chosen = frame.is_chosen[:m]
+        self.rest_chosen = frame.is_chosen[rest]
+        is_mode = frame.chosen < m
+        if n < m:
+            place = jnp.eye(n, dtype=bool)
+        else:  # growing rows have a column of their own, others what is free
+            slots = jnp.arange(n)
+            is_free = jnp.append(~self.chosen, jnp.ones(n - m, bool))
+            same = jnp.cumsum(is_free)[:, None] == jnp.cumsum(~is_mode)[None]
+            place = jnp.where(
+                is_mode[None],
+                frame.chosen[None] == slots[:, None],
+                is_free[:, None] & same,
+            )
+        # From the frame's columns to these, and to the modes (zero where not chosen).
+        dtype = frame.lower.dtype
+        place = place.astype(dtype)
+        self.of_modes = frame.chosen[:, None] == modes[None]
+        to_modes = self.of_modes.astype(dtype)
+        lower = short_dot(frame.lower, place.T)
+        echelon = short_dot(frame.drop(frame.echelon), to_modes)
+        self.inverse = short_dot(place, frame.inverse, to_modes)
+        self.grow, self.rest, self.fall = lower[:m], lower[rest], lower[::-1][:m]
+        self.grow_echelon, self.rest_echelon = echelon[:m], echelon[rest]
+        self.fall_echelon = echelon[::-1][:m]
+        parts = self.inverse, self.fall_echelon, self.rest_echelon, self.grow_echelon
+        self.unchosen = tuple(jnp.sum(part * part, axis=0) for part in parts)
+        of_rest = (frame.chosen >= m) & (frame.chosen < count - m)
+        self.of_rest = jnp.any((place > 0) & of_rest[None], axis=1)
+        if n < m:
+            self.settles = self.chosen
+        else:
+            left_out = jnp.any(jnp.triu(self.inverse, 1) != 0, axis=0)
+            left_out |= jnp.any(self.grow_echelon != 0, axis=0)
+            self.settles = self.chosen & ~left_out
+        self.kappa = frame.rates[:m]
+        self.rate = frame.rates[m] if m < count - m else jnp.zeros((), dtype)
+        gap = gaps(frame)
+        last = jnp.where(self.rate > 0, gap[m - 1, m], self.kappa[-1])
+        self.steps = jnp.append(jnp.diagonal(gap, 1)[: m - 1], last)
+        self.s, self.cos, self.sin = frame.s, frame.cos, frame.sin
+        self.is_wide = frame.right.shape[0] > frame.left.shape[0]
 
     @property
     def sizes(self) -> tuple[int, int, int]:
