@@ -105,3 +105,25 @@ def special():
         yield f"hierarchy {lmda:g}", start, hierarchy
         few = network((4, 2, 4), lmda, 0.3, np.asarray(hierarchy.y).T, seed=5)
         yield f"hierarchy, bottleneck {lmda:g}", few, hierarchy
+
+
+def make_task(sizes, strengths=(2.0, 1.4, 0.9, 0.5, 0.3), variance=2.0, seed=0):
+    """A task with given singular values and inputs of the given variance."""
+    n_in, _, n_out = sizes
+    rng = np.random.default_rng(seed)
+    u, v = (np.linalg.qr(rng.normal(size=(n, n)))[0] for n in (n_out, n_in))
+    k = min(n_in, n_out)
+    sigma = u[:, :k] @ np.diag(strengths[:k]) @ v[:, :k].T
+    task = lr.Task.from_correlation(sigma)
+    return lr.Task(variance**0.5 * task.x, task.y / variance**0.5)
+
+
+def start(sizes, lmda, scale=0.7, seed=1, task=None):
+    """A balanced network; with `task`, one that is no saddle of it at lambda = 0."""
+    network = balanced(sizes, lmda, scale, seed)
+    if task is not None and len(set(sizes)) == 1:
+        w1, w2 = network.weights
+        sigma = task.input_output_correlation
+        sign = np.sign(np.linalg.det(w2 @ w1) * np.linalg.det(sigma))
+        network = lr.LinearNetwork((w1, w2.at[0].multiply(sign)))
+    return network
