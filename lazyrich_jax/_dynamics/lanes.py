@@ -36,7 +36,6 @@ def fits(frame: Frame) -> bool:
 @jax.jit  # traced once for values and derivatives
 def excess(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " times"]:
     r"""$|W_2 W_1 - \Sigma|^2 / 2$; nothing cancels as it vanishes."""
-
     if jax.default_backend() != "cpu":
         one = jax.tree.map(lambda x: x[None], Lanes(frame))
         return _excesses(one, ts[None])[0]
