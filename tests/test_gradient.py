@@ -1,4 +1,4 @@
-"""The loss with its gradient in their two forms, and late, when little of it is left.
+"""The slopes of the loss in their two forms, and late, when little of it is left.
 
 That it is right is in test_derivatives.py, which asks for few times: matrices. More
 have lanes on the last axes.
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import lazyrich_jax as lr
-from lazyrich_jax._dynamics import blocks, gradient, values
+from lazyrich_jax._dynamics import blocks, gradient
 from lazyrich_jax._dynamics.frame import Frame, Problem
 
 from . import cases, oracle
@@ -25,18 +25,25 @@ def forms(w1, w2, sigma):
     frame = Frame(Problem(w1, w2, sigma, lmda))
     ts = TS.astype(w1.dtype)
     many = jnp.tile(ts, blocks.FEW // ts.size + 1)
-    found = gradient.excess_with_gradient(frame, many)[: ts.size]
-    value = values.excess(frame, ts)
-    return found, gradient.excess_with_gradient(frame, ts), value
+    found = gradient.slopes(frame, many)[: ts.size]
+    return found, gradient.slopes(frame, ts)
+
+
+def many_frames(sizes, count):
+    """Of networks with a task each."""
+    n_in, _, n_out = sizes
+    sigmas = np.stack([cases.sigma(n_out, n_in, seed) for seed in range(count)])
+    networks = [cases.balanced(sizes, 1.0, 0.4, seed) for seed in range(count)]
+    w1, w2 = (np.stack(w) for w in zip(*(n.weights for n in networks), strict=True))
+    prepare = jax.vmap(lambda *x: Frame(Problem(*x, jnp.asarray(1.0))))
+    return jax.jit(prepare)(w1, w2, sigmas)
 
 
 def check(networks, sigmas, tolerance=1e-12, times=8, dtype=float):
     weights = zip(*(n.weights for n in networks), strict=True)
     arrays = (*(np.stack(w) for w in weights), np.stack(sigmas))
     found = forms(*(jnp.asarray(x, dtype) for x in arrays))
-    lanes, matrices, value = (x[:, :times] for x in found)
-    largest = np.abs(value).max(1, keepdims=True)
-    assert np.all(np.abs(lanes[..., 0] - value) <= tolerance * largest)
+    lanes, matrices = (x[:, :times] for x in found)
     assert np.all(np.isfinite(lanes))
     size = np.abs(matrices).max((1, 2), keepdims=True)
     assert np.all(np.abs(lanes - matrices) <= tolerance * size)
@@ -97,3 +104,80 @@ def test_it_keeps_its_digits_as_it_vanishes(sizes, lmda):
         found = slope((*change[:3], np.tile(change[3], 22)))[:3]
         # The optimum's slope is 1e-33, not zero.
         np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-32)
+
+
+@pytest.mark.parametrize("largest", [32, 1], ids=["lanes", "matrices"])
+@pytest.mark.parametrize("networks, times", [(3, 37), (37, 3)], ids=str)
+def test_products_are_those_of_all_slopes(monkeypatch, largest, networks, times):
+    """In blocks that overlap, of one vector and of several."""
+    frames = many_frames((3, 2, 2), networks)
+    rng = np.random.default_rng(0)
+    ts = jnp.asarray(np.sort(rng.uniform(0.0, 5.0, (networks, times))))
+    whole = np.asarray(jax.jit(jax.vmap(gradient.slopes))(frames, ts))
+    changes = rng.normal(size=(networks, 2, whole.shape[2]))
+    weights = rng.normal(size=(networks, 2, times))
+    monkeypatch.setattr(blocks, "_CACHE", 5000)
+    monkeypatch.setattr(blocks, "_LARGE_CACHE", 2500)
+    monkeypatch.setattr(blocks, "LARGEST", largest)
+
+    @jax.jit
+    @jax.vmap
+    def products(frame, ts, changes, weights):
+        along = jax.vmap(gradient.slopes_times, in_axes=(None, None, 0))
+        back = jax.vmap(gradient.times_slopes, in_axes=(None, None, 0))
+        both = along(frame, ts, changes), back(frame, ts, weights)
+        return *both, gradient.times_slopes(frame, ts, weights[0])
+
+    along, back, alone = products(frames, ts, changes, weights)
+    size = np.abs(whole).sum((1, 2), keepdims=True)
+    expected = np.einsum("ntp,nvp->nvt", whole, changes)
+    assert np.all(np.abs(along - expected) <= 1e-13 * size)
+    expected = np.einsum("ntp,nvt->nvp", whole, weights)
+    assert np.all(np.abs(back - expected) <= 1e-13 * size)
+    assert np.all(np.abs(alone - expected[:, 0]) <= 1e-13 * size[:, 0])
+
+
+def test_both_modes_and_all_at_once():
+    """Jacobians by rows, by columns, and a gradient that has the times as well."""
+    n_in, _, n_out = sizes = (3, 2, 2)
+    sigma = jnp.asarray(cases.sigma(n_out, n_in))
+    ts = jnp.linspace(0.1, 3.0, blocks.FEW + 6)
+
+    def losses(weights, ts):
+        task = lr.Task.from_correlation(sigma)
+        return lr.ExactSolution(lr.LinearNetwork(weights), task).loss(ts)
+
+    def total(weights, ts):
+        return jnp.sum(losses(weights, ts) * jnp.cos(ts))
+
+    @jax.jit
+    def derivatives(weights):
+        by_rows = jax.jacrev(losses)(weights, ts)
+        by_columns = jax.jacfwd(losses)(weights, ts)
+        by_time = jax.jacfwd(lambda t: losses(weights, t[None])[0])
+        return by_rows, by_columns, jax.vmap(by_time)(ts), jax.grad(total)(weights, ts)
+
+    found = derivatives(cases.balanced(sizes, 1.0, 0.4).weights)
+    by_rows, by_columns, by_time, pulled = found
+    assert np.all(np.asarray(by_time) < 0)
+    for one, other, of_total in zip(by_rows, by_columns, pulled, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-13)
+        expected = np.einsum("t,tij->ij", np.cos(ts), one)
+        np.testing.assert_allclose(of_total, expected, rtol=1e-10, atol=1e-13)
+
+
+def test_a_sweep_of_gradients_keeps_no_slopes():
+    """Those of 10,000 networks at 100 times, 125 each, would take a gigabyte."""
+    count, times = 10_000, 100
+    shapes = [(count, 5, 5)] * 3
+    arrays = [jax.ShapeDtypeStruct(shape, jnp.float64) for shape in shapes]
+    ts = jnp.linspace(0.1, 5.0, times)
+
+    def total(w1, w2, sigma):
+        task = lr.Task.from_correlation(sigma)
+        solution = lr.ExactSolution(lr.LinearNetwork((w1, w2)), task, throw=False)
+        return jnp.sum(solution.loss(ts))
+
+    slopes = jax.jit(jax.vmap(jax.grad(total, (0, 1, 2))))
+    memory = slopes.lower(*arrays).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 200e6

@@ -11,14 +11,16 @@ import functools
 from collections.abc import Iterable
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .._compiled import kept
 from .._linalg import decay_quotient, mixed_quotient
-from .blocks import Apart
+from .blocks import Apart, total
 from .lanes import gain_of_decay
 from .tables import AdjointTables
-from .values import Solved, contracted, same, solve, total
+from .values import Solved, contracted, crossed, same, solve
 
 
 class Scales(eqx.Module):
@@ -75,32 +77,36 @@ def evaluate_scales(
     grown, behind, upper, root = apart(of_rows)
 
     def is_split():
-        top, most = _largest(jnp.abs(behind)), _largest(grown)
+        top, most = _largest(jnp.abs(row) for row in behind), _largest(grown)
         return _largest(most) > _largest(top) + 1e-30
 
     def of_rates():
-        rates = x.rates
-        half = jnp.exp(-rates / 2 * t[None])
-        close = jnp.exp(-x.gaps / 2 * t[None, None])
-        both, decay = half[:, None] * half[None], half * half
-        less = gain_of_decay(x.gaps / 2, close, t[None, None])
-        sums = rates[:, None] + rates[None]
-        more = gain_of_decay(sums / 2, both, t[None, None])
-        gain = gain_of_decay(rates, decay, t[None])
-        return gain, decay, close * close, less, more
+        half = jnp.exp(-x.rates / 2 * t[None])
+        return half, half * half, gain_of_decay(x.rates, half * half, t[None])
 
-    gain, decay, ratio, less, more = apart(of_rates)
+    half, decay, gain = apart(of_rates)
 
-    def differences():
-        rise, fall = x.rates[:, None], x.rates[None]
-        first, second, at = decay[:, None], decay[None], t[None, None]
-        far = jnp.maximum(gain[:, None], gain[None])  # of the smaller rate
-        far -= jnp.maximum(first, second) ** 2 * less * (1 + ratio) / 2
-        bend = decay_quotient(jnp.maximum(rise, fall), jnp.minimum(rise, fall), far, at)
-        far = gain[None] * first - gain[:, None] * second
-        return bend, mixed_quotient(rise, fall, far, first * second, at)
+    def of_pairs(first):
+        """Of one rate with all of them."""
+        rate, rate_half, rate_decay, rate_gain, gaps = first
+        close = jnp.exp(-gaps / 2 * t[None])
+        ratio, both = close * close, rate_half[None] * half
+        sums, other = rate[None] + x.rates, x.rates
+        less = gain_of_decay(gaps / 2, close, t[None])
+        more = gain_of_decay(sums / 2, both, t[None])
+        far = jnp.maximum(rate_gain[None], gain)  # of the smaller rate
+        far -= jnp.maximum(rate_decay[None], decay) ** 2 * less * (1 + ratio) / 2
+        larger, smaller = jnp.maximum(rate[None], other), jnp.minimum(rate[None], other)
+        bend = decay_quotient(larger, smaller, far, t[None])
+        far = gain * rate_decay[None] - rate_gain[None] * decay
+        mixed = mixed_quotient(rate[None], other, far, both * both, t[None])
+        return ratio, less, more, bend, mixed
 
-    pairs = ratio, less, more, *apart(differences)
+    rows = x.rates, half, decay, gain, x.gaps
+    # One after the other on a CPU: of all at once XLA would give every core a part,
+    # and wait for them longer than that takes.
+    mapped = jax.lax.map if apart is kept else lambda f, x: jax.vmap(f)(x)
+    pairs = apart(lambda: mapped(of_pairs, rows))
     return Scales(grown, behind, upper, root, apart(is_split), decay, *pairs)
 
 
@@ -152,26 +158,28 @@ def _pulled(
     apart: Apart, x: AdjointTables, error: Array, q: Array, p: Array
 ) -> tuple[Array, Array]:
     """Twice the cotangent of P times q and P, by way of the outputs and inputs."""
-    m, r, n = x.sizes
+    m, r, _ = x.sizes
     cos, sin = x.base.cos[:, None], x.base.sin[:, None]
 
-    def sides():
-        both = jnp.concatenate([q, p], axis=1)
-        grow, rest, down = both[:m], both[m : m + r], both[m + r :]
+    def sides(rows):
+        grow, rest, down = rows[:m], rows[m : m + r], rows[m + r :]
         outputs, inputs = cos * grow - sin * down, sin * grow + cos * down
         if x.is_wide:
             return outputs, jnp.concatenate([inputs, rest])
         return jnp.concatenate([outputs, rest]), inputs
 
-    outputs, inputs = apart(sides)
+    def pulled(rows):
+        outputs, inputs = apart(lambda: sides(rows))
+        to = apart(lambda: contracted(error, inputs.swapaxes(0, 1)))
+        back = apart(lambda: crossed(error, outputs))
 
-    def rows():
-        to, back = contracted(error, inputs.swapaxes(0, 1)), crossed(error, outputs)
-        grow, down = sin * back[:m] + cos * to[:m], cos * back[:m] - sin * to[:m]
-        pull = jnp.concatenate([grow, back[m:], to[m:], down])
-        return pull[:, :n], pull[:, n:]
+        def by_kind():
+            grow, down = sin * back[:m] + cos * to[:m], cos * back[:m] - sin * to[:m]
+            return jnp.concatenate([grow, back[m:], to[m:], down])
 
-    return apart(rows)
+        return apart(by_kind)
+
+    return pulled(q), pulled(p)
 
 
 def _from_limits(
@@ -188,7 +196,8 @@ def _from_limits(
         start = x.inverse * solved.shrink[None]
         units = jnp.concatenate([solved.grow, solved.rest, solved.fall])
         overlap = crossed(above, units) + crossed(start, solved.start)
-        late = 2 * v * (total(above * above) + total(start * start)) < 1
+        squares = total(row * row for rows in (above, start) for row in rows)
+        late = 2 * v * squares < 1
         late &= v > 0
         overlap = jnp.where(late[:, None], 2 * v[:, None] * overlap, 0.0)
         return overlap, late.astype(q.dtype)
@@ -269,13 +278,6 @@ def _at_start(
         return lower, beyond[up] + crossed(x.place[:, up], above)
 
     return apart(of_rows)
-
-
-def crossed(
-    a: Float[Array, "k i ..."], b: Float[Array, "k j ..."]
-) -> Float[Array, "i j ..."]:
-    """`a.T @ b`, in lanes written out."""
-    return contracted(a.swapaxes(0, 1), b.swapaxes(0, 1))
 
 
 def _largest(arrays: Iterable[Array]) -> Array:

@@ -7,17 +7,18 @@ these at once, whatever the matrices' sizes. Large ones are matrices.
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
-from .._compiled import Apart, at_once, kept
+from .._compiled import Apart, at_once, compiled, kept
 from .tables import AbstractTables
 
-LARGEST = 20  # columns of matrices with lanes on the last axes
+LARGEST = 32  # columns of matrices with lanes on the last axes
 FEW = 64  # lanes that aren't worth a loop
 # Bytes of K in a block: of lanes, and of matrices, which wait for calls, on a CPU; and
 # elsewhere, where all cores of a card work on one block.
@@ -25,99 +26,120 @@ _CACHE, _LARGE_CACHE, _CARD = 250_000, 1_000_000, 20_000_000
 
 
 T = TypeVar("T", bound=AbstractTables)
+One = Callable[[Apart, T, Array], Array]  # of a network at a time, or lanes of them
 
 
-def batched(
-    one: Callable[[Apart, T, Array], Array],
-) -> Callable[..., Array]:
+def batched(one: One) -> Callable[..., Array]:
     """`one` of every network at every time, (networks, times, ...).
 
     What it is mapped over becomes more networks, or more times of the same ones.
     """
 
     @custom_vmap
-    def of_all(x: T, ts: Float[Array, "networks times"]) -> Array:
+    def of_all(x: AbstractTables, ts: Float[Array, "networks times"]) -> Array:
         if ts.size <= FEW:
-            return _as_matrices(functools.partial(one, at_once), x, ts)
-        on_cpu = functools.partial(_in_blocks, functools.partial(one, kept), True)
-        if jax.default_backend() == "cpu":  # nothing else to trace for
-            return on_cpu(x, ts)
-        elsewhere = functools.partial(
-            _in_blocks, functools.partial(one, at_once), False
-        )
-        return jax.lax.platform_dependent(x, ts, cpu=on_cpu, default=elsewhere)
+            return as_matrices(traced(one, at_once), x, ts)
+        return on_each(one, _in_blocks, x, ts)
 
     @of_all.def_vmap
-    def _(size: int, batched: Any, x: T, ts: Array) -> tuple[Array, bool]:
-        if not any(jax.tree.leaves(batched[0])):
-            networks, times = ts.shape[1:]
-            more = jnp.moveaxis(ts, 0, 1).reshape(networks, size * times)
-            found = of_all(x, more)
-            found = found.reshape(networks, size, times, *found.shape[2:])
-            return jnp.moveaxis(found, 1, 0), True
-
-        def flat(has_axis: bool, x: Array) -> Array:
-            x = x if has_axis else jnp.broadcast_to(x[None], (size, *x.shape))
-            return x.reshape(size * x.shape[1], *x.shape[2:])
-
-        found = of_all(*jax.tree.map(flat, tuple(batched), (x, ts)))
-        return found.reshape(size, -1, *found.shape[1:]), True
+    def _(size: int, batched: Any, x: AbstractTables, ts: Array) -> tuple[Array, bool]:
+        if any(jax.tree.leaves(batched[0])):
+            return more_networks(of_all, size, batched, x, ts), True
+        networks, times = ts.shape[1:]
+        more = jnp.moveaxis(ts, 0, 1).reshape(networks, size * times)
+        found = of_all(x, more)
+        found = found.reshape(networks, size, times, *found.shape[2:])
+        return jnp.moveaxis(found, 1, 0), True
 
     return of_all
 
 
-def _as_matrices(one: Callable[[T, Array], Array], x: T, ts: Array) -> Array:
+@functools.cache
+def traced(one: Callable[..., Any], apart: Apart) -> Callable[..., Any]:
+    """Traced once for a shape, however many products and derivatives it is part of."""
+    return compiled(functools.partial(one, apart))
+
+
+def total(terms: Any) -> Array:
+    """The sum, written out: a vector of lanes at a time."""
+    return functools.reduce(jnp.add, list(terms))
+
+
+def more_networks(
+    of_all: Callable[..., Array], size: int, batched: Any, *args: Any
+) -> Array:
+    """What a function of networks is mapped over, as more of them."""
+
+    def flat(has_axis: bool, x: Array) -> Array:
+        x = x if has_axis else jnp.broadcast_to(x[None], (size, *x.shape))
+        return x.reshape(size * x.shape[1], *x.shape[2:])
+
+    found = of_all(*jax.tree.map(flat, tuple(batched), args))
+    return found.reshape(size, -1, *found.shape[1:])
+
+
+def as_matrices(one: Callable[[T, Array], Array], x: T, ts: Array) -> Array:
+    """`one` of every network at every time, not in lanes."""
     return jax.vmap(jax.vmap(one, in_axes=(None, 0)))(x, ts)
 
 
-def _in_blocks(
-    one: Callable[[T, Array], Array], on_cpu: bool, x: T, ts: Array
+def on_each(
+    one: Callable[..., Any], in_blocks: Callable[..., Array], *args: Any
 ) -> Array:
+    """On each platform that there is."""
+    on_cpu = functools.partial(in_blocks, traced(one, kept), True)
+    if jax.default_backend() == "cpu":  # nothing else to trace for
+        return on_cpu(*args)
+    elsewhere = functools.partial(in_blocks, traced(one, at_once), False)
+    return jax.lax.platform_dependent(*args, cpu=on_cpu, default=elsewhere)
+
+
+class Blocks(NamedTuple):
+    """How networks and times are divided."""
+
+    per_network: int
+    per_time: int
+    across: int  # how many of networks
+    down: int  # and of times
+    in_lanes: bool  # or matrices
+    networks_last: bool  # of the lanes' axes
+
+    @property
+    def count(self) -> int:
+        """Of all blocks."""
+        return self.across * self.down
+
+    @property
+    def network_axis(self) -> int:
+        """Of a block's lanes."""
+        return -1 if self.networks_last else -2
+
+    @property
+    def time_axis(self) -> int:
+        """Of a block's lanes."""
+        return -2 if self.networks_last else -1
+
+
+def divided(on_cpu: bool, x: AbstractTables, ts: Array) -> Blocks:
+    """The blocks for these networks and times."""
     networks, times = ts.shape
     m, r, n = jax.tree.map(lambda a: a[0], x).sizes
-    small = n <= LARGEST
-    most = (_CACHE if small else _LARGE_CACHE) if on_cpu else _CARD
+    in_lanes = n <= LARGEST // x.weight
+    most = (_CACHE // x.weight if in_lanes else _LARGE_CACHE) if on_cpu else _CARD
     most //= (2 * m + r + n) * n * ts.dtype.itemsize
-    if small:  # not a power of two, which would share cache lines
+    if in_lanes:  # not a power of two, which would share cache lines
         most = max((most + 8) // 16 * 16, 16) - 8
     else:
         most = max(most, 4)
-    by_network = times < min(networks, 32)  # the last axis
-    if by_network:
+    networks_last = times < min(networks, 32)
+    if networks_last:
         per_network = _even(networks, most)
         per_time = min(times, max(most // per_network, 1))
     else:
         per_time = _even(times, most)
         per_network = min(networks, max(most // per_time, 1))
     across, down = -(-networks // per_network), -(-times // per_time)
-
-    @jax.jit  # traced once, also for its shape
-    def block(network: Array, time: Array) -> Array:
-        cut = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=network)
-        part = jax.tree.map(lambda a: cut(a, slice_size=per_network), x)
-        t = cut(ts, slice_size=per_network)
-        t = jax.lax.dynamic_slice_in_dim(t, time, per_time, axis=1)
-        if not small:
-            return _as_matrices(one, part, t)
-        axis = -2 if by_network else -1
-        part = jax.tree.map(
-            lambda a: jnp.expand_dims(jnp.moveaxis(a, 0, -1), axis), part
-        )
-        t = t.T if by_network else t
-        found = one(part, t)
-        return jnp.moveaxis(found, (-1, -2) if by_network else (-2, -1), (0, 1))
-
-    def visit(i: Array, found: Array) -> Array:
-        # The last blocks overlap those before them.
-        network = jnp.minimum(i // down * per_network, networks - per_network)
-        time = jnp.minimum(i % down * per_time, times - per_time)
-        start = (network, time, *[0] * (found.ndim - 2))
-        return jax.lax.dynamic_update_slice(found, block(network, time), start)
-
-    zero = jnp.array(0)
-    shape = jax.eval_shape(block, zero, zero).shape[2:]
-    found = jnp.zeros((networks, times, *shape), ts.dtype)
-    return jax.lax.fori_loop(0, across * down, visit, found)
+    return Blocks(per_network, per_time, across, down, in_lanes, networks_last)
 
 
 def _even(count: int, most: int) -> int:
@@ -127,3 +149,69 @@ def _even(count: int, most: int) -> int:
     if pieces > 1 and most >= 8:
         size = -(-(size + 8) // 16) * 16 - 8
     return min(size, count, most)
+
+
+def _in_blocks(
+    one: Callable[[T, Array], Array], on_cpu: bool, x: T, ts: Array
+) -> Array:
+    networks, times = ts.shape
+    blocks = divided(on_cpu, x, ts)
+    cut = cut_of(blocks, x, ts)
+
+    @jax.jit  # traced once, also for its shape
+    def block(network: Array, time: Array) -> Array:
+        part, t = cut(network, time)
+        if not blocks.in_lanes:
+            return as_matrices(one, part, t)
+        lanes = blocks.network_axis, blocks.time_axis
+        return jnp.moveaxis(one(part, t), lanes, (0, 1))
+
+    def visit(i: Array, found: Array) -> Array:
+        # The last blocks overlap those before them.
+        network = jnp.minimum(
+            i // blocks.down * blocks.per_network, networks - blocks.per_network
+        )
+        time = jnp.minimum(i % blocks.down * blocks.per_time, times - blocks.per_time)
+        start = (network, time, *[0] * (found.ndim - 2))
+        return jax.lax.dynamic_update_slice(found, block(network, time), start)
+
+    zero = jnp.array(0)
+    shape = jax.eval_shape(block, zero, zero).shape[2:]
+    found = jnp.zeros((networks, times, *shape), ts.dtype)
+    return jax.lax.fori_loop(0, blocks.count, visit, found)
+
+
+def cut_of(
+    blocks: Blocks, x: T, ts: Array
+) -> Callable[[Array, Array], tuple[T, Array]]:
+    """A block's tables and times, in lanes or not."""
+    packed, unpacked = _packed(x, ts.dtype)  # one slice, not one for each of the tables
+    size = blocks.per_network, blocks.per_time
+
+    def cut(network: Array, time: Array) -> tuple[T, Array]:
+        t = jax.lax.dynamic_slice(ts, (network, time), size)
+        part = jax.lax.dynamic_slice_in_dim(packed, network, size[0], axis=1)
+        if not blocks.in_lanes:
+            return jax.vmap(unpacked, in_axes=1)(part), t
+        part = unpacked(jnp.expand_dims(part, blocks.time_axis))
+        return part, t.T if blocks.networks_last else t
+
+    return cut
+
+
+def _packed(
+    x: T, dtype: Any
+) -> tuple[Float[Array, "numbers networks"], Callable[[Array], T]]:
+    """All numbers of each network in one array, and its inverse: lanes stay last."""
+    leaves, tree = jax.tree.flatten(x)
+    rows = [a.reshape(a.shape[0], -1).T.astype(dtype) for a in leaves]
+    ends = np.cumsum([len(a) for a in rows])
+
+    def unpacked(numbers: Float[Array, "numbers *lanes"]) -> T:
+        parts = []
+        for part, a in zip(jnp.split(numbers, ends[:-1]), leaves, strict=True):
+            part = part.reshape(*a.shape[1:], *numbers.shape[1:])
+            parts.append(part != 0 if a.dtype == bool else part)
+        return jax.tree.unflatten(tree, parts)
+
+    return jnp.concatenate(rows), unpacked

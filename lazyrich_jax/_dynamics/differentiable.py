@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._linalg import dot, square_norm
+from .._linalg import dot
 from . import gradient, lanes, values
 from .frame import Frame, Problem, spectrum
 from .riccati import State, function_error, last_time, settled_time, solve
@@ -71,25 +71,62 @@ def excess(
 def _excess_jvp(primals, tangents):
     problem, frame, ts = primals
     moved, _, dts = tangents
-    found = excess_with_gradient(*primals)
-    value, slopes = found[:, 0], found[:, 1:]
-    slope = slopes[:, -1] * (jnp.zeros_like(ts) if dts is None else dts)
+    slope = jnp.zeros_like(ts)
+    if dts is not None:
+        slope += _slopes(*primals, by="time")[:, 0] * dts
     if jax.tree.leaves(moved):
-        change = gradient.flat(*_in_frame(attached(problem, frame), problem, moved))
-        slope += dot(slopes[:, :-1], change)
-    return value, slope
+        turned = attached(problem, frame)
+        lower, core, lmda = _in_frame(turned, problem, moved)
+        generator = turned.generator_to_rows(core, lmda)
+        change = gradient.flat(turned, lower, generator)
+        slope += _slopes_times(problem, frame, ts, change)
+    return excess(*primals), slope
+
+
+def _slopes_times(
+    problem: Problem,
+    frame: Frame,
+    ts: Float[Array, " times"],
+    change: Float[Array, " numbers"],
+) -> Float[Array, " times"]:
+    """`_slopes @ change`; neither it nor its transpose is made of all slopes.
+
+    Linear in `change`, with rules of its own for this product, its transpose and its
+    derivatives: JAX knows such functions as solutions of linear equations. With N of
+    (change, losses) = (0, slopes @ change), N @ N = 0: x = (I + N) b solves
+    (I - N) x = b.
+    """
+    settled, size = _settled(frame, ts), change.size
+
+    def equation(x):
+        found = dot(_slopes(problem, frame, ts, by="problem"), x[:size])
+        return jnp.concatenate([x[:size], x[size:] - found])
+
+    def solution(_, b):
+        found = gradient.slopes_times(frame, settled, b[:size])
+        return jnp.concatenate([b[:size], b[size:] + found])
+
+    def of_transpose(_, b):
+        found = gradient.times_slopes(frame, settled, b[size:])
+        return jnp.concatenate([b[:size] + found, b[size:]])
+
+    b = jnp.pad(change, (0, ts.size))
+    return jax.lax.custom_linear_solve(equation, b, solution, of_transpose)[size:]
 
 
 @eqx.filter_custom_jvp
-def excess_with_gradient(
-    problem: Problem, frame: Frame, ts: Float[Array, " times"]
-) -> Float[Array, "times parts"]:
-    """`excess`, and its slopes by rows of Q0, correlation, balance, and time, flat."""
-    return gradient.excess_with_gradient(frame, _settled(frame, ts))
+def _slopes(
+    problem: Problem, frame: Frame, ts: Float[Array, " times"], *, by: str
+) -> Float[Array, "times numbers"]:
+    """Of `excess`, by "time", or by the "problem" as `gradient.flat`."""
+    ts = _settled(frame, ts)
+    if by == "time":
+        return gradient.slope_by_time(frame, ts)[:, None]
+    return gradient.slopes(frame, ts)
 
 
-@excess_with_gradient.def_jvp
-def _excess_with_gradient_jvp(primals, tangents):
+@_slopes.def_jvp
+def _slopes_jvp(primals, tangents, *, by):
     problem, frame, ts = primals
     moved, _, dts = tangents
 
@@ -100,16 +137,16 @@ def _excess_with_gradient_jvp(primals, tangents):
         settled = _settled(turned, t)
         state = solve(turned, settled)
 
-        def slope(lower, core, lmda, dt):
-            change = Change(lower, turned.generator_to_rows(core, lmda), dt)
+        def slope(numbers, dt):
+            change = Change(*gradient.unflat(turned, numbers), dt)
             return jnp.sum(
                 error * _function(turned, vary(turned, settled, state, change))
             )
 
-        still = _in_frame(turned, problem, jax.tree.map(jnp.zeros_like, problem))
-        slopes = jax.grad(slope, (0, 1, 2, 3))(*still, jnp.zeros_like(t))
-        value = square_norm(error)[None] / 2
-        return jnp.concatenate([value, gradient.flat(*slopes)])
+        generator = jnp.zeros((frame.rates.size, frame.rates.size), t.dtype)
+        still = gradient.flat(frame, jnp.zeros_like(frame.lower), generator)
+        by_problem, by_time = jax.grad(slope, (0, 1))(still, jnp.zeros_like(t))
+        return by_time[None] if by == "time" else by_problem
 
     def at_all_times(problem, ts):
         return jax.vmap(lambda t: at(problem, t))(ts)

@@ -1,87 +1,153 @@
-r"""The loss and its gradient at one time, in closed form.
+r"""The slopes of the loss at one time, in closed form.
 
-By the rows of Q0 it is that of `Adjoint`; that by the generator F is made of pairs of
-its rows, and becomes one by the correlation and the balance. docs/theory.md derives it.
+By the rows of Q0 they are those of `Adjoint`; those by the generator F are of pairs of
+its rows. docs/theory.md derives them. All of every network at every time would be many
+times what is asked for: they are multiplied with a change, or with weights of the
+times, block by block.
 """
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .adjoint import Adjoint, Scales, crossed, evaluate_adjoint
-from .blocks import Apart, batched
+from .adjoint import Adjoint, Scales, evaluate_adjoint
+from .blocks import Apart, batched, total, traced
 from .frame import Frame
+from .products import times_vectors, vectors_times
 from .tables import AdjointTables, by_kind
-from .values import contracted, total
+from .values import contracted, crossed
 
 
-def excess_with_gradient(
-    frame: Frame, ts: Float[Array, " times"]
-) -> Float[Array, "times parts"]:
-    r"""$|W_2 W_1 - \Sigma|^2 / 2$ and its gradient, as `flat`; at last that by time."""
-    tables = jax.tree.map(lambda x: x[None], AdjointTables(frame))
-    return _with_gradients(tables, ts[None])[0]
+def slopes(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, "times numbers"]:
+    r"""Of $|W_2 W_1 - \Sigma|^2 / 2$, by what is `flat`."""
+    return _slopes_at_times(_stacked(frame), ts[None])[0]
+
+
+def slopes_times(
+    frame: Frame, ts: Float[Array, " times"], change: Float[Array, " numbers"]
+) -> Float[Array, " times"]:
+    """`slopes @ change`."""
+    return _times_changes(_stacked(frame), ts[None], change[None, :, None])[0, :, 0]
+
+
+def times_slopes(
+    frame: Frame, ts: Float[Array, " times"], weights: Float[Array, " times"]
+) -> Float[Array, " numbers"]:
+    """`weights @ slopes`."""
+    return _weights_times(_stacked(frame), ts[None], weights[None, :, None])[0, :, 0]
+
+
+def slope_by_time(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " times"]:
+    """How the loss falls: the flow is that of its gradient."""
+    return _slope_by_time(_stacked(frame), ts[None])[0]
+
+
+def _stacked(frame: Frame) -> AdjointTables:
+    return jax.tree.map(lambda x: x[None], AdjointTables(frame))
 
 
 def flat(
+    frame: Frame,
     lower: Float[Array, "rows columns"],
-    core: Float[Array, "out in"],
-    *numbers: Float[Array, ""],
-) -> Float[Array, " parts"]:
-    """By rows of Q0, correlation in its singular basis, balance, and maybe time."""
-    parts = by_kind(lower, min(core.shape)), core, *numbers
+    generator: Float[Array, "rows rows"],
+) -> Float[Array, " numbers"]:
+    """Rows of Q0, and what is not zero by its symmetry in F, in its eigenbasis."""
+    m, r = frame.s.size, frame.rates.size - 2 * frame.s.size
+    grow, rest, fall = slice(m), slice(m, m + r), slice(m + r, None)
+    pairs = by_kind(by_kind(generator, m).T, m).T
+    kinds = (grow, grow), (grow, fall), (fall, fall), (rest, grow), (rest, fall)
+    parts = (
+        by_kind(lower, m),
+        *[pairs[pair] for pair in kinds],
+        pairs[m, m : m + (r > 0)],
+    )
     return jnp.concatenate([part.ravel() for part in parts])
 
 
-def _with_gradient(
+def unflat(
+    frame: Frame, numbers: Float[Array, " numbers"]
+) -> tuple[Float[Array, "rows columns"], Float[Array, "rows rows"]]:
+    """The inverse of `flat`."""
+    m, r = frame.s.size, frame.rates.size - 2 * frame.s.size
+    shapes = frame.lower.shape, (m, m), (m, m), (m, m), (r, m), (r, m), (int(r > 0),)
+    ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes])
+    parts = jnp.split(numbers, ends[:-1])
+    parts = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+    lower, up, across, down, above, below, own = parts
+    rest = jnp.diag(jnp.broadcast_to(own, (r,)))
+    rows = [up, above.T, across], [above, rest, below], [across.T, below.T, down]
+    pairs = jnp.block([list(row) for row in rows])
+    return by_kind(lower, m), by_kind(by_kind(pairs, m).T, m).T
+
+
+def _slopes(
     apart: Apart, x: AdjointTables, t: Float[Array, "..."]
-) -> Float[Array, "parts ..."]:
+) -> list[Float[Array, "numbers ..."]]:
     scales, a = evaluate_adjoint(apart, x, t)
-
-    def of(*pairs):
-        return [apart(lambda f=f: f(x, scales, a)) for f in pairs]
-
-    pairs = of(_two_grow, _one_grows, _none_grows)
-    core = apart(lambda: _of_modes(x, *pairs))
-    lmda = apart(lambda: _of_balance(x, *pairs))
+    pairs = [_one_grows, _none_grows]
     if x.sizes[1] > 0:
-        rest = of(_rest_grow, _rest_fall)
-        core = jnp.concatenate([core, _of_rest(x, *rest)], axis=1 if x.is_wide else 0)
-        lmda += apart(lambda: _of_rest_alone(x, scales, a, t))
-    value = apart(lambda: total(total(a.error * a.error)) / 2)
-    # The flow is that of the loss's gradient.
-    slope = apart(lambda: -total(total(a.by_q * a.by_q)))
-    return jnp.concatenate(
-        [part.reshape(-1, *t.shape) for part in (value, a.lower, core, lmda, slope)]
-    )
+        pairs += [_rest_grow, _rest_fall, _of_rest_alone]
+    parts = [apart(lambda f=f: f(x, scales, a, t)) for f in pairs]
+    parts = a.lower, _two_grow(apart, x, scales, a, t), *parts
+    return [part.reshape(-1, *t.shape) for part in parts]
+
+
+def _slopes_together(
+    apart: Apart, x: AdjointTables, t: Float[Array, "..."]
+) -> Float[Array, "numbers ..."]:
+    return jnp.concatenate(traced(_slopes, apart)(x, t))
+
+
+def _by_time(
+    apart: Apart, x: AdjointTables, t: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    a = evaluate_adjoint(apart, x, t)[1]
+    return apart(lambda: -total(total(row * row) for row in a.by_q))
 
 
 # The gradient by an entry of dF and its mirror image. Of the rows of two modes:
 
 
-def _two_grow(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
+def _two_grow(
+    apart: Apart, x: AdjointTables, scales: Scales, a: Adjoint, t: Array
+) -> Array:
     """Half of it: to be added to its transpose."""
     m = x.sizes[0]
     kappa, decay, e = x.base.kappa, scales.decay[:m], a.error[:m, :m]
-    rising = contracted(a.lower[:m], x.lower[:m])
-    ratio = jnp.minimum(scales.grown[:m], 1.0)
-    falling = contracted(a.above[:m], x.lower[:m] * ratio)
-    found = scales.less[:m, :m] * jnp.where(_is_upper(e), rising, falling)
-    bend = crossed(a.p[:, :m], a.by_p[:, :m]) / 2 + a.limit[:m, None] * a.by_p[:m, :m]
-    found += scales.bend[:m, :m] * bend
-    late = a.is_late[:m, None] & a.is_late[None, :m]
-    lack = _lack(
-        jnp.minimum(kappa[:, None], kappa[None]),
-        jnp.maximum(decay[:, None], decay[None]),
-        scales.less[:m, :m],
-        scales.ratio[:m, :m],
-    )
-    lack = jnp.where(late, lack, jnp.where(_zero(kappa[:, None], kappa[None]), 0.5, 1))
-    cos, sin, other_cos, other_sin = _angles(x)
-    return found - lack * (cos * other_sin * e + sin * other_cos * e.swapaxes(0, 1))
+
+    def carried():
+        rising = contracted(a.lower[:m], x.lower[:m])
+        ratio = jnp.minimum(scales.grown[:m], 1.0)
+        falling = contracted(a.above[:m], x.lower[:m] * ratio)
+        return scales.less[:m, :m] * jnp.where(_is_upper(e), rising, falling)
+
+    def bent():
+        bend = crossed(a.p[:, :m], a.by_p[:, :m]) / 2
+        bend += a.limit[:m, None] * a.by_p[:m, :m]
+        return scales.bend[:m, :m] * bend
+
+    carry, bend = apart(carried), apart(bent)
+
+    def both():
+        late = a.is_late[:m, None] & a.is_late[None, :m]
+        lack = _lack(
+            jnp.minimum(kappa[:, None], kappa[None]),
+            jnp.maximum(decay[:, None], decay[None]),
+            scales.less[:m, :m],
+            scales.ratio[:m, :m],
+        )
+        lack = jnp.where(
+            late, lack, jnp.where(_zero(kappa[:, None], kappa[None]), 0.5, 1)
+        )
+        cos, sin, other_cos, other_sin = _angles(x)
+        pull = cos * other_sin * e + sin * other_cos * e.swapaxes(0, 1)
+        return carry + bend - lack * pull
+
+    return apart(both)
 
 
-def _one_grows(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
+def _one_grows(x: AdjointTables, scales: Scales, a: Adjoint, t: Array) -> Array:
     m, r, _ = x.sizes
     fall = slice(m + r, None)
     kappa, decay, e = x.base.kappa, scales.decay[:m], a.error[:m, :m]
@@ -94,7 +160,7 @@ def _one_grows(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
     return found - lean * (cos * other_cos * e - sin * other_sin * e.swapaxes(0, 1))
 
 
-def _none_grows(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
+def _none_grows(x: AdjointTables, scales: Scales, a: Adjoint, t: Array) -> Array:
     """Half of it: to be added to its transpose."""
     m, r, _ = x.sizes
     kappa, decay, e = x.base.kappa, scales.decay[:m], a.error[:m, :m]
@@ -107,27 +173,10 @@ def _none_grows(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
     return found + jnp.where(_zero(kappa[:, None], kappa[None]), pulled / 2, 0.0)
 
 
-def _of_modes(x: AdjointTables, up: Array, across: Array, down: Array) -> Array:
-    """By the correlation within the modes, from that by two rows that grow, etc."""
-    cos, sin, other_cos, other_sin = _angles(x)
-    core = cos * (other_sin * (up + up.swapaxes(0, 1)) + other_cos * across)
-    down = down + down.swapaxes(0, 1)
-    return core - sin * (other_cos * down + other_sin * across.swapaxes(0, 1))
-
-
-def _of_balance(x: AdjointTables, up: Array, across: Array, down: Array) -> Array:
-    own = [(i, x.base.cos[i], x.base.sin[i]) for i in range(x.sizes[0])]
-    terms = [
-        (c - s) * (c + s) * (up[i, i] - down[i, i]) / 2 - c * s * across[i, i]
-        for i, c, s in own
-    ]
-    return total(terms)
-
-
 # Of left-over rows and a mode's:
 
 
-def _rest_grow(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
+def _rest_grow(x: AdjointTables, scales: Scales, a: Adjoint, t: Array) -> Array:
     """The mode's row that grows."""
     m, r, _ = x.sizes
     rest = slice(m, m + r)
@@ -155,7 +204,7 @@ def _rest_grow(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
     return jnp.where(grows, both - lack * pulled, one - lean * pulled)
 
 
-def _rest_fall(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
+def _rest_fall(x: AdjointTables, scales: Scales, a: Adjoint, t: Array) -> Array:
     """The mode's row that decays."""
     m, r, _ = x.sizes
     rest, fall = slice(m, m + r), slice(m + r, None)
@@ -177,16 +226,8 @@ def _rest_fall(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
     return jnp.where(grows, one - lean * pulled, none - slow * pulled)
 
 
-def _of_rest(x: AdjointTables, up: Array, down: Array) -> Array:
-    """By the correlation beyond the modes."""
-    _, _, cos, sin = _angles(x)
-    if x.is_wide:
-        return (cos * up - sin * down).swapaxes(0, 1)
-    return sin * up + cos * down
-
-
 def _of_rest_alone(x: AdjointTables, scales: Scales, a: Adjoint, t: Array) -> Array:
-    """By the balance."""
+    """The rate they share."""
     m, r, _ = x.sizes
     rest, bend = slice(m, m + r), scales.bend[m, m]
     rise = total(total(a.lower[rest] * x.lower[rest]))
@@ -197,7 +238,7 @@ def _of_rest_alone(x: AdjointTables, scales: Scales, a: Adjoint, t: Array) -> Ar
     found = jnp.where(
         x.rest_grows, t * rise + bend * bent, t * carried - bend * spanned
     )
-    return -found / 2 if x.is_wide else found / 2
+    return found
 
 
 def _angles(x: AdjointTables) -> tuple[Array, Array, Array, Array]:
@@ -235,4 +276,7 @@ def _is_upper(x: Float[Array, "m m ..."]) -> Bool[Array, "m m ..."]:
     return upper.reshape(*x.shape[:2], *[1] * (x.ndim - 2))
 
 
-_with_gradients = batched(_with_gradient)
+_slopes_at_times = batched(_slopes_together)
+_times_changes = times_vectors(_slopes)
+_weights_times = vectors_times(_slopes)
+_slope_by_time = batched(_by_time)

@@ -15,6 +15,11 @@ class AbstractTables(eqx.Module):
     """What does not depend on time, of one network or, on the last axes, of many."""
 
     @property
+    def weight(self) -> int:
+        """How much memory is needed for what is made of them, a rough multiple."""
+        return 1
+
+    @property
     @abc.abstractmethod
     def sizes(self) -> tuple[int, int, int]:
         """The number of modes, left-over directions and columns."""
@@ -207,6 +212,11 @@ class AdjointTables(AbstractTables):
     def sizes(self) -> tuple[int, int, int]:
         """The number of modes, left-over directions and columns."""
         return self.base.sizes
+
+    @property
+    def weight(self) -> int:
+        """Of gradients, with what they are made of."""
+        return 2
 
     @property
     def rest_grows(self) -> Bool[Array, "..."]:

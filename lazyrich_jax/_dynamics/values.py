@@ -5,7 +5,6 @@ the last axes (blocks.py). `apart` keeps a result that is used more than once.
 """
 
 import functools
-from collections.abc import Callable, Iterable
 
 import equinox as eqx
 import jax
@@ -13,9 +12,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .._linalg import dot, over, square_norm, triangle
-from .blocks import Apart, batched
+from .blocks import Apart, batched, total
 from .frame import Frame
 from .lanes import gain_of_decay
+from .orthonormal import orthonormal
 from .tables import Tables
 
 
@@ -96,92 +96,9 @@ def solve(
         units = over(jnp.concatenate([k, unit]), triangle(k))
         units = jnp.split(units, split)
     else:
-        units = _orthonormal(apart, entries, unit, x.sizes)
+        units = orthonormal(apart, entries, unit, x.sizes)
     *units, inverse = units
     return Solved(*units, *scaled, shrink=shrink, inverse=inverse)
-
-
-def _orthonormal(
-    apart: Apart,
-    entries: Callable[[], tuple[Array, ...]],
-    unit: Array,
-    sizes: tuple[int, int, int],
-) -> tuple[Array, ...]:
-    """K with orthonormal columns of the same span, the last one first.
-
-    Rows of `unit` become those of inv(R).
-
-    By modified Gram-Schmidt, a vector of lanes at a time. A column has no entries above
-    its chosen row, which isn't above the row of its own number, nor in the start above
-    that; K is ordered so that column c is zero from row `rows[c]` on.
-    """
-    m, r, n = sizes
-    both = min(m, n)
-
-    def ordered():
-        grow, rest, fall, start = entries()
-        pairs = jnp.stack([grow[:both][::-1], start[:both][::-1]], axis=1)
-        pairs = pairs.reshape(2 * both, *pairs.shape[2:])
-        return jnp.concatenate([fall, rest, grow[both:], start[both:][::-1], pairs])
-
-    k = apart(ordered)
-    rows = [m + r + n - c + max(m - c, 0) for c in range(n)]
-    units = []
-    inverse = []
-    for late in reversed(range(n)):
-        k, unit, column, inverted = _without_last(apart, k, unit, rows[late])
-        padding = [(0, rows[0] - rows[late]), *[(0, 0)] * (column.ndim - 1)]
-        units.insert(0, jnp.pad(column, padding))
-        inverse.insert(0, inverted)
-
-    def by_kind():
-        k = jnp.stack(units, axis=1)
-        fall, rest, k = k[:m], k[m : m + r], k[m + r :]
-        single, pairs = k[: m + n - 2 * both], k[m + n - 2 * both :]
-        grow, start = pairs[::2][::-1], pairs[1::2][::-1]
-        if n > m:
-            start = jnp.concatenate([start, single[::-1]])
-        elif m > n:
-            grow = jnp.concatenate([grow, single])
-        return grow, rest, fall, start, jnp.stack(inverse, axis=1)
-
-    return apart(by_kind)
-
-
-def _without_last(
-    apart: Apart,
-    k: Float[Array, "rows columns ..."],
-    more: Float[Array, "more columns ..."],
-    rows: int,
-) -> tuple[
-    Float[Array, "rows fewer ..."],
-    Float[Array, "more fewer ..."],
-    Float[Array, "some ..."],
-    Float[Array, "more ..."],
-]:
-    """The others without their part along the last column, and it as a unit vector.
-
-    Only the first `rows` are not zero in it. What is done to the columns of `k` is done
-    to those of `more`.
-    """
-    last = k.shape[1] - 1
-
-    def normalised():
-        column = k[:rows, last]
-        scale = jax.lax.rsqrt(total(column * column))[None]
-        return column * scale, more[:, last] * scale
-
-    unit, other = apart(normalised)
-    if last == 0:
-        return k, more, unit, other
-    along = apart(lambda: total(unit[:, None] * k[:rows, :last]))
-
-    def others():
-        left = k[:rows, :last] - unit[:, None] * along[None]
-        rest = more[:, :last] - other[:, None] * along[None]
-        return jnp.concatenate([left, k[rows:, :last]]), rest
-
-    return *apart(others), unit, other
 
 
 def _excess(apart: Apart, x: Tables, t: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -189,7 +106,7 @@ def _excess(apart: Apart, x: Tables, t: Float[Array, "..."]) -> Float[Array, "..
     m = x.sizes[0]
     solved = solve(apart, x, t)
     wide = x.right.shape[0] > x.left.shape[0]
-    slow = apart(lambda: _overlap(x, solved, t))
+    slow = _overlap(apart, x, solved, t)
 
     def sides():
         grow, rest, fall = solved.q(x)
@@ -221,30 +138,32 @@ def _excess(apart: Apart, x: Tables, t: Float[Array, "..."]) -> Float[Array, "..
     if t.ndim == 0:
         return square_norm(error) / 2
     error = error.reshape(-1, *t.shape)
-    return apart(lambda: total(error * error) / 2)
+    return apart(lambda: total(x * x for x in error) / 2)
 
 
 def _overlap(
-    x: Tables, solved: Solved, t: Float[Array, "..."]
+    apart: Apart, x: Tables, solved: Solved, t: Float[Array, "..."]
 ) -> Float[Array, "modes columns ..."]:
     """The part of K that was not chosen, with what it would be made of by the others.
 
     `others.T @ above[:, mode]` of `riccati.solve`, for every mode.
     """
     m, r, n = x.sizes
-    fall = solved.fall * solved.root[:, None]
-    found = contracted(x.fall_echelon.swapaxes(0, 1), fall.swapaxes(0, 1))
-    found += contracted(x.inverse.swapaxes(0, 1), solved.start.swapaxes(0, 1))
-    found *= solved.decay[:, None]
+    fall = apart(lambda: solved.fall * solved.root[:, None])
+    falling = apart(lambda: crossed(x.fall_echelon, fall))
+
+    def with_start():
+        start = crossed(x.inverse, solved.start)
+        return (falling + start) * solved.decay[:, None]
+
+    found = apart(with_start)
     if r > 0:
         lag = jnp.exp(x.mode_lags[m] * t[None]) * solved.rest_root[None]
-        rest = contracted(x.rest_echelon.swapaxes(0, 1), solved.rest.swapaxes(0, 1))
-        found += rest * lag[:, None]
+        found += crossed(x.rest_echelon, solved.rest) * lag[:, None]
     if n < m:
         lag = jnp.exp(x.mode_lags[:m] * t[None, None]) * solved.root[:, None]
-        above = (x.grow_echelon * lag).swapaxes(0, 1)
-        found += contracted(above, solved.grow.swapaxes(0, 1))
-    return found
+        found += crossed(x.grow_echelon * lag, solved.grow)
+    return apart(lambda: found)
 
 
 def _is_late(
@@ -307,14 +226,16 @@ def contracted(
     return total(a[:, None, c] * b[None, :, c] for c in range(a.shape[1]))
 
 
+def crossed(
+    a: Float[Array, "k i ..."], b: Float[Array, "k j ..."]
+) -> Float[Array, "i j ..."]:
+    """`a.T @ b`, in lanes written out."""
+    return contracted(a.swapaxes(0, 1), b.swapaxes(0, 1))
+
+
 def same(n: int, t: Float[Array, "..."]) -> Bool[Array, "n n ..."]:
     """Which entries of a matrix are on its diagonal."""
     return jnp.eye(n, dtype=bool).reshape(n, n, *[1] * t.ndim)
-
-
-def total(terms: Iterable[Array]) -> Array:
-    """The sum, written out: a vector of lanes at a time."""
-    return functools.reduce(jnp.add, list(terms))
 
 
 _excesses = batched(_excess)

@@ -1,0 +1,135 @@
+"""K with orthonormal columns, of many networks and times at once (blocks.py)."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .blocks import Apart, total
+
+_WRITTEN_OUT = 8  # columns
+
+
+def orthonormal(
+    apart: Apart,
+    entries: Callable[[], tuple[Array, ...]],
+    unit: Array,
+    sizes: tuple[int, int, int],
+) -> tuple[Array, ...]:
+    """K with orthonormal columns of the same span, the last one first.
+
+    Rows of `unit` become those of inv(R).
+
+    By modified Gram-Schmidt, a vector of lanes at a time. A column has no entries above
+    its chosen row, which isn't above the row of its own number, nor in the start above
+    that; K is ordered so that column c is zero from row `rows[c]` on.
+    """
+    m, r, n = sizes
+    both = min(m, n)
+
+    def ordered():
+        grow, rest, fall, start = entries()
+        pairs = jnp.stack([grow[:both][::-1], start[:both][::-1]], axis=1)
+        pairs = pairs.reshape(2 * both, *pairs.shape[2:])
+        return jnp.concatenate([fall, rest, grow[both:], start[both:][::-1], pairs])
+
+    def by_kind(k, inverse):
+        fall, rest, k = k[:m], k[m : m + r], k[m + r :]
+        single, pairs = k[: m + n - 2 * both], k[m + n - 2 * both :]
+        grow, start = pairs[::2][::-1], pairs[1::2][::-1]
+        if n > m:
+            start = jnp.concatenate([start, single[::-1]])
+        elif m > n:
+            grow = jnp.concatenate([grow, single])
+        return grow, rest, fall, start, inverse
+
+    k = apart(ordered)
+    rows = [m + r + n - c + max(m - c, 0) for c in range(n)]
+    if n > _WRITTEN_OUT:
+        columns, inverse = _in_groups(apart, k, unit, rows)
+        return apart(lambda: by_kind(columns, inverse))
+    units = []
+    inverse = []
+    for late in reversed(range(n)):
+        k, unit, column, inverted = _without_last(apart, k, unit, rows[late])
+        padding = [(0, rows[0] - rows[late]), *[(0, 0)] * (column.ndim - 1)]
+        units.insert(0, jnp.pad(column, padding))
+        inverse.insert(0, inverted)
+
+    return apart(lambda: by_kind(jnp.stack(units, axis=1), jnp.stack(inverse, axis=1)))
+
+
+def _in_groups(
+    apart: Apart,
+    k: Float[Array, "rows columns ..."],
+    more: Float[Array, "more columns ..."],
+    rows: list[int],
+) -> tuple[Float[Array, "rows columns ..."], Float[Array, "more columns ..."]]:
+    """Orthonormal columns of `k`, and what becomes of those of `more` with them.
+
+    By a loop over the columns of each group: a bit more arithmetic than with all
+    columns written out, and far less to compile.
+    """
+    first = more.shape[0]
+    left = jnp.concatenate([more, k])
+    done: list[Array] = []
+    for start in reversed(range(0, k.shape[1], _WRITTEN_OUT)):
+        end = first + rows[start]
+
+        def visit(i, left, end=end):
+            j = left.shape[1] - 1 - i
+            column = jax.lax.dynamic_index_in_dim(left, j, 1, keepdims=False)[:end]
+            scale = jax.lax.rsqrt(total(x * x for x in column[first:]))
+            column = apart(lambda: column * scale[None])
+            along = apart(
+                lambda: total(column[i][None] * left[i] for i in range(first, end))
+            )
+            before = jnp.arange(left.shape[1]) < j
+            before = before.reshape(-1, *[1] * (along.ndim - 1))
+            along = apart(lambda: jnp.where(before, along, 0.0))
+            others = left[:end] - column[:, None] * along[None]
+            left = left.at[:end].set(others)
+            return left.at[:end, j].set(column)
+
+        left = jax.lax.fori_loop(0, left.shape[1] - start, visit, left)
+        done.insert(0, left[:, start:])
+        left = left[:, :start]
+    found = jnp.concatenate(done, axis=1)
+    return found[first:], found[:first]
+
+
+def _without_last(
+    apart: Apart,
+    k: Float[Array, "rows columns ..."],
+    more: Float[Array, "more columns ..."],
+    rows: int,
+) -> tuple[
+    Float[Array, "rows fewer ..."],
+    Float[Array, "more fewer ..."],
+    Float[Array, "some ..."],
+    Float[Array, "more ..."],
+]:
+    """The others without their part along the last column, and it as a unit vector.
+
+    Only the first `rows` are not zero in it. What is done to the columns of `k` is done
+    to those of `more`.
+    """
+    last = k.shape[1] - 1
+
+    def normalised():
+        column = k[:rows, last]
+        scale = jax.lax.rsqrt(total(x * x for x in column))[None]
+        return column * scale, more[:, last] * scale
+
+    unit, other = apart(normalised)
+    if last == 0:
+        return k, more, unit, other
+    along = apart(lambda: total(unit[i][None] * k[i, :last] for i in range(rows)))
+
+    def others():
+        left = k[:rows, :last] - unit[:, None] * along[None]
+        rest = more[:, :last] - other[:, None] * along[None]
+        return jnp.concatenate([left, k[rows:, :last]]), rest
+
+    return *apart(others), unit, other
