@@ -106,8 +106,9 @@ def test_it_keeps_its_digits_as_it_vanishes(sizes, lmda):
         np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-32)
 
 
-@pytest.mark.parametrize("largest", [32, 1], ids=["lanes", "matrices"])
-@pytest.mark.parametrize("networks, times", [(3, 37), (37, 3)], ids=str)
+@pytest.mark.parametrize(
+    "largest, networks, times", [(32, 3, 37), (32, 37, 3), (1, 3, 37)], ids=str
+)
 def test_products_are_those_of_all_slopes(monkeypatch, largest, networks, times):
     """In blocks that overlap, of one vector and of several."""
     frames = many_frames((3, 2, 2), networks)

@@ -156,7 +156,7 @@ def _in_blocks(
 ) -> Array:
     networks, times = ts.shape
     blocks = divided(on_cpu, x, ts)
-    cut = cut_of(blocks, x, ts)
+    cut = cut_of(blocks, on_cpu, x, ts)
 
     @jax.jit  # traced once, also for its shape
     def block(network: Array, time: Array) -> Array:
@@ -182,19 +182,24 @@ def _in_blocks(
 
 
 def cut_of(
-    blocks: Blocks, x: T, ts: Array
+    blocks: Blocks, on_cpu: bool, x: T, ts: Array
 ) -> Callable[[Array, Array], tuple[T, Array]]:
     """A block's tables and times, in lanes or not."""
-    packed, unpacked = _packed(x, ts.dtype)  # one slice, not one for each of the tables
     size = blocks.per_network, blocks.per_time
+    # One slice on a CPU, not one for each table.
+    packed, unpacked = _packed(x, ts.dtype) if on_cpu else (x, lambda part: part)
+    if not on_cpu and blocks.in_lanes:
+        packed = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), x)
+    axis = -1 if on_cpu or blocks.in_lanes else 0
 
     def cut(network: Array, time: Array) -> tuple[T, Array]:
         t = jax.lax.dynamic_slice(ts, (network, time), size)
-        part = jax.lax.dynamic_slice_in_dim(packed, network, size[0], axis=1)
+        slice_of = jax.lax.dynamic_slice_in_dim
+        part = jax.tree.map(lambda a: slice_of(a, network, size[0], axis), packed)
         if not blocks.in_lanes:
-            return jax.vmap(unpacked, in_axes=1)(part), t
-        part = unpacked(jnp.expand_dims(part, blocks.time_axis))
-        return part, t.T if blocks.networks_last else t
+            return jax.vmap(unpacked, in_axes=axis)(part), t
+        part = jax.tree.map(lambda a: jnp.expand_dims(a, blocks.time_axis), part)
+        return unpacked(part), t.T if blocks.networks_last else t
 
     return cut
 

@@ -98,7 +98,7 @@ def _summed_in_blocks(
 ) -> Array:
     networks, times = ts.shape
     blocks = divided(on_cpu, x, ts)
-    cut = cut_of(blocks, x, ts)
+    cut = cut_of(blocks, on_cpu, x, ts)
     per_network, per_time = blocks.per_network, blocks.per_time
 
     @jax.jit
