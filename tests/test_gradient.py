@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import lazyrich_jax as lr
-from lazyrich_jax._dynamics import blocks, gradient
+from lazyrich_jax._dynamics import blocks, gradient, orthonormal, values
 from lazyrich_jax._dynamics.frame import Frame, Problem
 
 from . import cases, oracle
@@ -136,6 +136,32 @@ def test_products_are_those_of_all_slopes(monkeypatch, largest, networks, times)
     expected = np.einsum("ntp,nvt->nvp", whole, weights)
     assert np.all(np.abs(back - expected) <= 1e-13 * size)
     assert np.all(np.abs(alone - expected[:, 0]) <= 1e-13 * size[:, 0])
+
+
+@pytest.mark.parametrize("sizes", [(3, 3, 3), (4, 2, 3), (2, 5, 3)], ids=str)
+def test_columns_in_groups(monkeypatch, sizes):
+    """More than eight are made orthonormal by a loop; here more than one."""
+    frames = many_frames(sizes, 2)
+    ts = jnp.linspace(0.1, 6.0, 73)
+
+    def both(frame):
+        slopes = gradient.slopes_times(frame, ts, jnp.cos(jnp.arange(size)))
+        return values.excess(frame, ts), slopes
+
+    size = gradient.slopes(jax.tree.map(lambda x: x[0], frames), ts[:1]).shape[1]
+    expected = jax.jit(jax.vmap(both))(frames)
+    jax.clear_caches()
+    monkeypatch.setattr(orthonormal, "_WRITTEN_OUT", 1)
+    in_groups, calls = orthonormal._in_groups, []
+    monkeypatch.setattr(
+        orthonormal, "_in_groups", lambda *x: calls.append(x) or in_groups(*x)
+    )
+    found = jax.jit(jax.vmap(lambda frame: both(frame)))(frames)
+    jax.clear_caches()
+    assert calls
+    for one, other in zip(found, expected, strict=True):
+        largest = np.abs(other).max()
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-13 * largest)
 
 
 def test_both_modes_and_all_at_once():
