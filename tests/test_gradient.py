@@ -124,10 +124,10 @@ def test_products_are_those_of_all_slopes(monkeypatch, largest, networks, times)
     @jax.jit
     @jax.vmap
     def products(frame, ts, changes, weights):
-        along = jax.vmap(gradient.slopes_times, in_axes=(None, None, 0))
-        back = jax.vmap(gradient.times_slopes, in_axes=(None, None, 0))
+        along = jax.vmap(gradient.jvp, in_axes=(None, None, 0))
+        back = jax.vmap(gradient.vjp, in_axes=(None, None, 0))
         both = along(frame, ts, changes), back(frame, ts, weights)
-        return *both, gradient.times_slopes(frame, ts, weights[0])
+        return *both, gradient.vjp(frame, ts, weights[0])
 
     along, back, alone = products(frames, ts, changes, weights)
     size = np.abs(whole).sum((1, 2), keepdims=True)
@@ -145,7 +145,7 @@ def test_columns_in_groups(monkeypatch, sizes):
     ts = jnp.linspace(0.1, 6.0, 73)
 
     def both(frame):
-        slopes = gradient.slopes_times(frame, ts, jnp.cos(jnp.arange(size)))
+        slopes = gradient.jvp(frame, ts, jnp.cos(jnp.arange(size)))
         return values.excess(frame, ts), slopes
 
     size = gradient.slopes(jax.tree.map(lambda x: x[0], frames), ts[:1]).shape[1]

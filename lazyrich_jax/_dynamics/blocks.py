@@ -97,6 +97,8 @@ def on_each(
 class Blocks(NamedTuple):
     """How networks and times are divided."""
 
+    networks: int
+    times: int
     per_network: int
     per_time: int
     across: int  # how many of networks
@@ -108,6 +110,16 @@ class Blocks(NamedTuple):
     def count(self) -> int:
         """Of all blocks."""
         return self.across * self.down
+
+    def first(self, i: Array) -> tuple[Array, Array]:
+        """The network and the time with which block i starts."""
+        return i // self.down * self.per_network, i % self.down * self.per_time
+
+    def start(self, i: Array) -> tuple[Array, Array]:
+        """The same, where the last blocks are as large, and overlap those before."""
+        network, time = self.first(i)
+        network = jnp.minimum(network, self.networks - self.per_network)
+        return network, jnp.minimum(time, self.times - self.per_time)
 
     @property
     def network_axis(self) -> int:
@@ -139,7 +151,9 @@ def divided(on_cpu: bool, x: AbstractTables, ts: Array) -> Blocks:
         per_time = _even(times, most)
         per_network = min(networks, max(most // per_time, 1))
     across, down = -(-networks // per_network), -(-times // per_time)
-    return Blocks(per_network, per_time, across, down, in_lanes, networks_last)
+    return Blocks(
+        networks, times, per_network, per_time, across, down, in_lanes, networks_last
+    )
 
 
 def _even(count: int, most: int) -> int:
@@ -154,7 +168,6 @@ def _even(count: int, most: int) -> int:
 def _in_blocks(
     one: Callable[[T, Array], Array], on_cpu: bool, x: T, ts: Array
 ) -> Array:
-    networks, times = ts.shape
     blocks = divided(on_cpu, x, ts)
     cut = cut_of(blocks, on_cpu, x, ts)
 
@@ -167,17 +180,13 @@ def _in_blocks(
         return jnp.moveaxis(one(part, t), lanes, (0, 1))
 
     def visit(i: Array, found: Array) -> Array:
-        # The last blocks overlap those before them.
-        network = jnp.minimum(
-            i // blocks.down * blocks.per_network, networks - blocks.per_network
-        )
-        time = jnp.minimum(i % blocks.down * blocks.per_time, times - blocks.per_time)
-        start = (network, time, *[0] * (found.ndim - 2))
-        return jax.lax.dynamic_update_slice(found, block(network, time), start)
+        start = blocks.start(i)
+        place = (*start, *[0] * (found.ndim - 2))
+        return jax.lax.dynamic_update_slice(found, block(*start), place)
 
     zero = jnp.array(0)
     shape = jax.eval_shape(block, zero, zero).shape[2:]
-    found = jnp.zeros((networks, times, *shape), ts.dtype)
+    found = jnp.zeros((*ts.shape, *shape), ts.dtype)
     return jax.lax.fori_loop(0, blocks.count, visit, found)
 
 
@@ -186,18 +195,15 @@ def cut_of(
 ) -> Callable[[Array, Array], tuple[T, Array]]:
     """A block's tables and times, in lanes or not."""
     size = blocks.per_network, blocks.per_time
-    # One slice on a CPU, not one for each table.
-    packed, unpacked = _packed(x, ts.dtype) if on_cpu else (x, lambda part: part)
-    if not on_cpu and blocks.in_lanes:
-        packed = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), x)
-    axis = -1 if on_cpu or blocks.in_lanes else 0
+    # On a CPU one slice, not one for each table; elsewhere only tables that are used.
+    packed, unpacked = (_packed if on_cpu else _networks_last)(x, ts.dtype)
 
     def cut(network: Array, time: Array) -> tuple[T, Array]:
         t = jax.lax.dynamic_slice(ts, (network, time), size)
-        slice_of = jax.lax.dynamic_slice_in_dim
-        part = jax.tree.map(lambda a: slice_of(a, network, size[0], axis), packed)
+        of_last = functools.partial(jax.lax.dynamic_slice_in_dim, axis=-1)
+        part = jax.tree.map(lambda a: of_last(a, network, size[0]), packed)
         if not blocks.in_lanes:
-            return jax.vmap(unpacked, in_axes=axis)(part), t
+            return jax.vmap(unpacked, in_axes=-1)(part), t
         part = jax.tree.map(lambda a: jnp.expand_dims(a, blocks.time_axis), part)
         return unpacked(part), t.T if blocks.networks_last else t
 
@@ -220,3 +226,8 @@ def _packed(
         return jax.tree.unflatten(tree, parts)
 
     return jnp.concatenate(rows), unpacked
+
+
+def _networks_last(x: T, _: Any) -> tuple[T, Callable[[T], T]]:
+    """The tables as they are."""
+    return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), x), lambda part: part

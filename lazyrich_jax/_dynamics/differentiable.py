@@ -79,11 +79,11 @@ def _excess_jvp(primals, tangents):
         lower, core, lmda = _in_frame(turned, problem, moved)
         generator = turned.generator_to_rows(core, lmda)
         change = gradient.flat(turned, lower, generator)
-        slope += _slopes_times(problem, frame, ts, change)
+        slope += _change_of_excess(problem, frame, ts, change)
     return excess(*primals), slope
 
 
-def _slopes_times(
+def _change_of_excess(
     problem: Problem,
     frame: Frame,
     ts: Float[Array, " times"],
@@ -103,11 +103,11 @@ def _slopes_times(
         return jnp.concatenate([x[:size], x[size:] - found])
 
     def solution(_, b):
-        found = gradient.slopes_times(frame, settled, b[:size])
+        found = gradient.jvp(frame, settled, b[:size])
         return jnp.concatenate([b[:size], b[size:] + found])
 
     def of_transpose(_, b):
-        found = gradient.times_slopes(frame, settled, b[size:])
+        found = gradient.vjp(frame, settled, b[size:])
         return jnp.concatenate([b[:size] + found, b[size:]])
 
     b = jnp.pad(change, (0, ts.size))

@@ -2,9 +2,11 @@ r"""The slopes of the loss at one time, in closed form.
 
 By the rows of Q0 they are those of `Adjoint`; those by the generator F are of pairs of
 its rows. docs/theory.md derives them. All of every network at every time would be many
-times what is asked for: they are multiplied with a change, or with weights of the
-times, block by block.
+times what is asked for: they are multiplied with a change, or a cotangent, block by
+block.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from jaxtyping import Array, Bool, Float
 from .adjoint import Adjoint, Scales, evaluate_adjoint
 from .blocks import Apart, batched, total, traced
 from .frame import Frame
-from .products import times_vectors, vectors_times
+from .products import matrix_times_vectors, vectors_times_matrix
 from .tables import AdjointTables, by_kind
 from .values import contracted, crossed
 
@@ -24,18 +26,18 @@ def slopes(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, "times numb
     return _slopes_at_times(_stacked(frame), ts[None])[0]
 
 
-def slopes_times(
+def jvp(
     frame: Frame, ts: Float[Array, " times"], change: Float[Array, " numbers"]
 ) -> Float[Array, " times"]:
     """`slopes @ change`."""
-    return _times_changes(_stacked(frame), ts[None], change[None, :, None])[0, :, 0]
+    return _jvps(_stacked(frame), ts[None], change[None, :, None])[0, :, 0]
 
 
-def times_slopes(
-    frame: Frame, ts: Float[Array, " times"], weights: Float[Array, " times"]
+def vjp(
+    frame: Frame, ts: Float[Array, " times"], cotangent: Float[Array, " times"]
 ) -> Float[Array, " numbers"]:
-    """`weights @ slopes`."""
-    return _weights_times(_stacked(frame), ts[None], weights[None, :, None])[0, :, 0]
+    """`cotangent @ slopes`."""
+    return _vjps(_stacked(frame), ts[None], cotangent[None, :, None])[0, :, 0]
 
 
 def slope_by_time(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " times"]:
@@ -76,8 +78,9 @@ def unflat(
     parts = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
     lower, up, across, down, above, below, own = parts
     rest = jnp.diag(jnp.broadcast_to(own, (r,)))
-    rows = [up, above.T, across], [above, rest, below], [across.T, below.T, down]
-    pairs = jnp.block([list(row) for row in rows])
+    pairs = jnp.block(
+        [[up, above.T, across], [above, rest, below], [across.T, below.T, down]]
+    )
     return by_kind(lower, m), by_kind(by_kind(pairs, m).T, m).T
 
 
@@ -85,11 +88,10 @@ def _slopes(
     apart: Apart, x: AdjointTables, t: Float[Array, "..."]
 ) -> list[Float[Array, "numbers ..."]]:
     scales, a = evaluate_adjoint(apart, x, t)
-    pairs = [_one_grows, _none_grows]
+    pairs = [functools.partial(_two_grow, apart), _one_grows, _none_grows]
     if x.sizes[1] > 0:
-        pairs += [_rest_grow, _rest_fall, _of_rest_alone]
-    parts = [apart(lambda f=f: f(x, scales, a, t)) for f in pairs]
-    parts = a.lower, _two_grow(apart, x, scales, a, t), *parts
+        pairs += [_rest_grow, _rest_fall, functools.partial(_of_rest_alone, t)]
+    parts = [a.lower, *[apart(lambda f=f: f(x, scales, a)) for f in pairs]]
     return [part.reshape(-1, *t.shape) for part in parts]
 
 
@@ -109,9 +111,7 @@ def _by_time(
 # The gradient by an entry of dF and its mirror image. Of the rows of two modes:
 
 
-def _two_grow(
-    apart: Apart, x: AdjointTables, scales: Scales, a: Adjoint, t: Array
-) -> Array:
+def _two_grow(apart: Apart, x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
     """Half of it: to be added to its transpose."""
     m = x.sizes[0]
     kappa, decay, e = x.base.kappa, scales.decay[:m], a.error[:m, :m]
@@ -128,26 +128,20 @@ def _two_grow(
         return scales.bend[:m, :m] * bend
 
     carry, bend = apart(carried), apart(bent)
-
-    def both():
-        late = a.is_late[:m, None] & a.is_late[None, :m]
-        lack = _lack(
-            jnp.minimum(kappa[:, None], kappa[None]),
-            jnp.maximum(decay[:, None], decay[None]),
-            scales.less[:m, :m],
-            scales.ratio[:m, :m],
-        )
-        lack = jnp.where(
-            late, lack, jnp.where(_zero(kappa[:, None], kappa[None]), 0.5, 1)
-        )
-        cos, sin, other_cos, other_sin = _angles(x)
-        pull = cos * other_sin * e + sin * other_cos * e.swapaxes(0, 1)
-        return carry + bend - lack * pull
-
-    return apart(both)
+    late = a.is_late[:m, None] & a.is_late[None, :m]
+    lack = _lack(
+        jnp.minimum(kappa[:, None], kappa[None]),
+        jnp.maximum(decay[:, None], decay[None]),
+        scales.less[:m, :m],
+        scales.ratio[:m, :m],
+    )
+    lack = jnp.where(late, lack, jnp.where(_zero(kappa[:, None], kappa[None]), 0.5, 1))
+    cos, sin, other_cos, other_sin = _angles(x)
+    pull = cos * other_sin * e + sin * other_cos * e.swapaxes(0, 1)
+    return carry + bend - lack * pull
 
 
-def _one_grows(x: AdjointTables, scales: Scales, a: Adjoint, t: Array) -> Array:
+def _one_grows(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
     m, r, _ = x.sizes
     fall = slice(m + r, None)
     kappa, decay, e = x.base.kappa, scales.decay[:m], a.error[:m, :m]
@@ -160,7 +154,7 @@ def _one_grows(x: AdjointTables, scales: Scales, a: Adjoint, t: Array) -> Array:
     return found - lean * (cos * other_cos * e - sin * other_sin * e.swapaxes(0, 1))
 
 
-def _none_grows(x: AdjointTables, scales: Scales, a: Adjoint, t: Array) -> Array:
+def _none_grows(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
     """Half of it: to be added to its transpose."""
     m, r, _ = x.sizes
     kappa, decay, e = x.base.kappa, scales.decay[:m], a.error[:m, :m]
@@ -176,7 +170,7 @@ def _none_grows(x: AdjointTables, scales: Scales, a: Adjoint, t: Array) -> Array
 # Of left-over rows and a mode's:
 
 
-def _rest_grow(x: AdjointTables, scales: Scales, a: Adjoint, t: Array) -> Array:
+def _rest_grow(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
     """The mode's row that grows."""
     m, r, _ = x.sizes
     rest = slice(m, m + r)
@@ -204,7 +198,7 @@ def _rest_grow(x: AdjointTables, scales: Scales, a: Adjoint, t: Array) -> Array:
     return jnp.where(grows, both - lack * pulled, one - lean * pulled)
 
 
-def _rest_fall(x: AdjointTables, scales: Scales, a: Adjoint, t: Array) -> Array:
+def _rest_fall(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
     """The mode's row that decays."""
     m, r, _ = x.sizes
     rest, fall = slice(m, m + r), slice(m + r, None)
@@ -226,7 +220,7 @@ def _rest_fall(x: AdjointTables, scales: Scales, a: Adjoint, t: Array) -> Array:
     return jnp.where(grows, one - lean * pulled, none - slow * pulled)
 
 
-def _of_rest_alone(x: AdjointTables, scales: Scales, a: Adjoint, t: Array) -> Array:
+def _of_rest_alone(t: Array, x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
     """The rate they share."""
     m, r, _ = x.sizes
     rest, bend = slice(m, m + r), scales.bend[m, m]
@@ -235,10 +229,8 @@ def _of_rest_alone(x: AdjointTables, scales: Scales, a: Adjoint, t: Array) -> Ar
     bent += total(a.limit[i] * a.by_p[i, i] for i in range(m, m + r))
     carried = total(total(a.by_q[rest] * a.q[rest]))
     spanned = total(total(a.still[:r] * a.spanned[:r])) / 2
-    found = jnp.where(
-        x.rest_grows, t * rise + bend * bent, t * carried - bend * spanned
-    )
-    return found
+    fall = t * carried - bend * spanned
+    return jnp.where(x.rest_grows, t * rise + bend * bent, fall)
 
 
 def _angles(x: AdjointTables) -> tuple[Array, Array, Array, Array]:
@@ -277,6 +269,6 @@ def _is_upper(x: Float[Array, "m m ..."]) -> Bool[Array, "m m ..."]:
 
 
 _slopes_at_times = batched(_slopes_together)
-_times_changes = times_vectors(_slopes)
-_weights_times = vectors_times(_slopes)
+_jvps = matrix_times_vectors(_slopes)
+_vjps = vectors_times_matrix(_slopes)
 _slope_by_time = batched(_by_time)

@@ -33,7 +33,7 @@ T = TypeVar("T", bound=AbstractTables)
 Row = Callable[[Apart, T, Array], list[Array]]  # its parts, one after the other
 
 
-def times_vectors(one: Row) -> Callable[..., Array]:
+def matrix_times_vectors(one: Row) -> Callable[..., Array]:
     """Of vectors (networks, numbers, vectors): (networks, times, vectors)."""
 
     def product(apart: Apart, x: _WithVectors, t: Array) -> Array:
@@ -47,7 +47,7 @@ def times_vectors(one: Row) -> Callable[..., Array]:
     return _of_more_vectors(lambda x, ts, v: of_each(_WithVectors(x, v), ts))
 
 
-def vectors_times(one: Row) -> Callable[..., Array]:
+def vectors_times_matrix(one: Row) -> Callable[..., Array]:
     """The transpose, of (networks, times, vectors): (networks, numbers, vectors)."""
 
     def of_all(x: AbstractTables, ts: Array, v: Array) -> Array:
@@ -96,7 +96,6 @@ def _summed(one: Callable[[T, Array], list[Array]], x: T, ts: Array, v: Array) -
 def _summed_in_blocks(
     one: Callable[[T, Array], list[Array]], on_cpu: bool, x: T, ts: Array, v: Array
 ) -> Array:
-    networks, times = ts.shape
     blocks = divided(on_cpu, x, ts)
     cut = cut_of(blocks, on_cpu, x, ts)
     per_network, per_time = blocks.per_network, blocks.per_time
@@ -113,12 +112,10 @@ def _summed_in_blocks(
         return jnp.concatenate([product(p, v) for p in one(part, t)], axis=1)
 
     def visit(i: Array, found: Array) -> Array:
-        first = i // blocks.down * per_network, i % blocks.down * per_time
-        network = jnp.minimum(first[0], networks - per_network)
-        time = jnp.minimum(first[1], times - per_time)
+        (first_network, first_time), (network, time) = blocks.first(i), blocks.start(i)
         # What was in a block before is not added again.
-        is_new = (network + jnp.arange(per_network) >= first[0])[:, None]
-        is_new &= (time + jnp.arange(per_time) >= first[1])[None]
+        is_new = (network + jnp.arange(per_network) >= first_network)[:, None]
+        is_new &= (time + jnp.arange(per_time) >= first_time)[None]
         size = (per_network, per_time, v.shape[2])
         weights = jax.lax.dynamic_slice(v, (network, time, 0), size)
         added = block(network, time, jnp.where(is_new[..., None], weights, 0.0))
@@ -128,5 +125,5 @@ def _summed_in_blocks(
     zero = jnp.array(0)
     size = (per_network, per_time, v.shape[2])
     shape = jax.eval_shape(block, zero, zero, jax.ShapeDtypeStruct(size, v.dtype)).shape
-    found = jnp.zeros((networks, *shape[1:]), ts.dtype)
+    found = jnp.zeros((blocks.networks, *shape[1:]), ts.dtype)
     return jax.lax.fori_loop(0, blocks.count, visit, found)
