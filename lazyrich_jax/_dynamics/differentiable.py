@@ -16,17 +16,10 @@ from jaxtyping import Array, Float
 
 from .._linalg import dot
 from . import gradient, lanes, values
-from .frame import Frame, Problem, spectrum
+from .attached import attached, filled
+from .frame import Frame, Problem
 from .riccati import State, function_error, last_time, settled_time, solve
 from .variation import Change, Variation, vary
-
-SECOND_DERIVATIVES = (
-    "Second derivatives of the exact solution (and first ones of `weights`) must be "
-    "taken where the task's singular values are distinct (and nonzero, for unequal "
-    "sizes or lmda = 0) and the start is not near a saddle, but these were not. First "
-    "derivatives are right there, and so are second ones with respect to times, or to "
-    "weights and `lmda` at repeated singular values."
-)
 
 
 @eqx.filter_custom_jvp
@@ -229,139 +222,7 @@ def _settled(frame: Frame, t: Float[Array, "*ts"]) -> Float[Array, "*ts"]:
 
 def _in_frame(frame: Frame, problem: Problem, moved: Problem) -> tuple[Array, ...]:
     """A change of rows of Q0, correlation in its singular basis, and balance."""
-    moved = _filled(problem, moved)
+    moved = filled(problem, moved)
     rows = frame.weights_to_rows(moved.w1, moved.w2)
     core = dot(frame.left.mT, moved.sigma, frame.right)
     return dot(rows, frame.basis.mT), core, moved.lmda
-
-
-@eqx.filter_custom_jvp
-def attached(problem: Problem, frame: Frame) -> Frame:
-    """`frame`, a constant, as the function of `problem` that it is."""
-    return frame
-
-
-@attached.def_jvp
-def _attached_jvp(primals, tangents):
-    problem, frame = primals
-    moved = jax.tree.map(jnp.asarray, tangents[0])
-    frame = attached(problem, frame)  # for the derivatives after this one
-    frame = _refuse(problem, frame, moved)
-    sigma, lmda = problem.sigma, problem.lmda
-    still = jax.tree.map(jnp.zeros_like, (frame.left, frame.s, frame.right))
-    # Not so much as multiplied by zero where only the weights move: gaps may be zero.
-    left, s, right = still if moved.sigma is None else _turned(frame, moved.sigma)
-    moved = _filled(problem, moved)
-    angles = jax.jvp(
-        lambda s, lmda: spectrum(s, lmda, *sigma.shape),
-        (frame.s, lmda),
-        (s, moved.lmda),
-    )[1]
-    basis = frame.left, frame.right, frame.cos, frame.sin
-    rows = jax.jvp(
-        lambda basis, weights: _rows(frame, basis, weights),
-        (basis, (problem.w1, problem.w2)),
-        ((left, right, *angles[:2]), (moved.w1, moved.w2)),
-    )[1]
-    tangent = eqx.tree_at(
-        lambda f: (f.left, f.s, f.right, f.cos, f.sin, f.rates, f.chosen),
-        frame,
-        (left, s, right, *angles, None),
-    )
-    return frame, eqx.tree_at(
-        lambda f: (f.lower, f.echelon, f.inverse, f.basis),
-        tangent,
-        _re_eliminated(frame, rows),
-    )
-
-
-def _rows(
-    frame: Frame, basis: tuple[Array, ...], weights: tuple[Array, Array]
-) -> Float[Array, "rows hidden"]:
-    """The weights in another eigenbasis."""
-    turned = eqx.tree_at(lambda f: (f.left, f.right, f.cos, f.sin), frame, basis)
-    return turned.weights_to_rows(*weights)
-
-
-def _turned(
-    frame: Frame, change: Float[Array, "out in"]
-) -> tuple[Float[Array, "out out"], Float[Array, " modes"], Float[Array, "in in"]]:
-    """The change of the singular vectors and values with that of the correlation."""
-    s, k = frame.s, frame.s.size
-    core = dot(frame.left.mT, change, frame.right)
-    square = core[:k, :k]
-    same = jnp.eye(k, dtype=bool)
-    gap = (s[None] - s[:, None]) * (s[None] + s[:, None])
-    gap = jnp.where(same, 1.0, gap)
-    left = jnp.where(same, 0.0, (square * s[None] + s[:, None] * square.mT) / gap)
-    right = jnp.where(same, 0.0, (s[:, None] * square + square.mT * s[None]) / gap)
-    return (
-        dot(frame.left, _turn(left, core[k:, :k] / s[None])),
-        jnp.diagonal(core),
-        dot(frame.right, _turn(right, core[:k, k:].mT / s[None])),
-    )
-
-
-def _turn(
-    core: Float[Array, "k k"], rest: Float[Array, "rest k"]
-) -> Float[Array, "n n"]:
-    """The generator of a rotation, from its parts within and out of `k` modes."""
-    zero = jnp.zeros((rest.shape[0], rest.shape[0]), core.dtype)
-    return jnp.block([[core, -rest.mT], [rest, zero]])
-
-
-def _re_eliminated(
-    frame: Frame, change: Float[Array, "rows hidden"]
-) -> tuple[Array, Array, Array, Array]:
-    """The change of the echelon form with that of the rows, none of them passed over.
-
-    On the chosen rows it is an LQ decomposition: what would fill the upper triangle
-    turns the basis instead.
-    """
-    lower, inverse, basis = frame.lower, frame.inverse, frame.basis
-    slope = dot(inverse, frame.pick(change))
-    upper = jnp.triu(dot(slope, basis.mT), 1)
-    d_lower = dot(change, basis.mT) - dot(lower, upper - upper.mT)
-    d_triangle = frame.pick(d_lower)
-    return (
-        d_lower,
-        dot(d_lower - dot(frame.echelon, d_triangle), inverse),
-        -dot(inverse, d_triangle, inverse),
-        slope - dot(inverse, d_triangle, basis),
-    )
-
-
-def _filled(problem: Problem, moved: Problem) -> Problem:
-    """`moved` with zeros for what does not move."""
-    return jax.tree.map(
-        lambda x, dx: jnp.zeros_like(x) if dx is None else dx,
-        problem,
-        moved,
-        is_leaf=lambda x: x is None,
-    )
-
-
-def _refuse(problem: Problem, frame: Frame, moved: Problem) -> Frame:
-    """Refuse, or make NaN, where the decomposition has no derivative."""
-    if not jax.tree.leaves(moved):
-        return frame
-    # Half of the digits are left.
-    least = jnp.finfo(frame.s.dtype).eps ** 0.5
-    at_saddle = frame.chosen != jnp.arange(frame.chosen.size)
-    near_saddle = jnp.abs(frame.echelon) > least**-0.5
-    bad = [jnp.any(at_saddle), jnp.any(near_saddle)]
-    n_out, n_in = problem.sigma.shape
-    if moved.sigma is not None:
-        distances = frame.s[:-1] - frame.s[1:]
-        if n_out != n_in:
-            distances = jnp.append(distances, frame.s[-1])
-        bad.append(jnp.any(distances <= least * frame.s[0]))
-    if moved.sigma is not None or moved.lmda is not None:
-        kappa = frame.rates[: frame.s.size]
-        bad.append(kappa[-1] <= least * kappa[0])
-    bad = jnp.any(jnp.stack(bad))
-    if problem.throw:
-        return eqx.error_if(frame, bad, SECOND_DERIVATIVES)
-    return jax.tree.map(
-        lambda x: jnp.where(bad, jnp.nan, x) if eqx.is_inexact_array(x) else x, frame
-    )

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._linalg import dot, nearest_isometry
-from .differentiable import attached
+from .attached import attached
 from .frame import Frame, Problem
 from .riccati import solve
 
