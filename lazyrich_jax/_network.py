@@ -99,10 +99,15 @@ class LinearNetwork(eqx.Module):
 
         **Raises:** `ValueError` for a network of one layer, which has no balance.
         """
-        values = [jnp.trace(b, axis1=-2, axis2=-1) for b in self._balances()]
-        sizes = self.sizes[1:-1]
+        self._has_balance()
+        squares = [jnp.sum(w * w, axis=(-2, -1)) for w in self.weights]
         return self._per_hidden_layer(
-            [v / n for v, n in zip(values, sizes, strict=True)]
+            [
+                (above - below) / size
+                for size, below, above in zip(
+                    self.sizes[1:-1], squares[:-1], squares[1:], strict=True
+                )
+            ]
         )
 
     @property
@@ -121,12 +126,15 @@ class LinearNetwork(eqx.Module):
             residuals.append(jnp.sqrt(jnp.sum(excess**2, axis=(-2, -1))))
         return self._per_hidden_layer(residuals)
 
-    def _balances(self) -> list[Float[Array, "*batch hidden hidden"]]:
+    def _has_balance(self) -> None:
         _checks.require(
             self.depth >= 2,
             "`weights` must hold at least two matrices to have a balance, but it "
             f"held {self.depth}.",
         )
+
+    def _balances(self) -> list[Float[Array, "*batch hidden hidden"]]:
+        self._has_balance()
         return [
             short_dot(above.mT, above) - short_dot(below, below.mT)
             for below, above in zip(self.weights[:-1], self.weights[1:], strict=True)

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 import lazyrich_jax as lr
-from lazyrich_jax._compiled import at_once
 from lazyrich_jax._dynamics import blocks, lanes, values
 from lazyrich_jax._dynamics.frame import Frame, Problem
 from lazyrich_jax._dynamics.riccati import solve
@@ -102,14 +102,15 @@ def test_mapped_in_any_order():
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-def test_where_there_is_more_than_a_cpu(monkeypatch):
-    """The same program for every platform: on a CPU it still takes blocks."""
+@pytest.mark.parametrize("excess", [values.excess, lanes.excess])
+def test_where_there_is_more_than_a_cpu(excess):
+    """The same program for every platform: on a CPU it still takes its own form."""
     frame = frames((2, 1, 1), 1.0, 4)
     ts = jnp.broadcast_to(TS[None], (4, TS.size))
-    expected = jax.jit(jax.vmap(values.excess))(frame, ts)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    found = jax.jit(jax.vmap(lambda *x: values.excess(*x)))(frame, ts)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    of_all = jax.jit(jax.vmap(excess))
+    for_both = export.export(of_all, platforms=("cpu", "cuda"))(frame, ts)
+    found = jax.jit(for_both.call)(frame, ts)
+    np.testing.assert_allclose(found, of_all(frame, ts), rtol=1e-12)
 
 
 @pytest.mark.parametrize("sizes", [(3, 2, 2), (5, 2, 5)], ids=str)
@@ -122,10 +123,9 @@ def test_blocks_of_a_card(monkeypatch, sizes):
 
     for prepare, excess in (
         (Tables, values._excess),
-        (Lanes, lanes._of_all_lanes),
+        (Lanes, lambda _, x, t: lanes._excess(x, t)),
     ):
-        of_block = functools.partial(excess, at_once)
-        of_card = functools.partial(blocks._in_blocks, of_block, False)
+        of_card = functools.partial(blocks.evaluated, excess, lambda x: (), False)
         found = jax.jit(of_card)(jax.jit(jax.vmap(prepare))(frame), ts)
         np.testing.assert_allclose(found, expected, rtol=1e-11)
 

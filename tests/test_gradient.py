@@ -29,14 +29,24 @@ def forms(w1, w2, sigma):
     return found, gradient.slopes(frame, ts)
 
 
-def many_frames(sizes, count):
+def many_problems(sizes, count):
     """Of networks with a task each."""
     n_in, _, n_out = sizes
     sigmas = np.stack([cases.sigma(n_out, n_in, seed) for seed in range(count)])
     networks = [cases.balanced(sizes, 1.0, 0.4, seed) for seed in range(count)]
     w1, w2 = (np.stack(w) for w in zip(*(n.weights for n in networks), strict=True))
-    prepare = jax.vmap(lambda *x: Frame(Problem(*x, jnp.asarray(1.0))))
-    return jax.jit(prepare)(w1, w2, sigmas)
+
+    def prepare(*arrays):
+        problem = Problem(*arrays, jnp.asarray(1.0))
+        return problem, Frame(problem)
+
+    return jax.jit(jax.vmap(prepare))(w1, w2, sigmas)
+
+
+def times_change(problem, frame, ts, change):
+    """The slopes at all times, times a change."""
+    one = jax.tree.map(lambda x: x[None], (problem, frame, ts, change[:, None]))
+    return gradient.jvps(*one)[0, :, 0]
 
 
 def check(networks, sigmas, tolerance=1e-12, times=8, dtype=float):
@@ -111,7 +121,7 @@ def test_it_keeps_its_digits_as_it_vanishes(sizes, lmda):
 )
 def test_products_are_those_of_all_slopes(monkeypatch, largest, networks, times):
     """In blocks that overlap, of one vector and of several."""
-    frames = many_frames((3, 2, 2), networks)
+    problems, frames = many_problems((3, 2, 2), networks)
     rng = np.random.default_rng(0)
     ts = jnp.asarray(np.sort(rng.uniform(0.0, 5.0, (networks, times))))
     whole = np.asarray(jax.jit(jax.vmap(gradient.slopes))(frames, ts))
@@ -123,13 +133,18 @@ def test_products_are_those_of_all_slopes(monkeypatch, largest, networks, times)
 
     @jax.jit
     @jax.vmap
-    def products(frame, ts, changes, weights):
-        along = jax.vmap(gradient.jvp, in_axes=(None, None, 0))
-        back = jax.vmap(gradient.vjp, in_axes=(None, None, 0))
-        both = along(frame, ts, changes), back(frame, ts, weights)
-        return *both, gradient.vjp(frame, ts, weights[0])
+    def products(problem, frame, ts, changes, weights):
+        of_one = problem, frame, ts
 
-    along, back, alone = products(frames, ts, changes, weights)
+        def back(weights):
+            along = jax.ShapeDtypeStruct(changes.shape[1:], changes.dtype)
+            turn = jax.linear_transpose(lambda v: times_change(*of_one, v), along)
+            return turn(weights)[0]
+
+        along = jax.vmap(lambda v: times_change(*of_one, v))
+        return along(changes), jax.vmap(back)(weights), back(weights[0])
+
+    along, back, alone = products(problems, frames, ts, changes, weights)
     size = np.abs(whole).sum((1, 2), keepdims=True)
     expected = np.einsum("ntp,nvp->nvt", whole, changes)
     assert np.all(np.abs(along - expected) <= 1e-13 * size)
@@ -141,22 +156,22 @@ def test_products_are_those_of_all_slopes(monkeypatch, largest, networks, times)
 @pytest.mark.parametrize("sizes", [(3, 3, 3), (4, 2, 3), (2, 5, 3)], ids=str)
 def test_columns_in_groups(monkeypatch, sizes):
     """More than eight are made orthonormal by a loop; here more than one."""
-    frames = many_frames(sizes, 2)
+    problems, frames = many_problems(sizes, 2)
     ts = jnp.linspace(0.1, 6.0, 73)
 
-    def both(frame):
-        slopes = gradient.jvp(frame, ts, jnp.cos(jnp.arange(size)))
+    def both(problem, frame):
+        slopes = times_change(problem, frame, ts, jnp.cos(jnp.arange(size)))
         return values.excess(frame, ts), slopes
 
     size = gradient.slopes(jax.tree.map(lambda x: x[0], frames), ts[:1]).shape[1]
-    expected = jax.jit(jax.vmap(both))(frames)
+    expected = jax.jit(jax.vmap(both))(problems, frames)
     jax.clear_caches()
     monkeypatch.setattr(orthonormal, "_WRITTEN_OUT", 1)
     in_groups, calls = orthonormal._in_groups, []
     monkeypatch.setattr(
         orthonormal, "_in_groups", lambda *x: calls.append(x) or in_groups(*x)
     )
-    found = jax.jit(jax.vmap(lambda frame: both(frame)))(frames)
+    found = jax.jit(jax.vmap(lambda *x: both(*x)))(problems, frames)
     jax.clear_caches()
     assert calls
     for one, other in zip(found, expected, strict=True):

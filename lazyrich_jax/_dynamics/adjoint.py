@@ -20,7 +20,7 @@ from .._linalg import decay_quotient, mixed_quotient
 from .blocks import Apart, total
 from .lanes import gain_of_decay
 from .tables import AdjointTables
-from .values import Solved, contracted, crossed, same, solve
+from .values import Scaled, Solved, contracted, crossed, same, solve
 
 
 class Scales(eqx.Module):
@@ -60,31 +60,45 @@ class Adjoint(eqx.Module):
 
 
 def evaluate_scales(
-    apart: Apart, x: AdjointTables, solved: Solved, t: Float[Array, "..."]
-) -> Scales:
+    apart: Apart, x: AdjointTables, t: Float[Array, "..."]
+) -> tuple[Scaled, Scales]:
     """The exponentials, and what follows from them alone."""
     m, r, _ = x.sizes
 
-    def of_rows():
+    def of_time():
         largest = jnp.log(jnp.finfo(t.dtype).max) / 4
         grown = jnp.exp(jnp.minimum(x.exponents * t[None, None], largest))
-        falling = jnp.broadcast_to(solved.shrink[None], (m, *solved.shrink.shape))
-        grown = jnp.concatenate([grown[:m], *[grown[m:]] * r, falling])
-        root = [solved.root, *[solved.rest_root[None]] * r, solved.root]
-        root, ratio = jnp.concatenate(root), jnp.minimum(grown, 1.0)
-        return grown, x.echelon * ratio, x.lower * ratio * root[:, None], root
+        half = jnp.exp(-x.rates / 2 * t[None])
+        decay = half * half
+        gain = gain_of_decay(x.rates, decay, t[None])
+        root = jnp.sqrt(gain)
+        return jnp.exp(-x.base.v * t[None]), grown, half, decay, gain, root, 1 / root
 
-    grown, behind, upper, root = apart(of_rows)
+    shrink, grown, half, decay, gain, root, inverse_root = apart(of_time)
+    one = jnp.ones_like(t)
+    scaled = Scaled(
+        shrink,
+        jnp.minimum(grown, 1.0),
+        decay[:m],
+        root[:m],
+        inverse_root[:m],
+        decay[m] if r > 0 else one,
+        root[m] if r > 0 else one,
+    )
+
+    def of_rows():
+        falling = jnp.broadcast_to(shrink[None], (m, *shrink.shape))
+        all_grown = jnp.concatenate([grown[:m], *[grown[m:]] * r, falling])
+        of_all = jnp.concatenate([root[:m], *[root[m:]] * r, root[:m]])
+        ratio = jnp.minimum(all_grown, 1.0)
+        upper = x.lower * ratio * of_all[:, None]
+        return all_grown, x.echelon * ratio, upper, of_all
+
+    all_grown, behind, upper, of_all = apart(of_rows)
 
     def is_split():
-        top, most = _largest(jnp.abs(row) for row in behind), _largest(grown)
+        top, most = _largest(jnp.abs(row) for row in behind), _largest(all_grown)
         return _largest(most) > _largest(top) + 1e-30
-
-    def of_rates():
-        half = jnp.exp(-x.rates / 2 * t[None])
-        return half, half * half, gain_of_decay(x.rates, half * half, t[None])
-
-    half, decay, gain = apart(of_rates)
 
     def of_pairs(first):
         """Of one rate with all of them."""
@@ -107,7 +121,8 @@ def evaluate_scales(
     # and wait for them longer than that takes.
     mapped = jax.lax.map if apart is kept else lambda f, x: jax.vmap(f)(x)
     pairs = apart(lambda: mapped(of_pairs, rows))
-    return Scales(grown, behind, upper, root, apart(is_split), decay, *pairs)
+    scales = Scales(all_grown, behind, upper, of_all, apart(is_split), decay, *pairs)
+    return scaled, scales
 
 
 def evaluate_adjoint(
@@ -117,15 +132,17 @@ def evaluate_adjoint(
     base = x.base
     m, r, _ = x.sizes
     up, fall = slice(0, m + r), slice(m + r, None)
-    solved = solve(apart, base, t, with_inverse=True)
-    scales = evaluate_scales(apart, x, solved, t)
+    scaled, scales = evaluate_scales(apart, x, t)
+    solved = solve(apart, base, t, scaled, with_inverse=True)
 
     def rows():
         grow, rest, down = solved.q(base)
-        rest_up = jnp.where(x.rest_grows, solved.rest_decay, 1.0) / solved.rest_root
+        rest_up = (
+            jnp.where(x.rest_grows, solved.at.rest_decay, 1.0) / solved.at.rest_root
+        )
         still = (
             solved.rest * rest_up[None, None],
-            solved.fall * solved.inverse_root[:, None],
+            solved.fall * solved.at.inverse_root[:, None],
         )
         return jnp.concatenate([grow, rest, down]), jnp.concatenate(still)
 
@@ -193,7 +210,7 @@ def _from_limits(
 
     def overlaps():
         above = scales.behind * scales.root[:, None]
-        start = x.inverse * solved.shrink[None]
+        start = x.inverse * solved.at.shrink[None]
         units = jnp.concatenate([solved.grow, solved.rest, solved.fall])
         overlap = crossed(above, units) + crossed(start, solved.start)
         squares = total(row * row for rows in (above, start) for row in rows)
@@ -207,7 +224,7 @@ def _from_limits(
     def distances():
         place = x.place[:, up]
         is_late = total(place * late[:, None]) > 0
-        decay = jnp.concatenate([solved.decay, *[solved.rest_decay[None]] * r])
+        decay = jnp.concatenate([solved.at.decay, *[solved.at.rest_decay[None]] * r])
         rates = jnp.concatenate([base.kappa, *[base.rate[None]] * r])
         near = q[up] * (decay * decay)[:, None] - crossed(place, overlap)
         distance = jnp.where(is_late[:, None], near, q[up])
@@ -254,8 +271,8 @@ def _at_start(
     within = apart(lambda: contracted(inverse, half.swapaxes(0, 1)))
 
     def outside():
-        rest = jnp.where(x.base.rate < 0, solved.rest_decay, 1.0)
-        growth = [jnp.ones_like(solved.decay), *[rest[None]] * r, solved.decay]
+        rest = jnp.where(x.base.rate < 0, solved.at.rest_decay, 1.0)
+        growth = [jnp.ones_like(solved.at.decay), *[rest[None]] * r, solved.at.decay]
         found = jnp.concatenate(growth)[:, None] * contracted(by_q, inverse)
         found -= scales.root[:, None] * contracted(scales.upper, within.swapaxes(0, 1))
         return jnp.where(inside[:, None], 0.0, found)
@@ -263,7 +280,7 @@ def _at_start(
     beyond = apart(outside)
 
     def of_chosen():
-        shrink = solved.shrink
+        shrink = solved.at.shrink
         found = crossed(x.inverse, shrink[:, None] * within)
         below = found * shrink[None] - crossed(x.echelon, beyond * scales.grown)
         above = found * shrink[:, None] - crossed(scales.behind, beyond)

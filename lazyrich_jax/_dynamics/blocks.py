@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
-from .._compiled import Apart, at_once, compiled, kept
+from .._compiled import Apart, at_once, kept
+from .operation import Operation, for_each
 from .tables import AbstractTables
 
 LARGEST = 32  # columns of matrices with lanes on the last axes
@@ -27,37 +27,44 @@ _CACHE, _LARGE_CACHE, _CARD = 250_000, 1_000_000, 20_000_000
 
 T = TypeVar("T", bound=AbstractTables)
 One = Callable[[Apart, T, Array], Array]  # of a network at a time, or lanes of them
+Shape = Callable[[Any], tuple[int, ...]]  # of its result, from tables of many networks
 
 
-def batched(one: One) -> Callable[..., Array]:
-    """`one` of every network at every time, (networks, times, ...).
+def batched(name: str, one: One, shape: Shape) -> Callable[..., Array]:
+    """`one` of every network at every time, (networks, times, ...), as an operation.
 
     What it is mapped over becomes more networks, or more times of the same ones.
     """
-
-    @custom_vmap
-    def of_all(x: AbstractTables, ts: Float[Array, "networks times"]) -> Array:
-        if ts.size <= FEW:
-            return as_matrices(traced(one, at_once), x, ts)
-        return on_each(one, _in_blocks, x, ts)
-
-    @of_all.def_vmap
-    def _(size: int, batched: Any, x: AbstractTables, ts: Array) -> tuple[Array, bool]:
-        if any(jax.tree.leaves(batched[0])):
-            return more_networks(of_all, size, batched, x, ts), True
-        networks, times = ts.shape[1:]
-        more = jnp.moveaxis(ts, 0, 1).reshape(networks, size * times)
-        found = of_all(x, more)
-        found = found.reshape(networks, size, times, *found.shape[2:])
-        return jnp.moveaxis(found, 1, 0), True
-
-    return of_all
+    return Operation(
+        name,
+        lambda x, ts: (ts.shape[1], *shape(x)),
+        functools.partial(evaluated, one, shape, True),
+        functools.partial(evaluated, one, shape, False),
+        more_times,
+    )
 
 
-@functools.cache
-def traced(one: Callable[..., Any], apart: Apart) -> Callable[..., Any]:
-    """Traced once for a shape, however many products and derivatives it is part of."""
-    return compiled(functools.partial(one, apart))
+def evaluated(
+    one: One, shape: Shape, on_cpu: bool, x: AbstractTables, ts: Array
+) -> Array:
+    """`one` of every network at every time."""
+    x, ts = for_each((x, ts))
+    if ts.size <= FEW:
+        return as_matrices(functools.partial(one, at_once), x, ts)
+    apart = kept if on_cpu else at_once
+    return in_blocks(functools.partial(one, apart), shape(x), on_cpu, x, ts)
+
+
+def more_times(size: int, is_mapped: Any, x: AbstractTables, ts: Array) -> Any:
+    """What only times are mapped over, as more of them."""
+    if any(jax.tree.leaves(is_mapped[0])):
+        return None
+
+    def apart(found: Array) -> Array:
+        found = found.reshape(found.shape[0], size, -1, *found.shape[2:])
+        return jnp.moveaxis(found, 1, 0)
+
+    return (x, jnp.moveaxis(ts, 0, 1).reshape(ts.shape[1], -1)), apart
 
 
 def total(terms: Any) -> Array:
@@ -65,33 +72,14 @@ def total(terms: Any) -> Array:
     return functools.reduce(jnp.add, list(terms))
 
 
-def more_networks(
-    of_all: Callable[..., Array], size: int, batched: Any, *args: Any
-) -> Array:
-    """What a function of networks is mapped over, as more of them."""
-
-    def flat(has_axis: bool, x: Array) -> Array:
-        x = x if has_axis else jnp.broadcast_to(x[None], (size, *x.shape))
-        return x.reshape(size * x.shape[1], *x.shape[2:])
-
-    found = of_all(*jax.tree.map(flat, tuple(batched), args))
-    return found.reshape(size, -1, *found.shape[1:])
+def of_one(x: T) -> T:
+    """The shapes of one network's tables, of those of many."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), x)
 
 
 def as_matrices(one: Callable[[T, Array], Array], x: T, ts: Array) -> Array:
     """`one` of every network at every time, not in lanes."""
     return jax.vmap(jax.vmap(one, in_axes=(None, 0)))(x, ts)
-
-
-def on_each(
-    one: Callable[..., Any], in_blocks: Callable[..., Array], *args: Any
-) -> Array:
-    """On each platform that there is."""
-    on_cpu = functools.partial(in_blocks, traced(one, kept), True)
-    if jax.default_backend() == "cpu":  # nothing else to trace for
-        return on_cpu(*args)
-    elsewhere = functools.partial(in_blocks, traced(one, at_once), False)
-    return jax.lax.platform_dependent(*args, cpu=on_cpu, default=elsewhere)
 
 
 class Blocks(NamedTuple):
@@ -135,7 +123,7 @@ class Blocks(NamedTuple):
 def divided(on_cpu: bool, x: AbstractTables, ts: Array) -> Blocks:
     """The blocks for these networks and times."""
     networks, times = ts.shape
-    m, r, n = jax.tree.map(lambda a: a[0], x).sizes
+    m, r, n = of_one(x).sizes
     in_lanes = n <= LARGEST // x.weight
     most = (_CACHE // x.weight if in_lanes else _LARGE_CACHE) if on_cpu else _CARD
     most //= (2 * m + r + n) * n * ts.dtype.itemsize
@@ -165,27 +153,28 @@ def _even(count: int, most: int) -> int:
     return min(size, count, most)
 
 
-def _in_blocks(
-    one: Callable[[T, Array], Array], on_cpu: bool, x: T, ts: Array
+def in_blocks(
+    one: Callable[[T, Array], Array],
+    shape: tuple[int, ...],
+    on_cpu: bool,
+    x: T,
+    ts: Array,
 ) -> Array:
+    """`one` of every network at every time, a block after the other."""
     blocks = divided(on_cpu, x, ts)
     cut = cut_of(blocks, on_cpu, x, ts)
 
-    @jax.jit  # traced once, also for its shape
-    def block(network: Array, time: Array) -> Array:
-        part, t = cut(network, time)
-        if not blocks.in_lanes:
-            return as_matrices(one, part, t)
-        lanes = blocks.network_axis, blocks.time_axis
-        return jnp.moveaxis(one(part, t), lanes, (0, 1))
-
     def visit(i: Array, found: Array) -> Array:
         start = blocks.start(i)
-        place = (*start, *[0] * (found.ndim - 2))
-        return jax.lax.dynamic_update_slice(found, block(*start), place)
+        part, t = cut(*start)
+        if blocks.in_lanes:
+            lanes = blocks.network_axis, blocks.time_axis
+            added = jnp.moveaxis(one(part, t), lanes, (0, 1))
+        else:
+            added = as_matrices(one, part, t)
+        place = (*start, *[0] * len(shape))
+        return jax.lax.dynamic_update_slice(found, added, place)
 
-    zero = jnp.array(0)
-    shape = jax.eval_shape(block, zero, zero).shape[2:]
     found = jnp.zeros((*ts.shape, *shape), ts.dtype)
     return jax.lax.fori_loop(0, blocks.count, visit, found)
 
@@ -215,8 +204,8 @@ def _packed(
 ) -> tuple[Float[Array, "numbers networks"], Callable[[Array], T]]:
     """All numbers of each network in one array, and its inverse: lanes stay last."""
     leaves, tree = jax.tree.flatten(x)
-    rows = [a.reshape(a.shape[0], -1).T.astype(dtype) for a in leaves]
-    ends = np.cumsum([len(a) for a in rows])
+    rows = [a.reshape(a.shape[0], -1).astype(dtype) for a in leaves]
+    ends = np.cumsum([a.shape[1] for a in rows])
 
     def unpacked(numbers: Float[Array, "numbers *lanes"]) -> T:
         parts = []
@@ -225,7 +214,7 @@ def _packed(
             parts.append(part != 0 if a.dtype == bool else part)
         return jax.tree.unflatten(tree, parts)
 
-    return jnp.concatenate(rows), unpacked
+    return jnp.concatenate(rows, axis=1).T, unpacked
 
 
 def _networks_last(x: T, _: Any) -> tuple[T, Callable[[T], T]]:

@@ -6,6 +6,7 @@ the decomposition (`attached`), whose derivative divides by gaps: they are right
 it exists and refused elsewhere, never silently wrong.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,8 @@ from .._linalg import dot
 from . import gradient, lanes, values
 from .attached import attached, filled
 from .frame import Frame, Problem
-from .riccati import State, function_error, last_time, settled_time, solve
+from .operation import are_transposes, for_each
+from .riccati import State, function_error, settled, solve
 from .variation import Change, Variation, vary
 
 
@@ -72,39 +74,9 @@ def _excess_jvp(primals, tangents):
         lower, core, lmda = _in_frame(turned, problem, moved)
         generator = turned.generator_to_rows(core, lmda)
         change = gradient.flat(turned, lower, generator)
-        slope += _change_of_excess(problem, frame, ts, change)
+        one = jax.tree.map(lambda x: x[None], (problem, frame, ts, change[:, None]))
+        slope += gradient.jvps(*one)[0, :, 0]
     return excess(*primals), slope
-
-
-def _change_of_excess(
-    problem: Problem,
-    frame: Frame,
-    ts: Float[Array, " times"],
-    change: Float[Array, " numbers"],
-) -> Float[Array, " times"]:
-    """`_slopes @ change`; neither it nor its transpose is made of all slopes.
-
-    Linear in `change`, with rules of its own for this product, its transpose and its
-    derivatives: JAX knows such functions as solutions of linear equations. With N of
-    (change, losses) = (0, slopes @ change), N @ N = 0: x = (I + N) b solves
-    (I - N) x = b.
-    """
-    settled, size = _settled(frame, ts), change.size
-
-    def equation(x):
-        found = dot(_slopes(problem, frame, ts, by="problem"), x[:size])
-        return jnp.concatenate([x[:size], x[size:] - found])
-
-    def solution(_, b):
-        found = gradient.jvp(frame, settled, b[:size])
-        return jnp.concatenate([b[:size], b[size:] + found])
-
-    def of_transpose(_, b):
-        found = gradient.vjp(frame, settled, b[size:])
-        return jnp.concatenate([b[:size] + found, b[size:]])
-
-    b = jnp.pad(change, (0, ts.size))
-    return jax.lax.custom_linear_solve(equation, b, solution, of_transpose)[size:]
 
 
 @eqx.filter_custom_jvp
@@ -112,7 +84,7 @@ def _slopes(
     problem: Problem, frame: Frame, ts: Float[Array, " times"], *, by: str
 ) -> Float[Array, "times numbers"]:
     """Of `excess`, by "time", or by the "problem" as `gradient.flat`."""
-    ts = _settled(frame, ts)
+    ts = settled(frame, ts)
     if by == "time":
         return gradient.slope_by_time(frame, ts)[:, None]
     return gradient.slopes(frame, ts)
@@ -127,14 +99,12 @@ def _slopes_jvp(primals, tangents, *, by):
         """By the transpose of the variation: the general form."""
         error = evaluate(problem, frame, t)[1]
         turned = attached(problem, frame)
-        settled = _settled(turned, t)
-        state = solve(turned, settled)
+        late = settled(turned, t)
+        state = solve(turned, late)
 
         def slope(numbers, dt):
             change = Change(*gradient.unflat(turned, numbers), dt)
-            return jnp.sum(
-                error * _function(turned, vary(turned, settled, state, change))
-            )
+            return jnp.sum(error * _function(turned, vary(turned, late, state, change)))
 
         generator = jnp.zeros((frame.rates.size, frame.rates.size), t.dtype)
         still = gradient.flat(frame, jnp.zeros_like(frame.lower), generator)
@@ -145,6 +115,15 @@ def _slopes_jvp(primals, tangents, *, by):
         return jax.vmap(lambda t: at(problem, t))(ts)
 
     return eqx.filter_jvp(at_all_times, (problem, ts), (moved, dts))
+
+
+@functools.partial(are_transposes, gradient.jvps, gradient.vjps)
+def _slopes_of_all(
+    problem: Problem, frame: Frame, ts: Float[Array, "networks times"]
+) -> Float[Array, "networks times numbers"]:
+    """For the derivatives of products with slopes."""
+    of_one = functools.partial(_slopes, by="problem")
+    return jax.vmap(of_one)(*for_each((problem, frame, ts)))
 
 
 def _at_all_times(both: Callable, primals: Any, tangents: Any) -> tuple[Array, Array]:
@@ -208,21 +187,16 @@ def _variation(
     problem, frame, t = primals
     moved, _, dt = tangents
     dt = jnp.zeros_like(t) if dt is None else dt
-    t = _settled(frame, t)
+    t = settled(frame, t)
     frame = attached(problem, frame)
     lower, core, lmda = _in_frame(frame, problem, moved)
     change = Change(lower, frame.generator_to_rows(core, lmda), dt)
     return frame, vary(frame, t, solve(frame, t), change)
 
 
-def _settled(frame: Frame, t: Float[Array, "*ts"]) -> Float[Array, "*ts"]:
-    """Times, a late one for infinity."""
-    return jnp.where(t >= last_time(t.dtype), settled_time(frame), t)
-
-
 def _in_frame(frame: Frame, problem: Problem, moved: Problem) -> tuple[Array, ...]:
     """A change of rows of Q0, correlation in its singular basis, and balance."""
     moved = filled(problem, moved)
-    rows = frame.weights_to_rows(moved.w1, moved.w2)
+    rows = frame.to_rows(dot(frame.right.mT, moved.w1.mT), dot(frame.left.mT, moved.w2))
     core = dot(frame.left.mT, moved.sigma, frame.right)
     return dot(rows, frame.basis.mT), core, moved.lmda

@@ -7,6 +7,7 @@ block.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +15,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .adjoint import Adjoint, Scales, evaluate_adjoint
-from .blocks import Apart, batched, total, traced
-from .frame import Frame
+from .blocks import Apart, batched, of_one, total
+from .frame import Frame, Problem
+from .operation import Operation, for_each
 from .products import matrix_times_vectors, vectors_times_matrix
+from .riccati import settled
 from .tables import AdjointTables, by_kind
 from .values import contracted, crossed
 
@@ -24,20 +27,6 @@ from .values import contracted, crossed
 def slopes(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, "times numbers"]:
     r"""Of $|W_2 W_1 - \Sigma|^2 / 2$, by what is `flat`."""
     return _slopes_at_times(_stacked(frame), ts[None])[0]
-
-
-def jvp(
-    frame: Frame, ts: Float[Array, " times"], change: Float[Array, " numbers"]
-) -> Float[Array, " times"]:
-    """`slopes @ change`."""
-    return _jvps(_stacked(frame), ts[None], change[None, :, None])[0, :, 0]
-
-
-def vjp(
-    frame: Frame, ts: Float[Array, " times"], cotangent: Float[Array, " times"]
-) -> Float[Array, " numbers"]:
-    """`cotangent @ slopes`."""
-    return _vjps(_stacked(frame), ts[None], cotangent[None, :, None])[0, :, 0]
 
 
 def slope_by_time(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " times"]:
@@ -98,7 +87,7 @@ def _slopes(
 def _slopes_together(
     apart: Apart, x: AdjointTables, t: Float[Array, "..."]
 ) -> Float[Array, "numbers ..."]:
-    return jnp.concatenate(traced(_slopes, apart)(x, t))
+    return jnp.concatenate(_slopes(apart, x, t))
 
 
 def _by_time(
@@ -268,7 +257,69 @@ def _is_upper(x: Float[Array, "m m ..."]) -> Bool[Array, "m m ..."]:
     return upper.reshape(*x.shape[:2], *[1] * (x.ndim - 2))
 
 
-_slopes_at_times = batched(_slopes_together)
-_jvps = matrix_times_vectors(_slopes)
-_vjps = vectors_times_matrix(_slopes)
-_slope_by_time = batched(_by_time)
+def _numbers(m: int, r: int, n: int) -> int:
+    """How many are `flat`."""
+    return (2 * m + r) * n + 3 * m * m + 2 * r * m + (r > 0)
+
+
+_slopes_at_times = batched(
+    "lazyrich_slopes", _slopes_together, lambda x: (_numbers(*of_one(x).sizes),)
+)
+_slope_by_time = batched("lazyrich_slope_by_time", _by_time, lambda x: ())
+
+
+# Products of `slopes` of many networks with vectors, the last argument. Their own
+# derivatives (differentiable.py) are by the problem.
+
+
+def _of_frames(frame: Frame) -> int:
+    m, n = frame.s.shape[-1], frame.lower.shape[-1]
+    return _numbers(m, frame.rates.shape[-1] - 2 * m, n)
+
+
+def _jvps(on_cpu: bool, _: Problem, frame: Frame, ts: Array, v: Array) -> Array:
+    x, ts, v = _prepared(frame, ts, v)
+    return matrix_times_vectors(_slopes, on_cpu, x, ts, v)
+
+
+def _vjps(on_cpu: bool, _: Problem, frame: Frame, ts: Array, v: Array) -> Array:
+    x, ts, v = _prepared(frame, ts, v)
+    return vectors_times_matrix(_slopes, _of_frames(frame), on_cpu, x, ts, v)
+
+
+def _prepared(frame: Frame, ts: Array, v: Array) -> tuple[AdjointTables, Array, Array]:
+    frame, ts, v = for_each((frame, ts, v))
+    x = jax.vmap(AdjointTables)(frame)
+    return x, jax.vmap(settled)(frame, ts), v
+
+
+def _more_vectors(
+    size: int, is_mapped: Any, problem: Problem, frame: Frame, ts: Array, v: Array
+) -> Any:
+    """What only vectors are mapped over, as more of them, the last axis."""
+    if any(jax.tree.leaves(is_mapped[:-1])):
+        return None
+
+    def apart(found: Array) -> Array:
+        return jnp.moveaxis(found.reshape(*found.shape[:-1], size, -1), -2, 0)
+
+    v = jnp.moveaxis(v, 0, -2)
+    return (problem, frame, ts, v.reshape(*v.shape[:-2], -1)), apart
+
+
+# `slopes @ changes`, (networks, numbers, vectors), and `weights @ slopes`, (networks,
+# times, vectors).
+jvps = Operation(
+    "lazyrich_jvp",
+    lambda problem, frame, ts, v: (ts.shape[1], v.shape[2]),
+    functools.partial(_jvps, True),
+    functools.partial(_jvps, False),
+    _more_vectors,
+)
+vjps = Operation(
+    "lazyrich_vjp",
+    lambda problem, frame, ts, v: (_of_frames(frame), v.shape[2]),
+    functools.partial(_vjps, True),
+    functools.partial(_vjps, False),
+    _more_vectors,
+)

@@ -10,15 +10,17 @@ left-over directions share a rate. The growing rows are triangular in the column
 Gram-Schmidt, which keeps the zeros.
 """
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._compiled import Apart, kept, once
-from .blocks import batched
+from .._compiled import kept, once
+from .blocks import evaluated, more_times
 from .frame import Frame
+from .operation import Operation, count
 from .tables import Lanes
 
 LARGEST = 5  # inputs, outputs: XLA's CPU code generator fails beyond 2000 operations
@@ -33,19 +35,23 @@ def fits(frame: Frame) -> bool:
     return modes > 0 and n_out + n_in <= 2 * LARGEST and columns <= LARGEST
 
 
-@jax.jit  # traced once for values and derivatives
 def excess(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " times"]:
     r"""$|W_2 W_1 - \Sigma|^2 / 2$; nothing cancels as it vanishes."""
-    if jax.default_backend() != "cpu":
-        one = jax.tree.map(lambda x: x[None], Lanes(frame))
-        return _excesses(one, ts[None])[0]
+    one = jax.tree.map(lambda x: x[None], Lanes(frame))
+    return _excesses(one, ts[None])[0]
 
-    def at(t):
-        x = jax.lax.optimization_barrier(Lanes(frame))  # or XLA mixes both into one
-        return _excess(x, t)
+
+def _in_a_loop(x: Lanes, ts: Float[Array, "some times"]) -> Array:
+    """Of all networks at all times."""
+    shape = count((x, ts)), ts.shape[1]
+    x = jax.lax.optimization_barrier(x)  # or XLA mixes both into one
+
+    def losses():
+        last = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1)[..., None], x)
+        return jnp.broadcast_to(_excess(last, ts), shape)
 
     # Apart from what is made of it: a sum in the same loop takes six times as long.
-    return kept(lambda: jax.vmap(at)(ts))
+    return kept(losses)
 
 
 def _excess(x: Lanes, t: Scalar) -> Scalar:
@@ -144,11 +150,13 @@ def _excess(x: Lanes, t: Scalar) -> Scalar:
     return total / 2
 
 
-def _of_all_lanes(_: Apart, x: Lanes, t: Scalar) -> Scalar:
-    return _excess(x, t)
-
-
-_excesses = batched(_of_all_lanes)
+_excesses = Operation(
+    "lazyrich_excess_of_few",
+    lambda x, ts: (ts.shape[1],),
+    _in_a_loop,
+    functools.partial(evaluated, lambda _, x, t: _excess(x, t), lambda x: (), False),
+    more_times,
+)
 
 
 def _orthonormalise(k: list[dict[tuple[str, int], Scalar]]) -> None:

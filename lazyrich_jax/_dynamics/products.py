@@ -7,55 +7,45 @@ It would be many times as large as what is asked for: it is made block by block
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
-from .._compiled import Apart, at_once
+from .._compiled import Apart, at_once, kept
 from .._linalg import dot
-from .blocks import (
-    FEW,
-    as_matrices,
-    batched,
-    cut_of,
-    divided,
-    more_networks,
-    on_each,
-    total,
-    traced,
-)
+from .blocks import FEW, as_matrices, cut_of, divided, evaluated, total
 from .tables import AbstractTables
 
 T = TypeVar("T", bound=AbstractTables)
 Row = Callable[[Apart, T, Array], list[Array]]  # its parts, one after the other
 
 
-def matrix_times_vectors(one: Row) -> Callable[..., Array]:
+def matrix_times_vectors(
+    one: Row, on_cpu: bool, x: AbstractTables, ts: Array, v: Array
+) -> Array:
     """Of vectors (networks, numbers, vectors): (networks, times, vectors)."""
 
     def product(apart: Apart, x: _WithVectors, t: Array) -> Array:
-        found = traced(one, apart)(x.tables, t)
+        found = one(apart, x.tables, t)
         if t.ndim == 0:
             return dot(jnp.concatenate(found), x.vectors)
         pairs = zip(itertools.chain(*found), x.vectors, strict=True)
         return apart(lambda: total(number[None] * vector for number, vector in pairs))
 
-    of_each = batched(product)
-    return _of_more_vectors(lambda x, ts, v: of_each(_WithVectors(x, v), ts))
+    both = _WithVectors(x, v)
+    return evaluated(product, lambda x: x.vectors.shape[-1:], on_cpu, both, ts)
 
 
-def vectors_times_matrix(one: Row) -> Callable[..., Array]:
+def vectors_times_matrix(
+    one: Row, numbers: int, on_cpu: bool, x: AbstractTables, ts: Array, v: Array
+) -> Array:
     """The transpose, of (networks, times, vectors): (networks, numbers, vectors)."""
-
-    def of_all(x: AbstractTables, ts: Array, v: Array) -> Array:
-        if ts.size <= FEW:
-            return _summed(traced(one, at_once), x, ts, v)
-        return on_each(one, _summed_in_blocks, x, ts, v)
-
-    return _of_more_vectors(of_all)
+    if ts.size <= FEW:
+        return _summed(functools.partial(one, at_once), x, ts, v)
+    part = functools.partial(one, kept if on_cpu else at_once)
+    return _summed_in_blocks(part, numbers, on_cpu, x, ts, v)
 
 
 class _WithVectors(AbstractTables):
@@ -71,36 +61,23 @@ class _WithVectors(AbstractTables):
         return self.tables.weight
 
 
-def _of_more_vectors(of_all: Callable[..., Array]) -> Callable[..., Array]:
-    """Mapped over vectors alone, these are more of them, the last axis."""
-    of_all = custom_vmap(of_all)
-
-    @of_all.def_vmap
-    def _(
-        size: int, batched: Any, x: AbstractTables, ts: Array, v: Array
-    ) -> tuple[Array, bool]:
-        if any(jax.tree.leaves(batched[:2])):
-            return more_networks(of_all, size, batched, x, ts, v), True
-        more = jnp.moveaxis(v, 0, -2)
-        found = of_all(x, ts, more.reshape(*more.shape[:-2], -1))
-        return jnp.moveaxis(found.reshape(*found.shape[:-1], size, -1), -2, 0), True
-
-    return of_all
-
-
 def _summed(one: Callable[[T, Array], list[Array]], x: T, ts: Array, v: Array) -> Array:
     numbers = as_matrices(lambda x, t: jnp.concatenate(one(x, t)), x, ts)
     return dot(numbers.mT, v)
 
 
 def _summed_in_blocks(
-    one: Callable[[T, Array], list[Array]], on_cpu: bool, x: T, ts: Array, v: Array
+    one: Callable[[T, Array], list[Array]],
+    numbers: int,
+    on_cpu: bool,
+    x: T,
+    ts: Array,
+    v: Array,
 ) -> Array:
     blocks = divided(on_cpu, x, ts)
     cut = cut_of(blocks, on_cpu, x, ts)
     per_network, per_time = blocks.per_network, blocks.per_time
 
-    @jax.jit
     def block(network: Array, time: Array, v: Array) -> Array:
         part, t = cut(network, time)
         if not blocks.in_lanes:
@@ -122,8 +99,5 @@ def _summed_in_blocks(
         added += jax.lax.dynamic_slice_in_dim(found, network, per_network)
         return jax.lax.dynamic_update_slice_in_dim(found, added, network, 0)
 
-    zero = jnp.array(0)
-    size = (per_network, per_time, v.shape[2])
-    shape = jax.eval_shape(block, zero, zero, jax.ShapeDtypeStruct(size, v.dtype)).shape
-    found = jnp.zeros((blocks.networks, *shape[1:]), ts.dtype)
+    found = jnp.zeros((blocks.networks, numbers, v.shape[2]), ts.dtype)
     return jax.lax.fori_loop(0, blocks.count, visit, found)

@@ -124,6 +124,11 @@ def last_time(dtype: jnp.dtype) -> float:
     return float(jnp.finfo(dtype).max) ** (1 / 3)
 
 
+def settled(frame: Frame, t: Float[Array, "*ts"]) -> Float[Array, "*ts"]:
+    """Times, a late one for infinity."""
+    return jnp.where(t >= last_time(t.dtype), settled_time(frame), t)
+
+
 def settled_time(frame: Frame) -> Float[Array, ""]:
     """A time after which nothing changes, for derivatives at infinity.
 

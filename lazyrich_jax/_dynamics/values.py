@@ -38,6 +38,18 @@ def _stacked(frame: Frame) -> Tables:
     return jax.tree.map(lambda x: x[None], Tables(frame))
 
 
+class Scaled(eqx.Module):
+    """What depends on rates and time alone."""
+
+    shrink: Float[Array, "columns ..."]  # e^{-v t}
+    lag: Float[Array, "more columns ..."]  # of `lags` t
+    decay: Float[Array, "modes ..."]  # e^{-kappa t}
+    root: Float[Array, "modes ..."]  # of the gain
+    inverse_root: Float[Array, "modes ..."]
+    rest_decay: Float[Array, "..."]
+    rest_root: Float[Array, "..."]
+
+
 class Solved(eqx.Module):
     """K with orthonormal columns, by what its rows do, and what else q is made of."""
 
@@ -45,48 +57,47 @@ class Solved(eqx.Module):
     rest: Float[Array, "rest columns ..."]
     fall: Float[Array, "modes columns ..."]
     start: Float[Array, "columns columns ..."]
-    decay: Float[Array, "modes ..."]  # e^{-kappa t}
-    root: Float[Array, "modes ..."]  # of the gain
-    inverse_root: Float[Array, "modes ..."]
-    rest_decay: Float[Array, "..."]
-    rest_root: Float[Array, "..."]
-    shrink: Float[Array, "columns ..."]  # e^{-v t}
     inverse: Float[Array, "some columns ..."]  # of R, where it is asked for
+    at: Scaled
 
     def q(self, x: Tables) -> tuple[Array, Array, Array]:
         """The rows of q that grow, are left over, and decay."""
-        down = self.decay * self.inverse_root
-        rest_down = jnp.where(x.rate < 0, self.rest_decay, 1.0) / self.rest_root
+        at = self.at
+        down = at.decay * at.inverse_root
+        rest_down = jnp.where(x.rate < 0, at.rest_decay, 1.0) / at.rest_root
         return (
-            self.grow * self.inverse_root[:, None],
+            self.grow * at.inverse_root[:, None],
             self.rest * rest_down[None, None],
             self.fall * down[:, None],
         )
 
 
+def scaled(x: Tables, t: Float[Array, "..."]) -> Scaled:
+    """Exponentials, and the roots of the gains."""
+    decay, rest_decay = jnp.exp(-x.kappa * t[None]), jnp.exp(-jnp.abs(x.rate) * t)
+    shrink, lag = jnp.exp(-x.v * t[None]), jnp.exp(x.lags * t[None, None])
+    root = jnp.sqrt(gain_of_decay(x.kappa, decay, t[None]))
+    rest_root = jnp.sqrt(gain_of_decay(jnp.abs(x.rate), rest_decay, t))
+    return Scaled(shrink, lag, decay, root, 1 / root, rest_decay, rest_root)
+
+
 def solve(
-    apart: Apart, x: Tables, t: Float[Array, "..."], with_inverse: bool = False
+    apart: Apart,
+    x: Tables,
+    t: Float[Array, "..."],
+    at: Scaled,
+    with_inverse: bool = False,
 ) -> Solved:
     """K = (orthonormal) R at one time."""
     m, r, n = x.sizes
 
-    def scales():
-        decay, rest_decay = jnp.exp(-x.kappa * t[None]), jnp.exp(-jnp.abs(x.rate) * t)
-        root = jnp.sqrt(gain_of_decay(x.kappa, decay, t[None]))
-        rest_root = jnp.sqrt(gain_of_decay(jnp.abs(x.rate), rest_decay, t))
-        shrink, lag = jnp.exp(-x.v * t[None]), jnp.exp(x.lags * t[None, None])
-        return shrink, lag, decay, root, 1 / root, rest_decay, rest_root
-
-    shrink, lag, *scaled = apart(scales)
-    _, root, _, _, rest_root = scaled
-
     def entries():
         """K by what its rows do."""
         return (
-            x.grow * root[:, None] * lag[:m],
-            x.rest * rest_root[None, None] * lag[m:],
-            x.fall * root[:, None] * shrink[None],
-            jnp.where(same(n, t), shrink[None], 0.0),
+            x.grow * at.root[:, None] * at.lag[:m],
+            x.rest * at.rest_root[None, None] * at.lag[m:],
+            x.fall * at.root[:, None] * at.shrink[None],
+            jnp.where(same(n, t), at.shrink[None], 0.0),
         )
 
     unit = jnp.where(same(n, t), jnp.ones_like(t), 0.0)[: n if with_inverse else 0]
@@ -97,14 +108,14 @@ def solve(
         units = jnp.split(units, split)
     else:
         units = orthonormal(apart, entries, unit, x.sizes)
-    *units, inverse = units
-    return Solved(*units, *scaled, shrink=shrink, inverse=inverse)
+    grow, rest, fall, start, inverse = units
+    return Solved(grow, rest, fall, start, inverse, at)
 
 
 def _excess(apart: Apart, x: Tables, t: Float[Array, "..."]) -> Float[Array, "..."]:
     r"""$|W_2 W_1 - \Sigma|^2 / 2$; nothing cancels as it vanishes."""
     m = x.sizes[0]
-    solved = solve(apart, x, t)
+    solved = solve(apart, x, t, apart(lambda: scaled(x, t)))
     wide = x.right.shape[0] > x.left.shape[0]
     slow = _overlap(apart, x, solved, t)
 
@@ -115,7 +126,7 @@ def _excess(apart: Apart, x: Tables, t: Float[Array, "..."]) -> Float[Array, "..
         late = x.settles & _is_late(x, solved, t)
         mine, theirs = (x.cos, -x.sin) if wide else (x.sin, x.cos)
         falls, grows = theirs[:, None] * fall, mine[:, None] * grow
-        distant = falls + (solved.decay * solved.decay)[:, None] * grows
+        distant = falls + (solved.at.decay * solved.at.decay)[:, None] * grows
         distant -= (2 * x.kappa * mine)[:, None] * slow
         near = jnp.where(late[:, None], distant, falls + grows)
         at = falls + grows
@@ -149,19 +160,19 @@ def _overlap(
     `others.T @ above[:, mode]` of `riccati.solve`, for every mode.
     """
     m, r, n = x.sizes
-    fall = apart(lambda: solved.fall * solved.root[:, None])
+    fall = apart(lambda: solved.fall * solved.at.root[:, None])
     falling = apart(lambda: crossed(x.fall_echelon, fall))
 
     def with_start():
         start = crossed(x.inverse, solved.start)
-        return (falling + start) * solved.decay[:, None]
+        return (falling + start) * solved.at.decay[:, None]
 
     found = apart(with_start)
     if r > 0:
-        lag = jnp.exp(x.mode_lags[m] * t[None]) * solved.rest_root[None]
+        lag = jnp.exp(x.mode_lags[m] * t[None]) * solved.at.rest_root[None]
         found += crossed(x.rest_echelon, solved.rest) * lag[:, None]
     if n < m:
-        lag = jnp.exp(x.mode_lags[:m] * t[None, None]) * solved.root[:, None]
+        lag = jnp.exp(x.mode_lags[:m] * t[None, None]) * solved.at.root[:, None]
         found += crossed(x.grow_echelon * lag, solved.grow)
     return apart(lambda: found)
 
@@ -174,12 +185,12 @@ def _is_late(
     What was not chosen is then small against what was, in this column.
     """
     m, r, _ = x.sizes
-    gain = solved.root[-1] * solved.root[-1]  # the largest
+    gain = solved.at.root[-1] * solved.at.root[-1]  # the largest
     start, fall, rest, grow = x.unchosen
-    bound = solved.decay * solved.decay * (start + gain[None] * fall)
+    bound = solved.at.decay * solved.at.decay * (start + gain[None] * fall)
     if r > 0:
         bound += (
-            jnp.exp(x.mode_lags[m] * t[None]) * solved.rest_root[None]
+            jnp.exp(x.mode_lags[m] * t[None]) * solved.at.rest_root[None]
         ) ** 2 * rest
     bound += jnp.exp(2 * x.next_lags * t[None]) * gain[None] * grow
     return 2 * x.kappa * bound < 1
@@ -190,7 +201,7 @@ def _product(
 ) -> Float[Array, "rows columns ..."]:
     """A part of Q Q^T."""
     m = x.sizes[0]
-    solved = solve(apart, x, t)
+    solved = solve(apart, x, t, apart(lambda: scaled(x, t)))
     n_in, n_out = x.right.shape[0], x.left.shape[0]
 
     def inputs():
@@ -238,8 +249,19 @@ def same(n: int, t: Float[Array, "..."]) -> Bool[Array, "n n ..."]:
     return jnp.eye(n, dtype=bool).reshape(n, n, *[1] * t.ndim)
 
 
-_excesses = batched(_excess)
+def _shape(part: str, x: Tables) -> tuple[int, int]:
+    """Of a part of Q Q^T."""
+    n_in, n_out = x.right.shape[-1], x.left.shape[-1]
+    count = {"inputs": n_in, "outputs": n_out, "qqt": n_in + n_out}
+    return (n_out, n_in) if part == "function" else (count[part], count[part])
+
+
+_excesses = batched("lazyrich_excess", _excess, lambda x: ())
 _PRODUCTS = {
-    part: batched(functools.partial(_product, part))
+    part: batched(
+        f"lazyrich_{part}",
+        functools.partial(_product, part),
+        functools.partial(_shape, part),
+    )
     for part in ("qqt", "inputs", "outputs", "function")
 }

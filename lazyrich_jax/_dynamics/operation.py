@@ -1,0 +1,163 @@
+"""A function of many networks, at many times, as one operation of JAX.
+
+What it is mapped over is gathered: more networks, or what a function makes of it. It is
+traced when it is compiled, once, for the platform it is compiled for, and only where
+its result is used. `jax.custom_batching.custom_vmap` would trace it for one network,
+and again for every map.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jaxtyping import Array
+
+from .._linalg import dot
+
+# What to do where not all arguments are mapped over: given the size of the map, which
+# leaves are, and the arguments, the operation's new arguments and what to make of its
+# result; or None for more networks.
+Gather = Callable[..., tuple[tuple[Any, ...], Callable[[Array], Array]] | None]
+
+
+class Operation:
+    """A function as an operation.
+
+    Its arguments are trees of arrays whose first axis is that of networks, or of length
+    one: shared by all. So is the first axis of its result, of this `shape` but for the
+    networks, and of the last argument's dtype.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shape: Callable[..., tuple[int, ...]],
+        on_cpu: Callable[..., Array],
+        elsewhere: Callable[..., Array],
+        gather: Gather,
+    ):
+        self.primitive = Primitive(name)
+        self._gather = gather
+
+        def result(*args: Any) -> ShapedArray:
+            dtype = jax.tree.leaves(args)[-1].dtype
+            return ShapedArray((count(args), *shape(*args)), dtype)
+
+        jitted = jax.jit(self.primitive.bind, static_argnames="tree")
+        self.primitive.def_impl(jitted)
+        self.primitive.def_abstract_eval(_on_leaves(result))
+        batching.primitive_batchers[self.primitive] = self._mapped
+        for function, platform in (elsewhere, None), (on_cpu, "cpu"):
+            rule = mlir.lower_fun(_on_leaves(function), multiple_results=False)
+            mlir.register_lowering(self.primitive, rule, platform)
+
+    def __call__(self, *args: Any) -> Array:
+        """The function's result."""
+        leaves, tree = jax.tree.flatten(args)
+        return self.primitive.bind(*leaves, tree=tree)
+
+    def _mapped(self, leaves: Any, axes: Any, *, tree: Any) -> tuple[Array, int]:
+        pairs = list(zip(leaves, axes, strict=True))
+        size = next(x.shape[axis] for x, axis in pairs if axis is not None)
+        first = [x if axis is None else jnp.moveaxis(x, axis, 0) for x, axis in pairs]
+        args = jax.tree.unflatten(tree, first)
+        is_mapped = jax.tree.unflatten(tree, [axis is not None for axis in axes])
+        gathered = self._gather(size, is_mapped, *args)
+        if gathered is None:
+            gathered = _more_networks(size, is_mapped, args)
+        more, apart = gathered
+        return apart(self(*more)), 0
+
+
+def are_transposes(
+    one: Operation, other: Operation, matrix: Callable[..., Array]
+) -> Callable[..., Array]:
+    """Give derivatives to products with a matrix, and with its transpose.
+
+    Both are linear in their last argument, (networks, columns or rows, vectors), and
+    `matrix` of the others, (networks, rows, columns), has derivatives; it is returned.
+    """
+    for product, transpose, turned in (one, other, False), (other, one, True):
+        rule = functools.partial(_change, product, matrix, turned)
+        ad.primitive_jvps[product.primitive] = rule
+        rule = functools.partial(_transposed, transpose)
+        ad.primitive_transposes[product.primitive] = rule
+    return matrix
+
+
+def _change(
+    product: Operation,
+    matrix: Callable[..., Array],
+    turned: bool,
+    primals: tuple[Any, ...],
+    tangents: tuple[Any, ...],
+    *,
+    tree: Any,
+) -> tuple[Array, Array]:
+    *others, vectors = jax.tree.unflatten(tree, primals)
+    found = product(*others, vectors)
+    change = jnp.zeros_like(found)
+    if type(tangents[-1]) is not ad.Zero:
+        change += product(*others, tangents[-1])
+    moves = [i for i, dx in enumerate(tangents[:-1]) if type(dx) is not ad.Zero]
+    if moves:
+
+        def of_what_moves(*moving: Array) -> Array:
+            leaves = list(primals)
+            for i, x in zip(moves, moving, strict=True):
+                leaves[i] = x
+            return matrix(*jax.tree.unflatten(tree, leaves)[:-1])
+
+        at, moved = (tuple(xs[i] for i in moves) for xs in (primals, tangents))
+        by_matrix = jax.jvp(of_what_moves, at, moved)[1]
+        change += dot(by_matrix.mT if turned else by_matrix, vectors)
+    return found, change
+
+
+def _transposed(
+    transpose: Operation, cotangent: Any, *leaves: Any, tree: Any
+) -> list[Any]:
+    *others, vectors = jax.tree.unflatten(tree, leaves)
+    found = ad.Zero(vectors.aval)
+    if type(cotangent) is not ad.Zero:
+        found = transpose(*others, cotangent)
+        if vectors.aval.shape[0] == 1:  # shared by all networks
+            found = jnp.sum(found, axis=0, keepdims=True)
+    return [*[None] * (len(leaves) - 1), found]
+
+
+def _on_leaves(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *leaves, tree: function(*jax.tree.unflatten(tree, leaves))
+
+
+def count(args: Any) -> int:
+    """How many networks there are."""
+    return max(x.shape[0] for x in jax.tree.leaves(args))
+
+
+def for_each(args: Any) -> Any:
+    """With an entry for each network, also of what they share."""
+    networks = count(args)
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (networks, *x.shape[1:])), args)
+
+
+def _more_networks(
+    size: int, is_mapped: Any, args: tuple[Any, ...]
+) -> tuple[tuple[Any, ...], Callable[[Array], Array]]:
+    pairs = zip(jax.tree.leaves(is_mapped), jax.tree.leaves(args), strict=True)
+    networks = max(x.shape[int(mapped)] for mapped, x in pairs)
+
+    def flat(mapped: bool, x: Array) -> Array:
+        if not mapped and x.shape[0] == 1:
+            return x
+        rest = x.shape[1 + mapped :]
+        x = jnp.broadcast_to(x if mapped else x[None], (size, networks, *rest))
+        return x.reshape(size * networks, *rest)
+
+    more = jax.tree.map(flat, is_mapped, args)
+    return more, lambda found: found.reshape(size, networks, *found.shape[1:])
