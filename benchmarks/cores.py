@@ -1,11 +1,10 @@
 """The exact solution and its rivals with one of JAX's devices for each core of a CPU.
 
-`python -m benchmarks.cores`: a table of microseconds for a network at a time, with one
-device, which XLA lets use all cores where it can, and with as many as there are cores,
-each with its share of the networks. One after the other in turn, the fastest of each.
+`JAX_NUM_CPU_DEVICES=2 python -m benchmarks.cores` on two cores: a table of microseconds
+for a network at a time, with one device, which XLA lets use all cores where it can, and
+with all, each with its share of the networks; in turns, the fastest of each.
 """
 
-import os
 import time
 
 import jax
@@ -33,7 +32,7 @@ CASES = (
 
 def shares(p: Problem) -> list[Problem]:
     """Of the networks, for each device."""
-    devices = jax.devices()
+    devices = jax.devices("cpu")
     parts = np.array_split(np.arange(len(p.w1)), len(devices))
     return [
         p._replace(
@@ -47,10 +46,10 @@ def shares(p: Problem) -> list[Problem]:
 
 def main() -> None:
     """Measure and print."""
-    cores = os.cpu_count() or 1
-    jax.config.update("jax_num_cpu_devices", cores)
-    jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_x64", True)
+    cores = len(jax.devices("cpu"))
+    if cores < 2:
+        raise SystemExit("JAX_NUM_CPU_DEVICES must be the number of cores, 2 or more.")
     print(
         "| what | sizes | method | one device, µs | × exact | "
         f"{cores} devices, µs | × exact |"

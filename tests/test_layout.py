@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from lazyrich_jax import _threads
+
 PACKAGE = pathlib.Path(__file__).parents[1] / "lazyrich_jax"
 
 FLOORS = (
@@ -113,15 +115,49 @@ def test_import_is_quiet():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
-def test_decompositions_at_the_same_time_end():
-    """Batched ones of one program wait for each other for ever in a pool of two."""
+@pytest.mark.parametrize("devices", [1, 3])
+def test_decompositions_at_the_same_time_end(devices):
+    """Batched ones wait for each other for ever in a pool that is too small.
+
+    Of one program in a pool of two, of several devices in one of as many.
+    """
     code = (
         "import jax; jax.config.update('jax_enable_x64', True); "
         "from lazyrich_jax.bench import problems; "
+        "on = [jax.device_put(jax.random.key(0), d) for d in jax.devices()]; "
+        f"assert len(on) == {devices}; "
+        "draw = jax.jit(jax.vmap(lambda key: jax.numpy.linalg.svd("
+        "jax.random.normal(key, (5, 5)))[0])); "
+        "split = [jax.random.split(key, 3000) for key in on]; "
+        "[jax.block_until_ready([draw(keys) for keys in split * 3]) "
+        "for _ in range(5)]; "
         "problems.problem((5, 2, 5), 1000, 100).w1.block_until_ready()"
     )
     environment = {
-        k: v for k, v in os.environ.items() if k not in ("NPROC", "XLA_FLAGS")
+        k: v
+        for k, v in os.environ.items()
+        if k not in ("NPROC", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
     }
+    if devices > 1:
+        flag = f"--xla_force_host_platform_device_count={devices}"
+        environment["XLA_FLAGS"] = flag
     run = [sys.executable, "-c", code]
     subprocess.run(run, check=True, timeout=120, env=environment)
+
+
+@pytest.mark.parametrize(
+    "environment, threads",
+    [
+        ({}, 4),
+        ({"JAX_NUM_CPU_DEVICES": "8"}, 16),
+        ({"XLA_FLAGS": "--a=1 --xla_force_host_platform_device_count=3 --b=2"}, 6),
+        ({"JAX_NUM_CPU_DEVICES": "-1", "XLA_FLAGS": "--a=1"}, 4),
+    ],
+    ids=str,
+)
+def test_room_for_the_devices_that_are_asked_for(monkeypatch, environment, threads):
+    for name in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert _threads.threads() == threads
