@@ -62,7 +62,19 @@ def test_it_is_traced_once_when_compiled():
         np.testing.assert_allclose(found[i], expected(X[i], TS[i])[0], rtol=1e-14)
 
 
-@pytest.mark.parametrize("jit", [jax.jit, lambda f: f], ids=["compiled", "not"])
+def not_at_all(function):
+    """As is, and nothing in it compiled."""
+
+    def uncompiled(*args):
+        with jax.disable_jit():
+            return function(*args)
+
+    return uncompiled
+
+
+@pytest.mark.parametrize(
+    "jit", [jax.jit, lambda f: f, not_at_all], ids=["compiled", "in parts", "not"]
+)
 def test_maps_are_gathered(jit):
     """Over networks, times, both, one in the other, and along any axis."""
     of_all, seen = powers()

@@ -49,7 +49,14 @@ class Operation:
             return ShapedArray((count(args), *shape(*args)), dtype)
 
         jitted = jax.jit(self.primitive.bind, static_argnames="tree")
-        self.primitive.def_impl(jitted)
+
+        def of_values(*leaves: Array, tree: Any) -> Array:
+            if not jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+                return jitted(*leaves, tree=tree)
+            function = on_cpu if jax.default_backend() == "cpu" else elsewhere
+            return function(*jax.tree.unflatten(tree, leaves))
+
+        self.primitive.def_impl(of_values)
         self.primitive.def_abstract_eval(_on_leaves(result))
         batching.primitive_batchers[self.primitive] = self._mapped
         for function, platform in (elsewhere, None), (on_cpu, "cpu"):
