@@ -99,7 +99,7 @@ class LinearNetwork(eqx.Module):
 
         **Raises:** `ValueError` for a network of one layer, which has no balance.
         """
-        self._has_balance()
+        self._require_balance()
         squares = [jnp.sum(w * w, axis=(-2, -1)) for w in self.weights]
         return self._per_hidden_layer(
             [
@@ -126,7 +126,7 @@ class LinearNetwork(eqx.Module):
             residuals.append(jnp.sqrt(jnp.sum(excess**2, axis=(-2, -1))))
         return self._per_hidden_layer(residuals)
 
-    def _has_balance(self) -> None:
+    def _require_balance(self) -> None:
         _checks.require(
             self.depth >= 2,
             "`weights` must hold at least two matrices to have a balance, but it "
@@ -134,7 +134,7 @@ class LinearNetwork(eqx.Module):
         )
 
     def _balances(self) -> list[Float[Array, "*batch hidden hidden"]]:
-        self._has_balance()
+        self._require_balance()
         return [
             short_dot(above.mT, above) - short_dot(below, below.mT)
             for below, above in zip(self.weights[:-1], self.weights[1:], strict=True)

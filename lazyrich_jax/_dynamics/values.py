@@ -38,7 +38,7 @@ def _stacked(frame: Frame) -> Tables:
     return jax.tree.map(lambda x: x[None], Tables(frame))
 
 
-class Scaled(eqx.Module):
+class AtTime(eqx.Module):
     """What depends on rates and time alone."""
 
     shrink: Float[Array, "columns ..."]  # e^{-v t}
@@ -58,7 +58,7 @@ class Solved(eqx.Module):
     fall: Float[Array, "modes columns ..."]
     start: Float[Array, "columns columns ..."]
     inverse: Float[Array, "some columns ..."]  # of R, where it is asked for
-    at: Scaled
+    at: AtTime
 
     def q(self, x: Tables) -> tuple[Array, Array, Array]:
         """The rows of q that grow, are left over, and decay."""
@@ -72,20 +72,20 @@ class Solved(eqx.Module):
         )
 
 
-def scaled(x: Tables, t: Float[Array, "..."]) -> Scaled:
+def at_time(x: Tables, t: Float[Array, "..."]) -> AtTime:
     """Exponentials, and the roots of the gains."""
     decay, rest_decay = jnp.exp(-x.kappa * t[None]), jnp.exp(-jnp.abs(x.rate) * t)
     shrink, lag = jnp.exp(-x.v * t[None]), jnp.exp(x.lags * t[None, None])
     root = jnp.sqrt(gain_of_decay(x.kappa, decay, t[None]))
     rest_root = jnp.sqrt(gain_of_decay(jnp.abs(x.rate), rest_decay, t))
-    return Scaled(shrink, lag, decay, root, 1 / root, rest_decay, rest_root)
+    return AtTime(shrink, lag, decay, root, 1 / root, rest_decay, rest_root)
 
 
 def solve(
     apart: Apart,
     x: Tables,
     t: Float[Array, "..."],
-    at: Scaled,
+    at: AtTime,
     with_inverse: bool = False,
 ) -> Solved:
     """K = (orthonormal) R at one time."""
@@ -115,7 +115,7 @@ def solve(
 def _excess(apart: Apart, x: Tables, t: Float[Array, "..."]) -> Float[Array, "..."]:
     r"""$|W_2 W_1 - \Sigma|^2 / 2$; nothing cancels as it vanishes."""
     m = x.sizes[0]
-    solved = solve(apart, x, t, apart(lambda: scaled(x, t)))
+    solved = solve(apart, x, t, apart(lambda: at_time(x, t)))
     wide = x.right.shape[0] > x.left.shape[0]
     slow = _overlap(apart, x, solved, t)
 
@@ -201,7 +201,7 @@ def _product(
 ) -> Float[Array, "rows columns ..."]:
     """A part of Q Q^T."""
     m = x.sizes[0]
-    solved = solve(apart, x, t, apart(lambda: scaled(x, t)))
+    solved = solve(apart, x, t, apart(lambda: at_time(x, t)))
     n_in, n_out = x.right.shape[0], x.left.shape[0]
 
     def inputs():

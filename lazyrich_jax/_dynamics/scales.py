@@ -1,0 +1,104 @@
+"""What a gradient is made of that depends on rates and time alone."""
+
+import functools
+from collections.abc import Iterable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from .._compiled import kept
+from .._linalg import decay_quotient, mixed_quotient
+from .blocks import Apart
+from .lanes import gain_of_decay
+from .tables import AdjointTables
+from .values import AtTime
+
+
+class Scales(eqx.Module):
+    """Exponentials at a time."""
+
+    grown: Float[Array, "rows columns ..."]  # of `exponents` t
+    behind: Float[Array, "rows columns ..."]  # what was not chosen by what was
+    upper: Float[Array, "rows columns ..."]  # K but for the start
+    root: Float[Array, "rows ..."]  # of the gain
+    split: Bool[Array, "..."]  # see `variation._as_start`
+    decay: Float[Array, "rates ..."]  # e^{-x t}
+    # Of every pair of rates x, y:
+    ratio: Float[Array, "rates rates ..."]  # e^{-|x - y| t}
+    less: Float[Array, "rates rates ..."]  # (1 - e^{-|x - y| t}) / |x - y|
+    more: Float[Array, "rates rates ..."]  # (1 - e^{-(x + y) t}) / (x + y)
+    bend: Float[Array, "rates rates ..."]  # see `decay_difference`
+    mixed: Float[Array, "rates rates ..."]  # see `mixed_difference`
+
+
+def evaluate_scales(
+    apart: Apart, x: AdjointTables, t: Float[Array, "..."]
+) -> tuple[AtTime, Scales]:
+    """The exponentials, and what follows from them alone."""
+    m, r, _ = x.sizes
+
+    def of_time():
+        largest = jnp.log(jnp.finfo(t.dtype).max) / 4
+        grown = jnp.exp(jnp.minimum(x.exponents * t[None, None], largest))
+        half = jnp.exp(-x.rates / 2 * t[None])
+        decay = half * half
+        gain = gain_of_decay(x.rates, decay, t[None])
+        root = jnp.sqrt(gain)
+        return jnp.exp(-x.base.v * t[None]), grown, half, decay, gain, root, 1 / root
+
+    shrink, grown, half, decay, gain, root, inverse_root = apart(of_time)
+    one = jnp.ones_like(t)
+    at = AtTime(
+        shrink,
+        jnp.minimum(grown, 1.0),
+        decay[:m],
+        root[:m],
+        inverse_root[:m],
+        decay[m] if r > 0 else one,
+        root[m] if r > 0 else one,
+    )
+
+    def of_rows():
+        falling = jnp.broadcast_to(shrink[None], (m, *shrink.shape))
+        all_grown = jnp.concatenate([grown[:m], *[grown[m:]] * r, falling])
+        of_all = jnp.concatenate([root[:m], *[root[m:]] * r, root[:m]])
+        ratio = jnp.minimum(all_grown, 1.0)
+        upper = x.lower * ratio * of_all[:, None]
+        return all_grown, x.echelon * ratio, upper, of_all
+
+    all_grown, behind, upper, of_all = apart(of_rows)
+
+    def is_split():
+        top, most = _largest(jnp.abs(row) for row in behind), _largest(all_grown)
+        return _largest(most) > _largest(top) + 1e-30
+
+    def of_pairs(first):
+        """Of one rate with all of them."""
+        rate, rate_half, rate_decay, rate_gain, gaps = first
+        close = jnp.exp(-gaps / 2 * t[None])
+        ratio, both = close * close, rate_half[None] * half
+        sums, other = rate[None] + x.rates, x.rates
+        less = gain_of_decay(gaps / 2, close, t[None])
+        more = gain_of_decay(sums / 2, both, t[None])
+        far = jnp.maximum(rate_gain[None], gain)  # of the smaller rate
+        far -= jnp.maximum(rate_decay[None], decay) ** 2 * less * (1 + ratio) / 2
+        larger, smaller = jnp.maximum(rate[None], other), jnp.minimum(rate[None], other)
+        bend = decay_quotient(larger, smaller, far, t[None])
+        far = gain * rate_decay[None] - rate_gain[None] * decay
+        mixed = mixed_quotient(rate[None], other, far, both * both, t[None])
+        return ratio, less, more, bend, mixed
+
+    rows = x.rates, half, decay, gain, x.gaps
+    # One after the other on a CPU: of all at once XLA would give every core a part,
+    # and wait for them longer than that takes.
+    mapped = jax.lax.map if apart is kept else lambda f, x: jax.vmap(f)(x)
+    pairs = apart(lambda: mapped(of_pairs, rows))
+    scales = Scales(all_grown, behind, upper, of_all, apart(is_split), decay, *pairs)
+    return at, scales
+
+
+def _largest(arrays: Iterable[Array]) -> Array:
+    """The largest, entry by entry."""
+    return functools.reduce(jnp.maximum, list(arrays))
