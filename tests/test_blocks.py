@@ -64,7 +64,6 @@ def test_many_small_blocks(monkeypatch, largest, networks, times):
     ts = jnp.sort(jax.random.uniform(jax.random.key(0), (networks, times), maxval=5.0))
     whole = jax.jit(jax.vmap(values.excess))(frame, ts)
     monkeypatch.setattr(blocks, "_CACHE", 2500)
-    monkeypatch.setattr(blocks, "_LARGE_CACHE", 2500)
     monkeypatch.setattr(blocks, "LARGEST", largest)
     found = jax.jit(jax.vmap(values.excess))(frame, ts)
     np.testing.assert_allclose(found, whole, rtol=1e-12)

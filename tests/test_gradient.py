@@ -128,7 +128,6 @@ def test_products_are_those_of_all_slopes(monkeypatch, largest, networks, times)
     changes = rng.normal(size=(networks, 2, whole.shape[2]))
     weights = rng.normal(size=(networks, 2, times))
     monkeypatch.setattr(blocks, "_CACHE", 5000)
-    monkeypatch.setattr(blocks, "_LARGE_CACHE", 2500)
     monkeypatch.setattr(blocks, "LARGEST", largest)
 
     @jax.jit

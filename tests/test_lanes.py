@@ -100,6 +100,33 @@ def test_saddles_and_bottlenecks_with_nothing_left_to_learn():
     check([cases.network((4, 2, 3), 1.0, 0.4, low)], [low])
 
 
+@pytest.mark.parametrize("sizes", [(9, 9, 9), (10, 9, 11), (9, 10, 12)], ids=str)
+def test_more_columns_than_are_written_out(sizes):
+    """In lanes and as matrices; of another network, all but at a saddle, too."""
+    n_in, _, n_out = sizes
+    target = cases.sigma(n_out, n_in)
+    one = cases.network(sizes, 1.0, 0.4, target)
+    u, _, vt = np.linalg.svd(target, full_matrices=False)
+    modes = min(sizes)
+    w1, w2 = np.zeros((sizes[1], n_in)), np.zeros((n_out, sizes[1]))
+    strengths = np.append(0.3, np.full(modes - 1, 1e-9))
+    w1[:modes] = strengths[:, None] * vt[:modes]
+    w2[:, :modes] = u[:, :modes] * strengths
+    ts = jnp.asarray(TS)
+    many = jnp.tile(ts, blocks.FEW // ts.size + 1)
+
+    @jax.jit
+    def both(w1, w2, lmda):
+        frame = Frame(Problem(w1, w2, jnp.asarray(target), lmda))
+        return values.excess(frame, many)[: ts.size], values.excess(frame, ts)
+
+    for arrays, atol in (((*one.weights, one.lmda), 0.0), ((w1, w2, 0.0), 1e-13)):
+        w1, w2, lmda = arrays
+        expected = oracle.loss_excess(w1, w2, target, float(lmda), TS)
+        for found in both(*arrays):
+            np.testing.assert_allclose(found, expected, rtol=1e-11, atol=atol)
+
+
 def test_single_precision():
     target = cases.sigma(3, 3)
     network = cases.network((3, 3, 3), 1.0, 0.4, target)

@@ -15,7 +15,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "lazyrich_jax"
 
 FLOORS = (
     {"_linalg", "_checks", "_compiled", "_threads"},
-    {"_singular", "_task", "_network"},
+    {"_singular", "_triangular", "_task", "_network"},
     {"_exactness", "_init", "_trajectory", "kernels"},
     {"_dynamics", "theory", "measures"},
     {"_learn"},

@@ -18,11 +18,10 @@ from .._compiled import Apart, at_once, kept
 from .operation import Operation, for_each
 from .tables import AbstractTables
 
-LARGEST = 32  # columns of matrices with lanes on the last axes
+LARGEST = 16  # columns of matrices with lanes on the last axes
 FEW = 64  # lanes that aren't worth a loop
-# Bytes of K in a block: of lanes, and of matrices, which wait for calls, on a CPU; and
-# elsewhere, where all cores of a card work on one block.
-_CACHE, _LARGE_CACHE, _CARD = 250_000, 1_000_000, 20_000_000
+# Bytes of K in a block, on a CPU and elsewhere, where all cores of a card work on one.
+_CACHE, _CARD = 250_000, 20_000_000
 
 
 T = TypeVar("T", bound=AbstractTables)
@@ -51,8 +50,7 @@ def evaluated(
     x, ts = for_each((x, ts))
     if ts.size <= FEW:
         return as_matrices(functools.partial(one, at_once), x, ts)
-    apart = kept if on_cpu else at_once
-    return in_blocks(functools.partial(one, apart), shape(x), on_cpu, x, ts)
+    return in_blocks(one, shape(x), on_cpu, x, ts)
 
 
 def more_times(size: int, is_mapped: Any, x: AbstractTables, ts: Array) -> Any:
@@ -109,6 +107,10 @@ class Blocks(NamedTuple):
         network = jnp.minimum(network, self.networks - self.per_network)
         return network, jnp.minimum(time, self.times - self.per_time)
 
+    def apart(self, on_cpu: bool) -> Apart:
+        """How results are kept: those of matrices are, where products are made."""
+        return kept if on_cpu and self.in_lanes else at_once
+
     @property
     def network_axis(self) -> int:
         """Of a block's lanes."""
@@ -124,8 +126,8 @@ def divided(on_cpu: bool, x: AbstractTables, ts: Array) -> Blocks:
     """The blocks for these networks and times."""
     networks, times = ts.shape
     m, r, n = of_one(x).sizes
-    in_lanes = n <= LARGEST // x.weight
-    most = (_CACHE // x.weight if in_lanes else _LARGE_CACHE) if on_cpu else _CARD
+    in_lanes = n <= LARGEST
+    most = _CACHE // x.weight if on_cpu else _CARD
     most //= (2 * m + r + n) * n * ts.dtype.itemsize
     if in_lanes:  # not a power of two, which would share cache lines
         most = max((most + 8) // 16 * 16, 16) - 8
@@ -154,24 +156,25 @@ def _even(count: int, most: int) -> int:
 
 
 def in_blocks(
-    one: Callable[[T, Array], Array],
+    one: One,
     shape: tuple[int, ...],
     on_cpu: bool,
-    x: T,
+    x: AbstractTables,
     ts: Array,
 ) -> Array:
     """`one` of every network at every time, a block after the other."""
     blocks = divided(on_cpu, x, ts)
     cut = cut_of(blocks, on_cpu, x, ts)
+    one_here = functools.partial(one, blocks.apart(on_cpu))
 
     def visit(i: Array, found: Array) -> Array:
         start = blocks.start(i)
         part, t = cut(*start)
         if blocks.in_lanes:
             lanes = blocks.network_axis, blocks.time_axis
-            added = jnp.moveaxis(one(part, t), lanes, (0, 1))
+            added = jnp.moveaxis(one_here(part, t), lanes, (0, 1))
         else:
-            added = as_matrices(one, part, t)
+            added = as_matrices(one_here, part, t)
         place = (*start, *[0] * len(shape))
         return jax.lax.dynamic_update_slice(found, added, place)
 

@@ -1,14 +1,56 @@
 """K with orthonormal columns, of many networks and times at once (blocks.py)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._linalg import dot, square_norm
+from .._triangular import inverse_factor, over, triangle
 from .blocks import Apart, total
 
 _WRITTEN_OUT = 8  # columns
+
+
+def orthonormal_matrix(
+    above: tuple[Float[Array, "_ columns"], ...], diagonal: Float[Array, " columns"]
+) -> tuple[tuple[Float[Array, "_ columns"], ...], Float[Array, "columns columns"]]:
+    """For K of rows `above` and a diagonal matrix, K = (orthonormal) R: `above` times
+    inv(R), and inv(R) itself.
+
+    By the Cholesky decomposition of the columns' products, which loses digits where
+    these are far from orthogonal: an echelon form's hardly ever are. Where they are, by
+    reflections, which keep the digits of every row.
+    """
+    n = diagonal.size
+
+    def by_reflections(k: Array) -> tuple[tuple[Array, ...], Array]:
+        size = jnp.max(jnp.abs(k), axis=0)[None]
+        r = triangle(k / size) * size
+        return tuple(over(x, r) for x in above), over(jnp.eye(n, dtype=r.dtype), r)
+
+    k = jnp.concatenate([*above, jnp.diag(diagonal)])
+    if n <= _WRITTEN_OUT:
+        return by_reflections(k)
+    gram = sum((dot(x.T, x) for x in above), jnp.diag(diagonal * diagonal))
+    squares = jnp.diagonal(gram)
+    scale = jax.lax.rsqrt(squares)
+    inverse = inverse_factor(gram * scale[:, None] * scale[None])
+    is_fine = square_norm(inverse) < 10 * n  # n if they are orthogonal
+    smallest = jnp.finfo(k.dtype).tiny / jnp.finfo(k.dtype).eps
+    is_fine &= jnp.all(squares > smallest)  # and have all their digits
+    inverse = scale[:, None] * inverse
+
+    def again(state: tuple[Array, Any]) -> tuple[Array, Any]:
+        # XLA takes what is the same in every pass of a loop out of it, and would always
+        # do it: the loop's own state, false here, hides that it is.
+        return jnp.array(True), by_reflections(jnp.where(state[0], 0.0, k))
+
+    # Not a condition: of many matrices at once that would do both for all.
+    first = is_fine, (tuple(dot(x, inverse) for x in above), inverse)
+    return jax.lax.while_loop(lambda state: ~state[0], again, first)[1]
 
 
 def orthonormal(

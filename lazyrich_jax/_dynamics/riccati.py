@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._linalg import dot, mean_decay, over, triangle
+from .._linalg import dot, mean_decay
+from .._triangular import over, triangle
 from .frame import Frame
 
 

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._linalg import dot, over, square_norm, triangle
+from .._linalg import dot, square_norm
 from .blocks import Apart, batched, total
 from .frame import Frame
 from .lanes import gain_of_decay
-from .orthonormal import orthonormal
+from .orthonormal import orthonormal, orthonormal_matrix
 from .tables import Tables
 
 
@@ -89,26 +89,27 @@ def solve(
     with_inverse: bool = False,
 ) -> Solved:
     """K = (orthonormal) R at one time."""
-    m, r, n = x.sizes
+    m, _, n = x.sizes
 
-    def entries():
-        """K by what its rows do."""
+    def above():
+        """K by what its rows do, without the start, which is diagonal."""
         return (
             x.grow * at.root[:, None] * at.lag[:m],
             x.rest * at.rest_root[None, None] * at.lag[m:],
             x.fall * at.root[:, None] * at.shrink[None],
-            jnp.where(same(n, t), at.shrink[None], 0.0),
         )
 
-    unit = jnp.where(same(n, t), jnp.ones_like(t), 0.0)[: n if with_inverse else 0]
     if t.ndim == 0:
-        split = m, m + r, 2 * m + r, 2 * m + r + n
-        k = jnp.concatenate(entries())
-        units = over(jnp.concatenate([k, unit]), triangle(k))
-        units = jnp.split(units, split)
+        (grow, rest, fall), inverse = orthonormal_matrix(above(), at.shrink)
+        start = at.shrink[:, None] * inverse
     else:
-        units = orthonormal(apart, entries, unit, x.sizes)
-    grow, rest, fall, start, inverse = units
+        unit = jnp.where(same(n, t), jnp.ones_like(t), 0.0)[: n if with_inverse else 0]
+
+        def entries():
+            return *above(), jnp.where(same(n, t), at.shrink[None], 0.0)
+
+        found = orthonormal(apart, entries, unit, x.sizes)
+        grow, rest, fall, start, inverse = found
     return Solved(grow, rest, fall, start, inverse, at)
 
 

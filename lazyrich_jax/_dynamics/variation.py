@@ -17,14 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._linalg import (
-    decay_difference,
-    dot,
-    mean_decay,
-    mixed_difference,
-    over,
-    over_transpose,
-)
+from .._linalg import decay_difference, dot, mean_decay, mixed_difference
+from .._triangular import over
 from .frame import Frame
 from .riccati import State, decay, exponents, gain, gaps, growth
 
@@ -141,7 +135,7 @@ def _as_start(
     beyond = jnp.where(inside, 0.0, beyond)
     overlap = jnp.sqrt(gain(w, t))[:, None] * beyond
     within -= dot(jnp.where(inside, 0.0, state.upper).mT, overlap)
-    moved = dot(state.q, over_transpose(within, state.r))
+    moved = dot(state.q, over(within.mT, state.r).mT)
     return over(moved + jnp.exp((w - up) * t)[:, None] * beyond, state.r)
 
 

@@ -1,0 +1,137 @@
+"""Triangular factors and solves, also of many matrices at once.
+
+Written without LAPACK, whose batched calls can wait for each other for ever on machines
+with few cores, and whose threads and XLA's stand in each other's way.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ._linalg import dot, square_norm
+
+_BLOCK = 8  # columns whose arithmetic is written out
+
+
+@jax.custom_jvp
+def triangle(x: Float[Array, "rows columns"]) -> Float[Array, "columns columns"]:
+    """The R of `x = QR`, positive on its diagonal, for `rows >= columns`.
+
+    By Householder reflections of the rows in falling order of size, which keeps the
+    digits of small ones (Cox and Higham 1998).
+    """
+    count = x.shape[1]
+    x = x[jnp.argsort(-jnp.max(jnp.abs(x), axis=1))].mT  # columns as rows: contiguous
+    if count <= _BLOCK:
+        x = jax.lax.fori_loop(0, count, lambda j, x: _reflect(j, x)[0], x)
+    else:
+        x = jnp.pad(x, ((0, -count % _BLOCK), (0, 0)))
+        x = jax.lax.fori_loop(0, x.shape[0] // _BLOCK, _reflect_block, x)
+    r = jnp.tril(x[:count, :count]).mT
+    return jnp.where(jnp.diagonal(r) < 0, -1.0, 1.0)[:, None] * r
+
+
+def _reflect_block(
+    i: Array, columns: Float[Array, "columns rows"]
+) -> Float[Array, "columns rows"]:
+    """Block i made zero below its diagonal: the product of its reflections is
+    I - V' T V, for all later ones."""
+    start = i * _BLOCK
+    block = jax.lax.dynamic_slice_in_dim(columns, start, _BLOCK)
+
+    def visit(j: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
+        block, vs, ts = state
+        block, v = _reflect(j, block, start)
+        t = jnp.where(jnp.arange(_BLOCK) == j, 1.0, -dot(ts, dot(vs, v)))
+        return block, vs.at[j].set(v), ts.at[:, j].set(t)
+
+    none = jnp.zeros_like(block), jnp.zeros((_BLOCK, _BLOCK), block.dtype)
+    block, vs, ts = jax.lax.fori_loop(0, _BLOCK, visit, (block, *none))
+    is_later = jnp.arange(columns.shape[0])[:, None] >= start + _BLOCK
+    columns -= jnp.where(is_later, dot(columns, vs.mT, ts, vs), 0.0)
+    return jax.lax.dynamic_update_slice_in_dim(columns, block, start, 0)
+
+
+def _reflect(
+    j: Array, columns: Float[Array, "columns rows"], start: Array | int = 0
+) -> tuple[Float[Array, "columns rows"], Float[Array, " rows"]]:
+    """Column j made zero below row `start + j`, by I - v v', and v."""
+    at = jnp.arange(columns.shape[1])
+    own = start + j
+    v = jnp.where(at >= own, columns[j], 0.0)
+    norm = jnp.sqrt(square_norm(v))
+    v = v + jnp.where(at == own, jnp.where(v < 0, -norm, norm), 0.0)
+    square = square_norm(v)
+    v = v * jnp.sqrt(2 / jnp.where(square == 0, 1.0, square))
+    return columns - dot(columns, v)[:, None] * v[None], v
+
+
+@triangle.defjvp
+def _triangle_jvp(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    r = triangle(x)
+    half = dot(over(x, r).mT, over(dx, r))
+    upper = jnp.triu(half + half.mT, 1)
+    diagonal = jnp.diag(jnp.diagonal(half))
+    return r, dot(upper + diagonal, r)
+
+
+def over(
+    x: Float[Array, "rows columns"], r: Float[Array, "columns columns"]
+) -> Float[Array, "rows columns"]:
+    """`x @ inv(r)` for upper triangular `r`, by substitution."""
+    n = r.shape[0]
+    if n <= _BLOCK:
+        done: list[Array] = []
+        for j in range(n):
+            y = x[:, j]
+            for i, column in enumerate(done):
+                y = y - column * r[i, j]
+            done.append(y / r[j, j])
+        return jnp.stack(done, axis=1)
+    more = -n % _BLOCK
+    r = jnp.eye(n + more, dtype=r.dtype).at[:n, :n].set(r)
+    x = jnp.pad(x, ((0, 0), (0, more)))
+
+    def visit(i: Array, y: Float[Array, "rows n"]) -> Float[Array, "rows n"]:
+        start = i * _BLOCK
+        part, columns = (
+            jax.lax.dynamic_slice_in_dim(a, start, _BLOCK, axis=1) for a in (x, r)
+        )
+        own = jax.lax.dynamic_slice_in_dim(columns, start, _BLOCK)
+        solved = over(part - dot(y, columns), own)
+        return jax.lax.dynamic_update_slice_in_dim(y, solved, start, 1)
+
+    blocks = (n + more) // _BLOCK
+    return jax.lax.fori_loop(0, blocks, visit, jnp.zeros_like(x))[:, :n]
+
+
+def inverse_factor(gram: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """inv(R) for the Cholesky decomposition `gram = R.T @ R`; NaN if there is none.
+
+    By blocks of columns, with most of the arithmetic in products of matrices.
+    """
+    n = gram.shape[0]
+    size = n + -n % _BLOCK
+    eye = jnp.eye(size, dtype=gram.dtype)
+    gram = eye.at[:n, :n].set(gram)
+
+    def visit(i: Array, inverse: Float[Array, "n n"]) -> Float[Array, "n n"]:
+        start = i * _BLOCK
+        rows, own = (
+            jax.lax.dynamic_slice_in_dim(x, start, _BLOCK) for x in (gram, eye)
+        )
+        above = dot(rows, inverse)  # of R, transposed; zero from the diagonal on
+        square = dot(rows, own.mT) - dot(above, above.mT)
+        left = jnp.concatenate([square, own - dot(inverse, above.mT).mT], axis=1)
+        done: list[Array] = []
+        for j in range(_BLOCK):
+            row = left[j]
+            for before in done:
+                row = row - before[j] * before
+            done.append(row * jax.lax.rsqrt(row[j]))
+        added = jnp.stack(done)[:, _BLOCK:].mT
+        return jax.lax.dynamic_update_slice_in_dim(inverse, added, start, 1)
+
+    blocks = size // _BLOCK
+    return jax.lax.fori_loop(0, blocks, visit, jnp.zeros_like(eye))[:n, :n]

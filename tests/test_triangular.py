@@ -1,0 +1,143 @@
+"""Triangular factors, and K made orthonormal as a matrix."""
+
+import jax
+import jax.numpy as jnp
+import mpmath as mp
+import numpy as np
+import pytest
+
+from lazyrich_jax import _triangular
+from lazyrich_jax._dynamics import orthonormal
+
+
+def k_of(columns):
+    """Rows above the diagonal, and it, of columns that are far from parallel."""
+    rng = np.random.default_rng(columns)
+    above = tuple(0.3 * rng.normal(size=(rows, columns)) for rows in (columns, 1, 3))
+    return above, rng.uniform(0.5, 2.0, columns)
+
+
+def nearly_parallel():
+    """The same, with large rows that are nearly multiples of each other."""
+    (first, *others), diagonal = k_of(12)
+    return (1e9 * (first[:, :1] + 1e-5 * first), *others), diagonal
+
+
+def exact(above, diagonal):
+    """The rows of Q, and inv(R), in 60 digits."""
+    with mp.workdps(60):
+        k = mp.matrix(
+            np.concatenate([*above, np.diag(diagonal)]).astype(float).tolist()
+        )
+        inverse = mp.inverse(mp.cholesky(k.T * k).T)
+        found = k * inverse
+        return tuple(np.array(x.tolist(), dtype=float) for x in (found, inverse))
+
+
+def check(above, diagonal, rtol):
+    """Every row of Q to its own digits."""
+    (units, inverse) = jax.jit(orthonormal.orthonormal_matrix)(above, diagonal)
+    found = np.concatenate([*units, np.asarray(diagonal)[:, None] * inverse])
+    q, expected = exact(above, diagonal)
+    largest = np.abs(q).max(axis=1, keepdims=True)
+    assert np.all(np.abs(found - q) <= rtol * largest)
+    np.testing.assert_allclose(inverse, expected, atol=rtol * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("columns", [1, 5, 8, 9, 16, 21])
+def test_factors(columns):
+    x = np.random.default_rng(columns).normal(size=(columns + 7, columns))
+    r = np.asarray(jax.jit(_triangular.triangle)(x))
+    upper = np.linalg.cholesky(x.T @ x).T
+    np.testing.assert_allclose(r, upper, atol=1e-13)
+    solved = jax.jit(_triangular.over)(x, r)
+    np.testing.assert_allclose(solved, x @ np.linalg.inv(upper), atol=1e-13)
+    inverse = jax.jit(_triangular.inverse_factor)(x.T @ x)
+    np.testing.assert_allclose(inverse, np.linalg.inv(upper), atol=1e-12)
+
+
+def test_derivatives():
+    """In both modes, of more columns than are written out."""
+    x, dx = np.random.default_rng(0).normal(size=(2, 14, 11))
+
+    @jax.jit
+    def slopes(x, dx):
+        def solved(x):
+            return _triangular.over(x, _triangular.triangle(x))
+
+        found, forward = jax.jvp(solved, (x,), (dx,))
+        backward = jax.grad(lambda x: jnp.vdot(solved(x), found + x))(x)
+        return forward, backward, jnp.vdot(found + x, forward)
+
+    def numpy(x):
+        return x @ np.linalg.inv(np.linalg.cholesky(x.T @ x).T)
+
+    forward, backward, product = slopes(x, dx)
+    step = 1e-6
+    expected = (numpy(x + step * dx) - numpy(x - step * dx)) / (2 * step)
+    np.testing.assert_allclose(forward, expected, atol=1e-8)
+    # The cotangent, `found + x`, changes too: by vdot(solved, dx), and by nothing for
+    # `found`, whose norm is constant.
+    other = np.vdot(backward, dx) - np.vdot(numpy(x), dx)
+    np.testing.assert_allclose(other - np.vdot(numpy(x), forward), product, rtol=1e-6)
+
+
+@pytest.mark.parametrize("columns", [5, 12])
+def test_orthonormal(columns):
+    check(*k_of(columns), rtol=1e-14)
+
+
+def test_rows_keep_their_digits_where_columns_are_nearly_parallel():
+    above, diagonal = nearly_parallel()
+    check(above, diagonal, rtol=2e-9)
+    # Without reflections nothing would be left.
+    k = np.concatenate([*above, np.diag(diagonal)])
+    assert np.linalg.cond(k / np.linalg.norm(k, axis=0)) > 1e6
+
+
+def test_squares_without_digits():
+    """Columns so small that their squares have none left."""
+    above, diagonal = k_of(12)
+    size = np.where(np.arange(12) % 2, 1e-160, 1.0)
+    above, diagonal = tuple(size * x for x in above), size * diagonal
+    found = jax.jit(orthonormal.orthonormal_matrix)(above, diagonal)[0]
+    expected = exact(*jax.tree.map(lambda x: x / size, (above, diagonal)))[0]
+    np.testing.assert_allclose(np.concatenate(found), expected[: -len(diagonal)], 1e-12)
+
+
+def test_one_bad_matrix_among_good_ones(monkeypatch):
+    """The good ones stay as they are, and alone need no reflections at all."""
+    good, diagonal = k_of(12)
+    bad = nearly_parallel()[0]
+    both = jax.tree.map(lambda *x: jnp.stack(x), (good, diagonal), (bad, diagonal))
+
+    runs = []
+
+    def counted(x):
+        jax.debug.callback(lambda _: runs.append(1), x)
+        return _triangular.triangle(x)
+
+    def found(*arrays):
+        result = jax.jit(jax.vmap(orthonormal.orthonormal_matrix))(*arrays)
+        jax.effects_barrier()
+        return jax.tree.leaves(result)
+
+    monkeypatch.setattr(orthonormal, "triangle", counted)
+    alone = found(*jax.tree.map(lambda x: x[:1], both))
+    assert not runs
+    together = found(*both)
+    assert runs
+    for a, b in zip(together, alone, strict=True):
+        np.testing.assert_allclose(a[0], b[0], atol=1e-14)
+    check(bad, diagonal, rtol=1e-6)
+
+
+def test_reflections_wait_in_their_loop():
+    """XLA would take what is the same in every pass out of it, and always do it."""
+    above, diagonal = k_of(12)
+    of_many = jax.jit(jax.vmap(orthonormal.orthonormal_matrix))
+    arrays = jax.tree.map(lambda x: jnp.stack([x] * 3), (above, diagonal))
+    text = of_many.lower(*arrays).compile().as_text()
+    entry = text[text.index("\nENTRY") :]
+    loops = [line for line in entry.splitlines() if " while(" in line]
+    assert len(loops) == 2  # that of `inverse_factor`, and theirs
