@@ -50,7 +50,8 @@ def evaluated(
     x, ts = for_each((x, ts))
     if ts.size <= FEW:
         return as_matrices(functools.partial(one, at_once), x, ts)
-    return in_blocks(one, shape(x), on_cpu, x, ts)
+    apart = kept if on_cpu else at_once
+    return in_blocks(functools.partial(one, apart), shape(x), on_cpu, x, ts)
 
 
 def more_times(size: int, is_mapped: Any, x: AbstractTables, ts: Array) -> Any:
@@ -107,10 +108,6 @@ class Blocks(NamedTuple):
         network = jnp.minimum(network, self.networks - self.per_network)
         return network, jnp.minimum(time, self.times - self.per_time)
 
-    def apart(self, on_cpu: bool) -> Apart:
-        """How results are kept: those of matrices are, where products are made."""
-        return kept if on_cpu and self.in_lanes else at_once
-
     @property
     def network_axis(self) -> int:
         """Of a block's lanes."""
@@ -156,25 +153,24 @@ def _even(count: int, most: int) -> int:
 
 
 def in_blocks(
-    one: One,
+    one: Callable[[T, Array], Array],
     shape: tuple[int, ...],
     on_cpu: bool,
-    x: AbstractTables,
+    x: T,
     ts: Array,
 ) -> Array:
     """`one` of every network at every time, a block after the other."""
     blocks = divided(on_cpu, x, ts)
     cut = cut_of(blocks, on_cpu, x, ts)
-    one_here = functools.partial(one, blocks.apart(on_cpu))
 
     def visit(i: Array, found: Array) -> Array:
         start = blocks.start(i)
         part, t = cut(*start)
         if blocks.in_lanes:
             lanes = blocks.network_axis, blocks.time_axis
-            added = jnp.moveaxis(one_here(part, t), lanes, (0, 1))
+            added = jnp.moveaxis(one(part, t), lanes, (0, 1))
         else:
-            added = as_matrices(one_here, part, t)
+            added = as_matrices(one, part, t)
         place = (*start, *[0] * len(shape))
         return jax.lax.dynamic_update_slice(found, added, place)
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._compiled import Apart, at_once
+from .._compiled import Apart, at_once, kept
 from .._linalg import dot
 from .blocks import FEW, as_matrices, cut_of, divided, evaluated, total
 from .tables import AbstractTables
@@ -44,7 +44,8 @@ def vectors_times_matrix(
     """The transpose, of (networks, times, vectors): (networks, numbers, vectors)."""
     if ts.size <= FEW:
         return _summed(functools.partial(one, at_once), x, ts, v)
-    return _summed_in_blocks(one, numbers, on_cpu, x, ts, v)
+    part = functools.partial(one, kept if on_cpu else at_once)
+    return _summed_in_blocks(part, numbers, on_cpu, x, ts, v)
 
 
 class _WithVectors(AbstractTables):
@@ -66,27 +67,26 @@ def _summed(one: Callable[[T, Array], list[Array]], x: T, ts: Array, v: Array) -
 
 
 def _summed_in_blocks(
-    one: Row,
+    one: Callable[[T, Array], list[Array]],
     numbers: int,
     on_cpu: bool,
-    x: AbstractTables,
+    x: T,
     ts: Array,
     v: Array,
 ) -> Array:
     blocks = divided(on_cpu, x, ts)
     cut = cut_of(blocks, on_cpu, x, ts)
     per_network, per_time = blocks.per_network, blocks.per_time
-    parts = functools.partial(one, blocks.apart(on_cpu))
 
     def block(network: Array, time: Array, v: Array) -> Array:
         part, t = cut(network, time)
         if not blocks.in_lanes:
-            return _summed(parts, part, t, v)
+            return _summed(one, part, t, v)
         lanes = "tn" if blocks.networks_last else "nt"
         product = functools.partial(
             jnp.einsum, f"p{lanes},ntv->npv", precision="highest"
         )
-        return jnp.concatenate([product(p, v) for p in parts(part, t)], axis=1)
+        return jnp.concatenate([product(p, v) for p in one(part, t)], axis=1)
 
     def visit(i: Array, found: Array) -> Array:
         (first_network, first_time), (network, time) = blocks.first(i), blocks.start(i)
