@@ -1,7 +1,7 @@
-"""Triangular factors and solves, also of many matrices at once.
+"""Triangular factors and solves, of a matrix or, mapped over, of many.
 
-Written without LAPACK, whose batched calls can wait for each other for ever on machines
-with few cores, and whose threads and XLA's stand in each other's way.
+Written without LAPACK: its batched calls can wait for each other for ever on machines
+with few cores, and its threads and XLA's stand in each other's way.
 """
 
 import jax
@@ -34,8 +34,10 @@ def triangle(x: Float[Array, "rows columns"]) -> Float[Array, "columns columns"]
 def _reflect_block(
     i: Array, columns: Float[Array, "columns rows"]
 ) -> Float[Array, "columns rows"]:
-    """Block i made zero below its diagonal: the product of its reflections is
-    I - V' T V, for all later ones."""
+    """Block i made zero below its diagonal, and all later columns reflected with it.
+
+    The product of its reflections is I - V' T V.
+    """
     start = i * _BLOCK
     block = jax.lax.dynamic_slice_in_dim(columns, start, _BLOCK)
 

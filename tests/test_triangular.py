@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from lazyrich_jax import _triangular
-from lazyrich_jax._dynamics import orthonormal
+from lazyrich_jax._dynamics import orthonormal, values
+from lazyrich_jax._dynamics.frame import Frame, Problem
+
+from . import cases
 
 
 def k_of(columns):
@@ -130,6 +133,34 @@ def test_one_bad_matrix_among_good_ones(monkeypatch):
     for a, b in zip(together, alone, strict=True):
         np.testing.assert_allclose(a[0], b[0], atol=1e-14)
     check(bad, diagonal, rtol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [(9, 9, 9), (14, 10, 12)], ids=str)
+def test_networks_hardly_ever_need_reflections(monkeypatch, sizes):
+    runs = []
+
+    def counted(x):
+        jax.debug.callback(lambda _: runs.append(1), x)
+        return _triangular.triangle(x)
+
+    monkeypatch.setattr(orthonormal, "triangle", counted)
+    ts = jnp.array([1e-9, 0.1, 1.0, 10.0, 1000.0])
+
+    @jax.jit
+    @jax.vmap
+    def excess(w1, w2, sigma, lmda):
+        return values.excess(Frame(Problem(w1, w2, sigma, lmda)), ts)
+
+    for lmda in (0.0, 1.0, -10.0):
+        if cases.feasible(sizes, lmda):
+            networks = [cases.balanced(sizes, lmda, 0.5, seed) for seed in range(8)]
+            sigmas = [cases.sigma(sizes[2], sizes[0], seed) for seed in range(8)]
+            weights = zip(*(network.weights for network in networks), strict=True)
+            w1, w2 = (jnp.stack(w) for w in weights)
+            found = excess(w1, w2, jnp.stack(sigmas), jnp.full(8, lmda))
+            assert np.isfinite(found).all()
+    jax.effects_barrier()
+    assert not runs
 
 
 def test_reflections_wait_in_their_loop():
