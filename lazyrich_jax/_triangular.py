@@ -72,7 +72,9 @@ def _reflect(
 def _triangle_jvp(primals, tangents):
     (x,), (dx,) = primals, tangents
     r = triangle(x)
-    half = dot(over(x, r).mT, over(dx, r))
+    # JAX before 0.5 transposes a loop only where it has found itself what is linear.
+    units, moved = jax.jvp(lambda x: over(x, r), (x,), (dx,))
+    half = dot(units.mT, moved)
     upper = jnp.triu(half + half.mT, 1)
     diagonal = jnp.diag(jnp.diagonal(half))
     return r, dot(upper + diagonal, r)
