@@ -14,9 +14,9 @@ from jaxtyping import Array, Bool, Float, Int
 from .._linalg import (
     dot,
     merge_repeated,
+    norm,
     safe_hypot,
     short_dot,
-    square_norm,
 )
 from .._singular import singular_basis
 
@@ -200,7 +200,10 @@ def eliminate(
     """
     count, hidden = rows.shape
     columns = min(count, hidden)
-    noise = 4 * max(count, hidden) * jnp.finfo(rows.dtype).eps * jnp.linalg.norm(rows)
+    # Below this a row adds rounding to those above. Nothing else may be left out: near a
+    # saddle rows of size one depend on tiny ones with huge weights, and what they add is
+    # their own however large those are.
+    noise = 4 * max(count, hidden) ** 0.5 * jnp.finfo(rows.dtype).eps * norm(rows)
 
     def visit(i, state):
         # `basis` is orthonormal and spans the chosen rows.
@@ -210,18 +213,16 @@ def eliminate(
             part = dot(basis, new)
             along, new = along + part, new - dot(part, basis)
         weights = dot(along, inverse)
-        square = square_norm(new)
-        # The rounding of the chosen rows reaches this one multiplied by its weights.
-        least = noise * (1 + jnp.sum(jnp.abs(weights)))
-        is_new = (square > least**2) & (rank < columns)
-        norm = jnp.sqrt(jnp.where(is_new, square, 1.0))
+        size = norm(new)
+        is_new = (size > noise) & (rank < columns)
+        size = jnp.where(is_new, size, 1.0)
         place = jnp.where(is_new, rank, columns)
         unit = (jnp.arange(columns) == place).astype(rows.dtype)
         return (
-            lower.at[i].set(along + norm * unit),
+            lower.at[i].set(along + size * unit),
             echelon.at[i].set(jnp.where(is_new, unit, weights)),
-            inverse.at[place].set((unit - weights) / norm, mode="drop"),
-            basis.at[place].set(new / norm, mode="drop"),
+            inverse.at[place].set((unit - weights) / size, mode="drop"),
+            basis.at[place].set(new / size, mode="drop"),
             chosen.at[place].set(i, mode="drop"),
             rank + is_new.astype(int),
         )

@@ -1,0 +1,109 @@
+"""The start is what was given, also where a learned network is a saddle of its task."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lazyrich_jax as lr
+
+from . import cases, oracle
+
+EARLY = np.array([0.0, 1e-3, 0.1, 1.0, 3.0])
+SIZES = ((3, 3, 3), (3, 2, 2), (4, 2, 5), (5, 5, 5), (3, 5, 5), (3, 9, 4))
+
+
+@jax.jit
+@jax.vmap
+def learned(w1, w2, sigma, t):
+    """The weights at time `t`."""
+    task = lr.Task.from_correlation(sigma)
+    return lr.ExactSolution(lr.LinearNetwork((w1, w2)), task).network(t).weights
+
+
+@jax.jit
+@jax.vmap
+def restarted(w1, w2, sigma):
+    """Q0 as it is reproduced, and QQ^T and the loss at early times."""
+    task = lr.Task.from_correlation(sigma)
+    solution = lr.ExactSolution(lr.LinearNetwork((w1, w2)), task)
+    frame = solution.frame
+    q0 = frame.factor_from_rows(frame.lower @ frame.basis)
+    return q0, solution.qqt(EARLY), solution.loss(EARLY)
+
+
+def relearned(sizes):
+    """Learned weights, and the correlations of the tasks they go on with."""
+    first = cases.sigma(sizes[2], sizes[0])
+    u, s, vt = np.linalg.svd(first, full_matrices=False)
+    partly = u * (s * np.where(np.arange(s.size) % 2, -1, 1)) @ vt
+    tasks = np.stack([-first, first[::-1], partly, first])
+    lmdas = [x for x in (0.0, 1e-13, -1e-13, 1e-6) if cases.feasible(sizes, x)]
+    times = np.array([12.0, 20.0, 30.0, 40.0, np.inf])
+    task = lr.Task.from_correlation(first)
+    starts = [cases.start(sizes, x, 0.3, task=task).weights for x in lmdas]
+    grid = list(itertools.product(range(len(lmdas)), times))
+    w1, w2 = (np.stack([starts[i][k] for i, _ in grid]) for k in (0, 1))
+    same = np.broadcast_to(first, (len(grid), *first.shape))
+    weights = learned(w1, w2, same, np.array([t for _, t in grid]))
+    w1, w2 = (np.repeat(np.asarray(w), len(tasks), axis=0) for w in weights)
+    return w1, w2, np.tile(tasks, (len(grid), 1, 1))
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_learned_networks_start_as_they_are(sizes):
+    w1, w2, sigma = relearned(sizes)
+    q0 = np.concatenate([w1.swapaxes(1, 2), w2], axis=1)
+    reproduced, qqt, loss = restarted(w1, w2, sigma)
+    size = np.linalg.norm(q0, axis=(1, 2))
+    assert np.all(np.linalg.norm(reproduced - q0, axis=(1, 2)) < 1e-14 * size)
+    start = q0 @ q0.swapaxes(1, 2)
+    error = np.linalg.norm(qqt[:, 0] - start, axis=(1, 2))
+    assert np.all(error < 2e-14 * np.linalg.norm(start, axis=(1, 2)))
+    expected = np.sum((w2 @ w1 - sigma) ** 2, axis=(1, 2)) / 2
+    assert np.all(np.abs(loss[:, 0] - expected) < 1e-14 * size**4)
+
+
+@pytest.mark.parametrize("sizes", SIZES[:3], ids=str)
+def test_early_times_are_right_as_far_as_the_problem_determines_them(sizes):
+    """Rounding of the weights grows as e^{2st}, s the largest singular value."""
+    w1, w2, sigma = relearned(sizes)
+    some = slice(0, 4) if sizes == (4, 2, 5) else slice(8, 20, 4)  # tasks, or times
+    w1, w2, sigma = w1[some], w2[some], sigma[some]
+    _, qqt, loss = restarted(w1, w2, sigma)
+    strength = np.linalg.norm(sigma[0], 2)
+    bound = 4e-15 * np.exp(2 * strength * EARLY)
+    for a, b, m, found, losses in zip(w1, w2, sigma, qqt, loss, strict=True):
+        lmda = np.trace(b.T @ b - a @ a.T) / len(a)
+        expected = oracle.qqt(a, b, m, lmda, EARLY)
+        size = np.linalg.norm(expected[0])
+        assert np.all(np.linalg.norm(found - expected, axis=(1, 2)) < bound * size)
+        expected = oracle.loss_excess(a, b, m, lmda, EARLY)
+        assert np.all(np.abs(losses - expected) < bound * size**2)
+
+
+def test_no_row_is_lost_however_large_its_weights_on_tiny_ones():
+    root = np.sqrt(np.diag([3.0, 2, 1]))
+    skew = np.array([[0.0, 1, -2], [-1, 0, 1], [2, -1, 0]])
+    network = lr.LinearNetwork((root, -(np.eye(3) + 1e-14 * skew) @ root))
+    solution = lr.ExactSolution(network, lr.Task.from_correlation(root @ root))
+    np.testing.assert_allclose(solution.qqt(0.0), network.qqt, atol=1e-14)
+
+
+def test_derivatives_of_early_losses_after_a_reversal():
+    """Along the class, against differences in many digits."""
+    w1, w2, sigma = (x[8] for x in relearned((3, 3, 3)))
+    ts = np.array([0.0, 0.1, 1.0])
+    rng = np.random.default_rng(0)
+    changes = [rng.normal(size=x.shape) for x in (w1, w2, sigma)]
+
+    def qqt(w1, w2, sigma):
+        network = lr.LinearNetwork((w1, w2))
+        return lr.ExactSolution(network, lr.Task.from_correlation(sigma)).qqt(ts)
+
+    found = jax.jvp(qqt, (w1, w2, sigma), tuple(jnp.asarray(x) for x in changes))[1]
+    expected, _ = oracle.slopes(w1, w2, sigma, ts, (*changes, 0 * ts))
+    error = np.linalg.norm(found - expected, axis=(1, 2))
+    assert np.all(error < 1e-12 * np.linalg.norm(expected, axis=(1, 2)))
