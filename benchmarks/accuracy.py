@@ -45,15 +45,6 @@ in 160 digits:
 """
 
 
-def error(found, expected):
-    """The largest relative error over the times."""
-    axes = (1, 2)
-    norm = np.linalg.norm(expected, axis=axes)
-    distance = np.linalg.norm(np.asarray(found, float) - expected, axis=axes)
-    assert np.all(np.isfinite(distance))
-    return float(np.max(distance / np.where(norm > 0, norm, 1)))
-
-
 def value_error(network, task, ts, dtype):
     """The error of `qqt` with everything rounded to `dtype` before."""
     network, task = jax.tree.map(lambda x: x.astype(dtype), (network, task))
@@ -65,7 +56,7 @@ def value_error(network, task, ts, dtype):
         kappa = np.hypot(np.linalg.norm(sigma, 2), lmda * variance / 2)
         ts = ts[ts * kappa <= 100]
     expected = oracle.qqt(w1, w2, sigma, lmda, ts, variance)
-    return error(lr.ExactSolution(network, task).qqt(ts), expected)
+    return oracle.relative_error(lr.ExactSolution(network, task).qqt(ts), expected)
 
 
 def derivative_errors(network, task):
@@ -92,7 +83,7 @@ def derivative_errors(network, task):
             for i, x in enumerate(point)
         )
         expected, _ = oracle.slopes(*point, change)
-        errors.append(error(slope(point, change), expected))
+        errors.append(oracle.relative_error(slope(point, change), expected))
     return errors
 
 
