@@ -1,5 +1,6 @@
 """Sweeps: grids, blocks, devices, failures, and stores that survive anything."""
 
+import json
 import os
 import pathlib
 
@@ -100,7 +101,7 @@ def test_trajectories_modules_and_arrays():
 
 KEY = jax.random.key(3)
 MEANINGS = "pending ok nan error unbalanced_weights anisotropic_inputs " + (
-    "nonfinite_values invalid_times diverged solver_failed"
+    "nonfinite_values invalid_times diverged solver_failed invalid_setting"
 )
 MEANINGS = MEANINGS.split()
 
@@ -199,7 +200,7 @@ def test_a_store_holds_what_memory_would(tmp_path):
         xarray.testing.assert_equal(stored, plain)
         xarray.testing.assert_equal(lr.sweeps.load(path), plain)
     with xarray.open_zarr(tmp_path / "None.zarr", consolidated=False) as raw:
-        assert raw.attrs["versions"]["jax"] == jax.__version__
+        assert json.loads(raw.attrs["versions"])["jax"] == jax.__version__
         assert raw.attrs["dtype"] == "float64" and raw.attrs["device"]
         assert raw.wave.encoding["chunks"] == (1, 3, 4)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["None.zarr", "x.zarr"]

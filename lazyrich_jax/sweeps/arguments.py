@@ -1,7 +1,6 @@
 """What `run` is given, checked, and what it takes by itself where it is not."""
 
 import os
-import pathlib
 from typing import Any
 
 import jax
@@ -11,17 +10,17 @@ import numpy as np
 from .. import _checks
 from .evaluate import Lanes
 from .grid import Grid
+from .names import checked_outputs
+from .place import Place, place
 
 _MOST_LANES = 2**16
 
 
-def checked_path(store: Any) -> pathlib.Path:
-    """`store` as an absolute path whose folder exists."""
-    _checks.require(
-        isinstance(store, str | os.PathLike),
-        f"`store` must be a path, but it was {store!r}.",
-    )
-    path = pathlib.Path(store).absolute()
+def checked_store(store: Any) -> Place:
+    """Where results go: a path whose folder exists, or a URL."""
+    path = place("store", store)
+    if isinstance(path, str):
+        return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -38,30 +37,39 @@ def checked_dtype(dtype: Any) -> Any:
     default = jnp.result_type(float)
     if dtype is None:
         return default
-    dtype = jnp.dtype(dtype)
+    try:
+        dtype = jnp.dtype(dtype)
+    except TypeError as error:
+        raise TypeError(
+            f"`dtype` must be float32 or float64, but it was {dtype!r}."
+        ) from error
     _checks.require(
-        jnp.issubdtype(dtype, jnp.floating),
-        f"`dtype` must be a floating-point type, but it was {dtype}.",
+        dtype in (jnp.float32, jnp.float64),
+        f"`dtype` must be float32 or float64, but it was {dtype}.",
     )
     _checks.require(
         dtype.itemsize <= default.itemsize,
-        f"`dtype` must be float32 or smaller while jax_enable_x64 is off, but it was "
-        f"{dtype}: `jax.config.update('jax_enable_x64', True)`.",
+        f"`dtype` must be float32 while jax_enable_x64 is off, but it was {dtype}: "
+        "`jax.config.update('jax_enable_x64', True)`.",
     )
     return dtype
 
 
 def checked_mesh(mesh: jax.sharding.Mesh | None) -> jax.sharding.Mesh:
-    """A mesh of this process's devices; by default all of them."""
+    """A mesh of this process's devices, by default all of them.
+
+    Its axes become automatic, whatever type they had: blocks are sharded by hand.
+    """
     if mesh is None:
         return jax.sharding.Mesh(np.array(jax.local_devices()), ("points",))
+    _checks.instance("mesh", mesh, jax.sharding.Mesh, "make one with `jax.make_mesh`")
     local = set(jax.local_devices())
     _checks.require(
         set(mesh.devices.flat) <= local,
         "`mesh` must be of this process's devices (every process has its own blocks), "
         f"but it was {mesh}.",
     )
-    return mesh
+    return jax.sharding.Mesh(mesh.devices, mesh.axis_names)
 
 
 def checked_chunk_size(
@@ -87,20 +95,8 @@ def checked_coords(
     coords: dict[str, Any] | None, lanes: Lanes, grid: Grid
 ) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
     """The coordinates of the results' dimensions, whose names and sizes must agree."""
-    sizes = dict(zip(grid.dims, grid.shape, strict=True))
-    for name, output in lanes.outputs.items():
-        for dim, size in zip(output.dims, output.shape, strict=True):
-            _checks.require(
-                sizes.setdefault(dim, size) == size,
-                f"`fn` must return one size for the dimension `{dim}`, but `{name}` "
-                f"had {size} where there were {sizes[dim]}.",
-            )
-    taken = {name for name, _, _ in grid.arrays()} | {"status", "checksum"}
-    for name in lanes.outputs:
-        _checks.require(
-            name not in taken,
-            f"`fn` must return names that are not the grid's, but one was `{name}`.",
-        )
+    _checks.instance("coords", coords or {}, dict, "such as `{'time': ts}`")
+    sizes, own = checked_outputs(grid, lanes.outputs), [n for n, _, _ in grid.arrays()]
     result = {}
     for name, values in (coords or {}).items():
         array = np.asarray(values)
@@ -109,6 +105,16 @@ def checked_coords(
             f"`coords` must have a value for each of the {sizes.get(name, 0)} entries "
             f"of a dimension, but `{name}` had shape {array.shape}; the dimensions are "
             f"{sorted(sizes)}.",
+        )
+        _checks.require(
+            name not in own,
+            f"`coords` must be of dimensions without coordinates, but `{name}` has the "
+            "grid's.",
+        )
+        _checks.require(
+            array.dtype.kind not in "OV",
+            f"`coords` must be numbers, texts or dates, but `{name}` was of the dtype "
+            f"{array.dtype}.",
         )
         result[name] = ((name,), array)
     return result

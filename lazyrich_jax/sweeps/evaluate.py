@@ -11,19 +11,10 @@ import jax
 import jax.extend
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
-from .. import _checks
-from .._trajectory import RESULTS, Trajectory
-from .status import FAILURES, STATUS
-
-_DIMS = {
-    "ts": ("time",),
-    "loss": ("time",),
-    "function": ("time", "out", "in"),
-    "input_representation": ("time", "in", "in_"),
-    "output_representation": ("time", "out", "out_"),
-}
+from . import program
+from .returned import named
+from .status import MEANINGS, STATUS, meaning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,50 +36,50 @@ class Lanes:
         mesh: jax.sharding.Mesh,
     ):
         dims: dict[str, tuple[str, ...]] = {}
-
-        def named(point):
-            arrays, status = _named(fn(point), dims)
-            return arrays, status
-
-        self.jaxpr, shapes = jax.make_jaxpr(named, return_shape=True)(template)
-        arrays, _ = shapes
-        self.template, self.mesh = template, mesh
-        self.error: str | None = None  # the first that was raised for a value
+        trace = jax.make_jaxpr(lambda point: named(fn(point), dims), return_shape=True)
+        with program.no_mesh():
+            traced, shapes = trace(template)
+        self.program = program.on_no_device(traced)
+        self.fn, self.template, self.mesh = fn, template, mesh
+        self.error: str | None = None  # why the first of the failed points failed
+        self._explained = {STATUS.index("ok")}  # codes whose reason was looked for
         self.outputs = {
-            k: Output(dims[k], v.shape, v.dtype) for k, v in sorted(arrays.items())
+            k: Output(dims[k], v.shape, v.dtype) for k, v in sorted(shapes[0].items())
         }
         self._structure = jax.tree.structure(shapes)
         self._keys = sorted(template)
 
     def bytes_per_point(self) -> int:
         """The most that is alive at once while one point is computed (an estimate)."""
-        return _peak(self.jaxpr.jaxpr)
+        return program.peak(self.program.jaxpr)
 
     @functools.cache  # noqa: B019 (one for every size, as long as the sweep lives)
     def _compiled(self, lanes: int) -> Callable:
         """The program for `lanes` points; what is wrong with it shows here."""
-        function = jax.extend.core.jaxpr_as_fun(self.jaxpr)
-
-        @jax.vmap
-        def batch(point):
-            flat = function(*(point[k] for k in self._keys))
-            return jax.tree.unflatten(self._structure, flat)
-
-        sharding = None
+        batch = jax.vmap(jax.extend.core.jaxpr_as_fun(self.program))
+        sharding: Any = jax.sharding.SingleDeviceSharding(self.mesh.devices.flat[0])
         if self.mesh.size > 1:
             spec = jax.sharding.PartitionSpec(self.mesh.axis_names)
             batch = _shard_map(batch, self.mesh, spec)
             sharding = jax.sharding.NamedSharding(self.mesh, spec)
-        shapes = {
-            k: jax.ShapeDtypeStruct((lanes, *v.shape), v.dtype, sharding=sharding)
-            for k, v in self.template.items()
-        }
-        return jax.jit(batch).lower(shapes).compile()
+        shapes = [
+            jax.ShapeDtypeStruct((lanes, *v.shape), v.dtype, sharding=sharding)
+            for v in (self.template[k] for k in self._keys)
+        ]
+        return program.compiled(batch, shapes, self.program, self.mesh)
 
     def __call__(
         self, points: dict[str, Any], lanes: int
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """The values of all points, and their status; failure is alone."""
+        with program.no_mesh():
+            values, status = self._values(points, lanes)
+            self._explain(points, status)
+        return values, status
+
+    def _values(
+        self, points: dict[str, Any], lanes: int
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         count = len(next(iter(points.values())))
         result = self._evaluate(points, count, lanes)
         if result is not None:
@@ -119,9 +110,9 @@ class Lanes:
         """The values and the status; `None` where the program raised for a value."""
         compiled = self._compiled(lanes)
         padding = np.minimum(np.arange(lanes), count - 1)
-        padded = {k: v[padding] for k, v in points.items()}
+        padded = [points[k][padding] for k in self._keys]
         try:
-            arrays, status = jax.device_get(compiled(padded))
+            flat = jax.device_get(compiled(*padded))
         except (eqx.EquinoxRuntimeError, jax.errors.JaxRuntimeError) as error:
             if "RESOURCE_EXHAUSTED" in str(error):
                 raise MemoryError(
@@ -130,7 +121,23 @@ class Lanes:
                 ) from error
             self.error = self.error or _reason(error)
             return None
+        arrays, status = jax.tree.unflatten(self._structure, flat)
         return {k: v[:count] for k, v in arrays.items()}, status[:count]
+
+    def _explain(self, points: dict[str, Any], status: np.ndarray) -> None:
+        """Note why a point failed, once for every status.
+
+        Where the status doesn't say it the function may: given the point by itself,
+        with known values, it meets the checks that can name them.
+        """
+        for first in sorted(np.unique(status, return_index=True)[1]):
+            code = int(status[first])
+            if self.error is None and code not in self._explained:
+                self._explained.add(code)
+                point = {k: jnp.asarray(v[first]) for k, v in points.items()}
+                vague = MEANINGS[code] in ("nan", "error", "nonfinite_values")
+                refusal = _refusal(self.fn, point) if vague else None
+                self.error = refusal or meaning(code)
 
 
 def _shard_map(
@@ -148,59 +155,13 @@ def _shard_map(
     )
 
 
-def _named(
-    result: Any, dims: dict[str, tuple[str, ...]]
-) -> tuple[dict[str, Array], Array]:
-    """Arrays by name, their dimensions noted in `dims`; and the point's status."""
-    failure = RESULTS.successful
-    if isinstance(result, Trajectory):
-        failure = result.result
-        result = {name: (d, getattr(result, name)) for name, d in _DIMS.items()}
-    elif not isinstance(result, dict):
-        if isinstance(result, eqx.Module):
-            fields = {
-                f.name: getattr(result, f.name) for f in dataclasses.fields(result)
-            }
-            result = {
-                k: v for k, v in fields.items() if eqx.is_array(v) or _is_result(v)
-            }
-        else:
-            result = {"value": result}
-    arrays, bad = {}, jnp.zeros((), bool)
-    for name, value in result.items():
-        if _is_result(value):
-            failure = value
-            continue
-        names = None
-        if isinstance(value, tuple):
-            names, value = value
-            names = (names,) if isinstance(names, str) else tuple(names)
-        array = jnp.asarray(value)
-        if names is None:
-            names = tuple(f"{name}_{i}" for i in range(array.ndim))
-        _checks.require(
-            len(names) == array.ndim,
-            f"`fn` must name every dimension of `{name}`, but it named {names} for an "
-            f"array of shape {array.shape}.",
-        )
-        dims[name] = names
-        arrays[name] = array
-        if jnp.issubdtype(array.dtype, jnp.inexact):
-            bad |= jnp.any(jnp.isnan(array))
-    _checks.require(
-        len(arrays) > 0,
-        "`fn` must return at least one array (a dict of them, or a trajectory), but it "
-        f"returned {result!r}.",
-    )
-    status = jnp.where(bad, STATUS.index("nan"), STATUS.index("ok")).astype(jnp.int8)
-    for i, name in enumerate(FAILURES):
-        failed = failure == getattr(RESULTS, name)
-        status = jnp.where(failed, jnp.int8(len(STATUS) + i), status)
-    return arrays, status
-
-
-def _is_result(value: Any) -> bool:
-    return isinstance(value, RESULTS)
+def _refusal(fn: Callable, point: dict[str, Any]) -> str | None:
+    """What `fn` raises for one point, if it does."""
+    try:
+        fn(point)
+    except Exception as error:  # whatever a function may raise
+        return str(error).strip().split("\n\n")[0] or type(error).__name__
+    return None
 
 
 def _reason(error: Exception) -> str:
@@ -211,36 +172,3 @@ def _reason(error: Exception) -> str:
 
 def _missing(dtype: Any) -> Any:
     return np.nan if np.issubdtype(dtype, np.inexact) else 0
-
-
-def _peak(jaxpr: Any) -> int:
-    """The largest sum of live values in program order, inner programs included."""
-    last = {}
-    for i, eqn in enumerate(jaxpr.eqns):
-        for var in eqn.invars:
-            if not isinstance(var, jax.extend.core.Literal):
-                last[var] = i
-    for var in jaxpr.outvars:
-        if not isinstance(var, jax.extend.core.Literal):
-            last[var] = len(jaxpr.eqns)
-    alive = {var: _bytes(var.aval) for var in (*jaxpr.invars, *jaxpr.constvars)}
-    peak = sum(alive.values())
-    for i, eqn in enumerate(jaxpr.eqns):
-        inner = 0
-        for value in jax.tree.leaves(
-            list(eqn.params.values()), is_leaf=lambda x: hasattr(x, "eqns")
-        ):
-            inner_jaxpr = getattr(value, "jaxpr", value)
-            if hasattr(inner_jaxpr, "eqns"):
-                inner = max(inner, _peak(inner_jaxpr))
-        for var in eqn.outvars:
-            alive[var] = _bytes(var.aval)
-        peak = max(peak, sum(alive.values()) + inner)
-        for var in [v for v in alive if last.get(v, -1) <= i]:
-            del alive[var]
-    return peak
-
-
-def _bytes(aval: Any) -> int:
-    itemsize = getattr(getattr(aval, "dtype", None), "itemsize", 8)
-    return int(np.prod(getattr(aval, "shape", ()), dtype=np.int64)) * itemsize

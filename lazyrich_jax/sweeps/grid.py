@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _checks
+from .names import checked_axes, checked_name
+from .program import uncommitted
 
 Slices = tuple[slice, ...]
 
@@ -25,10 +27,13 @@ class Zip:
     print(grid.shape)  # (2, 3)
     ```
 
-    **Raises:** `ValueError` for coordinates of different lengths, or none.
+    **Raises:** `ValueError` for coordinates of different lengths, or none, and for
+    names that a store can't hold.
     """
 
     def __init__(self, **coordinates: Any):
+        for name in coordinates:
+            checked_name("`Zip` must have coordinates", name)
         self.coordinates = {k: _as_axis(k, v) for k, v in coordinates.items()}
         lengths = {k: v.shape[0] for k, v in self.coordinates.items()}
         _checks.require(
@@ -46,7 +51,8 @@ class Grid:
     several.
 
     **Raises:** `ValueError` for an axis without values and for a name that is used
-    twice; `TypeError` for values that aren't numbers or keys.
+    twice or that a store can't hold; `TypeError` for values that aren't numbers or
+    keys.
 
     A point of the grid is a dictionary with one value of every coordinate. The last
     axis changes fastest.
@@ -67,6 +73,7 @@ class Grid:
         self.axes: dict[str, dict[str, Any]] = {}
         seen: set[str] = set()
         for name, values in axes.items():
+            checked_name("`Grid` must have axes", name)
             group = (
                 values.coordinates
                 if isinstance(values, Zip)
@@ -80,6 +87,7 @@ class Grid:
                 )
                 seen.add(coordinate)
             self.axes[name] = group
+        checked_axes(self)
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -134,7 +142,13 @@ class Grid:
         }
 
     def template(self, dtype: Any) -> dict[str, jax.ShapeDtypeStruct]:
-        """The shapes and dtypes of one point."""
+        """The shapes and dtypes of one point.
+
+        **Raises:** `ValueError` for integers that JAX would cut off.
+        """
+        for group in self.axes.values():
+            for name, values in group.items():
+                _checked_width(name, values)
         one = self.points((slice(0, 1),) * len(self.axes), dtype)
         return {k: jax.ShapeDtypeStruct(v.shape[1:], v.dtype) for k, v in one.items()}
 
@@ -153,7 +167,7 @@ def _as_axis(name: str, value: Any) -> Any:
     if isinstance(value, jax.Array) and jnp.issubdtype(
         value.dtype, jax.dtypes.prng_key
     ):
-        array = value
+        array = uncommitted(value)
     else:
         array = np.asarray(value)
         if array.dtype.kind not in "fiub":
@@ -161,6 +175,9 @@ def _as_axis(name: str, value: Any) -> Any:
                 f"`{name}` must hold numbers or random keys, but its dtype was "
                 f"{array.dtype}."
             )
+        # Neither other byte orders nor half and extended precision can be an index.
+        known = array.dtype.kind != "f" or array.dtype.itemsize in (4, 8)
+        array = array.astype(array.dtype.newbyteorder("=") if known else np.float64)
     _checks.require(
         array.ndim > 0 and array.shape[0] > 0,
         f"`{name}` must be an axis with at least one value, but its shape was "
@@ -172,6 +189,16 @@ def _as_axis(name: str, value: Any) -> Any:
 def _typed(values: Any, dtype: Any) -> Any:
     is_plain = isinstance(values, np.ndarray) and values.dtype.kind == "f"
     return values.astype(dtype) if is_plain else values
+
+
+def _checked_width(name: str, values: Any) -> None:
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
+        narrow = np.iinfo(jax.dtypes.canonicalize_dtype(values.dtype))
+        _checks.require(
+            int(values.min()) >= narrow.min and int(values.max()) <= narrow.max,
+            f"`{name}` must fit into {narrow.dtype} while jax_enable_x64 is off, but "
+            f"its values were from {values.min()} to {values.max()}.",
+        )
 
 
 def _plain(values: Any) -> np.ndarray:

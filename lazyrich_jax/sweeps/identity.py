@@ -1,26 +1,30 @@
-"""What makes a sweep the same sweep as another, and what it ran with."""
+"""What makes a sweep the same sweep as another, and what it ran with.
+
+Attributes are numbers, lists of them or texts, as netCDF has no others; what has parts
+is JSON text.
+"""
 
 import hashlib
 import importlib.metadata
-import re
+import json
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .evaluate import Lanes
 from .grid import Grid
+from .program import fingerprint
 
 
 def attributes_of(
-    grid: Grid, lanes: Lanes, dtype: Any, config: dict[str, Any] | None
+    grid: Grid, lanes: Lanes, dtype: Any, config: dict[str, Any]
 ) -> dict[str, Any]:
     """What makes this sweep this sweep, and what it ran with."""
     sweep: dict[str, Any] = {
         "axes": list(grid.dims),
         "dtype": str(dtype),
-        "function": _fingerprint(lanes),
+        "function": fingerprint(lanes.program),
     }
     for name, _, values in grid.arrays():
         digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:8]
@@ -31,29 +35,48 @@ def attributes_of(
     for name, output in lanes.outputs.items():
         sides = [f"{d} {n}" for d, n in zip(output.dims, output.shape, strict=True)]
         sweep[f"output {name}"] = f"{output.dtype} ({', '.join(sides)})"
-    for key, value in (config or {}).items():
+    for key, value in config.items():
         sweep[f"config {key}"] = value
+    versions = {
+        "lazyrich_jax": importlib.metadata.version("lazyrich_jax"),
+        "jax": jax.__version__,
+    }
     return {
-        "sweep": sweep,
-        "hash": hashlib.sha256(repr(sorted(sweep.items())).encode()).hexdigest()[:16],
-        "outputs": list(lanes.outputs),
-        "coordinates": [name for name, _, _ in grid.arrays()],
+        "sweep": as_text(sweep),
+        "hash": hashlib.sha256(as_text(sweep).encode()).hexdigest()[:16],
+        "outputs": as_text(list(lanes.outputs)),
+        "coordinate_names": as_text([name for name, _, _ in grid.arrays()]),
         "dtype": str(dtype),
         "device": lanes.mesh.devices.flat[0].device_kind,
-        "versions": {
-            "lazyrich_jax": importlib.metadata.version("lazyrich_jax"),
-            "jax": jax.__version__,
-        },
+        "versions": as_text(versions),
     }
 
 
-def _fingerprint(lanes: Lanes) -> str:
-    """What the function computes, constants included."""
-    text = re.sub(r"0x[0-9a-f]+", "", str(lanes.jaxpr.jaxpr))
-    digest = hashlib.sha256(text.encode())
-    for value in lanes.jaxpr.consts:
-        plain = value
-        if jnp.issubdtype(getattr(value, "dtype", float), jax.dtypes.prng_key):
-            plain = jax.random.key_data(value)
-        digest.update(np.ascontiguousarray(plain).tobytes())
-    return digest.hexdigest()[:16]
+def as_text(value: Any) -> str:
+    """`value` as JSON: the same text for the same value, NaN included."""
+    return json.dumps(value, sort_keys=True)
+
+
+def from_text(value: Any) -> Any:
+    """The value of an attribute; stores of format 1 have it without JSON."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def checked_config(config: Any) -> dict[str, Any]:
+    """`config` as it is read back from JSON; arrays become lists."""
+    if config is None:
+        return {}
+    if not isinstance(config, dict):
+        raise TypeError(f"`config` must be a dictionary, but it was {config!r}.")
+    try:
+        return json.loads(json.dumps(config, default=_plain))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(
+            f"`config` must be what JSON can hold, but it was not ({error})."
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return np.asarray(value).tolist()
+    raise TypeError(f"a value was {value!r}")

@@ -9,12 +9,20 @@ import time
 from collections.abc import Iterator
 from typing import TextIO
 
+from .place import Place
+
 STALE = 30.0  # seconds without a sign of life after which a process is given up
 
 
 @contextlib.contextmanager
-def held(path: pathlib.Path, process: int) -> Iterator[None]:
-    """Keep other sweeps from writing to `path`; let go however this process ends."""
+def held(path: Place, process: int) -> Iterator[None]:
+    """Keep other sweeps from writing to `path`; let go however this process ends.
+
+    What is behind a URL has no locks.
+    """
+    if isinstance(path, str):
+        yield
+        return
     lock = path.with_name(f"{path.name}.lock-{process}")
     with _locked(lock, path) as file:
         file.truncate(0)
@@ -63,16 +71,19 @@ def _locked(lock: pathlib.Path, path: pathlib.Path) -> TextIO:
 class Heartbeat:
     """Signs of life between the processes of one sweep, through the file system."""
 
-    def __init__(self, path: pathlib.Path, process: int, processes: int):
-        self.files = [
-            path.with_name(f"{path.name}.alive-{i}") for i in range(processes)
-        ]
+    def __init__(self, path: Place, process: int, processes: int):
+        self.files = []
+        if processes > 1:
+            path = pathlib.Path(path)
+            self.files = [
+                path.with_name(f"{path.name}.alive-{i}") for i in range(processes)
+            ]
         self.process, self.started = process, time.time()
         self._stop = threading.Event()
 
     def __enter__(self) -> "Heartbeat":
         """Give signs from now on, from a thread that a killed process takes along."""
-        if len(self.files) > 1:
+        if self.files:
             self.files[self.process].touch()
             threading.Thread(target=self._beat, daemon=True).start()
         return self
@@ -85,8 +96,9 @@ class Heartbeat:
     def __exit__(self, *_: object) -> None:
         """No more signs."""
         self._stop.set()
-        with contextlib.suppress(OSError):
-            self.files[self.process].unlink()
+        if self.files:
+            with contextlib.suppress(OSError):
+                self.files[self.process].unlink()
 
     def check(self) -> None:
         """Raise if another process has not shown itself for long."""

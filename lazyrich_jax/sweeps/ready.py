@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks, measures
@@ -14,6 +15,7 @@ from .._init import LambdaBalanced
 from .._task import Task
 from .grid import Grid
 from .run import run
+from .status import Refused
 
 if TYPE_CHECKING:
     import xarray
@@ -92,7 +94,9 @@ def learning(
     """A function for `run`: measures of exact learning from `LambdaBalanced` starts.
 
     Of a point it uses `lmda` (0 if the grid has none), `scale` (1), and `key`, or an
-    integer `seed` (0).
+    integer `seed` (0). Where no network can have its `lmda` and `scale`, the point's
+    status is `error`. It is computed in the wider of the precisions of the point and
+    of the task.
 
     **Arguments:**
 
@@ -124,19 +128,22 @@ def learning(
             f"`names` must be of {', '.join(MEASURES)}, but one was {name!r}.",
         )
     ts = _checks.as_real("ts", ts)
-    fault = _checks.times_fault(ts, ordered=True, infinite=True)
+    fault = _checks.times_fault(np.asarray(ts), ordered=True, infinite=True)
     _checks.require(fault is None, str(fault))
 
     def of_point(point: dict[str, Any]) -> dict[str, Any]:
         key = point["key"] if "key" in point else jax.random.key(point.get("seed", 0))
-        initialiser = LambdaBalanced(
-            point.get("lmda", 0.0), point.get("scale", 1.0), throw=False
+        lmda, scale, _ = _checks.promoted(
+            lmda=jnp.asarray(point.get("lmda", 0.0)),
+            scale=jnp.asarray(point.get("scale", 1.0)),
+            task=task,
         )
-        start = initialiser(*sizes, key=key)
+        start = LambdaBalanced(lmda, scale, throw=False)(*sizes, key=key)
         solution = ExactSolution(start, task, throw=False)
         one = _Run(solution, task, ts, threshold)
         values = {name: getattr(one, name)() for name in names}
-        return {**values, "result": solution.result}
+        refused = Refused(~jnp.all(jnp.isfinite(start.qqt)))
+        return {**values, "result": solution.result, "start": refused}
 
     return of_point
 

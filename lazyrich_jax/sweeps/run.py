@@ -17,11 +17,12 @@ from .arguments import (
     checked_coords,
     checked_dtype,
     checked_mesh,
-    checked_path,
+    checked_store,
 )
 from .evaluate import Lanes
 from .grid import Grid, Slices, block_shape, blocks
-from .identity import attributes_of
+from .identity import as_text, attributes_of, checked_config, from_text
+from .place import Place, place
 from .processes import Heartbeat, held
 from .status import FLAGS, summary
 from .store import Store
@@ -54,32 +55,39 @@ def run(
 
     - `fn`: takes a point, a dictionary of the grid's coordinates, and returns a
       dictionary of arrays, each alone or as `(dimension names, array)`; or a
-      `lazyrich_jax.Trajectory`, another module of arrays, or one array. Anything that
-      `jax.vmap` can transform. A `result` of `lazyrich_jax.RESULTS` in the dictionary
-      decides the point's status.
+      `lazyrich_jax.Trajectory`, a named tuple, dataclass or module of arrays, or one
+      array. Anything that `jax.vmap` can transform. A `result` of
+      `lazyrich_jax.RESULTS` in the dictionary decides the point's status.
     - `grid`: a `Grid`.
-    - `store`: a path for a zarr group. Results are written there as they come instead
-      of being held in memory, and a sweep that was cut off goes on where it was, as
-      long as it is the same one.
+    - `store`: a path for a zarr group (`~` and `$VARIABLE` are expanded), or a URL such
+      as `"s3://bucket/x.zarr"` where fsspec is installed. Results are written there as
+      they come instead of being held in memory, and a sweep that was cut off goes on
+      where it was, as long as it is the same one.
     - `chunk_size`: points per block; by default as many as fit in `memory`.
     - `memory`: what a block may need, in bytes, roughly; by default a gigabyte, or a
       quarter of what is free.
-    - `mesh`: the devices to share a block; by default all local ones.
+    - `mesh`: the devices to share a block; by default all local ones. A mesh that
+      `jax.set_mesh` has set is put aside.
     - `order`: the axis whose absolute values say how stiff a point is. For numerical
       flows: points as stiff as each other then share blocks.
-    - `dtype`: of the grid's floating-point coordinates; by default that of JAX.
+    - `dtype`: of the grid's floating-point coordinates, float32 or float64; by default
+      that of JAX. What they meet in `fn` has its own.
     - `coords`: coordinates for the dimensions of the results, such as
       `{"time": ts}`.
-    - `config`: anything that can be written as JSON; recorded, and another one is
+    - `config`: a dictionary that can be written as JSON; recorded, and another one is
       another sweep.
     - `progress`: whether to show a bar and print a summary.
 
     **Returns:** an `xarray.Dataset` with the grid's axes first and a `status` of every
-    point (`flag_meanings` in its attributes). From a `store` it is read as needed.
+    point (`flag_meanings` in its attributes), and in the attribute `error` the reason
+    of the first failure. Attributes with parts (`sweep`, `versions`) are JSON text.
+    From a `store` it is read as needed.
 
-    **Raises:** `ValueError` for bad arguments and a store of another sweep, naming what
-    differs; `RuntimeError` where another sweep is writing to the store; `OSError`
-    where it can't be written, what is there already being safe.
+    **Raises:** `ValueError` or `TypeError` for bad arguments, names that a store can't
+    hold and what can't be taken from `fn`, before anything is computed; `ValueError`
+    for a store of another sweep, naming what differs; `RuntimeError` where another
+    sweep is writing to the store; `OSError` where it can't be written, what is there
+    already being safe.
 
     Under `jax.distributed` every process calls this with the same arguments and a
     `store` that all can reach: each computes its share of the blocks.
@@ -104,12 +112,16 @@ def run(
     print(data.loss.mean("key").sizes)
     ```
     """
+    _checks.require(callable(fn), f"`fn` must be a function, but it was {fn!r}.")
+    _checks.instance("grid", grid, Grid, "`Grid(lmda=[0.0, 1.0])`, for example")
     dtype = checked_dtype(dtype)
     mesh = checked_mesh(mesh)
+    config = checked_config(config)
+    path = None if store is None else checked_store(store)
     processes, process = jax.process_count(), jax.process_index()
     _checks.require(
-        store is not None or processes == 1,
-        f"`store` must be given for {processes} processes, but it was None.",
+        processes == 1 or isinstance(path, pathlib.Path),
+        f"`store` must be a path for {processes} processes, but it was {store!r}.",
     )
     ordered, back = (grid, None) if order is None else grid.ordered(order)
     lanes = Lanes(fn, ordered.template(dtype), mesh)
@@ -117,26 +129,22 @@ def run(
     arrays = checked_coords(coords, lanes, ordered)
     attributes = attributes_of(ordered, lanes, dtype, config)
     if back is not None:
-        attributes["order"] = back
-    if store is None:
+        attributes["order"] = as_text(back)
+    if path is None:
         results, block = _Memory(ordered, lanes), block_shape(ordered.shape, size)
         todo = blocks(ordered.shape, block)
-        _loop(lanes, ordered, dtype, block, todo, results.write, None, progress)
-        if lanes.error is not None:
-            attributes["error"] = lanes.error
+        _loop(lanes, ordered, dtype, block, todo, results, None, progress)
         data = results.dataset(ordered, arrays, attributes)
     else:
-        path = checked_path(store)
         with held(path, process):
             target = _opened(path, ordered, lanes, size, arrays, attributes, process)
-            block, write = target.block, target.write
-            every = blocks(ordered.shape, block)
+            every = blocks(ordered.shape, target.block)
             heartbeat = Heartbeat(path, process, processes)
             with heartbeat as heart, _writing(target, len(every)):
                 todo = [b for b in every[process::processes] if target.pending(b)]
-                _loop(lanes, ordered, dtype, block, todo, write, heart, progress)
-                if lanes.error is not None:
-                    target.note("error", lanes.error)
+                _loop(
+                    lanes, ordered, dtype, target.block, todo, target, heart, progress
+                )
                 _wait_for_others(target, len(every), heart)
         data = _dataset(path)
     if progress and process == 0:
@@ -147,9 +155,11 @@ def run(
 def load(path: str | os.PathLike) -> "xarray.Dataset":
     """The results of a sweep so far, read as they are needed.
 
+    `path` is a path or a URL, as the `store` of `run`.
+
     **Raises:** `ValueError` where `path` holds no sweep.
     """
-    return _restored(_dataset(pathlib.Path(path).absolute()))
+    return _restored(_dataset(place("path", path)))
 
 
 class _Memory:
@@ -161,6 +171,10 @@ class _Memory:
         }
         self.dims = {k: grid.dims + o.dims for k, o in lanes.outputs.items()}
         self.status = np.zeros(grid.shape, np.int8)
+        self.notes: dict[str, str] = {}
+
+    def note(self, name: str, text: str) -> None:
+        self.notes[name] = text
 
     def write(
         self, block: Slices, values: dict[str, np.ndarray], status: np.ndarray
@@ -180,7 +194,9 @@ class _Memory:
         }
         variables["status"] = (grid.dims, self.status, FLAGS)
         labels = {name: (dims, values) for name, dims, values in grid.arrays()}
-        return xarray.Dataset(variables, {**labels, **coords}, attributes)
+        return xarray.Dataset(
+            variables, {**labels, **coords}, {**attributes, **self.notes}
+        )
 
 
 def _loop(
@@ -189,11 +205,11 @@ def _loop(
     dtype: Any,
     block: tuple[int, ...],
     todo: list[Slices],
-    write: Callable,
+    target: "_Memory | Store",
     heart: Heartbeat | None,
     progress: bool,
 ) -> None:
-    """Every block of `todo`, through `lanes` and into `write`."""
+    """Every block of `todo`, through `lanes` and into `target`."""
     from tqdm import tqdm
 
     size = -(-math.prod(block) // lanes.mesh.size) * lanes.mesh.size
@@ -203,7 +219,9 @@ def _loop(
             if heart is not None:
                 heart.check()
             values, status = lanes(grid.points(one, dtype), size)
-            write(one, values, status)
+            target.write(one, values, status)
+            if lanes.error is not None:
+                target.note("error", lanes.error)
             bar.update(_count(one))
 
 
@@ -218,19 +236,24 @@ def _writing(store: Store, total: int) -> Iterator[None]:
         yield
     except OSError as error:
         done = store.count_done()
-        raise OSError(
-            error.errno,
-            f"`store` must be writable, but writing to {str(store.path)!r} failed "
-            f"({error.strerror or error}); {done} of {total} blocks are there and "
-            "safe: run the same sweep again to go on",
+        raise _not_written(
+            error,
+            f"writing to {str(store.path)!r} failed ({error.strerror or error}); "
+            f"{done} of {total} blocks are there and safe: run the same sweep again to "
+            "go on",
         ) from error
     except KeyboardInterrupt:
         print(f"Interrupted. Run the same sweep again to go on with {store.path}.")
         raise
 
 
+def _not_written(error: OSError, what: str) -> OSError:
+    message = f"`store` must be writable, but {what}"
+    return OSError(*[e for e in (error.errno,) if e is not None], message)
+
+
 def _opened(
-    path: pathlib.Path,
+    path: Place,
     grid: Grid,
     lanes: Lanes,
     size: int,
@@ -239,18 +262,16 @@ def _opened(
     process: int,
 ) -> Store:
     """The store at `path`: made if need be, refused if it is another sweep's."""
-    if not path.exists() and process == 0:
+    if not Store.exists(path) and process == 0:
         block = block_shape(grid.shape, size)
         try:
             return Store.create(path, grid, lanes.outputs, block, coords, attributes)
         except OSError as error:
-            raise OSError(
-                error.errno,
-                f"`store` must be writable, but {str(path)!r} could not be made "
-                f"({error.strerror or error})",
+            raise _not_written(
+                error, f"{str(path)!r} could not be made ({error.strerror or error})"
             ) from error
     waited = time.time()
-    while not path.exists():  # process 0 makes it
+    while not Store.exists(path):  # process 0 makes it
         _checks.require(
             time.time() - waited < 60, f"`store` must appear, but {path} did not."
         )
@@ -267,7 +288,7 @@ def _opened(
 
 def _wait_for_others(store: Store, total: int, heart: Heartbeat) -> None:
     """Until every process has written its blocks; an error if one stops."""
-    while len(heart.files) > 1 and store.count_done() < total:
+    while heart.files and store.count_done() < total:
         try:
             heart.check()
         except RuntimeError:
@@ -276,17 +297,20 @@ def _wait_for_others(store: Store, total: int, heart: Heartbeat) -> None:
         time.sleep(0.2)
 
 
-def _dataset(path: pathlib.Path) -> "xarray.Dataset":
+def _dataset(path: Place) -> "xarray.Dataset":
     import xarray
 
     Store.open(path, "r")
     data = xarray.open_zarr(str(path), consolidated=False, chunks=None)
-    return data.drop_vars("checksum").set_coords(data.attrs["coordinates"])
+    own = data.attrs.get("coordinate_names", data.attrs.get("coordinates"))
+    parts = {k: as_text(v) for k, v in data.attrs.items() if isinstance(v, dict)}
+    data.attrs.update(parts)  # of format 1
+    return data.drop_vars("checksum").set_coords(from_text(own))
 
 
 def _restored(data: "xarray.Dataset") -> "xarray.Dataset":
     """With the axes in the order in which they were given."""
-    back = data.attrs.pop("order", None)
+    back = from_text(data.attrs.pop("order", None))
     if back is None:
         return data
     return data.isel({back["axis"]: back["rank"]}).transpose(*back["dims"], ...)

@@ -1,5 +1,6 @@
 """Sweeps from a file: what the command `lazyrich sweep` reads."""
 
+import codecs
 import dataclasses
 import difflib
 import re
@@ -13,6 +14,7 @@ import numpy as np
 from .._task import Task
 from .grid import Grid
 from .ready import MEASURES, learning
+from .schema import SCHEMA
 
 _LIST = "\n".join(f"#   {name}: {text}" for name, text in MEASURES.items())
 EXAMPLE = f"""\
@@ -104,6 +106,22 @@ class Spec:
         )
 
 
+def decoded(raw: bytes) -> str:
+    """The text of a file in UTF-8 or, with its mark at the beginning, UTF-16.
+
+    **Raises:** `SpecError` for another encoding, naming the byte and its line.
+    """
+    marked = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return raw.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise SpecError(
+            f"the file must be UTF-8, but byte 0x{raw[error.start]:02x} on line {line} "
+            "is not: save it as UTF-8."
+        ) from error
+
+
 def parse(text: str, overrides: Sequence[str] = ()) -> Spec:
     """The specification in `text`, with `section.key=value` put over it.
 
@@ -111,12 +129,12 @@ def parse(text: str, overrides: Sequence[str] = ()) -> Spec:
     """
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SpecError(f"the file must be TOML, but: {error}.") from error
     for override in overrides:
         name, equals, value = override.partition("=")
-        section, dot, key = name.strip().partition(".")
-        if not (equals and dot):
+        section, _, key = name.strip().partition(".")
+        if not (equals and section and key):
             raise SpecError(
                 f"`--set` must be SECTION.KEY=VALUE, but it was {override!r}."
             )
@@ -124,19 +142,21 @@ def parse(text: str, overrides: Sequence[str] = ()) -> Spec:
             value = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
             value = value.strip()  # a word without quotes
-        values.setdefault(section, {})[key] = value
+        if not isinstance(values.setdefault(section, {}), dict):
+            raise SpecError(f"`{section}` must be a section, [{section}].")
+        values[section][key] = value
     checked: dict[str, dict[str, Any]] = {}
     for section, keys in values.items():
-        _known(section, _SCHEMA, "section", _line(text, section))
+        _known(section, SCHEMA, "section", _line(text, section))
         if not isinstance(keys, dict):
             raise SpecError(f"`{section}` must be a section, [{section}].")
         checked[section] = {}
         for key, value in keys.items():
             place = _line(text, section, key)
-            _known(key, _SCHEMA[section], f"key of [{section}]", place)
+            _known(key, SCHEMA[section], f"key of [{section}]", place)
             try:
-                checked[section][key] = _SCHEMA[section][key](value)
-            except (ValueError, TypeError) as error:
+                checked[section][key] = SCHEMA[section][key](value)
+            except ValueError as error:
                 raise SpecError(
                     f"`{section}.{key}`{place} must be {error}, but it was {value!r}."
                 ) from error
@@ -172,104 +192,6 @@ def _line(text: str, section: str, key: str | None = None) -> str:
     return ""
 
 
-def _number(low: int | None = None) -> Callable[[Any], Any]:
-    def check(value: Any) -> Any:
-        text = "a number" if low is None else f"a number above {low}"
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or (low is not None and value <= low):
-            raise ValueError(text)
-        return value
-
-    return check
-
-
-def _integer(low: int) -> Callable[[Any], int]:
-    def check(value: Any) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or value < low:
-            raise ValueError(f"an integer of at least {low}")
-        return value
-
-    return check
-
-
-def _one_of(*names: str) -> Callable[[Any], str]:
-    def check(value: Any) -> str:
-        if value not in names:
-            raise ValueError(f"one of {', '.join(names)}")
-        return value
-
-    return check
-
-
-def _sizes(value: Any) -> list[int]:
-    if not isinstance(value, list) or len(value) != 3:
-        raise ValueError("three integers, [in, hidden, out]")
-    return [_integer(1)(n) for n in value]
-
-
-def _names(value: Any) -> list[str]:
-    if not isinstance(value, list) or not value:
-        raise ValueError(f"a list of {', '.join(MEASURES)}")
-    return [_one_of(*MEASURES)(name) for name in value]
-
-
-def _values(value: Any) -> list[float]:
-    """A number, a list of them, or a range."""
-    text = "a number, a list of numbers, or { from = ..., to = ..., count = ... }"
-    if isinstance(value, dict):
-        spacing = value.get("spacing", "linear")
-        if set(value) - {"spacing"} != {"from", "to", "count"}:
-            raise ValueError(text)
-        _one_of("linear", "log")(spacing)
-        ends = (_number()(value["from"]), _number()(value["to"]))
-        count = _integer(1)(value["count"])
-        if spacing == "log":
-            if min(ends) <= 0:
-                raise ValueError("above zero at both ends of a logarithmic range")
-            return np.geomspace(*ends, count).tolist()
-        return np.linspace(*ends, count).tolist()
-    items = value if isinstance(value, list) else [value]
-    if not items or not all(
-        isinstance(x, int | float) and not isinstance(x, bool) for x in items
-    ):
-        raise ValueError(text)
-    return [float(x) for x in items]
-
-
-def _times(value: Any) -> list[float]:
-    times = _values(value)
-    if min(times) < 0 or sorted(times) != times:
-        raise ValueError("non-negative times that don't fall")
-    return times
-
-
-def _seeds(value: Any) -> list[int]:
-    if isinstance(value, dict) and set(value) == {"count"}:
-        return list(range(_integer(1)(value["count"])))
-    items: list[Any] = value if isinstance(value, list) else [value]
-    if not items or not all(isinstance(x, int) and x >= 0 for x in items):
-        raise ValueError("integers of at least 0, or { count = ... }")
-    return items
-
-
-_SCHEMA: dict[str, dict[str, Callable]] = {
-    "network": {"sizes": _sizes},
-    "task": {
-        "kind": _one_of("regression", "hierarchy"),
-        "samples": _integer(1),
-        "target_scale": _number(),
-        "seed": _integer(0),
-        "levels": _integer(1),
-    },
-    "axes": {"lmda": _values, "scale": _values, "seed": _seeds},
-    "times": {"values": _times},
-    "measure": {"names": _names, "threshold": _number(0)},
-    "run": {
-        "dtype": _one_of("float32", "float64"),
-        "chunk_size": _integer(1),
-        "memory": _number(0),
-    },
-}
 _REQUIRED = (
     ("network", "sizes"),
     ("task", "kind"),

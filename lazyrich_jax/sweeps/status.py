@@ -2,7 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+import equinox as eqx
 import numpy as np
+from jaxtyping import Array, Bool
+
+from .._trajectory import RESULTS
 
 if TYPE_CHECKING:
     import xarray
@@ -15,6 +19,7 @@ FAILURES = (
     "invalid_times",
     "diverged",
     "solver_failed",
+    "invalid_setting",
 )
 MEANINGS = STATUS + FAILURES
 # Attributes of the status, after the CF conventions.
@@ -22,6 +27,20 @@ FLAGS = {
     "flag_values": list(range(len(MEANINGS))),
     "flag_meanings": " ".join(MEANINGS),
 }
+
+
+class Refused(eqx.Module):
+    """An entry of what a function returns: whether it does not take the point."""
+
+    is_refused: Bool[Array, ""]
+
+
+def meaning(code: int) -> str | None:
+    """The sentence of a status; `None` where its name says all."""
+    if code < len(STATUS):
+        refused = "the points must be such that `fn` takes them, but it refused some."
+        return refused if STATUS[code] == "error" else None
+    return RESULTS[getattr(RESULTS, MEANINGS[code])]
 
 
 def summary(status: np.ndarray, error: str | None = None) -> str:

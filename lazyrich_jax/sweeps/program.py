@@ -1,0 +1,165 @@
+"""Traced programs: what they hold, what they need, and their compiled forms."""
+
+import collections
+import contextlib
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.extend
+import jax.numpy as jnp
+import numpy as np
+
+from .. import _checks
+
+# The compiled forms that are kept, the one used last at the end. Each stands beside
+# its program, whose callbacks then keep their identities.
+_KEPT: collections.OrderedDict[tuple, tuple[Any, Any]] = collections.OrderedDict()
+_MOST = 16
+
+
+def no_mesh() -> contextlib.AbstractContextManager:
+    """A context without the mesh of `jax.set_mesh`.
+
+    A sweep shards its points itself: its program is traced as for one device.
+
+    **Raises:** `ValueError` where that mesh can't be put aside.
+    """
+    current = getattr(jax.sharding, "get_abstract_mesh", None)
+    if current is None or current().empty:
+        return contextlib.nullcontext()
+    try:
+        return jax.set_mesh(None)  # pyright: ignore (accepted by new versions of JAX)
+    except ValueError as error:
+        raise ValueError(
+            "`run` must be called outside `jax.set_mesh` in this version of JAX, but "
+            f"the mesh was {current()}: leave it, and pass `mesh=` to `run`."
+        ) from error
+
+
+def on_no_device(program: Any) -> Any:
+    """The program with its arrays where any device can take them.
+
+    An array that was sharded over another mesh doesn't go with that of the sweep.
+
+    **Raises:** `ValueError` for values that are traced.
+    """
+    _checks.require(
+        _checks.is_concrete(program.consts),
+        "`run` must be called outside `jax.jit`, `vmap` and `grad`, but `fn` held a "
+        "traced value.",
+    )
+    constants = [uncommitted(value) for value in program.consts]
+    return jax.extend.core.ClosedJaxpr(program.jaxpr, constants)
+
+
+def uncommitted(value: Any) -> Any:
+    """An array or random keys, bound to no device and no mesh."""
+    if not isinstance(value, jax.Array) or not value.is_fully_addressable:
+        return value
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        data: Any = np.asarray(jax.random.key_data(value))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(value))
+    return np.asarray(value)
+
+
+def compiled(batch: Any, shapes: Sequence[Any], program: Any, mesh: Any) -> Any:
+    """`batch`, which maps `program` over `shapes`, compiled; kept from before if same.
+
+    Tracing and lowering are repeated, so that nothing that has changed is missed: two
+    programs are the same where their lowered texts, their constants, the callables
+    that they call back and their devices are.
+    """
+    lowered = jax.jit(batch).lower(*shapes)
+    text = hashlib.sha256(lowered.as_text().encode()).digest()
+    key = (text, fingerprint(program), *_callables(program), *mesh.devices.flat)
+    if key not in _KEPT:
+        _KEPT[key] = lowered.compile(), program
+        if len(_KEPT) > _MOST:
+            _KEPT.popitem(last=False)
+    _KEPT.move_to_end(key)
+    return _KEPT[key][0]
+
+
+def fingerprint(program: Any) -> str:
+    """What the program computes, constants included; the same in every process."""
+    text = re.sub(r"0x[0-9a-f]+", "", str(program.jaxpr))
+    digest = hashlib.sha256(text.encode())
+    for value in _constants(program):
+        plain = value
+        if jnp.issubdtype(getattr(value, "dtype", float), jax.dtypes.prng_key):
+            plain = jax.random.key_data(value)
+        digest.update(np.ascontiguousarray(plain).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def peak(jaxpr: Any) -> int:
+    """The largest sum of live values in program order, inner programs included."""
+    last = {}
+    for i, eqn in enumerate(jaxpr.eqns):
+        for var in eqn.invars:
+            if not isinstance(var, jax.extend.core.Literal):
+                last[var] = i
+    for var in jaxpr.outvars:
+        if not isinstance(var, jax.extend.core.Literal):
+            last[var] = len(jaxpr.eqns)
+    alive = {var: _bytes(var.aval) for var in (*jaxpr.invars, *jaxpr.constvars)}
+    most = sum(alive.values())
+    for i, eqn in enumerate(jaxpr.eqns):
+        inner = max((peak(_open(p)) for p in _inner(eqn)), default=0)
+        for var in eqn.outvars:
+            alive[var] = _bytes(var.aval)
+        most = max(most, sum(alive.values()) + inner)
+        for var in [v for v in alive if last.get(v, -1) <= i]:
+            del alive[var]
+    return most
+
+
+def _open(program: Any) -> Any:
+    return getattr(program, "jaxpr", program)
+
+
+def _parameters(eqn: Any) -> list[Any]:
+    values = list(eqn.params.values())
+    return jax.tree.leaves(values, is_leaf=lambda x: hasattr(_open(x), "eqns"))
+
+
+def _inner(eqn: Any) -> list[Any]:
+    """The programs inside an equation, such as the body of a loop."""
+    return [value for value in _parameters(eqn) if hasattr(_open(value), "eqns")]
+
+
+def _every_equation(program: Any) -> Iterator[Any]:
+    for eqn in _open(program).eqns:
+        yield eqn
+        for inner in _inner(eqn):
+            yield from _every_equation(inner)
+
+
+def _constants(program: Any) -> Iterator[Any]:
+    """Every array that the program holds, those of inner programs included."""
+    yield from getattr(program, "consts", ())
+    for eqn in _every_equation(program):
+        for var in eqn.invars:
+            value: Any = getattr(var, "val", 0.0)
+            if np.ndim(value) > 0:  # the text shows scalars
+                yield value
+        for inner in _inner(eqn):
+            yield from getattr(inner, "consts", ())
+
+
+def _callables(program: Any) -> tuple[int, ...]:
+    """The identities of what the program calls back, which no text shows."""
+    return tuple(
+        id(value)
+        for eqn in _every_equation(program)
+        for value in _parameters(eqn)
+        if callable(value)
+    )
+
+
+def _bytes(aval: Any) -> int:
+    itemsize = getattr(getattr(aval, "dtype", None), "itemsize", 8)
+    return int(np.prod(getattr(aval, "shape", ()), dtype=np.int64)) * itemsize
