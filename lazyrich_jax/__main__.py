@@ -1,8 +1,11 @@
 """The command `lazyrich`."""
 
 import argparse
+import contextlib
 import difflib
 import functools
+import io
+import json
 import multiprocessing
 import os
 import sys
@@ -16,31 +19,44 @@ from tqdm import tqdm
 from . import __version__, bench, sweeps
 from .figures import FIGURES, Reproduction, reproduce
 from .figures.report import write_report
-from .sweeps.spec import EXAMPLE, SpecError, parse
+from .sweeps.place import Place, local, place
+from .sweeps.spec import EXAMPLE, SpecError, decoded, parse
+from .sweeps.store import Store
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.command == "list":
-        width = max(map(len, FIGURES))
-        for name, figure in FIGURES.items():
-            print(f"{name:<{width}}  {figure.TITLE} ({figure.SOURCE})")
-        return 0
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not all can write every character
+            stream.reconfigure(errors="backslashreplace")
+    options = _parser().parse_args(arguments)
     try:
-        if options.command == "sweep":
-            return _sweep(options)
-        if options.command == "show":
-            return _show(options.store)
-        if options.command == "bench":
-            return _bench(options.out, options.only, options.quick)
-        return _reproduce(options.names, options.out, options.quick)
+        status = _run(options)
+        sys.stdout.flush()
+        return status
     except (_UsageError, SpecError) as error:
         print(f"lazyrich: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # such as `lazyrich list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.command == "list":
+        width = max(map(len, FIGURES))
+        for name, figure in FIGURES.items():
+            print(f"{name:<{width}}  {figure.TITLE} ({figure.SOURCE})")
+        return 0
+    if options.command == "sweep":
+        return _sweep(options)
+    if options.command == "show":
+        return _show(options.store)
+    if options.command == "bench":
+        return _bench(options.out, options.only, options.quick)
+    return _reproduce(options.names, options.out, options.quick)
 
 
 class _UsageError(Exception):
@@ -68,8 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--out",
-        type=Path,
-        default=Path("figures"),
+        default="figures",
         metavar="DIR",
         help="where to write (default: %(default)s)",
     )
@@ -81,10 +96,11 @@ def _parser() -> argparse.ArgumentParser:
         help="run a sweep from a file",
         description="Evaluate measures of exact learning over balances, scales and "
         "seeds, as a TOML file says, and write them to a zarr store. Cut off, it goes "
-        "on where it was when it is run again.",
+        "on where it was when it is run again. The status is 1 where no point was "
+        "computed without failure, and 3 where some points failed.",
     )
-    command.add_argument("spec", nargs="?", type=Path, metavar="SPEC", help="TOML file")
-    command.add_argument("--store", type=Path, metavar="PATH", help="where to write")
+    command.add_argument("spec", nargs="?", metavar="SPEC", help="TOML file")
+    command.add_argument("--store", metavar="PATH", help="where to write: path or URL")
     command.add_argument(
         "--set",
         action="append",
@@ -96,10 +112,15 @@ def _parser() -> argparse.ArgumentParser:
         "--resume", action="store_true", help="refuse to start a new store"
     )
     command.add_argument(
+        "--allow-failures",
+        action="store_true",
+        help="status 0 where some points failed, but not all",
+    )
+    command.add_argument(
         "--example", action="store_true", help="print a commented SPEC, and stop"
     )
     command = commands.add_parser("show", help="what a sweep's store holds")
-    command.add_argument("store", type=Path, metavar="PATH")
+    command.add_argument("store", metavar="PATH")
     command = commands.add_parser(
         "bench",
         help="measure how fast the exact solution is",
@@ -109,8 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--out",
-        type=Path,
-        default=Path("benchmarks/results"),
+        default="benchmarks/results",
         metavar="DIR",
         help="where to write (default: %(default)s)",
     )
@@ -131,11 +151,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _bench(out: Path, only: Collection[str], quick: bool) -> int:
-    _make_directory(out)
+@contextlib.contextmanager
+def _usage() -> Iterator[None]:
+    """What is raised for what the user gave, as a sentence without a traceback."""
+    try:
+        yield
+    except (SpecError, _UsageError):
+        raise
+    except (
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        RuntimeError,
+        MemoryError,
+        OSError,
+    ) as error:
+        text = None
+        if isinstance(error, OSError) and error.filename is None:
+            text = error.strerror  # without its number
+        raise _UsageError(text or str(error) or type(error).__name__) from error
+
+
+def _bench(out: str, only: Collection[str], quick: bool) -> int:
+    folder = _directory(out)
     jax.config.update("jax_enable_x64", True)
-    bench.run(out, only=only, quick=quick)
-    print(f"Written to {out}")
+    bench.run(folder, only=only, quick=quick)
+    print(f"Written to {folder}")
     return 0
 
 
@@ -149,45 +190,56 @@ def _sweep(options: argparse.Namespace) -> int:
                 f"`{name}` must be given, but it was not; `lazyrich sweep --example` "
                 "prints a SPEC to start from."
             )
+    with _usage():
+        path, store = local("SPEC", options.spec), place("--store", options.store)
     try:
-        text = options.spec.read_text()
+        raw = path.read_bytes()
     except OSError as error:
         raise _UsageError(
-            f"`SPEC` must be a file that can be read, but {str(options.spec)!r} can't: "
+            f"`SPEC` must be a file that can be read, but {str(path)!r} can't: "
             f"{error.strerror}."
         ) from error
-    spec = parse(text, options.set)
-    if options.resume and not options.store.exists():
-        raise _UsageError(
-            f"`--store` must be there to resume, but {str(options.store)!r} is not."
-        )
-    jax.config.update("jax_enable_x64", spec.dtype == "float64")
-    try:
+    spec = parse(decoded(raw), options.set)
+    with _usage():
+        if options.resume and not Store.exists(store):
+            raise _UsageError(
+                f"`--store` must be there to resume, but {str(store)!r} is not."
+            )
+        jax.config.update("jax_enable_x64", spec.dtype == "float64")
         fn, grid, settings = spec.build()
-        print(f"{grid} -> {options.store}")
-        sweeps.run(fn, grid, store=options.store, **settings)
-    except (ValueError, RuntimeError, OSError) as error:
-        raise _UsageError(str(error)) from error
-    return 0
+        print(f"{grid} -> {store}")
+        data = sweeps.run(fn, grid, store=store, **settings)
+        succeeded = sweeps.succeeded(data).values
+    if succeeded.all() or (succeeded.any() and options.allow_failures):
+        return 0
+    failed = int(succeeded.size - succeeded.sum())
+    reason = data.attrs.get("error", "their results were NaN.")
+    hint = "; `--allow-failures` allows it" if succeeded.any() else ""
+    print(
+        f"lazyrich: {failed} of {succeeded.size} points failed{hint}. "
+        f"The first error: {reason}",
+        file=sys.stderr,
+    )
+    return 3 if succeeded.any() else 1
 
 
-def _show(store: Path) -> int:
-    try:
+def _show(path: str) -> int:
+    with _usage():
+        store: Place = place("PATH", path)
         data = sweeps.load(store)
-    except ValueError as error:
-        raise _UsageError(str(error)) from error
-    sizes = ", ".join(f"{k} {n}" for k, n in data.sizes.items())
-    print(f"{store}: {sizes}")
-    for name, text in data.attrs["sweep"].items():
-        if name.startswith(("coordinate", "output")):
-            print(f"  {name}: {text}")
-    versions = ", ".join(f"{k} {v}" for k, v in data.attrs["versions"].items())
-    print(f"  {data.attrs['dtype']} on {data.attrs['device']}; {versions}")
-    print(f"  {sweeps.summary(data.status.values, data.attrs.get('error'))}")
+        sizes = ", ".join(f"{k} {n}" for k, n in data.sizes.items())
+        print(f"{store}: {sizes}")
+        for name, text in json.loads(data.attrs["sweep"]).items():
+            if name.startswith(("coordinate", "output")):
+                print(f"  {name}: {text}")
+        versions = json.loads(data.attrs["versions"]).items()
+        text = ", ".join(f"{k} {v}" for k, v in versions)
+        print(f"  {data.attrs['dtype']} on {data.attrs['device']}; {text}")
+        print(f"  {sweeps.summary(data.status.values, data.attrs.get('error'))}")
     return 0
 
 
-def _reproduce(names: Sequence[str], out: Path, quick: bool) -> int:
+def _reproduce(names: Sequence[str], out_given: str, quick: bool) -> int:
     names = list(dict.fromkeys(names)) or list(FIGURES)
     for name in names:
         if name not in FIGURES:
@@ -197,7 +249,7 @@ def _reproduce(names: Sequence[str], out: Path, quick: bool) -> int:
             raise _UsageError(
                 f"`NAME` must be one of {known}, but it was {name!r}{hint}."
             )
-    _make_directory(out)
+    out = _directory(out_given)
     done = []
     for one in _computed(names, out, quick):
         done.append(one)
@@ -212,7 +264,9 @@ def _reproduce(names: Sequence[str], out: Path, quick: bool) -> int:
     return 1 if far else 0
 
 
-def _make_directory(out: Path) -> None:
+def _directory(given: str) -> Path:
+    with _usage():
+        out = local("--out", given)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -222,6 +276,7 @@ def _make_directory(out: Path) -> None:
         ) from error
     if not os.access(out, os.W_OK):
         raise _UsageError(f"`--out` must be writable, but {str(out)!r} is not.")
+    return out
 
 
 def _computed(names: Sequence[str], out: Path, quick: bool) -> Iterator[Reproduction]:

@@ -1,5 +1,9 @@
 """`lazyrich sweep` and `lazyrich show`, and the measures that they know."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +11,7 @@ import pytest
 
 import lazyrich_jax as lr
 from lazyrich_jax.__main__ import main
-from lazyrich_jax.sweeps.spec import EXAMPLE, MEASURES, SpecError, parse
+from lazyrich_jax.sweeps.spec import EXAMPLE, MEASURES, SpecError, decoded, parse
 
 SMALL = (
     "--set",
@@ -166,3 +170,176 @@ def test_wrong_words(spec, tmp_path, capsys):
         parse(EXAMPLE, ["axes.scale={from=0,to=10,count=3,spacing='log'}"])
     with pytest.raises(ValueError, match="`names` must be of loss"):
         lr.sweeps.learning(lr.Task.hierarchy(2), (4, 4, 4), jnp.ones(1), ["los"])
+
+
+ONE = (
+    "--set",
+    "axes.seed=3",
+    "--set",
+    "axes.scale=0.3",
+    "--set",
+    "times.values=[0, 1]",
+    "--set",
+    'measure.names=["loss"]',
+    "--set",
+    "network.sizes=[3, 2, 1]",
+)
+REASON = "`lmda` must not be positive for sizes 3-2-1, but it was 2.0"
+
+
+def test_the_status_tells_of_failure_and_its_reason(spec, tmp_path, capsys):
+    def command(name, lmda, *more):
+        store = str(tmp_path / name)
+        words = [
+            "sweep",
+            str(spec),
+            "--store",
+            store,
+            *ONE,
+            "--set",
+            f"axes.lmda={lmda}",
+        ]
+        status = main([*words, *more])
+        return status, *capsys.readouterr()
+
+    status, out, err = command("some", [-1, 2])
+    assert status == 3 and REASON in out and "nonfinite" not in out
+    assert "1 of 2 points failed; `--allow-failures` allows it" in err and REASON in err
+    # It is in the store, for those who go on and those who look.
+    status, out, err = command("some", [-1, 2], "--resume")
+    assert status == 3 and REASON in err
+    assert command("some", [-1, 2], "--allow-failures")[0] == 0
+    assert main(["show", str(tmp_path / "some")]) == 0
+    assert REASON in capsys.readouterr().out
+    status, out, err = command("all", [2, 3], "--allow-failures")
+    assert status == 1 and "2 of 2 points failed" in err and REASON in err
+    status, out, err = command("none", [-1, 0])
+    assert status == 0 and "2 of 2 points computed without failure" in out
+
+
+def test_points_that_are_refused_say_why():
+    task = lr.Task.random_regression(3, 1, 10, key=jax.random.key(0))
+    learning = lr.sweeps.learning(task, (3, 2, 1), jnp.array([0.0, 1.0]))
+    for axes, reason in (
+        ({"lmda": [2.0, -1.0]}, REASON),
+        ({"lmda": [jnp.nan, -1.0]}, "`lmda` must be finite, but it was nan"),
+        ({"lmda": [2, -1]}, REASON),
+        ({"scale": [-1.0, 1.0]}, "`scale` must be finite and positive, but it was -1"),
+        ({"scale": [0, 1]}, "`scale` must be finite and positive, but it was 0"),
+    ):
+        grid = lr.sweeps.Grid(**axes)
+        data = lr.sweeps.run(learning, grid, progress=False)
+        names = np.array(data.status.attrs["flag_meanings"].split())[data.status]
+        assert names.tolist() == ["error", "ok"]
+        assert data.attrs["error"].startswith(reason)
+
+
+def test_the_reason_is_there_when_a_sweep_is_cut_off(tmp_path, monkeypatch):
+    write, written = lr.sweeps.store.Store.write, []
+
+    def interrupted(self, *args):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(1)
+        return write(self, *args)
+
+    def fn(point):
+        network = lr.LambdaBalanced(point["lmda"], throw=False)(
+            3, 2, 1, key=jax.random.key(0)
+        )
+        return {"function": network.function}
+
+    monkeypatch.setattr(lr.sweeps.store.Store, "write", interrupted)
+    path, grid = tmp_path / "a.zarr", lr.sweeps.Grid(lmda=[2.0, 0.0, -1.0, -2.0])
+    with pytest.raises(KeyboardInterrupt):
+        lr.sweeps.run(fn, grid, store=path, chunk_size=1, progress=False)
+    monkeypatch.undo()
+    for data in (
+        lr.sweeps.load(path),
+        lr.sweeps.run(fn, grid, store=path, progress=False),
+    ):
+        assert data.attrs["error"].startswith(REASON)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "axes.scale=-1",
+        "axes.scale=0",
+        "axes.scale=nan",
+        "axes.scale=[-1, 1]",
+        "axes.scale={from=-1, to=1, count=3}",
+        "axes.lmda=inf",
+        "axes.lmda=nan",
+        "axes.lmda=true",
+        f"axes.lmda=1{400 * '0'}",
+        "axes.lmda={from=1, to=2, count=99999999999}",
+        "axes.seed=true",
+        "axes.seed=[true]",
+        "axes.seed={count=99999999999}",
+        "axes.seed=99999999999999999999",
+        "task.samples=99999999999999999999",
+        "task.target_scale=inf",
+        "measure.threshold=nan",
+        "times.values=nan",
+        "run.memory=inf",
+    ],
+)
+def test_values_that_make_no_sweep(spec, tmp_path, change, capsys):
+    store = tmp_path / "a.zarr"
+    assert main(["sweep", str(spec), "--store", str(store), "--set", change]) == 2
+    assert f"`{change.partition('=')[0]}`" in capsys.readouterr().err
+    assert not store.exists()
+
+
+def test_sections_that_are_none(spec, tmp_path, capsys):
+    words = ["sweep", str(spec), "--store", str(tmp_path / "a"), "--set"]
+    for change in (".=1", "axes.=1", ".seed=1"):
+        assert main([*words, change]) == 2
+        assert "`--set` must be SECTION.KEY=VALUE" in capsys.readouterr().err
+    spec.write_text(f"task = 3\n{EXAMPLE.replace('[task]', '[other]')}")
+    assert main([*words, "task.seed=1"]) == 2
+    assert "`task` must be a section" in capsys.readouterr().err
+    spec.write_text("a = " + 10**5 * "[")
+    assert main([*words, "task.seed=1"]) == 2
+    assert "must be TOML" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_files_with_marks_of_their_encoding(encoding):
+    text = f"# λ\r\n{EXAMPLE}"
+    assert parse(decoded(text.encode(encoding))) == parse(EXAMPLE)
+
+
+def test_files_in_other_encodings(spec, tmp_path, capsys):
+    for text, message in (
+        (f"a\n# é\n{EXAMPLE}".encode("latin-1"), "byte 0xe9 on line 2 is not"),
+        (EXAMPLE.encode("utf-16")[:-1], "must be UTF-8"),
+        (EXAMPLE.encode("utf-32"), "must be TOML"),
+    ):
+        spec.write_bytes(text)
+        assert main(["sweep", str(spec), "--store", str(tmp_path / "a")]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_terminal_that_knows_few_characters(tmp_path):
+    spec = tmp_path / "λ.toml"
+    spec.write_text(f"# λ\n{EXAMPLE}", encoding="utf-8")
+    command = [sys.executable, "-m", "lazyrich_jax"]
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for environment in (plain, {"PYTHONIOENCODING": "ascii"}):
+        done = subprocess.run(
+            [*command, "sweep", str(spec), "--store", "é", "--set", "axes.λ=1"],
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        assert "must be a known key of [axes]" in done.stderr
+    listed = subprocess.run(
+        f"{sys.executable} -m lazyrich_jax list | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+    )
+    assert listed.stdout.startswith("figure1") and not listed.stderr
