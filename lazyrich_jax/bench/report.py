@@ -54,9 +54,9 @@ def run(
         "throughput": many,
         "rows": [row._asdict() | {"us": row.microseconds} for row in rows],
     }
-    (out / FILES[0]).write_text(json.dumps(result, indent=1) + "\n")
+    (out / FILES[0]).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     text = table(rows, about, many)
-    (out / FILES[1]).write_text(text)
+    (out / FILES[1]).write_text(text, encoding="utf-8")
     say("\n" + text)
     if set(PANELS) <= {row.group for row in rows}:
         draw(rows, about, out / FILES[2])
