@@ -1,19 +1,34 @@
 """One grammar for messages: "`name` must ..., but ..."."""
 
-import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, overload
 
+import equinox as eqx
 import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from ._compiled import sharded_over
+
 
 def is_concrete(tree: Any) -> bool:
     """Whether every array in `tree` has a value to look at now (none is traced)."""
     return not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(tree))
+
+
+def known(array: Array) -> np.ndarray | None:
+    """The values, also of what is differentiated; `None` where they are traced."""
+    if isinstance(array, jax.core.Tracer):
+        array = jax.lax.stop_gradient(array)
+    return None if isinstance(array, jax.core.Tracer) else np.asarray(array)
+
+
+def number(array: Array, spec: str = "") -> str:
+    """A scalar for a message, which must not need its value."""
+    value = known(array)
+    return "a traced value" if value is None else format(float(value), spec)
 
 
 def require(ok: bool, message: str) -> None:
@@ -22,31 +37,110 @@ def require(ok: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def as_real(name: str, value: Any) -> Array:
-    """`value` as a real floating-point array (integers take the default float)."""
+def as_real(name: str, value: Any, *, whole: bool = False) -> Array:
+    """`value` as a real array in single or double precision.
+
+    Whole numbers take the dtype of what they meet, as Python scalars do, or stay as
+    they are. NumPy's longer floats and foreign byte orders are converted.
+    """
     message = f"`{name}` must be a real number or array, but it was {value!r}."
     if isinstance(value, str):
         raise TypeError(message)
     try:
-        array = jnp.asarray(value)
+        array = _as_array(value)
     except (TypeError, ValueError) as error:
         raise TypeError(message) from error
-    if jnp.issubdtype(array.dtype, jnp.floating):
-        return array
     if jnp.issubdtype(array.dtype, jnp.integer):
-        if array.weak_type:  # a Python integer takes the dtype of what it meets
-            return array * 1.0
-        return array.astype(jnp.result_type(float))
-    raise TypeError(f"`{name}` must be real, but its dtype was {array.dtype}.")
+        with jax.numpy_dtype_promotion("standard"):
+            return array if whole else array * 1.0
+    require_precision(name, array.dtype)
+    return array
+
+
+def _as_array(value: Any) -> Array:
+    """`value` as JAX reads it; NumPy's other numbers in double precision."""
+    try:
+        dtype = getattr(value, "dtype", None)
+        if not isinstance(dtype, np.dtype) or dtype.isnative:
+            return jnp.asarray(value)
+    except (TypeError, ValueError):
+        pass
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"its dtype was {array.dtype}")
+    native = array.dtype.newbyteorder("=")
+    return jnp.asarray(array.astype(float if native == np.longdouble else native))
+
+
+def require_precision(name: str, dtype: jnp.dtype) -> None:
+    """Refuse what is not real, and half precision: no method here is made for it."""
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"`{name}` must be real, but its dtype was {dtype}.")
+    if jnp.finfo(dtype).bits < 32:
+        raise TypeError(
+            f"`{name}` must be in single or double precision, but its dtype was "
+            f"{dtype}: convert it, `jnp.asarray(..., jnp.float32)`."
+        )
+
+
+def common_dtype(**given: Any) -> jnp.dtype:
+    """The dtype in which to compute with arrays, or trees of them, given by name.
+
+    The widest one, whatever JAX's setting of promotion. Weakly typed arrays (Python
+    scalars, whole numbers) take it, and don't widen it.
+    """
+    strong = []
+    for name, tree in given.items():
+        for array in filter(_is_float, jax.tree.leaves(tree)):
+            require_precision(name, array.dtype)
+            if not getattr(array, "weak_type", False):
+                strong.append(jax.dtypes.canonicalize_dtype(array.dtype))
+    return max(strong, key=lambda d: d.itemsize, default=jnp.result_type(float))
+
+
+def rounding(**given: Any) -> float:
+    """The machine epsilon of the coarsest dtype given: what its values are good to."""
+    arrays = [x for x in jax.tree.leaves(given) if _is_float(x)]
+    return max(float(jnp.finfo(x.dtype).eps) for x in arrays)
+
+
+@overload
+def promoted(**given: Array) -> tuple[Array, ...]: ...
+
+
+@overload
+def promoted(**given: Any) -> tuple[Any, ...]: ...
+
+
+def promoted(**given: Any) -> tuple[Any, ...]:
+    """Arrays, or trees of them, given by name, all in their `common_dtype`."""
+    dtype = common_dtype(**given)
+
+    def cast(x: Any) -> Any:
+        return jnp.asarray(x).astype(dtype) if _is_float(x) else x
+
+    return tuple(jax.tree.map(cast, tree) for tree in given.values())
+
+
+def _is_float(leaf: Any) -> bool:
+    is_array = isinstance(leaf, jax.Array | np.ndarray)
+    return is_array and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def instance(name: str, value: Any, kind: type, hint: str) -> None:
     """Raise a `TypeError` unless `value` is a `kind`."""
-    if not isinstance(value, kind):
-        raise TypeError(
-            f"`{name}` must be a `{kind.__name__}`, but it was a "
-            f"`{type(value).__name__}`; {hint}."
-        )
+    if isinstance(value, kind):
+        return
+    was = f"a `{type(value).__name__}`"
+    if isinstance(value, str):
+        was = f"the text {value!r}"
+    elif isinstance(value, type):
+        was = f"the class `{value.__name__}`"
+        if issubclass(value, kind):
+            hint = f"type `{value.__name__}()`"
+    elif callable(value) and hasattr(value, "__name__"):
+        was = f"the function `{value.__name__}`"
+    raise TypeError(f"`{name}` must be a `{kind.__name__}`, but it was {was}; {hint}.")
 
 
 def as_matrix(name: str, value: Any) -> Array:
@@ -76,25 +170,64 @@ def as_scalar(name: str, value: Any) -> Array:
     return array
 
 
-def finite(name: str, array: Array) -> None:
-    """Refuse NaN and infinity where the values are known now."""
-    if is_concrete(array):
-        good = np.isfinite(np.asarray(array))
-        if not good.all():
-            index = tuple(int(i) for i in np.argwhere(~good)[0])
-            place = f" at index {index}" if index else ""
-            raise ValueError(
-                f"`{name}` must be finite, but it was {float(array[index])}{place}."
+def finite(name: str, array: Array) -> Array:
+    """`array`, refused where it is NaN or infinite; traced values of that kind: NaN."""
+    values = known(array)
+    if values is None:
+        return jnp.where(jnp.isfinite(array), array, jnp.nan)
+    _refuse_first(values, np.isfinite(values), f"`{name}` must be finite, but")
+    return array
+
+
+def positive(
+    name: str, array: Array, *, zero: bool = False, throw: bool = False
+) -> Array:
+    """`array`, refused where it is not finite and positive (or zero).
+
+    Traced values of that kind become NaN; with `throw` they stop the program.
+    """
+
+    def is_good(x: Any) -> Any:
+        return (x < jnp.inf) & ((x >= 0) if zero else (x > 0))
+
+    word = "non-negative" if zero else "positive"
+    return checked(name, array, f"be finite and {word}", is_good, throw=throw)
+
+
+def checked(
+    name: str,
+    array: Array,
+    what: str,
+    is_good: Callable[[Any], Any],
+    *,
+    throw: bool = False,
+) -> Array:
+    """`array`, refused unless each entry `is_good`; it must do or be `what`.
+
+    Traced entries that aren't become NaN; with `throw` they stop the program.
+    """
+    message = f"`{name}` must {what}, but"
+    values = known(array)
+    if values is None:
+        good = is_good(array)
+        if throw:
+            array = error_if(
+                array,
+                ~good,
+                f"{message} a traced value was not; `throw=False` gives NaN instead.",
             )
+        return jnp.where(good, array, jnp.nan)
+    _refuse_first(values, is_good(values), message)
+    return array
 
 
-def positive(name: str, array: Array, *, zero: bool = False) -> None:
-    """Refuse negative and non-finite scalars (and zero) where the value is known."""
-    if is_concrete(array):
-        value = float(array)
-        good = math.isfinite(value) and (value >= 0 if zero else value > 0)
-        word = "non-negative" if zero else "positive"
-        require(good, f"`{name}` must be finite and {word}, but it was {value}.")
+def _refuse_first(values: np.ndarray, good: Any, message: str) -> None:
+    """Raise an error that names the first value that isn't good, and its place."""
+    if np.all(good):
+        return
+    index = tuple(int(i) for i in np.argwhere(~np.asarray(good))[0])
+    place = f" at index {index}" if index else ""
+    raise ValueError(f"{message} it was {float(values[index])}{place}.")
 
 
 def size(name: str, value: Any, *, least: int = 1) -> int:
@@ -113,13 +246,14 @@ def size(name: str, value: Any, *, least: int = 1) -> int:
 def as_times(name: str, value: Any, *, infinite: bool = True) -> Array:
     """`value` as times of any shape and order; traced ones that are bad become NaN."""
     ts = as_real(name, value)
-    if is_concrete(ts):
-        fault = times_fault(ts, ordered=False, infinite=infinite)
-        if fault is not None:
-            raise ValueError(fault.replace("`ts", f"`{name}"))
-        return ts
-    ok = ts >= 0 if infinite else (ts >= 0) & jnp.isfinite(ts)
-    return jnp.where(ok, ts, jnp.nan)
+    values = known(ts)
+    if values is None:
+        ok = ts >= 0 if infinite else (ts >= 0) & jnp.isfinite(ts)
+        return jnp.where(ok, ts, jnp.nan)
+    fault = times_fault(values, ordered=False, infinite=infinite)
+    if fault is not None:
+        raise ValueError(fault.replace("`ts", f"`{name}"))
+    return ts
 
 
 def square(name: str, value: Any) -> Array:
@@ -143,12 +277,12 @@ def same_shape(**arrays: Array) -> None:
     )
 
 
-def times_fault(ts: Array, *, ordered: bool, infinite: bool) -> str | None:
+def times_fault(ts: np.ndarray, *, ordered: bool, infinite: bool) -> str | None:
     """What is wrong with concrete times, as a message; `None` where nothing is."""
     allowed = "non-negative" + (" (infinity is allowed)" if infinite else " and finite")
     if ordered:
         allowed += " and in non-decreasing order (repeats are allowed)"
-    values = np.asarray(ts).reshape(-1)
+    values = ts.reshape(-1)
     bad = ~(values >= 0) | (~np.isfinite(values) & (not infinite))
     if bad.any():
         index = int(np.argmax(bad))
@@ -175,3 +309,46 @@ def times_valid(ts: Array, *, infinite: bool) -> Array:
 def sizes_text(sizes: Sequence[int]) -> str:
     """Sizes as the field writes them: `3-2-2`."""
     return "-".join(str(size) for size in sizes)
+
+
+def error_if(x: Any, bad: Array, message: str) -> Any:
+    """`x`, with a runtime error where a traced value is bad."""
+    can_raise(bad)
+    return eqx.error_if(x, bad, message)
+
+
+def can_raise(bad: Array) -> None:
+    """Refuse to look for runtime errors where JAX does not allow them."""
+    if sharded_over(bad):
+        raise TypeError(
+            "`throw` must be `False` inside `jax.shard_map`, which has no runtime "
+            "errors, but it was `True`; without `throw` bad values are marked. "
+            "`jax.shard_map(..., check_vma=False)` allows them, too."
+        )
+
+
+def can_solve(name: str, tree: Any) -> None:
+    """Refuse an ODE solver where `jax.shard_map` checks what varies."""
+    if sharded_over(*jax.tree.leaves(tree)):
+        raise TypeError(
+            f"`{name}` must be used inside `jax.shard_map(..., check_vma=False)`, but "
+            "the check was on: the loops of its ODE solver do not pass it."
+        )
+
+
+@eqx.filter_custom_jvp
+def refuse_derivative(
+    x: Array, bad: Array, *, message: str, throw: bool = True
+) -> Array:
+    """`x`, whose derivative where `bad` is a runtime error, or without `throw` NaN."""
+    return x
+
+
+@refuse_derivative.def_jvp
+def _refuse_derivative_jvp(primals, tangents, *, message, throw=True):
+    (x, bad), (dx, _) = primals, tangents
+    if dx is None:
+        return x, None
+    if throw:
+        return error_if(x, bad, message), dx
+    return x, dx * jnp.where(bad, jnp.nan, 1.0)
