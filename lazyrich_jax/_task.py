@@ -23,8 +23,10 @@ class Task(eqx.Module):
     - `x`: the inputs, shape (samples, in).
     - `y`: the targets, shape (samples, out).
 
+    Both have the wider of their dtypes, single or double precision.
+
     **Raises:** `ValueError` where `x` or `y` is not a finite matrix, or their numbers
-    of samples differ.
+    of samples differ; `TypeError` where one is not real, or in half precision.
 
     ```python
     import jax
@@ -41,8 +43,9 @@ class Task(eqx.Module):
     def __init__(
         self, x: Real[ArrayLike, "samples in"], y: Real[ArrayLike, "samples out"]
     ):
-        self.x = _checks.as_matrix("x", x)
-        self.y = _checks.as_matrix("y", y)
+        self.x, self.y = _checks.promoted(
+            x=_checks.as_matrix("x", x), y=_checks.as_matrix("y", y)
+        )
         _checks.require(
             self.x.shape[0] == self.y.shape[0],
             "`x` and `y` must have as many samples (rows), but `x` had "
@@ -96,13 +99,15 @@ class Task(eqx.Module):
     @compiled
     def loss(self, function: Float[Array, "out in"]) -> Float[Array, ""]:
         """The loss of the linear map `function`, shape (out, in)."""
-        residual = self.y - dot(self.x, function.mT)
-        return square_norm(residual) / (2 * self.samples)
+        task, function = _checks.promoted(task=self, function=function)
+        residual = task.y - dot(task.x, function.mT)
+        return square_norm(residual) / (2 * task.samples)
 
     @compiled
     def loss_gradient(self, function: Float[Array, "out in"]) -> Float[Array, "out in"]:
         r"""$\partial L / \partial W = W \Sigma_{xx} - \Sigma$ at `function`."""
-        return dot(function, self.input_correlation) - self.input_output_correlation
+        task, function = _checks.promoted(task=self, function=function)
+        return dot(function, task.input_correlation) - task.input_output_correlation
 
     def whitened(self) -> "Task":
         r"""The same targets for inputs with $\Sigma_{xx} = I$, up to rounding.
@@ -118,14 +123,16 @@ class Task(eqx.Module):
             "`x` must have at least as many samples as inputs to be whitened, but it "
             f"had {self.samples} samples of {self.in_size} inputs.",
         )
-        u, s, vt = jnp.linalg.svd(self.x, full_matrices=False)
+        (task,) = _checks.promoted(task=self)
+        u, s, vt = jnp.linalg.svd(task.x, full_matrices=False)
         least = self.in_size * jnp.finfo(s.dtype).eps * s[0]
         spans = s[-1] > least
-        if _checks.is_concrete(s):
+        if _checks.is_concrete(spans):
             _checks.require(
                 bool(spans),
                 "`x` must have linearly independent inputs (columns) to be whitened, "
-                f"but its singular values went from {float(s[0])} to {float(s[-1])}.",
+                f"but its singular values went from {_checks.number(s[0])} to "
+                f"{_checks.number(s[-1])}.",
             )
         white = self.samples**0.5 * dot(u, vt)
         return Task(jnp.where(spans, white, jnp.nan), self.y)
@@ -153,7 +160,7 @@ class Task(eqx.Module):
         one sample.
         """
         scale = _checks.as_scalar("target_scale", target_scale)
-        _checks.finite("target_scale", scale)
+        scale = _checks.finite("target_scale", scale)
         xkey, ykey = jax.random.split(key)
         x = _white_inputs(xkey, in_size, samples, scale.dtype)
         out_size = _checks.size("out_size", out_size)
@@ -174,11 +181,12 @@ class Task(eqx.Module):
         inputs are white as in `random_regression`. Without noise the correlation is
         `function` itself, up to rounding.
 
-        **Raises:** `ValueError` unless `samples > in` and `noise >= 0`.
+        **Raises:** `ValueError` unless `samples > in` and `noise >= 0` (traced: NaN).
         """
         function = _checks.as_matrix("function", function)
         noise = _checks.as_scalar("noise", noise)
-        _checks.positive("noise", noise, zero=True)
+        noise = _checks.positive("noise", noise, zero=True)
+        function, noise = _checks.promoted(function=function, noise=noise)
         xkey, ykey = jax.random.split(key)
         x = _white_inputs(xkey, function.shape[1], samples, function.dtype)
         y = dot(x, function.mT)
