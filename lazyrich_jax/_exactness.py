@@ -1,9 +1,12 @@
 """What closed forms need of a network and a task: that they fit, balance, isotropy."""
 
+import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from . import _checks
-from ._network import LinearNetwork, relative_imbalance
+from ._linalg import safe_hypot, square_norm
+from ._network import LinearNetwork
 from ._task import Task
 
 
@@ -30,21 +33,80 @@ def check_two_layers(network: LinearNetwork, name: str = "network") -> None:
     )
 
 
-def imbalance_text(network: LinearNetwork) -> str:
+def is_balanced(
+    network: LinearNetwork,
+    variance: Float[Array, ""],
+    s: Float[Array, " modes"],
+    tolerance: float,
+) -> Bool[Array, ""]:
+    """Whether closed forms are exact for a network, up to rounding.
+
+    `variance` is that of the inputs, `s` the singular values of their correlation with
+    the targets.
+    """
+    most = tolerated_imbalance(network, variance, s, tolerance)
+    return network.balance_residual <= most
+
+
+def tolerated_imbalance(
+    network: LinearNetwork,
+    variance: Float[Array, ""],
+    s: Float[Array, " modes"],
+    tolerance: float,
+) -> Float[Array, ""]:
+    r"""How large $|W_2^\top W_2 - W_1 W_1^\top - \lambda I|$ may be.
+
+    It changes every mode, relative to the mode itself, by about its quotient with the
+    mode's rate. So it must be small against the slowest rate, not only against the
+    weights, which may belong to other modes; the rounding of large weights is excepted.
+    """
+    square = sum(square_norm(w) for w in network.weights)
+    # As weights squared, which have the units of a rate over the inputs' variance.
+    rates = safe_hypot(s / variance, network.lmda / 2)
+    noise = 4 * max(network.sizes) * jnp.finfo(s.dtype).eps * jnp.max(rates)
+    slowest = jnp.min(jnp.where(rates > noise, rates, jnp.inf))
+    by_rate = _PER_RATE * tolerance * (slowest + tolerance * square)
+    return jnp.minimum(tolerance * square, by_rate)
+
+
+_PER_RATE = 64  # 1e-6 in double precision, of each mode
+
+
+def imbalance_text(network: LinearNetwork, task: Task) -> str:
     """How far a network is from balanced, as a sentence."""
     tolerance = exactness_tolerance(network.weights[0].dtype)
+    finer, task = _checks.promoted(network=network, task=task)
+    s = jnp.linalg.svd(task.input_output_correlation, compute_uv=False)
+    most = tolerated_imbalance(finer, task.input_variance, s, tolerance)
+    residual = _checks.number(network.balance_residual, ".3g")
     return (
-        "|W2.T W2 - W1 W1.T - lambda I| / (|W1|^2 + |W2|^2) was "
-        f"{float(relative_imbalance(network)):.3g} at the nearest lambda, "
-        f"{float(network.lmda):.6g}; at most {tolerance:.2g} is taken for rounding."
+        f"|W2.T W2 - W1 W1.T - lambda I| was {residual} at the nearest lambda, "
+        f"{_checks.number(network.lmda, '.6g')}; at most "
+        f"{_checks.number(most, '.3g')} is taken for rounding: {tolerance:.2g} of "
+        f"|W1|^2 + |W2|^2, and {_PER_RATE * tolerance:.2g} of the slowest rate."
     )
+
+
+def refined(network: LinearNetwork, dtype: jnp.dtype) -> LinearNetwork:
+    """A network in a wider `dtype`, balanced to its rounding if it was to its own.
+
+    What learns it in stages judges the later ones by that dtype.
+    """
+    own = network.weights[0].dtype
+    finer = jax.tree.map(lambda w: w.astype(dtype), network)
+    if dtype == own:
+        return finer
+    square = sum(square_norm(w) for w in finer.weights)
+    balanced = finer.balance_residual <= 64 * float(jnp.finfo(own).eps) * square
+    there = finer.rebalanced(jnp.where(balanced, finer.lmda, 0.0))
+    return jax.tree.map(lambda x, y: jnp.where(balanced, x, y), there, finer)
 
 
 def anisotropy_text(task: Task) -> str:
     """How far inputs are from isotropic, as a sentence."""
     tolerance = exactness_tolerance(task.x.dtype)
     return (
-        f"|Sxx - c I| / |c I| was {float(task.anisotropy):.3g} at the nearest c, "
-        f"{float(task.input_variance):.6g}; at most {tolerance:.2g} is taken for "
-        "rounding."
+        f"|Sxx - c I| / |c I| was {_checks.number(task.anisotropy, '.3g')} at the "
+        f"nearest c, {_checks.number(task.input_variance, '.6g')}; at most "
+        f"{tolerance:.2g} is taken for rounding."
     )

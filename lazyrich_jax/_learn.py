@@ -6,10 +6,11 @@ import equinox as eqx
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from . import _checks
+from ._compiled import on_any_mesh
 from ._dynamics import AbstractDynamics, Exact, failure
 from ._network import LinearNetwork
 from ._task import Task
-from ._trajectory import RESULTS, Trajectory
+from ._trajectory import RESULTS, Trajectory, raise_if_failed
 
 
 def learn(
@@ -32,12 +33,17 @@ def learn(
     - `throw`: whether to raise where learning fails (the default), or to return and
       say why in `trajectory.result`; under `jax.vmap` each member has its own result.
 
-    **Returns:** a `Trajectory`.
+    **Returns:** a `Trajectory`, computed in the wider of the dtypes of `network` and
+    `task`. Times and the numbers of the law take that dtype, too.
 
     **Raises:** `ValueError` for bad input: sizes that don't fit, bad times, values
     that aren't finite, and for `Exact` unbalanced weights, anisotropic inputs and other
-    depths than two. `RuntimeError` where descent diverges or the solver gives up. With
-    traced arguments what depends on values is a runtime error instead.
+    depths than two. `TypeError` for half precision. `RuntimeError` where descent
+    diverges or the solver gives up. With traced arguments what depends on values is a
+    runtime error instead.
+
+    Differentiable in the modes of the law: `Exact` in all, `GradientFlow` in those of
+    its `adjoint` (reverse by default), `GradientDescent` in forward mode.
 
     ```python
     import jax
@@ -51,31 +57,31 @@ def learn(
     simulated = lr.learn(network, task, ts, dynamics=lr.GradientDescent(1e-3))
     ```
     """
-    for name, value, kind in (
-        ("network", network, LinearNetwork),
-        ("task", task, Task),
-        ("dynamics", dynamics, AbstractDynamics),
+    for name, value, kind, hint in (
+        ("network", network, LinearNetwork, "draw one with `LambdaBalanced`"),
+        ("task", task, Task, "build one with `Task(x, y)`"),
+        ("dynamics", dynamics, AbstractDynamics, "such as `Exact()`"),
     ):
-        if not isinstance(value, kind):
-            raise TypeError(
-                f"`{name}` must be a `{kind.__name__}`, but it was {value!r}."
-            )
-    ts = _checks.as_real("ts", ts).astype(task.x.dtype)
+        _checks.instance(name, value, kind, hint)
+    dtype = _checks.common_dtype(network=network, task=task)
+    ts = _checks.as_real("ts", ts).astype(dtype)
     _checks.require(
         ts.ndim == 1 and ts.size > 0,
         "`ts` must be a vector of at least one time, but its shape was "
         f"{ts.shape}; for a scalar time use `ExactSolution`.",
     )
     dynamics.check(network, task, ts)
-    trajectory = _learn(dynamics, network, task, ts)
+    with dynamics.named_modes():
+        trajectory = _learn(dynamics, network, task, ts)
     result = trajectory.result
     if throw and not _checks.is_concrete(result):
-        trajectory = result.error_if(trajectory, result != RESULTS.successful)
+        trajectory = raise_if_failed(trajectory, result)
     elif throw and result != RESULTS.successful:
         raise failure(result, network, task, dynamics.setting())
     return trajectory
 
 
+@on_any_mesh
 @eqx.filter_jit
 def _learn(
     dynamics: AbstractDynamics,

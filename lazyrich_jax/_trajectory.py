@@ -1,11 +1,13 @@
 """What learning returns, whichever law produced it."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._checks import is_concrete, sizes_text
+from ._checks import can_raise, is_concrete, sizes_text
 from ._network import LinearNetwork
 
 
@@ -38,6 +40,17 @@ class RESULTS(eqx.Enumeration):
         "solver stopped before: increase `max_steps`, loosen `rtol` and `atol`, or "
         "choose an implicit solver."
     )
+    invalid_setting = (
+        "`dynamics` must have finite and positive numbers (the learning rate and "
+        "`step_time`, or `rtol` and `atol`), but one was not."
+    )
+
+
+def raise_if_failed(x: Any, result: RESULTS) -> Any:
+    """`x`, with a runtime error where a traced `result` is a failure."""
+    failed = result != RESULTS.successful
+    can_raise(failed)
+    return result.error_if(x, failed)
 
 
 class Trajectory(eqx.Module):

@@ -1,6 +1,7 @@
 """What every law of learning shares: its form, its refusals, the loss gradient."""
 
 import abc
+import contextlib
 
 import equinox as eqx
 import jax
@@ -31,11 +32,16 @@ class AbstractDynamics(eqx.Module):
         """What was asked of a simulation that failed; ends its message."""
         return ""
 
+    def named_modes(self) -> contextlib.AbstractContextManager:
+        """Says which derivatives there are where JAX finds that some aren't."""
+        return contextlib.nullcontext()
+
 
 def check_times(ts: Array, *, infinite: bool) -> None:
     """Refuse concrete times that are negative, NaN, falling or not allowed infinite."""
-    if _checks.is_concrete(ts):
-        fault = _checks.times_fault(ts, ordered=True, infinite=infinite)
+    values = _checks.known(ts)
+    if values is not None:
+        fault = _checks.times_fault(values, ordered=True, infinite=infinite)
         if fault is not None:
             raise ValueError(fault)
 
@@ -60,7 +66,7 @@ def failure(
     """The error for a concrete unsuccessful `result`, with the values behind it."""
     message = RESULTS[result]
     if result == RESULTS.unbalanced_weights:
-        message = f"{message} {imbalance_text(network)}"
+        message = f"{message} {imbalance_text(network, task)}"
     if result == RESULTS.anisotropic_inputs:
         message = f"{message} {anisotropy_text(task)}"
     if result == RESULTS.diverged or result == RESULTS.solver_failed:

@@ -1,11 +1,12 @@
 """Gradient descent, step by step."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, Real
 
 from .. import _checks
 from .._exactness import check_fit
@@ -35,7 +36,8 @@ class GradientDescent(AbstractDynamics):
     **Arguments:**
 
     - `learning_rate`: the learning rate of plain gradient descent, or an optax
-      optimiser (an `optax.GradientTransformation`).
+      optimiser (an `optax.GradientTransformation`), also one that asks for the loss or
+      searches along a line (`optax.polyak_sgd`, `optax.lbfgs`).
     - `step_time`: how much time a step is: the learning rate for plain descent, 1 for
       an optimiser, so that `ts` counts its steps.
     - `batch_size`: samples drawn for every step, without replacement within it; the
@@ -44,7 +46,12 @@ class GradientDescent(AbstractDynamics):
 
     Differentiable in forward mode only: the number of steps is not fixed when compiled.
     Divergence (a loss that is no longer finite, or 10,000 times the larger of its first
-    value and the loss of predicting zero) is reported in `trajectory.result`.
+    value and the loss of predicting zero) is reported in `trajectory.result`, as
+    `RESULTS.invalid_setting` where a traced rate or time is not finite and positive.
+
+    **Raises:** `ValueError` for a rate, `step_time` or `batch_size` that isn't
+    positive, and a `batch_size` without `key`; `TypeError` for what is neither a number
+    nor an optimiser, such as the function that makes one.
     """
 
     optimiser: Any  # an optax.GradientTransformation, or the learning rate
@@ -60,17 +67,20 @@ class GradientDescent(AbstractDynamics):
         batch_size: int | None = None,
         key: PRNGKeyArray | None = None,
     ):
+        made = not isinstance(learning_rate, type)
         # Not by `update` alone: traced numbers have it too.
-        if hasattr(learning_rate, "init") and hasattr(learning_rate, "update"):
+        if made and hasattr(learning_rate, "init") and hasattr(learning_rate, "update"):
             self.optimiser = learning_rate
             default = 1.0
         else:
-            self.optimiser = _checks.as_scalar("learning_rate", learning_rate)
-            _checks.positive("learning_rate", self.optimiser)
+            if callable(learning_rate) or isinstance(learning_rate, str):
+                _refuse_optimiser(learning_rate)
+            rate = _checks.as_scalar("learning_rate", learning_rate)
+            self.optimiser = _checks.positive("learning_rate", rate)
             default = self.optimiser
         step_time = default if step_time is None else step_time
-        self.step_time = _checks.as_scalar("step_time", step_time)
-        _checks.positive("step_time", self.step_time)
+        step_time = _checks.as_scalar("step_time", step_time)
+        self.step_time = _checks.positive("step_time", step_time)
         if batch_size is not None:
             batch_size = _checks.size("batch_size", batch_size)
         _checks.require(
@@ -92,24 +102,42 @@ class GradientDescent(AbstractDynamics):
 
     def setting(self) -> str:
         if isinstance(self.optimiser, jax.Array):
-            return f" It was {float(self.optimiser):g}."
+            return f" It was {_checks.number(self.optimiser, 'g')}."
         return " It was that of an optax optimiser."
 
     def run(
         self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
     ) -> Trajectory:
+        network, task = _checks.promoted(network=network, task=task)
         optimiser = self._transformation(ts.dtype)
         finite = all_finite(network, task)
         valid = _checks.times_valid(ts, infinite=False)
         step_time = self.step_time.astype(ts.dtype)
+        settled = jnp.isfinite(step_time)
+        if isinstance(self.optimiser, jax.Array):
+            settled &= jnp.isfinite(self.optimiser)
+        step_time = jnp.where(settled, step_time, jnp.inf)
         steps = jnp.round(jnp.where(valid, ts, 0.0) / step_time).astype(int)
         gradient = self._function_gradient(task)
 
         def step(i, state):
             network, memory = state
+            batch = self._batch(task, i)
             gradients = weight_gradients(network, gradient(network.function, i))
-            updates, memory = optimiser.update(gradients, memory, network)
-            return eqx.apply_updates(network, updates), memory
+            updates, after = optimiser.update(
+                gradients,
+                memory,
+                network,
+                value=batch.loss(network.function),
+                grad=gradients,
+                value_fn=lambda network: batch.loss(network.function),
+            )
+            # An optimiser may hold numbers of another dtype.
+            return jax.tree.map(
+                lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype),
+                (eqx.apply_updates(network, updates), after),
+                state,
+            )
 
         def record(state, span):
             state = jax.lax.fori_loop(span[0], span[1], step, state)
@@ -124,9 +152,10 @@ class GradientDescent(AbstractDynamics):
         result = first_failure(
             (~finite, RESULTS.nonfinite_values),
             (~valid, RESULTS.invalid_times),
+            (~settled, RESULTS.invalid_setting),
             (~jnp.all(loss <= ceiling), RESULTS.diverged),
         )
-        mark = jnp.where(valid, 1.0, jnp.nan)
+        mark = jnp.where(valid & settled, 1.0, jnp.nan)
         return Trajectory(
             ts=steps.astype(ts.dtype) * step_time * mark,
             loss=loss * mark,
@@ -139,18 +168,32 @@ class GradientDescent(AbstractDynamics):
 
         if isinstance(self.optimiser, jax.Array):
             return optax.sgd(self.optimiser.astype(dtype))
-        return self.optimiser
+        return optax.with_extra_args_support(self.optimiser)
 
-    def _function_gradient(self, task: Task):
+    def _function_gradient(self, task: Task) -> Callable[..., Array]:
         """The loss gradient by the function at step `i`, on the task or a minibatch."""
-        batch_size, key = self.batch_size, self.key
-        if batch_size is None or key is None:
-            sigma, sxx = task.input_output_correlation, task.input_correlation
-            return lambda function, i: dot(function, sxx) - sigma
+        if self.batch_size is not None:
+            return lambda function, i: self._batch(task, i).loss_gradient(function)
+        sigma, sxx = task.input_output_correlation, task.input_correlation
+        return lambda function, i: dot(function, sxx) - sigma
 
-        def gradient(function, i):
-            draw = jax.random.fold_in(key, i)
-            rows = jax.random.choice(draw, task.samples, (batch_size,), replace=False)
-            return Task(task.x[rows], task.y[rows]).loss_gradient(function)
+    def _batch(self, task: Task, i: Int[ArrayLike, ""]) -> Task:
+        """The samples of step `i`: the task, or a minibatch."""
+        if self.batch_size is None or self.key is None:
+            return task
+        draw = jax.random.fold_in(self.key, i)
+        rows = jax.random.choice(draw, task.samples, (self.batch_size,), replace=False)
+        return Task(task.x[rows], task.y[rows])
 
-        return gradient
+
+def _refuse_optimiser(value: Any) -> None:
+    what = f"the text {value!r}"
+    hint = "such as `optax.adam(1e-3)`"
+    if not isinstance(value, str):
+        name = getattr(value, "__name__", type(value).__name__)
+        what = f"the {'class' if isinstance(value, type) else 'function'} `{name}`"
+        hint = f"pass what it returns, {hint}"
+    raise TypeError(
+        "`learning_rate` must be a number or an `optax.GradientTransformation`, but it "
+        f"was {what}; {hint}."
+    )

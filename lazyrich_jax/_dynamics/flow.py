@@ -1,6 +1,8 @@
 """Gradient flow, integrated numerically."""
 
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -37,9 +39,21 @@ class GradientFlow(AbstractDynamics):
     - `rtol`, `atol`: the tolerances of a step; by default 1e-10 and 1e-13 in double
       precision, 1e-6 and 1e-9 in single.
     - `max_steps`: where to give up.
+    - `adjoint`: how to differentiate, a diffrax adjoint. By default
+      `diffrax.RecursiveCheckpointAdjoint()`: reverse mode, first derivatives
+      (`jax.grad`, `jax.jacrev`). `diffrax.ForwardMode()`: forward mode (`jax.jvp`,
+      `jax.jacfwd`). `diffrax.DirectAdjoint()`: both, and second derivatives
+      (`jax.hessian`), at more memory; it is faster for a smaller `max_steps`.
+
+    Where a traced tolerance is not finite and positive, the result is
+    `RESULTS.invalid_setting`.
+
+    **Raises:** `ValueError` for tolerances and a `max_steps` that aren't positive;
+    `TypeError` for a solver or adjoint that isn't one of diffrax's, such as a class.
     """
 
     solver: "diffrax.AbstractSolver | None"
+    adjoint: "diffrax.AbstractAdjoint | None"
     rtol: Float[Array, ""] | None
     atol: Float[Array, ""] | None
     max_steps: int = eqx.field(static=True)
@@ -51,14 +65,16 @@ class GradientFlow(AbstractDynamics):
         rtol: Real[ArrayLike, ""] | None = None,
         atol: Real[ArrayLike, ""] | None = None,
         max_steps: int = 2**17,
+        adjoint: "diffrax.AbstractAdjoint | None" = None,
     ):
-        self.solver = solver
-        self.rtol = None if rtol is None else _checks.as_scalar("rtol", rtol)
-        self.atol = None if atol is None else _checks.as_scalar("atol", atol)
-        for name, tolerance in (("rtol", self.rtol), ("atol", self.atol)):
-            if tolerance is not None:
-                _checks.positive(name, tolerance)
+        self.solver = _of_diffrax("solver", solver, "AbstractSolver", "Dopri8")
+        self.rtol, self.atol = (
+            None if x is None else _checks.positive(name, _checks.as_scalar(name, x))
+            for name, x in (("rtol", rtol), ("atol", atol))
+        )
         self.max_steps = _checks.size("max_steps", max_steps)
+        example = "RecursiveCheckpointAdjoint"
+        self.adjoint = _of_diffrax("adjoint", adjoint, "AbstractAdjoint", example)
 
     def check(self, network: LinearNetwork, task: Task, ts: Array) -> None:
         check_fit(network, task)
@@ -67,18 +83,28 @@ class GradientFlow(AbstractDynamics):
     def setting(self) -> str:
         return f" It was {self.max_steps}."
 
+    def named_modes(self) -> contextlib.AbstractContextManager:
+        return _named_modes(self.adjoint)
+
     def run(
         self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
     ) -> Trajectory:
         import diffrax  # half a second, for those who use it
 
+        network, task = _checks.promoted(network=network, task=task)
+        _checks.can_solve("GradientFlow", (network, task, ts))
         double = jnp.finfo(ts.dtype).bits > 32
         rtol, atol = (1e-10, 1e-13) if double else (1e-6, 1e-9)
-        rtol = rtol if self.rtol is None else self.rtol.astype(ts.dtype)
-        atol = atol if self.atol is None else self.atol.astype(ts.dtype)
+        tolerant = jnp.array(True)
+        if self.rtol is not None:
+            tolerant &= jnp.isfinite(self.rtol)
+            rtol = jnp.where(tolerant, self.rtol.astype(ts.dtype), rtol)
+        if self.atol is not None:
+            tolerant &= jnp.isfinite(self.atol)
+            atol = jnp.where(tolerant, self.atol.astype(ts.dtype), atol)
         finite = all_finite(network, task)
         valid = _checks.times_valid(ts, infinite=False)
-        ok = finite & valid
+        ok = finite & valid & tolerant
         # The solver never finishes on NaN, nor on times that fall.
         start = jax.tree.map(lambda w: jnp.where(ok, w, 0.0), network)
         ts = jnp.where(ok, ts, 0.0)
@@ -100,11 +126,13 @@ class GradientFlow(AbstractDynamics):
             saveat=diffrax.SaveAt(ts=ts),
             stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
             max_steps=self.max_steps,
+            adjoint=self.adjoint or diffrax.RecursiveCheckpointAdjoint(),
             throw=False,
         )
         result = first_failure(
             (~finite, RESULTS.nonfinite_values),
             (~valid, RESULTS.invalid_times),
+            (~tolerant, RESULTS.invalid_setting),
             (
                 solution.result != diffrax.RESULTS.successful,
                 RESULTS.solver_failed,
@@ -117,3 +145,32 @@ class GradientFlow(AbstractDynamics):
         )
         loss = jax.vmap(task.loss)(networks.function)
         return Trajectory(ts=ts * mark, loss=loss, network=networks, result=result)
+
+
+def _of_diffrax(name: str, value: Any, kind: str, example: str) -> Any:
+    """`value`, refused unless it is `None` or a `kind` of diffrax."""
+    if value is None:
+        return None
+    import diffrax
+
+    if isinstance(value, str):  # by what name it may have been meant
+        same = [x for x in dir(diffrax) if x.lower() == value.lower()]
+        example = same[0] if same else example
+    hint = f"type `diffrax.{example}()`"
+    _checks.instance(name, value, getattr(diffrax, kind), hint)
+    return value
+
+
+@contextlib.contextmanager
+def _named_modes(adjoint: Any) -> Iterator[None]:
+    try:
+        yield
+    except TypeError as error:
+        if "forward-mode" not in str(error):  # JAX's word for it
+            raise
+        was = type(adjoint).__name__ if adjoint else "RecursiveCheckpointAdjoint"
+        raise TypeError(
+            "`adjoint` of `GradientFlow` must be `diffrax.ForwardMode()` for forward "
+            "mode (`jax.jvp`, `jax.jacfwd`) and `diffrax.DirectAdjoint()` for second "
+            f"derivatives (`jax.hessian`), but it was `{was}`: reverse mode only."
+        ) from error
