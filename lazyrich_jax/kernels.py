@@ -1,7 +1,7 @@
 """Tangent kernels and representational similarity."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -34,7 +34,7 @@ def ntk(
 
     **Raises:** `ValueError` where `x` is not a matrix with a column per input.
     """
-    return _ntk(network.weights, _inputs(network, x))
+    return _ntk(*_inputs(network, x))
 
 
 @compiled
@@ -53,7 +53,7 @@ def ntk_blocks(
 
     **Raises:** as `ntk`.
     """
-    return _ntk_blocks(network.weights, _inputs(network, x))
+    return _ntk_blocks(*_inputs(network, x))
 
 
 @compiled
@@ -75,7 +75,7 @@ def ntk_trace(
 
     **Raises:** as `ntk`.
     """
-    return _ntk_trace(network.weights, _inputs(network, x))
+    return _ntk_trace(*_inputs(network, x))
 
 
 @compiled
@@ -111,7 +111,7 @@ def ntk_operator(
     """
     import lineax
 
-    above, below = _around(network.weights, _inputs(network, x))
+    above, below = _around(*_inputs(network, x))
     samples, outputs = below[0].shape[0], above[0].shape[0]
 
     def product(vector):
@@ -137,14 +137,17 @@ def ntk_of_representations(
     **Raises:** `ValueError` for representations that aren't square and inputs `x`
     (samples, in) that don't fit.
     """
-    _checks.square("output_representation", output_representation)
-    side = _checks.square("input_representation", input_representation).shape[0]
+    names = "input_representation", "output_representation"
+    given = input_representation, output_representation
+    of_inputs, of_outputs = map(_checks.square, names, given)
+    side = of_inputs.shape[0]
     x = _checks.as_matrix("x", x)
     _checks.require(
         x.shape[1] == side,
         f"`x` must have {side} inputs (columns), but its shape was {x.shape}.",
     )
-    return _ntk_of_two(input_representation, output_representation, x)
+    one = _checks.promoted(**{names[0]: of_inputs, names[1]: of_outputs}, x=x)
+    return _ntk_of_two(*one)
 
 
 @compiled
@@ -164,24 +167,29 @@ def empirical_ntk(
 
     $K_{(i,n),(j,m)} = \sum_\theta \partial_\theta \hat y_i(x_n)\,
     \partial_\theta \hat y_j(x_m)$ over all floating-point arrays of the model; of a
-    `LinearNetwork`, `ntk`. Holds the derivatives of every output: outputs x samples x
-    parameters numbers.
+    `LinearNetwork`, `ntk`. Complex parameters count as two: their real and imaginary
+    parts. Holds the derivatives of every output: outputs x samples x parameters
+    numbers.
 
     **Arguments:**
 
     - `model`: a module (or any tree that can be called) that maps one sample to an
-      array of outputs, of any shape; without randomness (`eqx.nn.inference_mode`).
-    - `x`: the samples, along the first axis.
+      array of real outputs, of any shape; without randomness
+      (`eqx.nn.inference_mode`).
+    - `x`: the samples, along the first axis. Whole numbers, such as tokens, reach the
+      model as they are.
 
     **Returns:** (outputs * samples, outputs * samples), outputs before samples.
 
     **Raises:** `ValueError` where `x` has no axis of samples or the model can't map
-    one; `TypeError` for a model without parameters, such as a plain function.
+    one; `TypeError` for a model without parameters, such as a plain function, one in
+    half precision, and one whose outputs are not real.
     """
-    x = _checks.as_real("x", x)
+    samples = _checks.as_real("x", x, whole=True)
     _checks.require(
-        x.ndim > 0 and x.shape[0] > 0,
-        f"`x` must hold samples along its first axis, but its shape was {x.shape}.",
+        samples.ndim > 0 and samples.shape[0] > 0,
+        "`x` must hold samples along its first axis, but its shape was "
+        f"{samples.shape}.",
     )
     parameters, rest = eqx.partition(model, eqx.is_inexact_array)
     if not jax.tree.leaves(parameters):
@@ -189,30 +197,43 @@ def empirical_ntk(
             "`model` must hold its parameters as floating-point arrays, but it had "
             f"none: it was {model!r}. Pass the module itself, for one sample."
         )
+    real = jax.tree.map(jnp.real, parameters)
+    imaginary = jax.tree.map(
+        lambda p: p.imag if jnp.iscomplexobj(p) else None, parameters
+    )
+    parts = real, imaginary
+    parts, samples = _checks.promoted(model=parts, x=samples)  # whole numbers stay
     try:
-        eqx.filter_eval_shape(model, x[0])
+        output = jax.eval_shape(lambda x: _outputs(parts, rest, x), samples[0])
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"`model` must map one sample, of shape {x.shape[1:]}, to an array, but it "
-            f"failed: {error} (`x` holds samples along its first axis.)"
+            f"`model` must map one sample, of shape {samples.shape[1:]}, to an array, "
+            f"but it failed: {error} (`x` holds samples along its first axis.)"
         ) from error
+    _checks.require_precision("model(x[0])", output.dtype)
+    return _empirical(parts, rest, samples)
 
-    return _empirical(parameters, rest, x)
+
+def _outputs(parts: tuple[PyTree, PyTree], rest: PyTree, sample: Array) -> Array:
+    """The model's outputs, from the real and imaginary parts of its parameters."""
+
+    def whole(real: Any, imaginary: Any) -> Any:
+        return real if imaginary is None else jax.lax.complex(real, imaginary)
+
+    parameters = jax.tree.map(whole, *parts, is_leaf=lambda x: x is None)
+    return jnp.ravel(eqx.combine(parameters, rest)(sample))
 
 
 @eqx.filter_jit
-def _empirical(parameters: PyTree, rest: PyTree, x: Array) -> Array:
+def _empirical(parts: tuple[PyTree, PyTree], rest: PyTree, x: Array) -> Array:
     def derivatives(sample):
-        def outputs(parameters):
-            return jnp.ravel(eqx.combine(parameters, rest)(sample))
+        return jax.tree.leaves(jax.jacrev(_outputs)(parts, rest, sample))
 
-        return jax.tree.leaves(jax.jacrev(outputs)(parameters))
-
-    total = jnp.zeros((), x.dtype)
+    grams = []
     for leaf in jax.vmap(derivatives)(x):  # (samples, outputs, ...)
         rows = leaf.swapaxes(0, 1).reshape(leaf.shape[0] * leaf.shape[1], -1)
-        total = total + dot(rows, rows.T)
-    return total
+        grams.append(dot(rows, rows.T))
+    return sum(grams[1:], grams[0])
 
 
 def input_similarity(
@@ -224,7 +245,8 @@ def input_similarity(
 
     **Raises:** as `ntk`.
     """
-    return _gram(_inputs(network, x), network.weights[0])
+    weights, x = _inputs(network, x)
+    return _gram(x, weights[0])
 
 
 def output_similarity(
@@ -245,6 +267,7 @@ def output_similarity(
         f"`y` must have {network.sizes[-1]} outputs (columns), but its shape was "
         f"{y.shape}.",
     )
+    network, y = _checks.promoted(network=network, y=y)
     return _gram(y, jnp.linalg.pinv(network.weights[-1]))
 
 
@@ -266,7 +289,10 @@ def _single(network: LinearNetwork) -> None:
     )
 
 
-def _inputs(network: LinearNetwork, x: Real[ArrayLike, "samples in"]) -> Array:
+def _inputs(
+    network: LinearNetwork, x: Real[ArrayLike, "samples in"]
+) -> tuple[Weights, Array]:
+    """The weights, and the inputs that fit them, in one dtype."""
     _single(network)
     x = _checks.as_matrix("x", x)
     _checks.require(
@@ -274,7 +300,8 @@ def _inputs(network: LinearNetwork, x: Real[ArrayLike, "samples in"]) -> Array:
         f"`x` must have {network.sizes[0]} inputs (columns), but its shape was "
         f"{x.shape}.",
     )
-    return x
+    finer, inputs = _checks.promoted(network=network, x=x)
+    return finer.weights, inputs
 
 
 @compiled

@@ -128,6 +128,70 @@ def test_the_empirical_kernel_of_any_model():
     assert kernels.empirical_ntk(convolution, images).shape == (18, 18)
 
 
+class Spectral(eqx.Module):
+    """A model of complex parameters, with real outputs."""
+
+    weight: jax.Array
+    shift: jax.Array
+
+    def __call__(self, x):
+        z = self.weight @ x.astype(complex) + self.shift
+        return z.real**2 + z.imag**2 + z.real
+
+
+def test_the_empirical_kernel_of_complex_parameters():
+    keys = jax.random.split(jax.random.key(0), 3)
+    model = Spectral(jax.random.normal(keys[0], (2, 3), complex), jnp.array([1j, 2]))
+    x = jax.random.normal(keys[1], (2, 3))
+    kernel = kernels.empirical_ntk(model, x)
+
+    def outputs(flat):  # of real parameters
+        w = jax.lax.complex(flat[:6], flat[6:12]).reshape(2, 3)
+        shift = jax.lax.complex(flat[12:14], flat[14:])
+        return jax.vmap(Spectral(w, shift))(x).T.ravel()
+
+    parts = [p for a in (model.weight, model.shift) for p in (a.real, a.imag)]
+    j = jax.jacfwd(outputs)(jnp.concatenate([p.ravel() for p in parts]))
+    np.testing.assert_allclose(kernel, j @ j.T, rtol=1e-10)
+
+
+@pytest.mark.usefixtures("untyped")
+def test_the_empirical_kernel_of_tokens():
+    keys = jax.random.split(jax.random.key(0), 2)
+    embedding = eqx.nn.Embedding(5, 3, key=keys[0])
+    linear = eqx.nn.Linear(3, 2, key=keys[1])
+    model = Tokens(embedding, linear)
+    tokens = np.array([0, 3, 3])
+    parameters, rest = eqx.partition(model, eqx.is_inexact_array)
+    flat, unravel = jax.flatten_util.ravel_pytree(parameters)
+
+    def outputs(flat):
+        return jax.vmap(eqx.combine(unravel(flat), rest))(tokens).T.ravel()
+
+    j = jax.jacfwd(outputs)(flat)
+    for x in tokens, tokens.tolist(), jnp.asarray(tokens, jnp.uint8):
+        np.testing.assert_allclose(kernels.empirical_ntk(model, x), j @ j.T, rtol=1e-9)
+
+
+class Tokens(eqx.Module):
+    embedding: eqx.nn.Embedding
+    linear: eqx.nn.Linear
+
+    def __call__(self, token):
+        return self.linear(self.embedding(token))
+
+
+@pytest.mark.usefixtures("untyped")
+def test_models_the_empirical_kernel_is_not_for():
+    x, key = jnp.ones((2, 3)), jax.random.key(0)
+    with jax.numpy_dtype_promotion("standard"):
+        with pytest.raises(TypeError, match=r"`model\(x\[0\]\)` must be real.*complex"):
+            kernels.empirical_ntk(eqx.nn.Linear(3, 2, dtype=complex, key=key), x)
+    half = eqx.nn.Linear(3, 2, dtype=jnp.bfloat16, key=key)
+    with pytest.raises(TypeError, match="`model` must be in single or double"):
+        kernels.empirical_ntk(half, x)
+
+
 def test_similarities():
     network, x = make((3, 2, 4))
     w1, w2 = (np.asarray(w) for w in network.weights)
