@@ -287,3 +287,34 @@ def test_units_do_not_matter(size, dtype):
     ):
         scaled = f(*(jnp.asarray(size, dtype) * x for x in args))
         np.testing.assert_allclose(scaled, f(*args), rtol=1e-4)
+
+
+def test_derivatives_where_a_matrix_is_degenerate():
+    rank_two = jnp.asarray(features(0, N, 2) @ features(1, 2, N))
+    # Of zero: a constant. Of singular values that are only rounding: nothing.
+    np.testing.assert_array_equal(jax.grad(measures.participation_ratio)(ZERO), ZERO)
+    slope = jax.grad(measures.effective_rank)(rank_two)
+    u, _, vt = jnp.linalg.svd(rank_two)
+    assert jnp.abs(u[:, 2:].T @ slope @ vt[2:].T).max() < 1e-12
+    turned = rank_two @ jnp.linalg.qr(jnp.asarray(features(2, N, N)))[0]
+    distance, slope = jax.value_and_grad(measures.procrustes_distance)(rank_two, turned)
+    assert distance < 1e-13
+    np.testing.assert_array_equal(slope, 0 * slope)
+    # What is not a number has no derivative, either.
+    for name in "centred_kernel_alignment", "unbiased_centred_kernel_alignment":
+        for a, b in (ZERO, EYE), (ONE @ ONE.T, EYE):
+            value, slopes = jax.value_and_grad(KERNELS[name], argnums=(0, 1))(
+                jnp.asarray(a), jnp.asarray(b)
+            )
+            assert jnp.isnan(value) and jnp.isnan(slopes[0]).all()
+    for sigma in EYE, rank_two[:, :4], ZERO:
+        slope = jax.grad(lambda x: measures.mode_strengths(x, x)[0])(jnp.asarray(sigma))
+        assert jnp.isnan(slope).all()
+    single = jnp.diag(jnp.arange(4.0)[::-1])  # one value of zero, of a square matrix
+    slope = jax.grad(lambda x: measures.mode_strengths(single, x)[0])(single)
+    np.testing.assert_allclose(slope, 0 * single, atol=1e-12)
+
+
+def test_complex_parameters_count_as_two():
+    start, end = jnp.array([1 + 2j, 2j]), jnp.array([1 + 1j, 0j])
+    np.testing.assert_allclose(measures.weight_movement(start, end), (5 / 9) ** 0.5)

@@ -70,6 +70,7 @@ def target_alignment(
         f"`kernel` must have {samples} or {samples * outputs} rows for `y` of shape "
         f"{y.shape}, but it had {n}.",
     )
+    kernel, y = _checks.promoted(kernel=kernel, y=y)
     return _gram_alignment(kernel, y if n == samples else y.T.reshape(-1, 1))
 
 
@@ -134,7 +135,7 @@ def _unbiased(k0: Float[Array, "n n"], k1: Float[Array, "n n"]) -> Float[Array, 
     positive = hsic(k0, k0) > noise * square_norm(k0)
     positive &= hsic(k1, k1) > noise * square_norm(k1)
     own = jnp.sqrt(jnp.where(positive, own, 1.0))
-    return jnp.where(positive, hsic(k0, k1) / own, jnp.nan)
+    return hsic(k0, k1) / own * jnp.where(positive, 1.0, jnp.nan)  # derivatives, too
 
 
 def task_specificity(
@@ -175,7 +176,8 @@ def task_specificity(
         f"`sigma` must have the representation's {representation.shape[1]} columns, "
         f"but its shape was {sigma.shape}; the output representation needs `sigma.T`.",
     )
-    return _specificity(representation, sigma)
+    one = _checks.promoted(representation=representation, sigma=sigma)
+    return _specificity(*one)
 
 
 @compiled
@@ -194,8 +196,7 @@ def as_kernels(**kernels: Real[ArrayLike, "n n"]) -> list[Float[Array, "n n"]]:
     """Two kernels, by name, as matrices of one shape and dtype."""
     arrays = {name: _checks.square(name, k) for name, k in kernels.items()}
     _checks.same_shape(**arrays)
-    dtype = jnp.result_type(*arrays.values())
-    return [k.astype(dtype) for k in arrays.values()]
+    return list(_checks.promoted(**arrays))
 
 
 @compiled
@@ -206,12 +207,12 @@ def _centred_alignment(
 
 
 def _centred(kernel: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """Rows and columns less their means; zero where that leaves only rounding."""
+    """Rows and columns less their means; NaN where that leaves only rounding."""
     rows = kernel - jnp.mean(kernel, axis=0, keepdims=True)
     centred = rows - jnp.mean(rows, axis=1, keepdims=True)
     largest = jnp.max(jnp.abs(kernel))
     noise = 8 * kernel.shape[0] * jnp.finfo(kernel.dtype).eps * largest
-    return jnp.where(jnp.max(jnp.abs(centred)) > noise, centred, 0.0)
+    return centred * jnp.where(jnp.max(jnp.abs(centred)) > noise, 1.0, jnp.nan)
 
 
 def over_largest(x: Float[Array, "n m"]) -> Float[Array, "n m"]:

@@ -26,7 +26,7 @@ def balance(
         "`w2` must have as many columns as `w1` has rows, but their shapes were "
         f"{w2.shape} and {w1.shape}.",
     )
-    return _balance(w1, w2)
+    return _balance(*_checks.promoted(w1=w1, w2=w2))
 
 
 @compiled
@@ -54,7 +54,7 @@ def convergence_time(
     `threshold`, a scalar.
 
     **Raises:** `ValueError` for vectors of different lengths and times that are
-    negative or fall (traced: NaN).
+    negative or fall (traced: NaN). NaN where the loss or the threshold is.
     """
     ts, loss = _checks.as_real("ts", ts), _checks.as_real("loss", loss)
     threshold = _checks.as_scalar("threshold", threshold)
@@ -63,10 +63,11 @@ def convergence_time(
         f"`ts` must be a vector of times, but its shape was {ts.shape}.",
     )
     _checks.same_shape(ts=ts, loss=loss)
-    if _checks.is_concrete(ts):
-        fault = _checks.times_fault(ts, ordered=True, infinite=True)
+    values = _checks.known(ts)
+    if values is not None:
+        fault = _checks.times_fault(values, ordered=True, infinite=True)
         _checks.require(fault is None, str(fault))
-    return _time(ts, loss, threshold)
+    return _time(*_checks.promoted(ts=ts, loss=loss, threshold=threshold))
 
 
 @compiled
@@ -75,8 +76,6 @@ def _time(
     loss: Float[Array, " times"],
     threshold: Float[Array, ""],
 ) -> Float[Array, ""]:
-    dtype = jnp.result_type(ts, loss, threshold)
-    ts, loss, threshold = (x.astype(dtype) for x in (ts, loss, threshold))
     below = loss <= threshold
     i = jnp.argmax(below)
     before = jnp.maximum(i - 1, 0)
@@ -87,5 +86,6 @@ def _time(
     gap = jnp.where(between, ts[i] - ts[before], 0.0)
     time = jnp.where(between, ts[before] + part * gap, ts[i])
     time = jnp.where(jnp.any(below), time, jnp.inf)
-    valid = _checks.times_valid(ts, infinite=True) & ~jnp.any(jnp.isnan(loss))
+    valid = _checks.times_valid(ts, infinite=True)
+    valid &= ~jnp.any(jnp.isnan(loss)) & ~jnp.isnan(threshold)
     return jnp.where(valid, time, jnp.nan)

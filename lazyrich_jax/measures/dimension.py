@@ -1,5 +1,6 @@
 """How many dimensions a matrix has, and its strengths along the modes of a task."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
@@ -13,7 +14,8 @@ def effective_rank(matrix: Real[ArrayLike, "rows columns"]) -> Float[Array, ""]:
     r"""The exponential of the entropy of the normalised singular values.
 
     (Roy and Vetterli 2007.) From 1 for rank one to the smaller side for equal singular
-    values; zero for a matrix of zero. Blind to scale and rotations.
+    values; zero for a matrix of zero. Blind to scale and rotations. Singular values
+    that are zero up to rounding count as zero, and have no derivative.
     """
     return _rank(_checks.as_matrix("matrix", matrix))
 
@@ -21,6 +23,8 @@ def effective_rank(matrix: Real[ArrayLike, "rows columns"]) -> Float[Array, ""]:
 @compiled
 def _rank(matrix: Float[Array, "rows columns"]) -> Float[Array, ""]:
     s = jnp.linalg.svd(matrix, compute_uv=False)
+    noise = max(matrix.shape) * jnp.finfo(s.dtype).eps * s[0]
+    s = jnp.where(s > noise, s, 0.0)
     total = jnp.sum(s)
     p = s / jnp.where(total > 0, total, 1.0)
     positive = p > 0
@@ -32,7 +36,7 @@ def participation_ratio(kernel: Real[ArrayLike, "n n"]) -> Float[Array, ""]:
     r"""$(\operatorname{tr}K)^2 / \operatorname{tr}K^2$, the dimension of a kernel.
 
     From 1 for rank one to n for equal eigenvalues, for positive semidefinite kernels;
-    zero for a kernel of zero. Blind to scale and rotations.
+    zero, also its derivative, for a kernel of zero. Blind to scale and rotations.
 
     **Raises:** `ValueError` for a matrix that isn't square.
     """
@@ -41,7 +45,8 @@ def participation_ratio(kernel: Real[ArrayLike, "n n"]) -> Float[Array, ""]:
 
 @compiled
 def _participation(kernel: Float[Array, "n n"]) -> Float[Array, ""]:
-    kernel = jnp.where(jnp.any(kernel != 0), over_largest(kernel), kernel)
+    something = jnp.any(kernel != 0)
+    kernel = jnp.where(something, over_largest(jnp.where(something, kernel, 1.0)), 0.0)
     square = jnp.sum(kernel * kernel.T)
     zero = square == 0
     return jnp.where(zero, 0.0, jnp.trace(kernel) ** 2 / jnp.where(zero, 1.0, square))
@@ -53,20 +58,27 @@ def mode_strengths(
     r"""The strengths $u_i^\top W v_i$ of a function along the modes of a task, signed.
 
     With `sigma` $= USV^\top$, in the order of its singular values: what `aligned_modes`
-    of the theory describe. Where `sigma` repeats a singular value, single strengths
-    depend on the choice of its vectors; so do derivatives with respect to `sigma`.
+    of the theory describe. Where `sigma` repeats a singular value (or has one of zero,
+    unless it is square), single strengths depend on the choice of its vectors, and have
+    no derivative with respect to `sigma`: NaN.
 
     **Raises:** `ValueError` for matrices of different shapes.
     """
     function = _checks.as_matrix("function", function)
     sigma = _checks.as_matrix("sigma", sigma)
     _checks.same_shape(function=function, sigma=sigma)
-    return _strengths(function, sigma)
+    return _strengths(*_checks.promoted(function=function, sigma=sigma))
 
 
 @compiled
 def _strengths(
     function: Float[Array, "out in"], sigma: Float[Array, "out in"]
 ) -> Float[Array, " modes"]:
+    s = jnp.linalg.svd(jax.lax.stop_gradient(sigma), compute_uv=False)
+    noise = 4 * max(sigma.shape) * jnp.finfo(s.dtype).eps * s[0]
+    vague = jnp.any(s[:-1] - s[1:] <= noise)
+    if sigma.shape[0] != sigma.shape[1]:
+        vague |= s[-1] <= noise
+    sigma = _checks.refuse_derivative(sigma, vague, message="", throw=False)
     u, _, vt = jnp.linalg.svd(sigma, full_matrices=False)
     return jnp.sum(dot(u.T, function) * vt, axis=1)

@@ -1,5 +1,7 @@
 """How far representations, kernels and weights are from each other."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -25,8 +27,7 @@ def procrustes_distance(
     """
     x0, x1 = _checks.as_matrix("x0", x0), _checks.as_matrix("x1", x1)
     _checks.same_shape(x0=x0, x1=x1)
-    dtype = jnp.result_type(x0, x1)
-    return _procrustes(x0.astype(dtype), x1.astype(dtype))
+    return _procrustes(*_checks.promoted(x0=x0, x1=x1))
 
 
 @jax.custom_jvp
@@ -42,7 +43,9 @@ def _procrustes_jvp(primals, tangents):
     distance = _procrustes(x0, x1)
     rotation = _best_rotation(x0, x1)
     change = jnp.sum((x0 - dot(x1, rotation)) * (dx0 - dot(dx1, rotation)))
-    zero = distance == 0
+    # At a distance of zero, or of rounding, there is no direction.
+    noise = 8 * max(x0.shape) * jnp.finfo(x0.dtype).eps
+    zero = distance <= noise * (norm(x0) + norm(x1))
     return distance, jnp.where(zero, 0.0, change / jnp.where(zero, 1.0, distance))
 
 
@@ -84,7 +87,7 @@ def representational_change(
     """
     r0, r1 = _checks.as_matrix("r0", r0), _checks.as_matrix("r1", r1)
     _checks.same_shape(r0=r0, r1=r1)
-    return _change(r0, r1)
+    return _change(*_checks.promoted(r0=r0, r1=r1))
 
 
 @compiled
@@ -103,7 +106,7 @@ def weight_movement(start: PyTree, end: PyTree) -> Float[Array, ""]:
     start of zero.
 
     **Arguments:** two networks, or any other trees of the same structure; their
-    floating-point arrays count.
+    floating-point arrays count, of complex ones the real and imaginary parts.
 
     **Raises:** `ValueError` for different structures or shapes, and for trees without
     such arrays.
@@ -121,8 +124,7 @@ def weight_movement(start: PyTree, end: PyTree) -> Float[Array, ""]:
         "`start` must hold floating-point arrays, but it held none.",
     )
     for a, b in zip(jax.tree.leaves(start), jax.tree.leaves(end), strict=True):
-        a, b = _checks.as_real("start", a), _checks.as_real("end", b)
-        pairs.append((a.ravel(), b.ravel()))
+        pairs.append((_parameters("start", a), _parameters("end", b)))
     before, after = (jnp.concatenate(vectors) for vectors in zip(*pairs, strict=True))
     return representational_change(before[None], after[None])
 
@@ -163,4 +165,9 @@ def _index(k0: Float[Array, "n n"], k1: Float[Array, "n n"]) -> Float[Array, ""]
 
 def _is_parameter(leaf: object) -> bool:
     array = isinstance(leaf, jax.Array | np.ndarray)
-    return array and jnp.issubdtype(leaf.dtype, jnp.floating)
+    return array and jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def _parameters(name: str, leaf: Any) -> Float[Array, " parameters"]:
+    parts = [leaf.real, leaf.imag] if jnp.iscomplexobj(leaf) else [leaf]
+    return jnp.concatenate([_checks.as_real(name, part).ravel() for part in parts])
