@@ -252,6 +252,23 @@ def test_deep_modes_of_two_layers_are_the_aligned_ones():
     np.testing.assert_allclose(single, aligned(0.6, 1.0, 0.3, 0.4), rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "lmda", [[0.0], [0.0, 0.3], [0.0, 0.0], [0.2, -0.2, 0.5]], ids=str
+)
+def test_deep_modes_have_a_derivative_at_the_saddle(lmda):
+    t, h = jnp.array([0.8]), 1e-7
+
+    def mode(a0, s):
+        return theory.deep_modes(t, s, a0, jnp.array(lmda))[0]
+
+    slope = jax.jit(jax.grad(mode))
+    for s in (0.7, -0.7, 0.0):
+        # From above; by a power of the start, slowly.
+        near, nearer = ((mode(x, s) / x).item() for x in (h, h / 1e3))
+        assert abs(slope(0.0, s) - nearer) < 1e-6 + abs(near - nearer)
+        assert mode(0.0, s) == 0
+
+
 @pytest.mark.parametrize("spread", [1.0, 0.0], ids=["anisotropic", "flat"])
 def test_shallow_networks_and_any_inputs(spread):
     rng = np.random.default_rng(1)

@@ -205,6 +205,27 @@ def test_gradients():
     np.testing.assert_allclose(single.w, neuron(1.0, w, 1.0, TARGET).w, rtol=1e-5)
 
 
+def test_derivatives_at_a_target_of_zero():
+    @jax.jit
+    def state(target, w, a):
+        found = theory.single_neuron(2.0, w, a, target)
+        of_mode = theory.SingleNeuron(w, a).growing_component(target)
+        return jnp.append(found.w, jnp.array([found.a, jnp.where(a > 0.6, of_mode, 0)]))
+
+    derivatives = jax.jit(jax.jacfwd(state, argnums=(0, 1, 2)))
+    w, zero = jnp.array([0.3, -0.4]), jnp.zeros(2)
+    # A positive balance, a negative one, and none, with either sign of `a`.
+    for a in (0.8, 0.2, 0.5, -0.5):
+        args = zero, w, jnp.asarray(a)
+        flat = np.concatenate([np.ravel(x) for x in args])
+        near = [
+            (state(x[:2], x[2:4], x[4]) - state(y[:2], y[2:4], y[4])) / 2e-5
+            for x, y in ((flat + h, flat - h) for h in 1e-5 * np.eye(5))
+        ]
+        found = [x.reshape(4, -1) for x in derivatives(*args)]
+        np.testing.assert_allclose(np.hstack(found), np.transpose(near), atol=1e-8)
+
+
 @pytest.mark.parametrize(
     "call, message",
     [

@@ -1,5 +1,8 @@
 """What the closed forms assume of their arguments, checked."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
@@ -16,26 +19,29 @@ from .._network import LinearNetwork, check_feasible, relative_imbalance
 from .._task import Task
 
 
-def _is_task(name: str, task: Task) -> None:
+def is_task(name: str, task: Task) -> None:
+    """Refuse what isn't a task."""
     hint = "of a correlation, `Task.from_correlation(sigma)`"
     _checks.instance(name, task, Task, hint)
 
 
 def feasible_balance(
-    function: Float[Array, "out in"], lmda: Real[ArrayLike, ""], hidden_size: int
+    lmda: Float[Array, ""], hidden_size: int, shape: tuple[int, ...]
 ) -> tuple[Float[Array, ""], tuple[int, int, int]]:
-    """`lmda` and the sizes, which must allow it (NaN if traced and infeasible)."""
-    lmda = _checks.as_scalar("lmda", lmda).astype(function.dtype)
-    n_out, n_in = function.shape
+    """`lmda` and the sizes of a network with a function of this shape.
+
+    They must allow it (NaN if traced and infeasible).
+    """
+    n_out, n_in = shape
     sizes = (n_in, _checks.size("hidden_size", hidden_size), n_out)
     return jnp.where(check_feasible(lmda, sizes), lmda, jnp.nan), sizes
 
 
 def function_of(
     name: str, value: Real[ArrayLike, "out in"], task: Task
-) -> Float[Array, "out in"]:
-    """`value` as a linear map that fits `task`."""
-    _is_task("task", task)
+) -> tuple[Float[Array, "out in"], Task]:
+    """`value` as a linear map that fits `task`, and the task, in one dtype."""
+    is_task("task", task)
     if isinstance(value, LinearNetwork):
         raise TypeError(
             f"`{name}` must be a linear map, (out, in), but it was a network: pass "
@@ -47,14 +53,18 @@ def function_of(
         f"`{name}` must fit the task's {task.in_size} inputs and {task.out_size} "
         f"outputs, but its function had shape {function.shape}.",
     )
-    return function
+    return _checks.promoted(**{name: function}, task=task)
 
 
-def isotropic_variance(task: Task) -> Float[Array, ""]:
-    r"""The c of $\Sigma_{xx} = cI$; refused for other inputs (NaN where traced)."""
-    _is_task("task", task)
-    variance, isotropic = _variance(task)
-    if _checks.is_concrete((isotropic, task.x)) and not isotropic:
+def isotropic_variance(task: Task, dtype: jnp.dtype) -> Float[Array, ""]:
+    r"""The c of $\Sigma_{xx} = cI$ in `dtype`; refused for other inputs (traced: NaN).
+
+    Inputs are judged by their own dtype.
+    """
+    tolerance = exactness_tolerance(task.x.dtype)
+    finer = jax.tree.map(lambda x: x.astype(dtype), task)
+    variance, isotropic = _variance(finer, tolerance)
+    if _checks.is_concrete(isotropic) and not isotropic:
         raise ValueError(
             "`task` must have isotropic inputs (x.T x / samples = c I, c > 0), as "
             f"`task.whitened()` has, but it did not: {anisotropy_text(task)}"
@@ -62,29 +72,36 @@ def isotropic_variance(task: Task) -> Float[Array, ""]:
     return variance
 
 
-@compiled
-def _variance(task: Task) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-    isotropic = task.anisotropy <= exactness_tolerance(task.x.dtype)
+@functools.partial(compiled, static_argnames="tolerance")
+def _variance(task: Task, tolerance: float) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    isotropic = task.anisotropy <= tolerance
     return jnp.where(isotropic, task.input_variance, jnp.nan), isotropic
 
 
 def balance_of(name: str, network: LinearNetwork, task: Task) -> Float[Array, ""]:
-    r"""The balance of two layers that fit `task`; refused for others (traced: NaN)."""
+    r"""The balance of two layers that fit `task`; refused for others (traced: NaN).
+
+    In the dtype of both; the network is judged by its own.
+    """
     _checks.instance(name, network, LinearNetwork, "the arguments may be swapped")
-    _is_task("task", task)
+    is_task("task", task)
     check_two_layers(network, name)
     check_fit(network, task, name)
-    lmda, balanced = _balance(network)
-    if _checks.is_concrete((balanced, network)) and not balanced:
+    tolerance = exactness_tolerance(network.weights[0].dtype)
+    finer, _ = _checks.promoted(**{name: network}, task=task)
+    lmda, balanced = _balance(finer, tolerance)
+    if _checks.is_concrete(balanced) and not balanced:
         raise ValueError(
             f"`{name}` must be lambda-balanced (W2.T W2 - W1 W1.T = lambda I), as "
-            f"`network.rebalanced(lmda)` is, but it was not: {imbalance_text(network)}"
+            "`network.rebalanced(lmda)` is, but it was not: "
+            f"{imbalance_text(network, task)}"
         )
     return lmda
 
 
-@compiled
-def _balance(network: LinearNetwork) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-    imbalance = relative_imbalance(network)
-    balanced = imbalance <= exactness_tolerance(imbalance.dtype)
+@functools.partial(compiled, static_argnames="tolerance")
+def _balance(
+    network: LinearNetwork, tolerance: float
+) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    balanced = relative_imbalance(network) <= tolerance
     return jnp.where(balanced, network.lmda, jnp.nan), balanced

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from .. import _checks
 from .._exactness import check_two_layers
 from .._linalg import dot, square_norm
 from .._network import LinearNetwork
@@ -19,7 +20,7 @@ def loss(function: Real[ArrayLike, "out in"], task: Task) -> Float[Array, ""]:
     $\frac12|W - \Sigma|^2$ and a constant (Braun et al. 2022; Domine's thesis, section
     2.3.4).
     """
-    function = function_of("function", function, task)
+    function, task = function_of("function", function, task)
     sigma, sxx = task.input_output_correlation, task.input_correlation
     linear = jnp.sum(function * (dot(function, sxx) / 2 - sigma))
     return linear + square_norm(task.y) / (2 * task.samples)
@@ -39,8 +40,9 @@ def forgetting(
 
     **Arguments:** `before` and `after`, (out, in); `task`, the one that is forgotten.
     """
-    before = function_of("before", before, task)
-    after = function_of("after", after, task)
+    before, task = function_of("before", before, task)
+    after, task = function_of("after", after, task)
+    before, after = _checks.promoted(before=before, after=after)
     middle = (before + after) / 2
     return jnp.sum((after - before) * task.loss_gradient(middle))
 
@@ -56,7 +58,9 @@ def function_rate(
     """
     if isinstance(state, LinearNetwork):
         check_two_layers(state)
-    error = -task.loss_gradient(function_of("state", state.function, task))
+    _, task = function_of("state", state.function, task)
+    state, task = _checks.promoted(state=state, task=task)
+    error = -task.loss_gradient(state.function)
     return dot(error, state.input_representation) + dot(
         state.output_representation, error
     )
@@ -75,6 +79,7 @@ def loss_rate(
     **Arguments:** `state` as for `function_rate`; `task`, whose loss it is; `learning`,
     the task that is being learned, which may be the same.
     """
+    state, task, learning = _checks.promoted(state=state, task=task, learning=learning)
     velocity = function_rate(state, learning)
-    gradient = task.loss_gradient(function_of("state", state.function, task))
-    return jnp.sum(velocity * gradient)
+    function, task = function_of("state", state.function, task)
+    return jnp.sum(velocity * task.loss_gradient(function))

@@ -38,10 +38,12 @@ def deep_modes(
 
     **Returns:** the modes, of shape `ts.shape + s.shape`. Modes without balance
     (`lmda` zero, or the smallest strength twice) that start with the wrong sign end at
-    the saddle 0, and never leave it.
+    the saddle 0, and never leave it. At the saddle the derivative by `a0` is the one
+    from above.
 
     **Raises:** `ValueError` for negative or infinite times, modes of different shapes,
-    and `lmda` that is not a vector of at least one entry. Differentiable in reverse
+    and `lmda` that is not a vector of at least one entry. Traced values that aren't
+    allowed give NaN. Differentiable in reverse
     mode, once.
 
     ```python
@@ -57,8 +59,10 @@ def deep_modes(
     ts = _checks.as_times("ts", ts, infinite=False)
     s, a0 = _checks.as_real("s", s), _checks.as_real("a0", a0)
     lmda = _checks.as_real("lmda", lmda)
-    for name, value in (("s", s), ("a0", a0), ("lmda", lmda)):
+    s, a0, lmda = (
         _checks.finite(name, value)
+        for name, value in (("s", s), ("a0", a0), ("lmda", lmda))
+    )
     _checks.require(
         lmda.ndim == 1 and lmda.size > 0,
         "`lmda` must hold the balance of every hidden layer, one entry fewer than "
@@ -70,14 +74,14 @@ def deep_modes(
         "`s` and `a0` must be scalars or vectors of one length, but their shapes were "
         f"{s.shape} and {a0.shape}.",
     )
-    dtype = jnp.result_type(ts, s, a0, lmda)
+    ts, s, a0, lmda = _checks.promoted(ts=ts, s=s, a0=a0, lmda=lmda)
+    dtype = ts.dtype
     tolerance = 1e-11 if jnp.finfo(dtype).bits > 32 else 1e-5
     tolerance = _checks.as_scalar("rtol", tolerance if rtol is None else rtol)
-    _checks.positive("rtol", tolerance)
+    tolerance = _checks.positive("rtol", tolerance)
     modes = s.shape or a0.shape
     if ts.size == 0:
         return jnp.zeros(ts.shape + modes, dtype)
-    ts, s, a0, lmda = (x.astype(dtype) for x in (ts, s, a0, lmda))
     s, a0 = (jnp.atleast_1d(jnp.broadcast_to(x, modes)) for x in (s, a0))
     a = _integrated(ts.ravel(), s, a0, lmda, tolerance.astype(dtype))
     return a.reshape(*ts.shape, *modes)
@@ -97,12 +101,17 @@ def _integrated(
     offset = jnp.sort(jnp.concatenate([jnp.zeros(1, lmda.dtype), jnp.cumsum(lmda)]))
     offset = (offset[1:] - offset[0])[:, None]
     sign = jnp.where(s < 0, -1.0, 1.0)
-    s = sign * s
+    drawn, s = s, sign * s
     end = _strength(s, offset)
     start = _strength(sign * a0, offset)
     # Strengths that are equal up to rounding are equal.
     noise = 16 * jnp.finfo(ts.dtype).eps * (start**2)[None]
     offset = offset - jax.lax.stop_gradient(jnp.where(offset > noise, 0.0, offset))
+    # A mode that starts at zero without balance stays there. Its derivative by the
+    # start, from above, grows as the product of two equal strengths does.
+    rate = jnp.where(jnp.all(offset[1:] > 0), 2 * drawn, 0.0)
+    rate = rate * jnp.prod(_root(offset[1:]), axis=0)
+    beside = jnp.where((start == 0) & (offset[0] == 0), a0, 0.0)
     # Such a mode ends at zero if it starts with the wrong sign, or nothing draws it.
     to_zero = (offset[0] == 0) & ((start <= 0) | (s == 0))
     end = jnp.where(to_zero, 0.0, end)
@@ -130,8 +139,9 @@ def _integrated(
         to_saddle = ratio * jnp.where(start > 0, -1.0, 1.0) * (s - w * product)
         return jnp.where(to_zero, to_saddle, free) / jax.nn.sigmoid(y)
 
-    ok = jnp.all(jnp.isfinite(ts))
-    ts = jnp.where(ok, ts, 0.0)
+    arguments = jnp.concatenate([ts, s, a0, lmda, rtol[None]])
+    ok = jnp.all(jnp.isfinite(arguments))
+    ts, rtol = jnp.where(ok, ts, 0.0), jnp.where(ok, rtol, 1e-5)
     order = jnp.argsort(ts)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(velocity),
@@ -150,7 +160,10 @@ def _integrated(
     (y,) = jax.tree.leaves(solution.ys)
     w = jax.vmap(strength)(y[jnp.argsort(order)])
     a = w * jnp.prod(_root(w[:, None] ** 2 + offset[None]), axis=1)
-    return jnp.where(ok, sign[None] * a, jnp.nan)
+    limit = 0.99 * jnp.log(jnp.finfo(a.dtype).max)
+    a = sign[None] * a
+    a = a + beside[None] * jnp.exp(jnp.minimum(rate[None] * ts[:, None], limit))
+    return jnp.where(ok, a, jnp.nan)
 
 
 def _strength(

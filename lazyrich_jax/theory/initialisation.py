@@ -70,8 +70,8 @@ def wide_balance(
     **Arguments:** `hidden_ratio` k and `out_ratio` r, non-negative or infinite (both
     zero or both infinite have no limit: NaN).
 
-    **Raises:** `ValueError` for negative ratios, and for weights whose variance doesn't
-    fall with width (`Gaussian(std)`): their balance has no limit.
+    **Raises:** `ValueError` for negative ratios (traced: NaN), and for weights whose
+    variance doesn't fall with width (`Gaussian(std)`): their balance has no limit.
     """
     _checks.instance("initialiser", initialiser, Gaussian, "such as `Gaussian.he()`")
     _checks.require(
@@ -83,14 +83,11 @@ def wide_balance(
     ratios = []
     for name, value in (("hidden_ratio", hidden_ratio), ("out_ratio", out_ratio)):
         value = _checks.as_scalar(name, value)
-        if _checks.is_concrete(value):
-            _checks.require(
-                bool(value >= 0),
-                f"`{name}` must not be negative, but it was {float(value)}.",
-            )
-        ratios.append(value)
+        ratios.append(_checks.checked(name, value, "not be negative", lambda x: x >= 0))
+    initialiser, hidden, out = _checks.promoted(
+        initialiser=initialiser, hidden_ratio=ratios[0], out_ratio=ratios[1]
+    )
     first, second = initialiser.standard_deviations(1, 1, 1)
-    hidden, out = (ratio.astype(first.dtype) for ratio in ratios)
     if initialiser.fan == "in":
         return second**2 * out / hidden - first**2
     return 2 * second**2 / (1 + hidden / out) - 2 * first**2 / (1 + hidden)

@@ -3,6 +3,8 @@ r"""Learning as $\lambda$ goes to zero, and as it goes to infinity.
 For two layers and isotropic inputs, $\Sigma_{xx} = cI$.
 """
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,7 @@ from .._compiled import compiled
 from .._linalg import dot, finite_time, square_norm
 from .._network import LinearNetwork
 from .._task import Task
-from .assumptions import balance_of, function_of, isotropic_variance
+from .assumptions import balance_of, function_of, is_task, isotropic_variance
 from .representations import Representations
 
 
@@ -49,22 +51,23 @@ def rich_limit(
     $\lambda$ is not the solution at zero. Traced values of that kind give NaN.
     """
     ts = _checks.as_times("ts", ts)
-    variance = isotropic_variance(task)
-    function = function_of("function", function, task)
-    result, sizes = _rich(ts.ravel(), function, task, variance)
+    is_task("task", task)
+    noise = 64 * _checks.rounding(
+        function=_checks.as_real("function", function), task=task
+    )
+    function, finer = function_of("function", function, task)
+    variance = isotropic_variance(task, function.dtype)
+    result, sizes = _rich(ts.ravel(), function, finer, variance, noise)
     for name, (low, high) in sizes.items():
-        if _checks.is_concrete((low, high)):
+        regular = low > noise * high
+        if _checks.is_concrete(regular):
             _checks.require(
-                bool(_regular(low, high)),
-                f"{name}, but the smallest singular value was {float(low):.3g} (of "
-                f"{float(high):.3g}); use `ExactSolution`.",
+                bool(regular),
+                f"{name}, but the smallest singular value was "
+                f"{_checks.number(low, '.3g')} (of {_checks.number(high, '.3g')}); use "
+                "`ExactSolution`.",
             )
     return jax.tree.map(lambda x: x.reshape(*ts.shape, *x.shape[1:]), result)
-
-
-def _regular(low: Float[Array, ""], high: Float[Array, ""]) -> Bool[Array, ""]:
-    """Whether a smallest singular value is one, and not rounding."""
-    return low > 64 * jnp.finfo(low.dtype).eps * high
 
 
 @eqx.filter_jit
@@ -73,6 +76,7 @@ def _rich(
     function: Float[Array, "out in"],
     task: Task,
     c: Float[Array, ""],
+    noise: float,
 ) -> tuple[Representations, dict[str, tuple[Float[Array, ""], Float[Array, ""]]]]:
     """The solution, and what must be regular for it: smallest and largest values."""
     sigma = task.input_output_correlation
@@ -92,7 +96,7 @@ def _rich(
         ),
     }
     for low, high in sizes.values():
-        b = jnp.where(_regular(low, high), b, jnp.nan)
+        b = jnp.where(low > noise * high, b, jnp.nan)
     inverse = jnp.linalg.inv(b)
     ratio = dot(inverse, overlap_u - overlap_v)  # B^-1 C
     start = 4 * dot(inverse / s[None], inverse.mT)
@@ -154,14 +158,16 @@ def lazy_limit(
     """
     ts = _checks.as_times("ts", ts)
     lmda = balance_of("network", network, task)
-    balanced = _is_balanced(lmda, network)
-    if _checks.is_concrete((balanced, lmda)):
+    noise = 64 * _checks.rounding(network=network)
+    variance = isotropic_variance(task, lmda.dtype)
+    network, task = _checks.promoted(network=network, task=task)
+    balanced = _is_balanced(lmda, network, noise)
+    if _checks.is_concrete(balanced):
         _checks.require(
             bool(balanced),
             "`network` must have a balance that is not zero for its lazy limit, but it "
-            f"was {float(lmda):.3g}.",
+            f"was {_checks.number(lmda, '.3g')}.",
         )
-    variance = isotropic_variance(task)
     n_in, hidden, n_out = network.sizes
     _checks.require(
         hidden <= max(n_in, n_out),
@@ -173,12 +179,14 @@ def lazy_limit(
     return jax.tree.map(lambda x: x.reshape(*ts.shape, *x.shape[1:]), result)
 
 
-@compiled
-def _is_balanced(lmda: Float[Array, ""], network: LinearNetwork) -> Bool[Array, ""]:
+@functools.partial(compiled, static_argnames="noise")
+def _is_balanced(
+    lmda: Float[Array, ""], network: LinearNetwork, noise: float
+) -> Bool[Array, ""]:
     """Whether a balance is one, and not rounding."""
     w1, w2 = network.weights
     size = square_norm(w1) + square_norm(w2)
-    return jnp.abs(lmda) > 64 * jnp.finfo(lmda.dtype).eps * size
+    return jnp.abs(lmda) > noise * size
 
 
 @compiled

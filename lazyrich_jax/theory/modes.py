@@ -249,11 +249,12 @@ def time_to_reach(
     **Raises:** `ValueError` for a fraction outside of [0, 1); traced ones give NaN.
     """
     fraction = _checks.as_real("fraction", fraction)
-    if _checks.is_concrete(fraction):
-        _checks.require(
-            bool(jnp.all((fraction >= 0) & (fraction < 1))),
-            f"`fraction` must be at least 0 and less than 1, but it was {fraction}.",
-        )
+    fraction = _checks.checked(
+        "fraction",
+        fraction,
+        "be at least 0 and less than 1",
+        lambda f: (f >= 0) & (f < 1),
+    )
     return _reached(*_arguments(fraction, s, a0, lmda))
 
 
@@ -295,14 +296,14 @@ def _arguments(
     ts = _checks.as_times("ts", ts)
     s, a0 = _checks.as_real("s", s), _checks.as_real("a0", a0)
     lmda = _checks.as_scalar("lmda", lmda)
-    for name, value in (("s", s), ("a0", a0), ("lmda", lmda)):
-        _checks.finite(name, value)
+    s, a0 = _checks.finite("s", s), _checks.finite("a0", a0)
+    lmda = _checks.finite("lmda", lmda)
     _checks.require(
         s.shape == a0.shape or () in (s.shape, a0.shape),
         "`s` and `a0` must be scalars or of one shape, but their shapes were "
         f"{s.shape} and {a0.shape}.",
     )
-    return _alike(ts, s, a0, lmda)
+    return _alike(*_checks.promoted(ts=ts, s=s, a0=a0, lmda=lmda))
 
 
 @compiled
@@ -313,9 +314,8 @@ def _alike(
     lmda: Float[Array, ""],
 ) -> tuple[Float[Array, "..."], ...]:
     modes = s.shape or a0.shape
-    dtype = jnp.result_type(ts, s, a0, lmda)
     shape = ts.shape + modes
     return (
-        jnp.broadcast_to(ts.reshape(ts.shape + (1,) * len(modes)).astype(dtype), shape),
-        *(jnp.broadcast_to(x.astype(dtype), shape) for x in (s, a0, lmda)),
+        jnp.broadcast_to(ts.reshape(ts.shape + (1,) * len(modes)), shape),
+        *(jnp.broadcast_to(x, shape) for x in (s, a0, lmda)),
     )

@@ -21,6 +21,7 @@ from .._linalg import (
     square_norm,
 )
 from .._network import LinearNetwork
+from .representations import squared_strengths
 
 
 class SingleNeuron(eqx.Module):
@@ -32,8 +33,12 @@ class SingleNeuron(eqx.Module):
     - `a`: the output weight, a scalar.
     """
 
-    w: Float[Array, "*batch in"] = eqx.field(converter=jnp.asarray)
-    a: Float[Array, "*batch"] = eqx.field(converter=jnp.asarray)
+    w: Float[Array, "*batch in"]
+    a: Float[Array, "*batch"]
+
+    def __init__(self, w: Real[ArrayLike, "*batch in"], a: Real[ArrayLike, "*batch"]):
+        w, a = _checks.as_real("w", w), _checks.as_real("a", a)
+        self.w, self.a = _checks.promoted(w=w, a=a)
 
     @property
     def network(self) -> LinearNetwork:
@@ -71,9 +76,9 @@ class SingleNeuron(eqx.Module):
 
     def alignment(self, target: Real[ArrayLike, " in"]) -> Float[Array, "*batch"]:
         r"""The cosine $\varphi$ between w and `target`; zero where either vanishes."""
-        target = _vector("target", target, self.w.shape[-1])
-        product = norm(self.w, axis=-1) * norm(target)
-        overlap = dot(self.w, target)
+        neuron, target = self._with(target)
+        product = norm(neuron.w, axis=-1) * norm(target)
+        overlap = dot(neuron.w, target)
         zero = product == 0
         return jnp.where(zero, 0.0, overlap / jnp.where(zero, 1.0, product))
 
@@ -85,10 +90,23 @@ class SingleNeuron(eqx.Module):
         Its sign is that of $a(\infty)$. Zero on the boundary between the basins of the
         two ends (`neuron_boundary`), where the neuron ends at a saddle.
         """
+        neuron, target = self._with(target)
+        delta = neuron.delta
+        sine, cosine, _ = _mode(norm(target), delta)
+        along = dot(neuron.w, _direction(target))
+        # A target of zero has no direction; with a positive balance it needs none.
+        grows = (norm(target) == 0) & (delta > 0)
+        part = jnp.where(grows, dot(neuron.w, target), 0.0)
+        part = part / jnp.where(grows, delta, 1.0)
+        return _growing(sine * along + part, cosine * neuron.a)
+
+    def _with(
+        self, target: Real[ArrayLike, " in"]
+    ) -> tuple["SingleNeuron", Float[Array, " in"]]:
+        """The neuron and a target in one dtype."""
         target = _vector("target", target, self.w.shape[-1])
-        sine, cosine, _ = _mode(norm(target), self.delta)
-        along = dot(self.w, _direction(target))
-        return _growing(sine * along, cosine * self.a)
+        neuron, of_target = _checks.promoted(neuron=self, target=target)
+        return neuron, of_target
 
 
 def single_neuron(
@@ -121,7 +139,8 @@ def single_neuron(
     - `w`, `a`: the weights at time zero, (in,) and a scalar.
     - `target`: $\beta_*$, (in,), the best linear map.
 
-    **Returns:** a `SingleNeuron` with the axes of `ts` first.
+    **Returns:** a `SingleNeuron` with the axes of `ts` first. First derivatives are
+    right also at a target of zero.
 
     **Raises:** `ValueError` for negative times (traced: NaN) and vectors of different
     lengths.
@@ -139,11 +158,9 @@ def single_neuron(
     ts = _checks.as_times("ts", ts)
     target = _vector("target", target)
     w = _vector("w", w, target.size)
-    a = _checks.as_scalar("a", a)
-    _checks.finite("a", a)
-    dtype = jnp.result_type(w, target)
-    w, a, target = (x.astype(dtype) for x in (w, a, target))
-    result = _neuron(ts.astype(dtype).ravel(), w, a, target)
+    a = _checks.finite("a", _checks.as_scalar("a", a))
+    ts, w, a, target = _checks.promoted(ts=ts, w=w, a=a, target=target)
+    result = _neuron(ts.ravel(), w, a, target)
     return jax.tree.map(lambda x: x.reshape(*ts.shape, *x.shape[1:]), result)
 
 
@@ -172,6 +189,9 @@ def _neuron(
     lead = square_norm(target) / jnp.where(kappa > 0, kappa + side, 1.0)
     lead = jnp.where(p != 0, jnp.where(delta < 0, lead, kappa), 0.0)
     limit = 0.45 * jnp.log(jnp.finfo(dtype).max)
+    # A target of zero has no direction, but the solution has a derivative there.
+    first = jnp.where(norm(target) == 0, target, 0.0)
+    overlap = dot(w, first)
 
     def at(t):
         t = finite_time(t)
@@ -185,9 +205,13 @@ def _neuron(
         total = scale + rise * (growing**2 + m * m * scale) + left_over * aside
         total = jnp.sqrt(jnp.where(total > 0, total, 1.0))
         along = (sine * growing + cosine * shrinking) / total
+        w_then = along * unit + beside / total
+        a_then = (cosine * growing - sine * shrinking) / total
+        gain = rise / total
+        less = a * overlap * gain**2
         return SingleNeuron(
-            along * unit + beside / total,
-            (cosine * growing - sine * shrinking) / total,
+            w_then + a * gain * first - less * w_then,
+            a_then + gain * overlap - less * a_then,
         )
 
     return jax.vmap(at)(ts)
@@ -206,8 +230,8 @@ def neuron_from_function(
     direction of w open (traced: NaN).
     """
     function = _vector("function", function)
-    delta = _checks.as_scalar("delta", delta).astype(function.dtype)
-    _checks.finite("delta", delta)
+    delta = _checks.finite("delta", _checks.as_scalar("delta", delta))
+    function, delta = _checks.promoted(function=function, delta=delta)
     size = norm(function)
     vague = (size == 0) & (delta < 0)
     if _checks.is_concrete(vague):
@@ -231,22 +255,23 @@ def neuron_boundary(
     $-\frac a2 (\delta + \sqrt{\delta^2 + 4|\beta_*|^2})$ (Kunin et al. 2024): on it,
     the neuron ends at a saddle. For $\delta > 0$ no neuron lies beyond it:
     $|w| < |a|$. For $a < 0$ it is mirrored: above it the neuron ends with $a > 0$.
+
+    **Raises:** `ValueError` for a `delta` above $a^2$, which no neuron has (traced:
+    NaN).
     """
     target = _vector("target", target)
-    a, delta = _checks.as_scalar("a", a), _checks.as_scalar("delta", delta)
-    _checks.finite("a", a)
-    _checks.finite("delta", delta)
-    a, delta = a.astype(target.dtype), delta.astype(target.dtype)
-    if _checks.is_concrete((a, delta)):
+    a = _checks.finite("a", _checks.as_scalar("a", a))
+    delta = _checks.finite("delta", _checks.as_scalar("delta", delta))
+    a, delta, target = _checks.promoted(a=a, delta=delta, target=target)
+    balanced = delta <= a * a
+    if _checks.is_concrete(balanced):
         _checks.require(
-            bool(delta <= a * a),
-            f"`delta` must be at most a^2 = {float(a * a)} (it is a^2 - |w|^2), but it "
-            f"was {float(delta)}.",
+            bool(balanced),
+            f"`delta` must be at most a^2 = {_checks.number(a * a)} (it is a^2 - "
+            f"|w|^2), but it was {_checks.number(delta)}.",
         )
-    larger = (jnp.abs(delta) + safe_hypot(delta, 2 * norm(target))) / 2
-    zero = larger == 0
-    smaller = jnp.where(zero, 0.0, square_norm(target) / jnp.where(zero, 1.0, larger))
-    return -a * jnp.where(delta >= 0, larger, smaller)
+    _, of_a = squared_strengths(norm(target), delta)
+    return jnp.where(balanced, -a * of_a, jnp.nan)
 
 
 def neuron_one_datum(
@@ -276,10 +301,17 @@ def neuron_one_datum(
     """
     target = _vector("target", target)
     function = _vector("function", function, target.size)
-    delta = _checks.as_scalar("delta", delta).astype(target.dtype)
+    delta = _checks.as_scalar("delta", delta)
+    function, delta, target = _checks.promoted(
+        function=function, delta=delta, target=target
+    )
     s = norm(target)
-    if _checks.is_concrete(s):
-        _checks.require(bool(s > 0), f"`target` must not be zero, but it was {target}.")
+    if _checks.is_concrete(s > 0):
+        _checks.require(
+            bool(s > 0),
+            f"`target` must not be zero, but it was {_checks.known(target)}.",
+        )
+    s = jnp.where(s > 0, s, jnp.nan)
     infinite = jnp.isinf(delta)
     # At infinity any start of that sign will do: the limits don't depend on it.
     start = neuron_from_function(function, jnp.where(infinite, jnp.sign(delta), delta))
@@ -304,11 +336,12 @@ def _mode(
     kappa = safe_hypot(delta, 2 * s) / 2
     first, second = split_singular_values(s, delta)
     size = jnp.sqrt(jnp.where(kappa > 0, 2 * kappa, 1.0))
-    # With neither target nor balance nothing grows, and any direction will do.
+    # With neither target nor balance nothing grows, and any direction will do: that
+    # of small positive balances, whose rate is half of it.
     return (
         jnp.where(kappa > 0, first / size, 0.0),
         jnp.where(kappa > 0, second / size, 1.0),
-        kappa,
+        jnp.where(kappa > 0, kappa, delta / 2),
     )
 
 
@@ -337,5 +370,4 @@ def _vector(
         f"`{name}` must be a vector{f' of length {size}' if size else ''}, but its "
         f"shape was {array.shape}.",
     )
-    _checks.finite(name, array)
-    return array
+    return _checks.finite(name, array)

@@ -8,9 +8,11 @@ import functools
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from .. import _checks
 from .._compiled import compiled
+from .._linalg import safe_hypot
 from .._task import Task
-from .assumptions import feasible_balance, isotropic_variance
+from .assumptions import feasible_balance, is_task, isotropic_variance
 
 
 def convergence_rates(
@@ -108,10 +110,12 @@ def _arguments(
     task: Task, lmda: Real[ArrayLike, ""], hidden_size: int
 ) -> tuple[Float[Array, "out in"], Float[Array, ""], tuple[int, int, int]]:
     """The correlation, c lmda / 2, and the sizes."""
-    variance = isotropic_variance(task)
-    sigma = task.input_output_correlation
-    lmda, sizes = feasible_balance(sigma, lmda, hidden_size)
-    return sigma, variance * lmda / 2, sizes
+    is_task("task", task)
+    finer, balance = _checks.promoted(task=task, lmda=_checks.as_scalar("lmda", lmda))
+    variance = isotropic_variance(task, balance.dtype)
+    sigma = finer.input_output_correlation
+    balance, sizes = feasible_balance(balance, hidden_size, sigma.shape)
+    return sigma, variance * balance / 2, sizes
 
 
 def _spectrum(
@@ -119,4 +123,4 @@ def _spectrum(
 ) -> tuple[Float[Array, " modes"], Float[Array, " modes"]]:
     """The positive eigenvalues of F and the singular values."""
     s = jnp.linalg.svd(sigma, compute_uv=False)
-    return jnp.hypot(s, half), s
+    return safe_hypot(s, half), s

@@ -13,11 +13,17 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 from .. import _checks
 from .._compiled import compiled
 from .._exactness import exactness_tolerance
-from .._linalg import complete_basis, dot, split_singular_values, square_norm
+from .._linalg import (
+    complete_basis,
+    dot,
+    safe_hypot,
+    split_singular_values,
+    square_norm,
+)
 from .._network import LinearNetwork
 from .._task import Task
 from ..kernels import ntk_of_representations
-from .assumptions import balance_of, feasible_balance, isotropic_variance
+from .assumptions import balance_of, feasible_balance, is_task, isotropic_variance
 
 
 class Representations(eqx.Module):
@@ -79,17 +85,19 @@ def balanced_representations(
     kind give NaN. Differentiable where singular values are distinct and nonzero.
     """
     function = _checks.as_matrix("function", function)
-    lmda, sizes = feasible_balance(function, lmda, hidden_size)
+    lmda = _checks.as_scalar("lmda", lmda)
+    function, lmda = _checks.promoted(function=function, lmda=lmda)
+    lmda, sizes = feasible_balance(lmda, hidden_size, function.shape)
     n_in, hidden, n_out = sizes
     vague = ((lmda > 0) & (n_in < hidden < n_out)) | (
         (lmda < 0) & (n_out < hidden < n_in)
     )
-    if _checks.is_concrete((vague, lmda)):
+    if _checks.is_concrete(vague):
         _checks.require(
             not bool(vague),
             f"`lmda` must be zero for sizes {_checks.sizes_text(sizes)}, where the "
             "function does not determine the representations, but it was "
-            f"{float(lmda)}.",
+            f"{_checks.number(lmda)}.",
         )
     lmda = jnp.where(vague, jnp.nan, lmda)
     return _balanced(function, lmda, hidden)
@@ -145,64 +153,84 @@ def converged_representations(
     print(rich.output_representation.shape, lazy.ntk(task.x).shape)
     ```
     """
-    variance = isotropic_variance(task)
-    sigma = task.input_output_correlation
-    lmda, sizes = feasible_balance(sigma, lmda, hidden_size)
-    n_in, hidden, n_out = sizes
-    between = n_in < hidden < n_out or n_out < hidden < n_in
+    is_task("task", task)
+    finer, balance = _checks.promoted(task=task, lmda=_checks.as_scalar("lmda", lmda))
     if start is not None:
-        _checks.require(
-            start.sizes == sizes,
-            f"`start` must have sizes {_checks.sizes_text(sizes)}, but its sizes were "
-            f"{_checks.sizes_text(start.sizes)}.",
-        )
-        own = balance_of("start", start, task)
-        same = _same_balance(own, lmda, start)
-        if _checks.is_concrete((same, own, lmda)):
-            _checks.require(
-                bool(same),
-                f"`start` must have the balance `lmda`, {float(lmda):.6g}, but it was "
-                f"{float(own):.6g}.",
-            )
-        lmda = jnp.where(same, lmda, jnp.nan)
-    elif between:
-        vague = lmda > 0 if hidden < n_out else lmda < 0
-        if _checks.is_concrete((vague, lmda)):
+        hint = "draw one with `LambdaBalanced`"
+        _checks.instance("start", start, LinearNetwork, hint)
+        finer, balance, _ = _checks.promoted(task=finer, lmda=balance, start=start)
+    variance = isotropic_variance(task, balance.dtype)
+    sigma = finer.input_output_correlation
+    balance, sizes = feasible_balance(balance, hidden_size, sigma.shape)
+    n_in, hidden, n_out = sizes
+    if start is not None:
+        balance = _balance_at(start, finer, balance, sizes)
+    elif n_in < hidden < n_out or n_out < hidden < n_in:
+        vague = balance > 0 if hidden < n_out else balance < 0
+        if _checks.is_concrete(vague):
             _checks.require(
                 not bool(vague),
                 "`start` must be given for a hidden size strictly between the others "
                 f"and a balance, but it was None for sizes {_checks.sizes_text(sizes)} "
-                f"and `lmda` {float(lmda)}: it decides which directions the larger "
-                "layer keeps.",
+                f"and `lmda` {_checks.number(balance)}: it decides which directions "
+                "the larger layer keeps.",
             )
-        lmda = jnp.where(vague, jnp.nan, lmda)
-    found, s, tie = _converged(sigma / variance, lmda, hidden, start)
-    if _checks.is_concrete((tie, s)):
+        balance = jnp.where(vague, jnp.nan, balance)
+    noise = 4 * max(sizes) * _checks.rounding(task=task)
+    of_start = jax.tree.map(lambda w: w.astype(balance.dtype), start)
+    found, s, tie = _converged(sigma / variance, balance, hidden, of_start, noise)
+    if _checks.is_concrete(tie):
         _checks.require(
             not bool(tie),
             "`hidden_size` must not cut through equal singular values of the task, "
-            f"but it was {hidden} and the singular values were {s}: which of them "
-            "are learned depends on the start.",
+            f"but it was {hidden} and the singular values were {_checks.known(s)}: "
+            "which of them are learned depends on the start.",
         )
     return found
 
 
-@compiled
+def _balance_at(
+    start: LinearNetwork, task: Task, lmda: Float[Array, ""], sizes: tuple[int, ...]
+) -> Float[Array, ""]:
+    """`lmda`, which must be the balance of `start` (traced: NaN)."""
+    _checks.require(
+        start.sizes == sizes,
+        f"`start` must have sizes {_checks.sizes_text(sizes)}, but its sizes were "
+        f"{_checks.sizes_text(start.sizes)}.",
+    )
+    own = balance_of("start", start, task)
+    tolerance = exactness_tolerance(start.weights[0].dtype)
+    finer = jax.tree.map(lambda w: w.astype(own.dtype), start)
+    same = _same_balance(own, lmda, finer, tolerance)
+    if _checks.is_concrete(same):
+        _checks.require(
+            bool(same),
+            f"`start` must have the balance `lmda`, {_checks.number(lmda, '.6g')}, but "
+            f"it was {_checks.number(own, '.6g')}.",
+        )
+    return jnp.where(same, lmda, jnp.nan)
+
+
+@functools.partial(compiled, static_argnames="tolerance")
 def _same_balance(
-    own: Float[Array, ""], lmda: Float[Array, ""], network: LinearNetwork
+    own: Float[Array, ""],
+    lmda: Float[Array, ""],
+    network: LinearNetwork,
+    tolerance: float,
 ) -> Bool[Array, ""]:
     """Up to rounding in weights of that size."""
     w1, w2 = network.weights
     size = square_norm(w1) + square_norm(w2)
-    return jnp.abs(own - lmda) <= exactness_tolerance(own.dtype) * size
+    return jnp.abs(own - lmda) <= tolerance * size
 
 
-@functools.partial(compiled, static_argnames="hidden")
+@functools.partial(compiled, static_argnames=("hidden", "noise"))
 def _converged(
     end: Float[Array, "out in"],
     lmda: Float[Array, ""],
     hidden: int,
     start: LinearNetwork | None,
+    noise: float,
 ) -> tuple[Representations, Float[Array, " smaller"], Bool[Array, ""]]:
     """What is learned; the singular values, and whether `hidden` cuts equal ones."""
     n_out, n_in = end.shape
@@ -210,8 +238,7 @@ def _converged(
     values, v, k = s, vt.mT, min(hidden, n_in, n_out)
     tie = jnp.array(False)
     if k < s.size:
-        noise = 4 * max(hidden, n_in, n_out) * jnp.finfo(s.dtype).eps * s[0]
-        tie = (s[k - 1] - s[k] <= noise) & (s[k - 1] > 0)
+        tie = (s[k - 1] - s[k] <= noise * s[0]) & (s[k - 1] > 0)
         s = jnp.where(tie, jnp.nan, s)
     further_u = further_v = None
     if start is not None and (n_in < hidden < n_out or n_out < hidden < n_in):
@@ -228,6 +255,24 @@ def _converged(
             further_v = dot(further, further.mT)
     found = _representations(u, s[:k], v, lmda, hidden, further_u, further_v)
     return found, values, tie
+
+
+def squared_strengths(
+    s: Float[Array, "*modes"], lmda: Float[Array, ""]
+) -> tuple[Float[Array, "*modes"], Float[Array, "*modes"]]:
+    r"""The squared strengths of both layers, $(\sqrt{\lambda^2 + 4s^2} \mp \lambda)/2$.
+
+    The smaller by division. At `s = lmda = 0` the derivative by `lmda` is the one from
+    above.
+    """
+    rate = safe_hypot(lmda, 2 * s)
+    size = jnp.abs(lmda)
+    larger = jnp.where(rate == 0, size, (size + rate) / 2)
+    smaller = s * (s / jnp.where(rate == 0, 1.0, larger))
+    return (
+        jnp.where(lmda >= 0, smaller, larger),
+        jnp.where(lmda >= 0, larger, smaller),
+    )
 
 
 def _beside(columns: Float[Array, "n k"]) -> Float[Array, "n n"]:
@@ -247,14 +292,14 @@ def _representations(
 ) -> Representations:
     """Of the leading modes, and of hidden units beyond: projectors onto theirs."""
     k = s.size
-    first, second = split_singular_values(s, lmda)
-    of_input = dot(v[:, :k] * first[None] ** 2, v[:, :k].mT)
-    of_output = dot(u[:, :k] * second[None] ** 2, u[:, :k].mT)
+    first, second = squared_strengths(s, lmda)
+    of_input = dot(v[:, :k] * first[None], v[:, :k].mT)
+    of_output = dot(u[:, :k] * second[None], u[:, :k].mT)
     if k < hidden <= u.shape[0]:
         further = _beside(u) if further_u is None else further_u
-        of_output += jnp.where(lmda > 0, lmda, 0.0) * further
+        of_output += lmda * further  # not negative: the sizes don't allow it
     if k < hidden <= v.shape[0]:
         further = _beside(v) if further_v is None else further_v
-        of_input += jnp.where(lmda < 0, -lmda, 0.0) * further
+        of_input += -lmda * further  # not positive
     function = dot(u[:, :k] * (s + 0 * lmda)[None], v[:, :k].mT)
     return Representations(function, of_input, of_output)

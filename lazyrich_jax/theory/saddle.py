@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .. import _checks
 from .._compiled import compiled
 from .._linalg import dot, split_singular_values
 from .._network import LinearNetwork
@@ -29,7 +30,9 @@ def saddle_distance(network: LinearNetwork, task: Task) -> Float[Array, ""]:
     fit the task, and anisotropic inputs (traced: NaN).
     """
     lmda = balance_of("network", network, task)
-    return _distance(network, task, lmda, isotropic_variance(task))
+    variance = isotropic_variance(task, lmda.dtype)
+    network, task = _checks.promoted(network=network, task=task)
+    return _distance(network, task, lmda, variance)
 
 
 @compiled

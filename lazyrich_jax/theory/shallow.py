@@ -1,7 +1,5 @@
 """Networks of one layer, for any inputs."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
@@ -39,7 +37,7 @@ def shallow_function(
     doesn't fit the task.
     """
     ts = _checks.as_times("ts", ts)
-    function = function_of("function", function, task)
+    function, task = function_of("function", function, task)
     w = _shallow(ts.ravel(), function, task)
     return w.reshape(*ts.shape, *function.shape)
 
@@ -118,7 +116,8 @@ def shallow_steps(
     **Arguments:** `excess`, the loss above its optimum at the start; `tolerance`, what
     it must fall to; `learning_rate`, below one. Scalars.
 
-    **Raises:** `ValueError` for values that aren't positive, and a rate of one or more.
+    **Raises:** `ValueError` for values that aren't positive, and a rate of one or more
+    (traced: NaN).
     """
     values = []
     for name, value in (
@@ -127,15 +126,12 @@ def shallow_steps(
         ("learning_rate", learning_rate),
     ):
         value = _checks.as_scalar(name, value)
-        _checks.positive(name, value)
-        values.append(value)
-    if _checks.is_concrete(values[2]):
-        rate = float(values[2])
-        _checks.require(
-            not math.isnan(rate) and rate < 1,
-            f"`learning_rate` must be less than 1, but it was {rate}.",
-        )
-    return _steps(*values)
+        values.append(_checks.positive(name, value))
+    below = "be less than 1"
+    values[2] = _checks.checked("learning_rate", values[2], below, lambda x: x < 1)
+    excess, tolerance, rate = values
+    one = _checks.promoted(excess=excess, tolerance=tolerance, learning_rate=rate)
+    return _steps(*one)
 
 
 @compiled
