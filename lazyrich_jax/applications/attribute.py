@@ -122,9 +122,9 @@ def new_attribute(
         f"{index}.",
     )
     before = protocol.first()
-    hidden = dot(task.x, end(before).weights[0].mT)
+    hidden = dot(task.x.astype(protocol.ts.dtype), end(before).weights[0].mT)
     outcome = _readouts(protocol, before, hidden, index)
-    return checked_outcome(outcome, protocol, task, throw=throw)
+    return checked_outcome(outcome, protocol, throw=throw)
 
 
 @eqx.filter_jit

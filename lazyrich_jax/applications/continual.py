@@ -9,12 +9,13 @@ from jaxtyping import Array, ArrayLike, Float, Int, Real
 
 from .. import _checks, theory
 from .._dynamics import AbstractDynamics, Exact
+from .._exactness import refined
 from .._learn import learn
 from .._network import LinearNetwork
 from .._task import Task
-from .._trajectory import RESULTS, Trajectory
+from .._trajectory import RESULTS, Trajectory, raise_if_failed
 from .stages import (
-    check_duration,
+    as_duration,
     check_kinds,
     check_same_sizes,
     end,
@@ -123,7 +124,9 @@ def continual(
         check_same_sizes(f"tasks[{i}]", task, "tasks[0]", tasks[0])
         dynamics.check(network, task, jnp.zeros(1))
     points = _checks.size("points", points, least=2)
-    durations = _as_durations(durations, len(tasks)).astype(tasks[0].x.dtype)
+    dtype = _checks.common_dtype(network=network, tasks=tasks)
+    durations = _as_durations(durations, len(tasks)).astype(dtype)
+    network = refined(network, dtype)
     trajectories, start, result = [], network, RESULTS.successful
     for i, task in enumerate(tasks):
         ts = jnp.linspace(0.0, durations[i], points)
@@ -135,7 +138,7 @@ def continual(
         start = end(trajectory)
     learned = _measured(tasks, tuple(trajectories), result)
     if throw and not _checks.is_concrete(result):
-        learned = result.error_if(learned, result != RESULTS.successful)
+        learned = raise_if_failed(learned, result)
     return learned
 
 
@@ -150,10 +153,13 @@ def _as_durations(
         f"shape was {durations.shape}.",
     )
     if durations.ndim == 0:
-        check_duration("durations", durations, infinite=False)
-    for i in range(durations.size if durations.ndim else 0):
-        check_duration(f"durations[{i}]", durations[i], infinite=False)
-    return jnp.broadcast_to(durations, (tasks,))
+        one = as_duration("durations", durations, infinite=False)
+        return jnp.broadcast_to(one, (tasks,))
+    each = [
+        as_duration(f"durations[{i}]", durations[i], infinite=False)
+        for i in range(tasks)
+    ]
+    return jnp.stack(each)
 
 
 @eqx.filter_jit

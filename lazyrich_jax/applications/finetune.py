@@ -8,7 +8,7 @@ from .._dynamics import AbstractDynamics, Exact
 from .._learn import learn
 from .._network import LinearNetwork
 from .._task import Task
-from .second_stage import SecondStage, check_second, second_stage
+from .second_stage import SecondStage, second_stage
 from .stages import (
     Protocol,
     as_tolerance,
@@ -70,10 +70,10 @@ def finetune(
     )
     ```
     """
-    protocol = Protocol(network, task, lmda, duration, ts, dynamics)
-    check_second(protocol, second)
-    tolerance = as_tolerance(tolerance, task.x.dtype)
-    before = learn(network, task, protocol.first_ts, dynamics=dynamics, throw=False)
+    protocol = Protocol(network, task, lmda, duration, ts, dynamics, second)
+    tolerance = as_tolerance(tolerance, protocol.ts.dtype)
+    network, ts = protocol.network, protocol.first_ts
+    before = learn(network, task, ts, dynamics=dynamics, throw=False)
     start = rebalanced(end(before), protocol.lmda)
-    fields = second_stage(protocol, before, start, second, tolerance)
-    return checked_outcome(FineTuning(**fields), protocol, second, throw=throw)
+    fields = second_stage(protocol, before, start, tolerance)
+    return checked_outcome(FineTuning(**fields), protocol, throw=throw)

@@ -9,7 +9,7 @@ from .._linalg import dot, nearest_isometry, norm
 from .._task import Task
 
 
-def related_task(task: Task, shared: int | float, *, key: PRNGKeyArray) -> Task:
+def related_task(task: Task, shared: Real[ArrayLike, ""], *, key: PRNGKeyArray) -> Task:
     r"""A task that shares some of its singular vectors with another.
 
     The same inputs and the same singular values of $\Sigma$; the leading pairs of
@@ -26,7 +26,7 @@ def related_task(task: Task, shared: int | float, *, key: PRNGKeyArray) -> Task:
     - `key`: a `jax.random.key`.
 
     **Raises:** `ValueError` for a `shared` outside of [0, 1] and inputs that don't span
-    every direction.
+    every direction (traced: NaN targets).
 
     ```python
     import jax
@@ -40,17 +40,20 @@ def related_task(task: Task, shared: int | float, *, key: PRNGKeyArray) -> Task:
     ```
     """
     _checks.instance("task", task, Task, "build one with `Task(x, y)`")
-    fraction = float(shared)
-    _checks.require(
-        0 <= fraction <= 1,
-        f"`shared` must be at least 0 and at most 1, but it was {shared}.",
+    fraction = _checks.as_scalar("shared", shared)
+    allowed = "be at least 0 and at most 1"
+    fraction = _checks.checked(
+        "shared", fraction, allowed, lambda x: (x >= 0) & (x <= 1)
     )
+    (task,) = _checks.promoted(task=task)
     sigma = task.input_output_correlation
     u, s, vt = jnp.linalg.svd(sigma, full_matrices=False)
-    kept = jnp.arange(s.size) < round(fraction * s.size)
+    pairs = jnp.round(fraction * s.size)
+    kept = jnp.arange(s.size, dtype=pairs.dtype) < pairs
     ukey, vkey = jax.random.split(key)
     u, v = _redrawn(u, kept, ukey), _redrawn(vt.T, kept, vkey)
-    return _changed(task, dot(u * s[None], v.T) - sigma)
+    change = dot(u * s[None], v.T) - sigma
+    return _changed(task, jnp.where(jnp.isnan(pairs), jnp.nan, change))
 
 
 def _redrawn(
@@ -80,7 +83,7 @@ def low_rank_change(
     - `key`: a `jax.random.key`.
 
     **Raises:** `ValueError` for a rank or scale that isn't, and inputs that don't span
-    every direction.
+    every direction (traced: NaN targets).
 
     ```python
     import jax
@@ -92,31 +95,34 @@ def low_rank_change(
     """
     _checks.instance("task", task, Task, "build one with `Task(x, y)`")
     rank = _checks.size("rank", rank)
+    relative = _checks.positive("scale", _checks.as_scalar("scale", scale))
+    task, relative = _checks.promoted(task=task, scale=relative)
     sigma = task.input_output_correlation
     _checks.require(
         rank <= min(sigma.shape),
         f"`rank` must be at most {min(sigma.shape)} for {task.in_size} inputs and "
         f"{task.out_size} outputs, but it was {rank}.",
     )
-    scale = _checks.as_scalar("scale", scale)
-    _checks.positive("scale", scale)
     akey, bkey = jax.random.split(key)
     a = jax.random.normal(akey, (task.out_size, rank), sigma.dtype)
     b = jax.random.normal(bkey, (rank, task.in_size), sigma.dtype)
     change = dot(a, b)
-    size = scale.astype(sigma.dtype) * norm(sigma) / norm(change)
+    size = relative * norm(sigma) / norm(change)
     return _changed(task, size * change)
 
 
 def _changed(task: Task, change: Float[Array, "out in"]) -> Task:
     """The task with `change` added to its correlation."""
     sxx = task.input_correlation
-    if _checks.is_concrete(sxx):
-        variances = jnp.linalg.eigvalsh(sxx)
-        least = task.in_size * jnp.finfo(sxx.dtype).eps * variances[-1]
+    variances = jnp.linalg.eigvalsh(jax.lax.stop_gradient(sxx))
+    least = task.in_size * jnp.finfo(sxx.dtype).eps * variances[-1]
+    spans = variances[0] > least
+    if _checks.is_concrete(spans):
         _checks.require(
-            bool(variances[0] > least),
+            bool(spans),
             "`task` must have inputs that span every direction, but their variances "
-            f"went from {float(variances[0])} to {float(variances[-1])}.",
+            f"went from {_checks.number(variances[0])} to "
+            f"{_checks.number(variances[-1])}.",
         )
+    change = change * jnp.where(spans, 1.0, jnp.nan)
     return Task(task.x, task.y + dot(task.x, jnp.linalg.solve(sxx, change.T)))

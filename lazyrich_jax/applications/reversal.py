@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from .. import measures, theory
+from .. import _checks, measures, theory
 from .._dynamics import AbstractDynamics, Exact
 from .._exactness import exactness_tolerance
 from .._network import LinearNetwork
@@ -118,11 +118,11 @@ def reversal(
     ```
     """
     protocol = Protocol(network, task, lmda, duration, ts, dynamics)
-    tolerance = as_tolerance(tolerance, task.x.dtype)
+    tolerance = as_tolerance(tolerance, protocol.ts.dtype)
     before = protocol.first()
     after = protocol.then(end(before), task.reversed())
     outcome = _measured(protocol, before, after, tolerance)
-    return checked_outcome(outcome, protocol, task, throw=throw)
+    return checked_outcome(outcome, protocol, throw=throw)
 
 
 @eqx.filter_jit
@@ -164,11 +164,12 @@ def _predicted(
     protocol: Protocol, tolerance: Float[Array, ""]
 ) -> Float[Array, " lmdas"]:
     """The time of modes that start from the opposite of what they tend to."""
-    task, ts = protocol.task, protocol.ts
+    tolerated = exactness_tolerance(protocol.task.x.dtype)
+    task, ts = _checks.promoted(task=protocol.task, ts=protocol.ts)
     c = task.input_variance
     s = jnp.linalg.svd(task.input_output_correlation, compute_uv=False) / c
     s = s[: protocol.network.sizes[1]]  # a bottleneck learns the leading modes
-    isotropic = task.anisotropy <= exactness_tolerance(s.dtype)
+    isotropic = task.anisotropy <= tolerated
 
     def predicted(lmda):
         modes = theory.aligned_modes(c * ts, s, -s, lmda)

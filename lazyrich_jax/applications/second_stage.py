@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .. import kernels, measures, theory
+from .. import _checks, kernels, measures, theory
 from .._linalg import dot, symmetric_root
 from .._network import LinearNetwork
 from .._task import Task
@@ -15,7 +15,6 @@ from .._trajectory import RESULTS, Trajectory
 from .stages import (
     Protocol,
     balance_table,
-    check_same_sizes,
     end,
     first_failure_of,
     nan_unless_successful,
@@ -44,24 +43,17 @@ class SecondStage(eqx.Module):
         return balance_table(self, columns)
 
 
-def check_second(protocol: Protocol, second: Any) -> None:
-    """Refuse a second task that doesn't fit the first, or the dynamics."""
-    check_same_sizes("second", second, "task", protocol.task)
-    protocol.dynamics.check(protocol.network, second, protocol.ts)
-
-
 def second_stage(
     protocol: Protocol,
     before: Trajectory,
     start: LinearNetwork,
-    second: Task,
     tolerance: Float[Array, ""],
 ) -> dict[str, Any]:
-    """Learn `second` at every balance; what a `SecondStage` says of it."""
-    after = protocol.then(start, second)
+    """Learn the second task at every balance; what a `SecondStage` says of it."""
+    after = protocol.then(start, protocol.second)
     shape = protocol.lmda.shape  # one pretraining has one result for all
     first = jax.tree.map(lambda r: jnp.broadcast_to(r, shape), before.result)
-    measured = _measured(protocol, start, after, first, second, tolerance)
+    measured = _measured(protocol, start, after, first, tolerance)
     return {"lmda": protocol.lmda, "before": before, "after": after, **measured}
 
 
@@ -71,9 +63,10 @@ def _measured(
     start: LinearNetwork,
     after: Trajectory,
     first: RESULTS,
-    second: Task,
     tolerance: Float[Array, ""],
 ) -> dict[str, Any]:
+    second = protocol.second
+
     def member(start, after, first):
         last = end(after)
         time, _ = time_to_learn(after, start, second, tolerance)
@@ -98,6 +91,7 @@ def excess_loss(
 
     Without subtracting losses, so that it keeps its digits as it vanishes.
     """
+    function, task = _checks.promoted(function=function, task=task)
     sigma, sxx = task.input_output_correlation, task.input_correlation
     if hidden_size < min(sigma.shape):  # reduced-rank regression
         inverse = jnp.linalg.pinv(symmetric_root(sxx))

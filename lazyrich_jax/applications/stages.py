@@ -16,22 +16,24 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
 from .._dynamics import AbstractDynamics, Exact, failure
-from .._exactness import check_two_layers
+from .._exactness import check_two_layers, refined
 from .._learn import learn
 from .._network import LinearNetwork, check_feasible
 from .._task import Task
-from .._trajectory import RESULTS, Trajectory
+from .._trajectory import RESULTS, Trajectory, raise_if_failed
 from .table import table
 
 
 class Protocol(eqx.Module):
     """A task learned for some time at every balance, before something else is.
 
-    Holds the arguments of an application, checked before anything is computed.
+    Holds the arguments of an application, checked before anything is computed. All but
+    the tasks are in one dtype; those are judged by their own.
     """
 
     network: LinearNetwork
     task: Task
+    second: Task
     lmda: Float[Array, " lmdas"]
     duration: Float[Array, ""]
     ts: Float[Array, " times"]
@@ -45,10 +47,14 @@ class Protocol(eqx.Module):
         duration: Real[ArrayLike, ""],
         ts: Real[ArrayLike, " times"] | Sequence[float],
         dynamics: AbstractDynamics,
+        second: Task | None = None,
     ):
         check_kinds(network, dynamics)
         _checks.instance("task", task, Task, "build one with `Task(x, y)`")
-        dtype = task.x.dtype
+        if second is None:
+            second = task
+        check_same_sizes("second", second, "task", task)
+        dtype = _checks.common_dtype(network=network, task=task, second=second)
         ts = _checks.as_real("ts", ts).astype(dtype)
         _checks.require(
             ts.ndim == 1 and ts.size > 0,
@@ -56,11 +62,13 @@ class Protocol(eqx.Module):
             f"{ts.shape}.",
         )
         dynamics.check(network, task, ts)
-        self.network, self.task, self.dynamics, self.ts = network, task, dynamics, ts
+        dynamics.check(network, second, ts)
+        self.network = refined(network, dtype)
+        self.task, self.second, self.dynamics, self.ts = task, second, dynamics, ts
         self.lmda = _as_balances(lmda, network).astype(dtype)
         duration = _checks.as_scalar("duration", duration).astype(dtype)
-        check_duration("duration", duration, infinite=isinstance(dynamics, Exact))
-        self.duration = duration
+        infinite = isinstance(dynamics, Exact)
+        self.duration = as_duration("duration", duration, infinite=infinite)
 
     @property
     def first_ts(self) -> Float[Array, " times"]:
@@ -115,27 +123,25 @@ def check_same_sizes(name: str, other: Any, first: str, task: Task) -> None:
     )
 
 
-def check_duration(name: str, duration: Array, *, infinite: bool) -> None:
-    """Refuse a duration, known now, that isn't positive or mustn't be infinite."""
-    if _checks.is_concrete(duration):
-        value = float(duration)
-        allowed = "positive" if infinite else "positive and finite"
-        _checks.require(
-            value > 0 and (infinite or math.isfinite(value)),
-            f"`{name}` must be {allowed}, but it was {value}.",
-        )
+def as_duration(name: str, duration: Array, *, infinite: bool) -> Array:
+    """A duration, refused if it isn't positive or mustn't be infinite (traced: NaN)."""
+    allowed = "be positive" if infinite else "be positive and finite"
+
+    def is_good(x: Any) -> Any:
+        return (x > 0) & (infinite | (x < math.inf))
+
+    return _checks.checked(name, duration, allowed, is_good)
 
 
 def as_tolerance(value: Real[ArrayLike, ""], dtype: jnp.dtype) -> Float[Array, ""]:
     """`value` as a fraction between 0 and 1, neither included."""
     tolerance = _checks.as_scalar("tolerance", value)
-    if _checks.is_concrete(tolerance):
-        _checks.require(
-            0 < float(tolerance) < 1,
-            "`tolerance` must be more than 0 and less than 1, but it was "
-            f"{float(tolerance)}.",
-        )
-    return tolerance.astype(dtype)
+    allowed = "be more than 0 and less than 1"
+
+    def is_good(x: Any) -> Any:
+        return (x > 0) & (x < 1)
+
+    return _checks.checked("tolerance", tolerance, allowed, is_good).astype(dtype)
 
 
 def _as_balances(
@@ -148,11 +154,12 @@ def _as_balances(
         "`lmda` must be a vector of at least one balance, but its shape was "
         f"{lmda.shape}.",
     )
-    _checks.finite("lmda", lmda)
-    if _checks.is_concrete(lmda):
-        for i in (int(lmda.argmax()), int(lmda.argmin())):
+    lmda = _checks.finite("lmda", lmda)
+    values = _checks.known(lmda)
+    if values is not None:
+        for i in (int(values.argmax()), int(values.argmin())):
             try:
-                check_feasible(lmda[i], network.sizes)
+                check_feasible(jnp.asarray(values[i]), network.sizes)
             except ValueError as error:
                 text = str(error).replace("`lmda`", f"`lmda[{i}]`")
                 raise ValueError(text) from None
@@ -186,25 +193,24 @@ def stage_failure(
     return type(error)(str(error).replace("`task", f"`{name}"))
 
 
-def checked_outcome(
-    outcome: Any, protocol: Protocol, second: Task, *, throw: bool
-) -> Any:
+def checked_outcome(outcome: Any, protocol: Protocol, *, throw: bool) -> Any:
     """`outcome`, of all balances, unless one failed and `throw`."""
     result = outcome.result
     if not throw:
         return outcome
     if not _checks.is_concrete(result):
-        return result.error_if(outcome, result != RESULTS.successful)
+        return raise_if_failed(outcome, result)
     failed = np.asarray(result != RESULTS.successful)
     if failed.any():
         i = int(np.argmax(failed))
         first = np.broadcast_to(
             outcome.before.result != RESULTS.successful, len(failed)
         )
-        name, task = ("task", protocol.task) if first[i] else ("second", second)
+        name = "task" if first[i] else "second"
+        task = protocol.task if first[i] else protocol.second
         one = jax.tree.map(lambda x: x[i], result)
         error = stage_failure(one, protocol.network, task, name, protocol.dynamics)
-        place = f" That was at `lmda[{i}]`, {float(protocol.lmda[i]):g}."
+        place = f" That was at `lmda[{i}]`, {_checks.number(protocol.lmda[i], 'g')}."
         raise type(error)(str(error) + place)
     return outcome
 

@@ -7,7 +7,7 @@ from jaxtyping import ArrayLike, Real
 from .._dynamics import AbstractDynamics, Exact
 from .._network import LinearNetwork
 from .._task import Task
-from .second_stage import SecondStage, check_second, second_stage
+from .second_stage import SecondStage, second_stage
 from .stages import (
     Protocol,
     as_tolerance,
@@ -86,9 +86,8 @@ def transfer(
     )
     ```
     """
-    protocol = Protocol(network, task, lmda, duration, ts, dynamics)
-    check_second(protocol, second)
-    tolerance = as_tolerance(tolerance, task.x.dtype)
+    protocol = Protocol(network, task, lmda, duration, ts, dynamics, second)
+    tolerance = as_tolerance(tolerance, protocol.ts.dtype)
     before = protocol.first()
-    fields = second_stage(protocol, before, end(before), second, tolerance)
-    return checked_outcome(Transfer(**fields), protocol, second, throw=throw)
+    fields = second_stage(protocol, before, end(before), tolerance)
+    return checked_outcome(Transfer(**fields), protocol, throw=throw)
