@@ -79,7 +79,7 @@ def require_precision(name: str, dtype: jnp.dtype) -> None:
     if jnp.finfo(dtype).bits < 32:
         raise TypeError(
             f"`{name}` must be in single or double precision, but its dtype was "
-            f"{dtype}: convert it, `jnp.asarray(..., jnp.float32)`."
+            f"{dtype}: convert it by `.astype(jnp.float32)`."
         )
 
 

@@ -4,7 +4,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -46,3 +48,90 @@ def once(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     and all that depends on it, to memory. It does fuse a cheap operation on it.
     """
     return jnp.minimum(x, jnp.finfo(x.dtype).max)
+
+
+def is_few(count: Any, most: int) -> bool:
+    """Whether a number is known, and small; a symbolic one (`jax.export`) is not."""
+    return isinstance(count, int) and count <= most
+
+
+def sharded_over(*arrays: Any) -> frozenset[str]:
+    """The axes of `jax.shard_map` over which the values of arrays (or types) differ.
+
+    None outside it, nor where it does not check them.
+    """
+    axes = frozenset()
+    for x in arrays:
+        kind = x if isinstance(x, jax.core.ShapedArray) else _type(x)
+        if hasattr(kind, "manual_axis_type"):
+            axes |= kind.manual_axis_type.varying
+        else:  # its name before JAX 0.10
+            axes |= getattr(kind, "vma", frozenset())
+    return axes
+
+
+def _type(x: Any) -> Any:
+    return jax.typeof(x) if hasattr(jax, "typeof") else None  # since JAX 0.6
+
+
+def varying(kind: Any, axes: frozenset[str]) -> Any:
+    """The type of an array whose values differ over these axes."""
+    if not axes:
+        return kind
+    mesh = jax.sharding.get_abstract_mesh()
+    spec = jax.sharding.PartitionSpec(*[None] * kind.ndim)
+    sharding = jax.sharding.NamedSharding(mesh, spec)
+    if hasattr(kind, "manual_axis_type"):
+        differs = jax.sharding.ManualAxisType(varying=axes)
+        return kind.update(sharding=sharding, manual_axis_type=differs)
+    return kind.update(sharding=sharding, vma=axes)
+
+
+def varying_like(tree: Any, *like: Any) -> Any:
+    """Constants as the start of a loop in which they become what depends on `like`.
+
+    `jax.shard_map` wants to know from the start that their values differ.
+    """
+    axes = sharded_over(*like)
+
+    def cast(x: Any) -> Any:
+        missing = tuple(axes - sharded_over(x))
+        if not missing:
+            return x
+        if hasattr(jax.lax, "pcast"):
+            return jax.lax.pcast(x, missing, to="varying")
+        return jax.lax.pvary(x, missing)  # pyright: ignore[reportAttributeAccessIssue]
+
+    return jax.tree.map(cast, tree)
+
+
+def on_any_mesh(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, in which XLA divides what is sharded over an explicit mesh.
+
+    On such a mesh, the default of `jax.make_mesh`, JAX wants to be told the sharding of
+    the result of every operation whose arguments leave it open.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: Any) -> Any:
+        mesh = _explicit_mesh(args)
+        if mesh is None:
+            return function(*args)
+        arrays, others = eqx.partition(args, eqx.is_array)
+        return jax.sharding.auto_axes(
+            lambda arrays: function(*eqx.combine(arrays, others)),
+            out_sharding=jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()),
+        )(arrays)
+
+    return wrapped
+
+
+def _explicit_mesh(args: Any) -> Any:
+    if not hasattr(jax.sharding, "auto_axes"):
+        return None
+    explicit = jax.sharding.AxisType.Explicit
+    for x in filter(eqx.is_array, jax.tree.leaves(args)):
+        mesh = jax.typeof(x).sharding.mesh
+        if explicit in mesh.axis_types:
+            return mesh
+    return None

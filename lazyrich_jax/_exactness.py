@@ -78,7 +78,7 @@ def imbalance_text(network: LinearNetwork, task: Task) -> str:
     finer, task = _checks.promoted(network=network, task=task)
     s = jnp.linalg.svd(task.input_output_correlation, compute_uv=False)
     most = tolerated_imbalance(finer, task.input_variance, s, tolerance)
-    residual = _checks.number(network.balance_residual, ".3g")
+    residual = _checks.number(finer.balance_residual, ".3g")
     return (
         f"|W2.T W2 - W1 W1.T - lambda I| was {residual} at the nearest lambda, "
         f"{_checks.number(network.lmda, '.6g')}; at most "

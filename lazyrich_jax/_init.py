@@ -10,8 +10,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
 from . import _checks
-from ._linalg import dot
-from ._network import LinearNetwork, balanced_network, check_feasible
+from ._balanced import with_surplus
+from ._compiled import on_any_mesh
+from ._linalg import dot, split_singular_values
+from ._network import LinearNetwork, check_feasible
+from ._singular import singular_vectors
 from ._task import Task
 
 
@@ -38,8 +41,8 @@ class LambdaBalanced(AbstractInitialiser):
     - `lmda`: the balance, any sign; positive needs `hidden_size <= out_size`,
       negative `hidden_size <= in_size`.
     - `scale`: the standard deviation of the Gaussian weights whose product is kept.
-    - `throw`: whether an infeasible `lmda` that is traced (under `jax.jit` or
-      `jax.vmap`) stops the program (the default) or gives that network NaN weights.
+    - `throw`: whether an infeasible `lmda` or `scale` that is traced (under `jax.jit`
+      or `jax.vmap`) stops the program (the default) or gives that network NaN weights.
 
     **Raises:** `ValueError` for an infeasible `lmda`, a non-positive `scale` or size.
 
@@ -63,7 +66,7 @@ class LambdaBalanced(AbstractInitialiser):
         *,
         throw: bool = True,
     ):
-        self.lmda, self.scale = _balance_and_scale(lmda, scale)
+        self.lmda, self.scale = _balance_and_scale(lmda, scale, throw)
         self.throw = throw
 
     def __call__(
@@ -71,8 +74,9 @@ class LambdaBalanced(AbstractInitialiser):
     ) -> LinearNetwork:
         """Draw a network; the draw differs for different sizes."""
         sizes = _checked_sizes(in_size, hidden_size, out_size)
-        lmda = _feasible(self.lmda, sizes, self.throw)
-        return _draw_balanced(lmda, self.scale, sizes, None, key)
+        lmda, scale = _checks.promoted(lmda=self.lmda, scale=self.scale)
+        lmda = _feasible(lmda, sizes, self.throw)
+        return _draw_balanced(lmda, scale, sizes, None, key, self.throw)
 
 
 class Aligned(AbstractInitialiser):
@@ -105,7 +109,7 @@ class Aligned(AbstractInitialiser):
         throw: bool = True,
     ):
         self.task = task
-        self.lmda, self.scale = _balance_and_scale(lmda, scale)
+        self.lmda, self.scale = _balance_and_scale(lmda, scale, throw)
         self.throw = throw
 
     def __call__(
@@ -121,9 +125,12 @@ class Aligned(AbstractInitialiser):
                 size == of_task,
                 f"`{name}` must be the task's, {of_task}, but it was {size}.",
             )
-        lmda = _feasible(self.lmda, sizes, self.throw)
-        sigma = self.task.input_output_correlation
-        return _draw_balanced(lmda, self.scale, sizes, sigma, key)
+        task, lmda, scale = _checks.promoted(
+            task=self.task, lmda=self.lmda, scale=self.scale
+        )
+        lmda = _feasible(lmda, sizes, self.throw)
+        sigma = task.input_output_correlation
+        return _draw_balanced(lmda, scale, sizes, sigma, key, self.throw)
 
 
 class Gaussian(AbstractInitialiser):
@@ -134,8 +141,8 @@ class Gaussian(AbstractInitialiser):
     $1/n_{in}$, $2/n_{in}$, $2/(n_{in}+n_{out})$ and $\alpha^2/n_{in}$ of the layer's
     own sizes. Further hidden sizes make deeper networks.
 
-    **Raises:** `ValueError` for a negative or non-finite `std`, or one of neither
-    length 1 nor the number of layers.
+    **Raises:** `ValueError` for a negative or non-finite `std` (traced: NaN weights),
+    or one of neither length 1 nor the number of layers.
 
     ```python
     import jax
@@ -151,18 +158,14 @@ class Gaussian(AbstractInitialiser):
     def __init__(
         self, std: Real[ArrayLike, "..."] | Sequence[float], *, fan: str = "none"
     ):
-        self.std = _checks.as_real("std", std)
+        std = _checks.as_real("std", std)
         _checks.require(
-            self.std.ndim <= 1,
+            std.ndim <= 1,
             "`std` must be one number or one per layer, but its shape was "
-            f"{self.std.shape}.",
+            f"{std.shape}.",
         )
-        _checks.finite("std", self.std)
-        if _checks.is_concrete(self.std):
-            _checks.require(
-                bool(jnp.all(self.std >= 0)),
-                f"`std` must be non-negative, but it was {self.std}.",
-            )
+        std = _checks.finite("std", std)
+        self.std = _checks.checked("std", std, "be non-negative", lambda x: x >= 0)
         _checks.require(
             fan in _FANS, f"`fan` must be one of {sorted(_FANS)}, but it was {fan!r}."
         )
@@ -237,13 +240,12 @@ _FANS = {
 
 
 def _balance_and_scale(
-    lmda: Real[ArrayLike, ""], scale: Real[ArrayLike, ""]
+    lmda: Real[ArrayLike, ""], scale: Real[ArrayLike, ""], throw: bool
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     lmda = _checks.as_scalar("lmda", lmda)
     scale = _checks.as_scalar("scale", scale)
-    _checks.finite("lmda", lmda)
-    _checks.positive("scale", scale)
-    return lmda, scale
+    lmda = _checks.finite("lmda", lmda)
+    return lmda, _checks.positive("scale", scale, throw=throw)
 
 
 def _checked_sizes(
@@ -261,7 +263,7 @@ def _feasible(
 ) -> Float[Array, ""]:
     feasible = check_feasible(lmda, sizes)
     if throw and not _checks.is_concrete(lmda):
-        lmda = eqx.error_if(
+        lmda = _checks.error_if(
             lmda,
             ~feasible,
             "`lmda` must be finite and feasible for sizes "
@@ -272,6 +274,7 @@ def _feasible(
     return jnp.where(feasible, lmda, jnp.nan)
 
 
+@on_any_mesh
 @eqx.filter_jit
 def _draw_balanced(
     lmda: Float[Array, ""],
@@ -279,20 +282,26 @@ def _draw_balanced(
     sizes: tuple[int, int, int],
     sigma: Float[Array, "out in"] | None,
     key: PRNGKeyArray,
+    throw: bool,
 ) -> LinearNetwork:
     """A balanced network whose function's singular values are a Gaussian product's.
 
     Its singular vectors are those of `sigma`, or of the product where it is `None`.
     """
     in_size, hidden_size, out_size = sizes
-    dtype = jnp.result_type(lmda, scale)
+    k = min(sizes)
+    given = (lmda, scale) if sigma is None else (lmda, scale, sigma)
+    dtype = jnp.result_type(*given)
     lmda, scale = lmda.astype(dtype), scale.astype(dtype)
     key1, key2, rkey = jax.random.split(key, 3)
     w1 = jax.random.normal(key1, (hidden_size, in_size), dtype)
     w2 = jax.random.normal(key2, (out_size, hidden_size), dtype)
     u, s, vt = jnp.linalg.svd(dot(w2, w1))
+    v = vt.mT
     if sigma is not None:
-        u, _, vt = jnp.linalg.svd(sigma)
-    s = scale**2 * s[: min(sizes)]
+        u, _, v = singular_vectors(sigma.astype(dtype), throw)
+    s1, s2 = split_singular_values(scale**2 * s[:k], lmda)
     r = jax.random.orthogonal(rkey, hidden_size, dtype=dtype)
-    return balanced_network(u, s, vt.mT, r, lmda)
+    pair = s1[:, None] * v[:, :k].mT, u[:, :k] * s2[None]
+    further = v[:, k:hidden_size].mT, u[:, k:hidden_size]
+    return LinearNetwork(with_surplus(pair, r, lmda, further, throw))

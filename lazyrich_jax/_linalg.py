@@ -7,6 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+# Of `sylvester`.
+Spectra = tuple[
+    Float[Array, "n n"], Float[Array, " n"], Float[Array, "m m"], Float[Array, " m"]
+]
+
 
 def dot(*matrices: Float[Array, "..."]) -> Float[Array, "..."]:
     """The product of matrices at full precision (never tf32 on an accelerator)."""
@@ -189,10 +194,58 @@ def merge_repeated(s: Float[Array, " modes"], size: int) -> Float[Array, " modes
     return jnp.where(merged > tolerance, merged, 0.0)
 
 
+@jax.custom_jvp
+def sylvester(
+    b: Float[Array, "n n"],
+    c: Float[Array, "m m"],
+    x: Float[Array, "n m"],
+    spectra: Spectra,
+) -> Float[Array, "n m"]:
+    r"""The Y with `b @ Y + Y @ c == x` for positive semidefinite `b` and `c`.
+
+    `spectra` are their eigenvectors and eigenvalues, `(left, of_b, right, of_c)`,
+    constants for differentiation. Y is zero along pairs of zero eigenvalues.
+    Derivatives of any order divide by sums of eigenvalues only: repeated ones do no
+    harm.
+    """
+    left, of_b, right, of_c = spectra
+    total = of_b[:, None] + of_c[None]
+    core = dot(left.mT, x, right)
+    core = jnp.where(total > 0, core / jnp.where(total > 0, total, 1.0), 0.0)
+    return dot(left, core, right.mT)
+
+
+@sylvester.defjvp
+def _sylvester_jvp(primals, tangents):
+    b, c, _, spectra = primals
+    db, dc, dx, _ = tangents
+    y = sylvester(*primals)
+    return y, sylvester(b, c, dx - dot(db, y) - dot(y, dc), spectra)
+
+
+@jax.custom_jvp
 def nearest_isometry(x: Float[Array, "rows columns"]) -> Float[Array, "rows columns"]:
-    """The matrix with orthonormal columns (rows, where it is wide) nearest to `x`."""
+    """The matrix with orthonormal columns (rows, where it is wide) nearest to `x`.
+
+    The polar factor. It has derivatives wherever `x` has full rank; elsewhere, those of
+    one of the nearest.
+    """
     u, _, vt = jnp.linalg.svd(x, full_matrices=False)
     return dot(u, vt)
+
+
+@nearest_isometry.defjvp
+def _nearest_isometry_jvp(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    if x.shape[0] < x.shape[1]:
+        q, dq = jax.jvp(nearest_isometry, (x.mT,), (dx.mT,))
+        return q.mT, dq.mT
+    q = nearest_isometry(x)
+    # With x = q h: (q h q') dq + dq h = dx - q dx' q.
+    u, s, vt = jax.lax.stop_gradient(jnp.linalg.svd(jax.lax.stop_gradient(x)))
+    of_b = jnp.pad(s, (0, x.shape[0] - s.size))
+    rhs = dx - dot(q, dx.mT, q)
+    return q, sylvester(dot(x, q.mT), dot(q.mT, x), rhs, (u, of_b, vt.mT, s))
 
 
 def complete_basis(
@@ -205,7 +258,7 @@ def complete_basis(
 
 @jax.custom_jvp
 def symmetric_root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """The root of a positive semidefinite matrix; first derivatives also where its
+    """The root of a positive semidefinite matrix; derivatives also where its
     eigenvalues repeat.
 
     Eigenvalues that are negative or zero up to rounding count as zero, and have no
@@ -218,11 +271,10 @@ def symmetric_root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
 @symmetric_root.defjvp
 def _symmetric_root_jvp(primals, tangents):
     (matrix,), (dmatrix,) = primals, tangents
-    roots, basis = _roots(matrix)
-    total = roots[:, None] + roots[None]
-    change = dot(basis.T, (dmatrix + dmatrix.T) / 2, basis)
-    change = jnp.where(total > 0, change / jnp.where(total > 0, total, 1.0), 0.0)
-    return symmetric_root(matrix), dot(basis, change, basis.T)
+    roots, basis = jax.lax.stop_gradient(_roots(jax.lax.stop_gradient(matrix)))
+    root = symmetric_root(matrix)
+    dmatrix = (dmatrix + dmatrix.T) / 2
+    return root, sylvester(root, root, dmatrix, (basis, roots, basis, roots))
 
 
 def _roots(

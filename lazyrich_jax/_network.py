@@ -8,15 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from . import _checks
+from ._balanced import rebalanced_pair
 from ._compiled import compiled
-from ._linalg import (
-    complete_basis,
-    dot,
-    nearest_isometry,
-    short_dot,
-    split_singular_values,
-    square_norm,
-)
+from ._linalg import dot, short_dot
 
 
 class LinearNetwork(eqx.Module):
@@ -27,8 +21,10 @@ class LinearNetwork(eqx.Module):
     - `weights`: the matrices from the input on, each of shape (out, in): for two
       layers `(w1, w2)` with `w1` (hidden, in) and `w2` (out, hidden).
 
+    All have the widest of their dtypes, single or double precision.
+
     **Raises:** `ValueError` where a weight is not a finite matrix or the sizes don't
-    chain.
+    chain; `TypeError` where one is not real, or in half precision.
 
     Calling the network maps one sample, (in,) to (out,); use `jax.vmap` for a batch.
     The properties also work on networks whose weights carry leading batch axes, such
@@ -49,8 +45,9 @@ class LinearNetwork(eqx.Module):
         _checks.require(
             len(weights) > 0, "`weights` must hold at least one matrix, but was empty."
         )
-        self.weights = tuple(
-            _checks.as_matrix(f"weights[{i}]", w) for i, w in enumerate(weights)
+        matrices = {f"weights[{i}]": w for i, w in enumerate(weights)}
+        self.weights = _checks.promoted(
+            **{name: _checks.as_matrix(name, w) for name, w in matrices.items()}
         )
         for i in range(len(weights) - 1):
             below, above = self.weights[i].shape, self.weights[i + 1].shape
@@ -63,13 +60,14 @@ class LinearNetwork(eqx.Module):
 
     def __call__(self, x: Real[ArrayLike, " in"]) -> Float[Array, " out"]:
         """The output for one sample."""
-        x = _checks.as_real("x", x)
+        sample = _checks.as_real("x", x)
         _checks.require(
-            x.shape == (self.sizes[0],),
+            sample.shape == (self.sizes[0],),
             f"`x` must be one sample of shape ({self.sizes[0]},), but its shape was "
-            f"{x.shape}; map over a batch with `jax.vmap`.",
+            f"{sample.shape}; map over a batch with `jax.vmap`.",
         )
-        return functools.reduce(lambda h, w: dot(w, h), self.weights, x)
+        weights, sample = _checks.promoted(network=self.weights, x=sample)
+        return functools.reduce(lambda h, w: dot(w, h), weights, sample)
 
     @property
     def depth(self) -> int:
@@ -173,7 +171,9 @@ class LinearNetwork(eqx.Module):
 
         Of all such networks, the hidden basis is chosen to stay near this one's, so
         that a balanced network rebalanced to its own `lmda` is itself. Differentiable
-        where the function's singular values are distinct.
+        also where the function's singular values repeat. A derivative that does not
+        exist is a runtime error: where a mode has the strength zero, or a hidden unit
+        is zero in both layers.
 
         **Raises:** `ValueError` for a depth other than two, and where the sizes
         don't allow the sign of `lmda`: positive needs `hidden <= out`, negative needs
@@ -183,25 +183,8 @@ class LinearNetwork(eqx.Module):
         lmda = _checks.as_scalar("lmda", lmda)
         lmda = lmda.astype(jnp.result_type(lmda, *self.weights))
         feasible = check_feasible(lmda, self.sizes)
-        w1, w2 = self.weights
-        k = min(self.sizes)
-        if self.sizes[1] == k:
-            # Through the factors: the product has repeated zeros, this has none.
-            q2, r2 = jnp.linalg.qr(w2)
-            q1, r1 = jnp.linalg.qr(w1.mT)
-            u, s, vt = jnp.linalg.svd(dot(r2, r1.mT))
-            u, v = dot(q2, u), dot(q1, vt.mT)
-        else:
-            u, s, vt = jnp.linalg.svd(dot(w2, w1), full_matrices=False)
-            v = vt.mT
-        s1, s2 = split_singular_values(s, lmda)
-        r = nearest_isometry(dot(w2.mT, u) * s2[None] + dot(w1, v) * s1[None])
-        if self.sizes[1] > k:
-            rest = complete_basis(r)
-            r = jnp.concatenate([r, rest], axis=1)
-            u = _extended(u, dot(w2, rest))
-            v = _extended(v, dot(w1.mT, rest))
-        return balanced_network(u, s, v, r, jnp.where(feasible, lmda, jnp.nan))
+        lmda = jnp.where(feasible, lmda, jnp.nan)
+        return LinearNetwork(rebalanced_pair(self.weights[0], self.weights[1], lmda))
 
     def _two_layers(self, name: str) -> None:
         _checks.require(
@@ -209,18 +192,6 @@ class LinearNetwork(eqx.Module):
             f"`{name}` must be asked of a network of two layers, but this one had "
             f"{self.depth}.",
         )
-
-
-def _extended(
-    columns: Float[Array, "n k"], towards: Float[Array, "n rest"]
-) -> Float[Array, "n more"]:
-    """Orthonormal `columns` with more appended, as near as can be to `towards`."""
-    n, k = columns.shape
-    if n - k < towards.shape[1]:
-        return columns
-    left = complete_basis(columns)
-    more = dot(left, nearest_isometry(dot(left.mT, towards)))
-    return jnp.concatenate([columns, more], axis=1)
 
 
 def check_feasible(lmda: Float[Array, ""], sizes: tuple[int, ...]) -> Bool[Array, ""]:
@@ -250,40 +221,3 @@ def check_feasible(lmda: Float[Array, ""], sizes: tuple[int, ...]) -> Bool[Array
             "a negative balance needs `hidden_size <= in_size`.",
         )
     return feasible
-
-
-def balanced_network(
-    u: Float[Array, "out left"],
-    s: Float[Array, " modes"],
-    v: Float[Array, "in right"],
-    r: Float[Array, "hidden hidden"],
-    lmda: Float[Array, ""],
-) -> LinearNetwork:
-    """The `lmda`-balanced network with function `u[:, :k] @ diag(s) @ v[:, :k].T`.
-
-    `k = len(s)`. Hidden units beyond the `k` modes hold `sqrt(abs(lmda))` in the layer
-    that is large, along the further columns of `u` or `v`. Domine et al. 2025,
-    Algorithm 1, for every feasible size and sign.
-    """
-    k, hidden = s.size, r.shape[0]
-    s1, s2 = split_singular_values(s, lmda)
-    w1 = dot(r[:, :k] * s1[None], v[:, :k].mT)
-    w2 = dot(u[:, :k] * s2[None], r[:, :k].mT)
-    if hidden > k:
-        nonzero = lmda != 0
-        root = jnp.where(nonzero, jnp.sqrt(jnp.abs(jnp.where(nonzero, lmda, 1.0))), 0.0)
-        if u.shape[1] >= hidden:
-            extra = dot(u[:, k:hidden], r[:, k:].mT)
-            w2 = w2 + jnp.where(lmda < 0, 0.0, root) * extra
-        if v.shape[1] >= hidden:
-            extra = dot(r[:, k:], v[:, k:hidden].mT)
-            w1 = w1 + jnp.where(lmda > 0, 0.0, root) * extra
-    return LinearNetwork((w1, w2))
-
-
-@compiled
-def relative_imbalance(network: LinearNetwork) -> Float[Array, ""]:
-    """The largest balance residual relative to the squared size of the weights."""
-    scale = sum(square_norm(w) for w in network.weights)
-    scale = jnp.where(scale == 0, 1.0, scale)
-    return jnp.max(network.balance_residual / scale)

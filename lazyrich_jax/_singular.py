@@ -13,15 +13,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from ._compiled import once
+from ._checks import refuse_derivative
+from ._compiled import is_few, once, varying_like
+from ._linalg import dot
 
 # The smaller and the larger side at most: what is done to them is written out. On a CPU
 # more would take longer to compile than it saves, or save nothing.
 LARGEST, LARGEST_ON_CPU = (5, 10), (2, 4)
 FEW = 16  # matrices that aren't worth a loop
 SWEEPS = 30  # at most; a handful is needed
+
+REPEATED = (
+    "Derivatives of singular vectors must be taken where the task's singular values "
+    "are distinct (and nonzero, for unequal sizes), but they were not. The vectors "
+    "have no derivative there."
+)
 
 Bases = tuple[
     Float[Array, "*matrices out out"],
@@ -50,7 +58,7 @@ def _fits(sigma: Float[Array, "... out in"], largest: tuple[int, int]) -> bool:
 
 @custom_vmap
 def _of_all(sigma: Float[Array, "matrices out in"]) -> Bases:
-    if sigma.shape[0] <= FEW:
+    if is_few(sigma.shape[0], FEW):
         return by_library(sigma)
     if jax.default_backend() == "cpu":
         return by_rotations(sigma)
@@ -59,7 +67,7 @@ def _of_all(sigma: Float[Array, "matrices out in"]) -> Bases:
 
 
 @_of_all.def_vmap
-def _(size: int, batched: list[bool], sigma: Array) -> tuple[Any, Any]:
+def _(size: Any, batched: list[bool], sigma: Array) -> tuple[Any, Any]:
     found = _of_all(sigma.reshape(-1, *sigma.shape[2:]))
     found = jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), found)
     return found, (True, True, True)
@@ -69,6 +77,69 @@ def by_library(sigma: Float[Array, "*matrices out in"]) -> Bases:
     """By LAPACK, or its like."""
     u, s, vt = jnp.linalg.svd(sigma)
     return u, s, vt.mT
+
+
+@jax.custom_jvp
+def _singular_vectors(sigma: Float[Array, "out in"]) -> Bases:
+    return by_library(sigma)
+
+
+@_singular_vectors.defjvp
+def _singular_vectors_jvp(primals, tangents):
+    u, s, v = _singular_vectors(*primals)
+    return (u, s, v), turned(u, s, v, *tangents)
+
+
+def singular_vectors(sigma: Float[Array, "out in"], throw: bool = True) -> Bases:
+    """`singular_basis` by LAPACK, with derivatives.
+
+    **Raises:** a runtime error for derivatives where singular values repeat or, for
+    unequal sizes, are zero: the vectors have none there. Without `throw`, NaN.
+    """
+    s = jnp.linalg.svd(jax.lax.stop_gradient(sigma), compute_uv=False)
+    bad = nearly_repeated(s, sigma.shape)
+    sigma = refuse_derivative(sigma, bad, message=REPEATED, throw=throw)
+    return _singular_vectors(sigma)
+
+
+def nearly_repeated(
+    s: Float[Array, " modes"], shape: tuple[int, ...]
+) -> Bool[Array, ""]:
+    """Whether gaps have lost half of their digits, also those to left-over zeros."""
+    gaps = s[:-1] - s[1:]
+    if shape[0] != shape[1]:
+        gaps = jnp.append(gaps, s[-1])
+    return jnp.any(gaps <= jnp.finfo(s.dtype).eps ** 0.5 * s[0])
+
+
+def turned(
+    u: Float[Array, "out out"],
+    s: Float[Array, " modes"],
+    v: Float[Array, "in in"],
+    change: Float[Array, "out in"],
+) -> Bases:
+    """The change of singular vectors and values with that of the matrix."""
+    k = s.size
+    core = dot(u.mT, change, v)
+    square = core[:k, :k]
+    same = jnp.eye(k, dtype=bool)
+    gap = (s[None] - s[:, None]) * (s[None] + s[:, None])
+    gap = jnp.where(same, 1.0, gap)
+    left = jnp.where(same, 0.0, (square * s[None] + s[:, None] * square.mT) / gap)
+    right = jnp.where(same, 0.0, (s[:, None] * square + square.mT * s[None]) / gap)
+    return (
+        dot(u, _generator(left, core[k:, :k] / s[None])),
+        jnp.diagonal(core),
+        dot(v, _generator(right, core[:k, k:].mT / s[None])),
+    )
+
+
+def _generator(
+    core: Float[Array, "k k"], rest: Float[Array, "rest k"]
+) -> Float[Array, "n n"]:
+    """A rotation's, from its parts within and out of `k` modes."""
+    zero = jnp.zeros((rest.shape[0], rest.shape[0]), core.dtype)
+    return jnp.block([[core, -rest.mT], [rest, zero]])
 
 
 def by_rotations(sigma: Float[Array, "matrices out in"]) -> Bases:
@@ -114,7 +185,8 @@ def _orthogonal(
         return (state[2] > least) & (state[3] < SWEEPS)
 
     squares = jnp.zeros((len(columns), columns[0].shape[1]), dtype)
-    start = tuple(columns), squares, jnp.ones((), dtype), 0
+    start = tuple(columns), squares, jnp.ones((), dtype), jnp.array(0)
+    start = varying_like(start, *columns)
     turned, squares, _, _ = jax.lax.while_loop(goes_on, sweep, start)
     return jnp.stack(turned), squares
 
@@ -180,7 +252,7 @@ def _completed(
         scale = jnp.where(is_zero, 0.0, 1 / half)
         return x - v[:, None] * (scale[None] * _dot(v[:, None], x))[None]
 
-    x = jax.lax.fori_loop(0, k, reflect, x)
+    x = jax.lax.fori_loop(0, k, reflect, varying_like(x, columns))
     norms = x[jnp.arange(k), jnp.arange(k)]
     signs = jnp.where(norms < 0, -1.0, 1.0)[:, None]
     return jnp.concatenate([signs * x[:k, k:], x[k:, k:]])

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ._compiled import varying_like
 from ._linalg import dot, square_norm
 
 _BLOCK = 8  # columns whose arithmetic is written out
@@ -48,6 +49,7 @@ def _reflect_block(
         return block, vs.at[j].set(v), ts.at[:, j].set(t)
 
     none = jnp.zeros_like(block), jnp.zeros((_BLOCK, _BLOCK), block.dtype)
+    none = varying_like(none, block)
     block, vs, ts = jax.lax.fori_loop(0, _BLOCK, visit, (block, *none))
     is_later = jnp.arange(columns.shape[0])[:, None] >= start + _BLOCK
     columns -= jnp.where(is_later, dot(columns, vs.mT, ts, vs), 0.0)
@@ -107,7 +109,8 @@ def over(
         return jax.lax.dynamic_update_slice_in_dim(y, solved, start, 1)
 
     blocks = (n + more) // _BLOCK
-    return jax.lax.fori_loop(0, blocks, visit, jnp.zeros_like(x))[:, :n]
+    start = varying_like(jnp.zeros_like(x), x, r)
+    return jax.lax.fori_loop(0, blocks, visit, start)[:, :n]
 
 
 def inverse_factor(gram: Float[Array, "n n"]) -> Float[Array, "n n"]:
@@ -138,4 +141,5 @@ def inverse_factor(gram: Float[Array, "n n"]) -> Float[Array, "n n"]:
         return jax.lax.dynamic_update_slice_in_dim(inverse, added, start, 1)
 
     blocks = size // _BLOCK
-    return jax.lax.fori_loop(0, blocks, visit, jnp.zeros_like(eye))[:n, :n]
+    start = varying_like(jnp.zeros_like(eye), gram)
+    return jax.lax.fori_loop(0, blocks, visit, start)[:n, :n]

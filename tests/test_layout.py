@@ -14,8 +14,10 @@ from lazyrich_jax import _threads
 PACKAGE = pathlib.Path(__file__).parents[1] / "lazyrich_jax"
 
 FLOORS = (
-    {"_linalg", "_checks", "_compiled", "_threads"},
-    {"_singular", "_triangular", "_task", "_network"},
+    {"_compiled", "_threads"},
+    {"_linalg", "_checks"},
+    {"_balanced", "_singular", "_triangular"},
+    {"_task", "_network"},
     {"_exactness", "_init", "_trajectory", "kernels"},
     {"_dynamics", "theory", "measures"},
     {"_learn"},

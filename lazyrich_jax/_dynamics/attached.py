@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._checks import error_if
 from .._linalg import dot
+from .._singular import nearly_repeated, turned
 from .frame import Frame, Problem, spectrum
 
 SECOND_DERIVATIVES = (
@@ -35,7 +37,11 @@ def _attached_jvp(primals, tangents):
     sigma, lmda = problem.sigma, problem.lmda
     still = jax.tree.map(jnp.zeros_like, (frame.left, frame.s, frame.right))
     # Not so much as multiplied by zero where only the weights move: gaps may be zero.
-    left, s, right = still if moved.sigma is None else _turned(frame, moved.sigma)
+    left, s, right = (
+        still
+        if moved.sigma is None
+        else turned(frame.left, frame.s, frame.right, moved.sigma)
+    )
     moved = filled(problem, moved)
     angles = jax.jvp(
         lambda s, lmda: spectrum(s, lmda, *sigma.shape),
@@ -66,33 +72,6 @@ def _rows(
     """The weights in another eigenbasis."""
     turned = eqx.tree_at(lambda f: (f.left, f.right, f.cos, f.sin), frame, basis)
     return turned.weights_to_rows(*weights)
-
-
-def _turned(
-    frame: Frame, change: Float[Array, "out in"]
-) -> tuple[Float[Array, "out out"], Float[Array, " modes"], Float[Array, "in in"]]:
-    """The change of the singular vectors and values with that of the correlation."""
-    s, k = frame.s, frame.s.size
-    core = dot(frame.left.mT, change, frame.right)
-    square = core[:k, :k]
-    same = jnp.eye(k, dtype=bool)
-    gap = (s[None] - s[:, None]) * (s[None] + s[:, None])
-    gap = jnp.where(same, 1.0, gap)
-    left = jnp.where(same, 0.0, (square * s[None] + s[:, None] * square.mT) / gap)
-    right = jnp.where(same, 0.0, (s[:, None] * square + square.mT * s[None]) / gap)
-    return (
-        dot(frame.left, _turn(left, core[k:, :k] / s[None])),
-        jnp.diagonal(core),
-        dot(frame.right, _turn(right, core[:k, k:].mT / s[None])),
-    )
-
-
-def _turn(
-    core: Float[Array, "k k"], rest: Float[Array, "rest k"]
-) -> Float[Array, "n n"]:
-    """The generator of a rotation, from its parts within and out of `k` modes."""
-    zero = jnp.zeros((rest.shape[0], rest.shape[0]), core.dtype)
-    return jnp.block([[core, -rest.mT], [rest, zero]])
 
 
 def _re_eliminated(
@@ -135,18 +114,14 @@ def _refuse(problem: Problem, frame: Frame, moved: Problem) -> Frame:
     at_saddle = frame.chosen != jnp.arange(frame.chosen.size)
     near_saddle = jnp.abs(frame.echelon) > least**-0.5
     bad = [jnp.any(at_saddle), jnp.any(near_saddle)]
-    n_out, n_in = problem.sigma.shape
     if moved.sigma is not None:
-        distances = frame.s[:-1] - frame.s[1:]
-        if n_out != n_in:
-            distances = jnp.append(distances, frame.s[-1])
-        bad.append(jnp.any(distances <= least * frame.s[0]))
+        bad.append(nearly_repeated(frame.s, problem.sigma.shape))
     if moved.sigma is not None or moved.lmda is not None:
         kappa = frame.rates[: frame.s.size]
         bad.append(kappa[-1] <= least * kappa[0])
     bad = jnp.any(jnp.stack(bad))
     if problem.throw:
-        return eqx.error_if(frame, bad, SECOND_DERIVATIVES)
+        return error_if(frame, bad, SECOND_DERIVATIVES)
     return jax.tree.map(
         lambda x: jnp.where(bad, jnp.nan, x) if eqx.is_inexact_array(x) else x, frame
     )

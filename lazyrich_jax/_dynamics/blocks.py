@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._compiled import Apart, at_once, kept
+from .._compiled import Apart, at_once, is_few, kept
 from .operation import Operation, for_each
 from .tables import AbstractTables
 
@@ -48,13 +48,13 @@ def evaluated(
 ) -> Array:
     """`one` of every network at every time."""
     x, ts = for_each((x, ts))
-    if ts.size <= FEW:
+    if is_few(ts.size, FEW) or not isinstance(ts.shape[1], int):
         return as_matrices(functools.partial(one, at_once), x, ts)
     apart = kept if on_cpu else at_once
     return in_blocks(functools.partial(one, apart), shape(x), on_cpu, x, ts)
 
 
-def more_times(size: int, is_mapped: Any, x: AbstractTables, ts: Array) -> Any:
+def more_times(size: Any, is_mapped: Any, x: AbstractTables, ts: Array) -> Any:
     """What only times are mapped over, as more of them."""
     if any(jax.tree.leaves(is_mapped[0])):
         return None
@@ -84,17 +84,17 @@ def as_matrices(one: Callable[[T, Array], Array], x: T, ts: Array) -> Array:
 class Blocks(NamedTuple):
     """How networks and times are divided."""
 
-    networks: int
+    networks: Any  # also a symbolic number, and so `across`
     times: int
     per_network: int
     per_time: int
-    across: int  # how many of networks
+    across: Any  # how many of networks
     down: int  # and of times
     in_lanes: bool  # or matrices
     networks_last: bool  # of the lanes' axes
 
     @property
-    def count(self) -> int:
+    def count(self) -> Any:
         """Of all blocks."""
         return self.across * self.down
 
@@ -130,13 +130,14 @@ def divided(on_cpu: bool, x: AbstractTables, ts: Array) -> Blocks:
         most = max((most + 8) // 16 * 16, 16) - 8
     else:
         most = max(most, 4)
-    networks_last = times < min(networks, 32)
+    is_known = isinstance(networks, int)  # not symbolic
+    networks_last = is_known and times < min(networks, 32)
     if networks_last:
         per_network = _even(networks, most)
         per_time = min(times, max(most // per_network, 1))
     else:
         per_time = _even(times, most)
-        per_network = min(networks, max(most // per_time, 1))
+        per_network = min(networks, max(most // per_time, 1)) if is_known else 1
     across, down = -(-networks // per_network), -(-times // per_time)
     return Blocks(
         networks, times, per_network, per_time, across, down, in_lanes, networks_last

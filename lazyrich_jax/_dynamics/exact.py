@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
-from .._exactness import check_fit, exactness_tolerance
-from .._network import LinearNetwork, relative_imbalance
+from .._compiled import on_any_mesh
+from .._exactness import check_fit, exactness_tolerance, is_balanced
+from .._network import LinearNetwork
 from .._task import Task
-from .._trajectory import RESULTS, Trajectory
+from .._trajectory import RESULTS, Trajectory, raise_if_failed
 from ..kernels import ntk_of_representations
 from .base import (
     AbstractDynamics,
@@ -85,10 +86,14 @@ class ExactSolution(eqx.Module):
 
     def __init__(self, network: LinearNetwork, task: Task, *, throw: bool = True):
         Exact().check(network, task, jnp.zeros(0))
-        state = _prepare(network, task, throw)
+        tolerances = tuple(
+            exactness_tolerance(x.dtype) for x in (network.weights[0], task.x)
+        )
+        one = _checks.promoted(network=network, task=task)
+        state = _prepare(*one, throw, tolerances)
         result = state[-1]
         if throw and not _checks.is_concrete(result):
-            state = result.error_if(state, result != RESULTS.successful)
+            state = raise_if_failed(state, result)
         elif throw and result != RESULTS.successful:
             raise failure(result, network, task)
         self.problem, self.frame, self.variance, self.optimum, self.result = state
@@ -157,18 +162,21 @@ class ExactSolution(eqx.Module):
         Differentiable in reverse mode, where `lazyrich_jax.ExactSolution` has second
         derivatives.
 
-        **Raises:** `ValueError` for tolerances that aren't positive.
+        **Raises:** `ValueError` for tolerances that aren't positive (traced: NaN).
         """
         double = jnp.finfo(self.optimum.dtype).bits > 32
-        tolerances = []
+        tolerances, settled = [], True
         for name, value, default in (
             ("rtol", rtol, 1e-10 if double else 1e-5),
             ("atol", atol, 1e-12 if double else 1e-6),
         ):
             value = _checks.as_scalar(name, default if value is None else value)
-            _checks.positive(name, value)
+            value = _checks.positive(name, value)
+            good = jnp.isfinite(value)
+            value, settled = jnp.where(good, value, default), settled & good
             tolerances.append(value.astype(self.optimum.dtype))
-        return _transported(self, _checks.as_times("t", t), *tolerances)
+        t = jnp.where(settled, _checks.as_times("t", t), jnp.nan)
+        return _transported(self, t, *tolerances)
 
     def _at(self, t: Real[ArrayLike, "*ts"], quantity: Callable, *args: Array):
         return _over_times(self, _checks.as_times("t", t), quantity, *args)
@@ -211,38 +219,53 @@ class Exact(AbstractDynamics):
         return Trajectory(ts=ts, loss=solution.loss(ts), network=network, result=result)
 
 
+@on_any_mesh
 @eqx.filter_jit
 def _prepare(
-    network: LinearNetwork, task: Task, throw: bool
+    network: LinearNetwork, task: Task, throw: bool, tolerances: tuple[float, float]
 ) -> tuple[Problem, Frame, Float[Array, ""], Float[Array, ""], RESULTS]:
-    """The solution's arrays, NaN where it would not be exact, and why."""
-    tolerance = exactness_tolerance(task.x.dtype)
-    isotropic = task.anisotropy <= tolerance
-    result = first_failure(
-        (~all_finite(network, task), RESULTS.nonfinite_values),
-        (~isotropic, RESULTS.anisotropic_inputs),
-        (relative_imbalance(network) > tolerance, RESULTS.unbalanced_weights),
-    )
-    ok = result == RESULTS.successful
+    """The solution's arrays, NaN where it would not be exact, and why.
+
+    The network and the task are each judged by the dtype that they came in.
+    """
+    of_network, of_task = tolerances
+    isotropic = task.anisotropy <= of_task
     # What is made of the task alone is made once for all networks that share it.
     fine = all_finite(task) & isotropic
+    finite = all_finite(network)
     # Isotropic inputs of variance c: sqrt(c) Q and c lambda solve the problem of c = 1.
     variance = jnp.where(fine, task.input_variance, 1.0)
     root = jnp.sqrt(variance)
-    w1, w2 = (jnp.where(ok, w, 0.0) * root for w in network.weights)
+    w1, w2 = (jnp.where(finite, w, 0.0) * root for w in network.weights)
     sigma = jnp.where(fine, task.input_output_correlation, 0.0)
-    lmda = jnp.where(ok, network.lmda * variance, 0.0)
+    lmda = jnp.where(finite, network.lmda * variance, 0.0)
     optimum = task.loss(sigma / variance)
     problem = Problem(w1, w2, sigma, lmda, throw)
     frame = Frame(problem)
-    mark = jnp.where(ok, 1.0, jnp.nan)  # of the derivatives too
+    balanced = is_balanced(network, variance, frame.s, of_network)
+    result = first_failure(
+        (~all_finite(network, task), RESULTS.nonfinite_values),
+        (~isotropic, RESULTS.anisotropic_inputs),
+        (~balanced, RESULTS.unbalanced_weights),
+    )
+    ok = result == RESULTS.successful
+    mark = jnp.where(ok, 1.0, jnp.nan)
     frame = eqx.tree_at(lambda f: f.lower, frame, frame.lower * mark)
+    # Of the derivatives too: by what is given, not by what is put in its place.
+    problem = Problem(
+        network.weights[0] * root * mark,
+        network.weights[1] * root * mark,
+        task.input_output_correlation * mark,
+        network.lmda * variance * mark,
+        throw,
+    )
     # Chosen, not only multiplied: a sum that is multiplied and added to the loss draws
     # XLA away from making one loop of it (docs/speed.md).
     optimum = jnp.where(ok, optimum * mark, jnp.nan)
     return problem, frame, variance, optimum, result
 
 
+@on_any_mesh
 @eqx.filter_jit
 def _over_times(solution: ExactSolution, t: Array, quantity: Callable, *args: Array):
     """`quantity(solution, times, *args)` for an array of times of any shape."""
@@ -262,6 +285,7 @@ def _inner_times(t: Float[Array, "*ts"], dtype: jnp.dtype) -> Float[Array, " tim
     )
 
 
+@on_any_mesh
 @eqx.filter_jit
 def _transported(
     solution: ExactSolution,
@@ -269,6 +293,7 @@ def _transported(
     rtol: Float[Array, ""],
     atol: Float[Array, ""],
 ) -> LinearNetwork:
+    _checks.can_solve("weights", (solution, t))
     inner = _inner_times(t, solution.optimum.dtype)
     valid = jnp.isfinite(inner)
     # The solver never finishes on NaN: such solutions are put in afterwards.

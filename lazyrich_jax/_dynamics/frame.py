@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from .._compiled import varying_like
 from .._linalg import (
     dot,
     merge_repeated,
@@ -200,9 +201,8 @@ def eliminate(
     """
     count, hidden = rows.shape
     columns = min(count, hidden)
-    # Below this a row adds rounding to those above. Nothing else may be left out: near a
-    # saddle rows of size one depend on tiny ones with huge weights, and what they add is
-    # their own however large those are.
+    # Less is rounding. The weights of a row on those above must not count: near a
+    # saddle rows of size one depend on tiny ones, and would be lost.
     noise = 4 * max(count, hidden) ** 0.5 * jnp.finfo(rows.dtype).eps * norm(rows)
 
     def visit(i, state):
@@ -232,4 +232,4 @@ def eliminate(
     wide = jnp.zeros((columns, hidden), rows.dtype)
     chosen = count + jnp.arange(columns)  # distinct, also where there is none
     state = tall, tall, square, wide, chosen, jnp.array(0)
-    return jax.lax.fori_loop(0, count, visit, state)[:5]
+    return jax.lax.fori_loop(0, count, visit, varying_like(state, rows))[:5]

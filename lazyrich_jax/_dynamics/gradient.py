@@ -124,7 +124,7 @@ def _prepared(
 
 
 def _more_vectors(
-    size: int, is_mapped: Any, problem: Problem, frame: Frame, ts: Array, v: Array
+    size: Any, is_mapped: Any, problem: Problem, frame: Frame, ts: Array, v: Array
 ) -> Any:
     """What only vectors are mapped over, as more of them, the last axis."""
     if any(jax.tree.leaves(is_mapped[:-1])):

@@ -17,6 +17,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
+from .._compiled import sharded_over, varying
 from .._linalg import dot
 
 # What to do where not all arguments are mapped over: given the size of the map, which
@@ -45,8 +46,9 @@ class Operation:
         self._gather = gather
 
         def result(*args: Any) -> ShapedArray:
-            dtype = jax.tree.leaves(args)[-1].dtype
-            return ShapedArray((count(args), *shape(*args)), dtype)
+            leaves = jax.tree.leaves(args)
+            kind = ShapedArray((count(args), *shape(*args)), leaves[-1].dtype)
+            return varying(kind, sharded_over(*leaves))
 
         jitted = jax.jit(self.primitive.bind, static_argnames="tree")
 
@@ -60,8 +62,7 @@ class Operation:
         self.primitive.def_abstract_eval(_on_leaves(result))
         batching.primitive_batchers[self.primitive] = self._mapped
         for function, platform in (elsewhere, None), (on_cpu, "cpu"):
-            rule = mlir.lower_fun(_on_leaves(function), multiple_results=False)
-            mlir.register_lowering(self.primitive, rule, platform)
+            mlir.register_lowering(self.primitive, _lowering(function), platform)
 
     def __call__(self, *args: Any) -> Array:
         """The function's result."""
@@ -138,11 +139,22 @@ def _transposed(
     return [*[None] * (len(leaves) - 1), found]
 
 
+def _lowering(function: Callable[..., Any]) -> Callable[..., Any]:
+    rule = mlir.lower_fun(_on_leaves(function), multiple_results=False)
+
+    def lowered(ctx: Any, *leaves: Any, **params: Any) -> Any:
+        # Whether values differ between shards is decided outside.
+        kinds = [ShapedArray(kind.shape, kind.dtype) for kind in ctx.avals_in]
+        return rule(ctx.replace(avals_in=kinds), *leaves, **params)
+
+    return lowered
+
+
 def _on_leaves(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *leaves, tree: function(*jax.tree.unflatten(tree, leaves))
 
 
-def count(args: Any) -> int:
+def count(args: Any) -> Any:
     """How many networks there are."""
     return max(x.shape[0] for x in jax.tree.leaves(args))
 
@@ -154,7 +166,7 @@ def for_each(args: Any) -> Any:
 
 
 def _more_networks(
-    size: int, is_mapped: Any, args: tuple[Any, ...]
+    size: Any, is_mapped: Any, args: tuple[Any, ...]
 ) -> tuple[tuple[Any, ...], Callable[[Array], Array]]:
     pairs = zip(jax.tree.leaves(is_mapped), jax.tree.leaves(args), strict=True)
     networks = max(x.shape[int(mapped)] for mapped, x in pairs)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._compiled import Apart, at_once, kept
+from .._compiled import Apart, at_once, is_few, kept
 from .._linalg import dot
 from .blocks import FEW, as_matrices, cut_of, divided, evaluated, total
 from .tables import AbstractTables
@@ -42,7 +42,7 @@ def vectors_times_matrix(
     one: Row, numbers: int, on_cpu: bool, x: AbstractTables, ts: Array, v: Array
 ) -> Array:
     """The transpose, of (networks, times, vectors): (networks, numbers, vectors)."""
-    if ts.size <= FEW:
+    if is_few(ts.size, FEW) or not isinstance(ts.shape[1], int):
         return _summed(functools.partial(one, at_once), x, ts, v)
     part = functools.partial(one, kept if on_cpu else at_once)
     return _summed_in_blocks(part, numbers, on_cpu, x, ts, v)

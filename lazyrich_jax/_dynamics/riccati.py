@@ -134,12 +134,17 @@ def settled_time(frame: Frame) -> Float[Array, ""]:
     """A time after which nothing changes, for derivatives at infinity.
 
     Time multiplies their rounding, so no later than needed: 40 times the slowest time
-    scale. Modes of rate zero change as 1/t for ever: half of the digits there.
+    scale, and longer by the logarithm by which a start that is tiny, or near a saddle,
+    lies behind. Modes of rate zero change as 1/t for ever: half of the digits there.
     """
     rates = jnp.append(jnp.abs(gaps(frame)), jnp.abs(frame.rates))
     slowest = jnp.min(jnp.where(rates > 0, rates, jnp.inf))
     fastest = jnp.where(frame.rates[0] > 0, frame.rates[0], 1.0)
-    time = 40 / jnp.minimum(slowest, fastest)
+    time = 40 + 2 * jnp.log1p(jnp.max(jnp.abs(frame.echelon)))
+    time = time / jnp.minimum(slowest, fastest)
+    v = growth(frame.chosen_rates)
+    tiny = jnp.log1p(jnp.abs(jnp.diagonal(frame.inverse)) * jnp.sqrt(v))
+    time += jnp.max(jnp.where(v > 0, 2 * tiny / jnp.where(v > 0, v, 1.0), 0.0))
     algebraic = 1 / (jnp.finfo(rates.dtype).eps ** 0.5 * fastest)
     time = jnp.where(jnp.any(frame.rates == 0), jnp.maximum(time, algebraic), time)
     return jax.lax.stop_gradient(jnp.minimum(time, last_time(rates.dtype)))

@@ -14,8 +14,9 @@ from .._exactness import (
     check_two_layers,
     exactness_tolerance,
     imbalance_text,
+    is_balanced,
 )
-from .._network import LinearNetwork, check_feasible, relative_imbalance
+from .._network import LinearNetwork, check_feasible
 from .._task import Task
 
 
@@ -88,8 +89,8 @@ def balance_of(name: str, network: LinearNetwork, task: Task) -> Float[Array, ""
     check_two_layers(network, name)
     check_fit(network, task, name)
     tolerance = exactness_tolerance(network.weights[0].dtype)
-    finer, _ = _checks.promoted(**{name: network}, task=task)
-    lmda, balanced = _balance(finer, tolerance)
+    finer, task = _checks.promoted(**{name: network}, task=task)
+    lmda, balanced = _balance(finer, task, tolerance)
     if _checks.is_concrete(balanced) and not balanced:
         raise ValueError(
             f"`{name}` must be lambda-balanced (W2.T W2 - W1 W1.T = lambda I), as "
@@ -101,7 +102,8 @@ def balance_of(name: str, network: LinearNetwork, task: Task) -> Float[Array, ""
 
 @functools.partial(compiled, static_argnames="tolerance")
 def _balance(
-    network: LinearNetwork, tolerance: float
+    network: LinearNetwork, task: Task, tolerance: float
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-    balanced = relative_imbalance(network) <= tolerance
+    s = jnp.linalg.svd(task.input_output_correlation, compute_uv=False)
+    balanced = is_balanced(network, task.input_variance, s, tolerance)
     return jnp.where(balanced, network.lmda, jnp.nan), balanced

@@ -1,0 +1,190 @@
+r"""The balanced weights of a function, with the derivatives that they have.
+
+Whatever no rotation of the hidden units changes depends on the function and the balance
+alone, smoothly where no mode and no hidden unit vanishes: equal singular values do no
+harm. Singular vectors, which have no derivative there, are constants here.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ._checks import refuse_derivative
+from ._linalg import (
+    complete_basis,
+    dot,
+    nearest_isometry,
+    norm,
+    split_singular_values,
+    sylvester,
+)
+
+# Weights of the two layers: of hidden units, of modes, of units beyond those.
+Weights = tuple[Float[Array, "hidden in"], Float[Array, "out hidden"]]
+Pair = tuple[Float[Array, "modes in"], Float[Array, "out modes"]]
+Further = tuple[Float[Array, "inward in"], Float[Array, "out outward"]]
+
+OF_FUNCTION = (
+    "Derivatives of balanced weights with respect to their function must be taken "
+    "where all its singular values are positive, or (with as many inputs and outputs "
+    "as hidden units) `lmda` is not zero, but they were not. The weights have no "
+    "derivative there."
+)
+OF_LMDA = (
+    "Derivatives of balanced weights with respect to `lmda` must be taken where no "
+    "hidden unit is zero in both layers, but one was, as with `lmda = 0` and more "
+    "hidden units than inputs or outputs. The weights have no derivative there: they "
+    "grow as sqrt(abs(lmda))."
+)
+
+OF_SURPLUS = (
+    "Derivatives of rebalanced weights with respect to the weights must be taken where "
+    "the hidden units beyond the function's modes have weights that say along which "
+    "outputs (or inputs) they lie, but these were zero."
+)
+
+
+class Modes(NamedTuple):
+    """A function's singular value decomposition, constant for differentiation."""
+
+    u: Float[Array, "out modes"]
+    s: Float[Array, " modes"]
+    v: Float[Array, "in modes"]
+
+
+def modes_of(w1: Float[Array, "hidden in"], w2: Float[Array, "out hidden"]) -> Modes:
+    """The modes of the function `w2 @ w1`: as many as its rank can be."""
+    w1, w2 = jax.lax.stop_gradient((w1, w2))
+    if w1.shape[0] > min(w1.shape[1], w2.shape[0]):
+        u, s, vt = jnp.linalg.svd(dot(w2, w1), full_matrices=False)
+        return Modes(u, s, vt.mT)
+    # Through the factors: the product has further singular values, all zero.
+    q2, r2 = jnp.linalg.qr(w2)
+    q1, r1 = jnp.linalg.qr(w1.mT)
+    u, s, vt = jnp.linalg.svd(dot(r2, r1.mT))
+    return Modes(dot(q2, u), s, dot(q1, vt.mT))
+
+
+def balanced_pair(
+    function: Float[Array, "out in"], lmda: Float[Array, ""], modes: Modes
+) -> Pair:
+    """The `lmda`-balanced weights of a function with these modes, a hidden unit each.
+
+    **Raises:** a runtime error for a derivative that does not exist.
+    """
+    # Singular values that are zero up to rounding are zero.
+    noise = max(function.shape) * jnp.finfo(modes.s.dtype).eps * modes.s[0]
+    s1, s2 = split_singular_values(jnp.where(modes.s > noise, modes.s, 0.0), lmda)
+    if function.shape == (modes.s.size, modes.s.size):  # no direction is left over
+        bad = jnp.min(s1) + jnp.min(s2) == 0
+    else:
+        bad = jnp.minimum(jnp.min(s1), jnp.min(s2)) == 0
+    function = refuse_derivative(function, bad, message=OF_FUNCTION)
+    lmda = refuse_derivative(lmda, jnp.any(s1 + s2 == 0), message=OF_LMDA)
+    return _balanced_pair(function, lmda, modes)
+
+
+@jax.custom_jvp
+def _balanced_pair(
+    function: Float[Array, "out in"], lmda: Float[Array, ""], modes: Modes
+) -> Pair:
+    s1, s2 = split_singular_values(modes.s, lmda)
+    return s1[:, None] * modes.v.mT, modes.u * s2[None]
+
+
+@_balanced_pair.defjvp
+def _balanced_pair_jvp(primals, tangents):
+    # Of all changes of the weights, one turns no hidden units:
+    # w2' dw2 = dw1 w1' + dlmda / 2. It solves two Sylvester equations.
+    (function, lmda, modes), (dfunction, dlmda, _) = primals, tangents
+    w1, w2 = _balanced_pair(*primals)
+    n_out, n_in = function.shape
+    u, s, v = modes
+    k = s.size
+    left = jnp.concatenate([u, complete_basis(u)], axis=1)
+    right = jnp.concatenate([v, complete_basis(v)], axis=1)
+    s1, s2 = (x * x for x in split_singular_values(s, lmda))
+    unit = jnp.eye(k, dtype=s.dtype)
+    of_inputs = unit, s2, right, jnp.pad(s1, (0, n_in - k))
+    of_outputs = left, jnp.pad(s2, (0, n_out - k)), unit, s1
+    of_inputs, of_outputs = jax.lax.stop_gradient((of_inputs, of_outputs))
+    half = dlmda / 2
+    by_inputs = dot(w2.mT, dfunction) - half * w1
+    by_outputs = dot(dfunction, w1.mT) + half * w2
+    dw1 = sylvester(dot(w2.mT, w2), dot(w1.mT, w1), by_inputs, of_inputs)
+    dw2 = sylvester(dot(w2, w2.mT), dot(w1, w1.mT), by_outputs, of_outputs)
+    return (w1, w2), (dw1, dw2)
+
+
+def with_surplus(
+    pair: Pair,
+    r: Float[Array, "hidden hidden"],
+    lmda: Float[Array, ""],
+    further: Further,
+    throw: bool = True,
+) -> Weights:
+    """The weights of modes, rotated by `r`, and of the hidden units beyond them.
+
+    Those hold `sqrt(abs(lmda))` in the layer that is large, along `further` directions,
+    (surplus, in) and (out, surplus). A side without room for them takes none. Domine et
+    al. 2025, Algorithm 1, for every feasible size and sign.
+    """
+    w1, w2 = pair
+    k = w1.shape[0]
+    w1, w2 = dot(r[:, :k], w1), dot(w2, r[:, :k].mT)
+    surplus = r.shape[0] - k
+    if surplus > 0:
+        inputs, outputs = further
+        zero = lmda == 0
+        lmda = refuse_derivative(lmda, zero, message=OF_LMDA, throw=throw)
+        root = jnp.where(zero, 0.0, jnp.sqrt(jnp.abs(jnp.where(zero, 1.0, lmda))))
+        if outputs.shape[1] == surplus:
+            w2 += jnp.where(lmda < 0, 0.0, root) * dot(outputs, r[:, k:].mT)
+        if inputs.shape[0] == surplus:
+            w1 += jnp.where(lmda > 0, 0.0, root) * dot(r[:, k:], inputs)
+    return w1, w2
+
+
+def rebalanced_pair(
+    w1: Float[Array, "hidden in"], w2: Float[Array, "out hidden"], lmda: Array
+) -> Weights:
+    """The `lmda`-balanced weights of `w2 @ w1` whose hidden units stay near these."""
+    modes = modes_of(w1, w2)
+    v1, v2 = balanced_pair(dot(w2, w1), lmda, modes)
+    r = nearest_isometry(dot(w2.mT, v2) + dot(w1, v1.mT))
+    if r.shape[0] == r.shape[1]:
+        return with_surplus((v1, v2), r, lmda, (v1, v2))
+    rest = _complement(r)
+    inputs = _beside(nearest_isometry(v1.mT), w1.mT, rest)
+    outputs = _beside(nearest_isometry(v2), w2, rest)
+    r = jnp.concatenate([r, rest], axis=1)
+    return with_surplus((v1, v2), r, lmda, (inputs.mT, outputs))
+
+
+def _beside(
+    basis: Float[Array, "n k"],
+    weights: Float[Array, "n hidden"],
+    rest: Float[Array, "hidden more"],
+) -> Float[Array, "n _"]:
+    """Orthonormal columns beside those of `basis`, nearest to `weights @ rest`.
+
+    None where there is no room for as many.
+    """
+    room, count = basis.shape[0] - basis.shape[1], rest.shape[1]
+    if room < count:
+        return basis[:, :0]
+    free = _complement(basis)
+    along = dot(free.mT, weights, rest)
+    if room > count:
+        smallest = jnp.linalg.svd(jax.lax.stop_gradient(along), compute_uv=False)[-1]
+        noise = weights.size * jnp.finfo(along.dtype).eps * norm(weights)
+        along = refuse_derivative(along, smallest <= noise, message=OF_SURPLUS)
+    return dot(free, nearest_isometry(along))
+
+
+def _complement(basis: Float[Array, "n k"]) -> Float[Array, "n rest"]:
+    """An orthonormal basis of the rest of the space, turned no more than needed."""
+    rest = complete_basis(jax.lax.stop_gradient(basis))
+    return nearest_isometry(rest - dot(basis, dot(basis.mT, rest)))

@@ -1,0 +1,187 @@
+"""Derivatives of starts, by differences, where singular values repeat or vanish too."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lazyrich_jax as lr
+
+KEY = jax.random.key(1)
+TASK = lr.Task.random_regression(3, 2, 10, key=jax.random.key(0))
+STEP = 1e-4
+
+# Sizes with and without further hidden units, further directions beside those included.
+CASES = (
+    ((3, 3, 3), 0.5),
+    ((3, 3, 3), 0.0),
+    ((3, 2, 4), -0.7),
+    ((3, 2, 4), 0.0),
+    ((3, 4, 6), 0.8),
+    ((3, 4, 4), 0.8),
+    ((6, 4, 3), -0.8),
+    ((3, 5, 4), 0.0),
+)
+
+
+def flat(network):
+    return jnp.concatenate([w.ravel() for w in (*network.weights, network.qqt)])
+
+
+def differences(f, x, dx):
+    """The derivative of `f` at `x` along `dx`, to the fourth order of the step."""
+
+    def at(step):
+        return f(jax.tree.map(lambda a, b: a + step * b, x, dx))
+
+    near, far = (at(k * STEP) - at(-k * STEP) for k in (1, 2))
+    return (8 * near - far) / (12 * STEP)
+
+
+def random(sizes, kind, seed=0):
+    """Weights whose product has random, or equal, singular values; and a change."""
+    rng = np.random.default_rng(seed)
+    shapes = (sizes[1], sizes[0]), (sizes[2], sizes[1])
+    weights, change = (tuple(rng.normal(size=s) for s in shapes) for _ in range(2))
+    if kind == "equal":
+        k = min(sizes)
+        u, v, r = (np.linalg.qr(rng.normal(size=(n, n)))[0] for n in sizes[::-1])
+        v, r = r, v
+        weights = 0.2 * r[:, :k] @ v[:, :k].T, u[:, :k] @ r[:, :k].T
+    return weights, change
+
+
+@pytest.mark.parametrize("sizes, lmda", CASES, ids=str)
+@pytest.mark.parametrize("kind", ["random", "equal"])
+def test_rebalanced(sizes, lmda, kind):
+    weights, change = random(sizes, kind)
+    surplus = sizes[1] > min(sizes)
+    if kind == "equal" and surplus:
+        pytest.skip("the further units are zero: refused below")
+
+    def both(x):
+        return flat(lr.LinearNetwork(x[0]).rebalanced(lmda + x[1]))
+
+    x, dx = (weights, 0.0), (change, 0.0 if surplus and lmda == 0 else 1.0)
+
+    def moved(x):
+        if dx[1] == 0:  # not so much as traced: it has no derivative
+            return jax.jvp(lambda w: both((w, x[1])), x[:1], dx[:1])[1]
+        return jax.jvp(both, (x,), (dx,))[1]
+
+    if kind == "equal":  # the weights stay near these, which a rotation may turn
+
+        def both(x):
+            return lr.LinearNetwork(x[0]).rebalanced(lmda + x[1]).qqt
+
+    found = jax.jit(moved)(x)
+    expected = differences(both, x, dx)
+    np.testing.assert_allclose(found, expected, atol=1e-8 * np.abs(expected).max())
+    # Second derivatives are those of the first.
+    found = jax.jit(lambda x: jax.jvp(moved, (x,), (dx,))[1])(x) if dx[1] else None
+    if found is not None:
+        expected = differences(moved, x, dx)
+        np.testing.assert_allclose(found, expected, atol=1e-7 * np.abs(expected).max())
+
+
+def test_rebalanced_in_reverse():
+    network = lr.LinearNetwork((0.2 * jnp.eye(2), jnp.eye(2)))
+
+    def size(factor, lmda):
+        w1, w2 = network.weights
+        return lr.LinearNetwork((factor * w1, w2)).rebalanced(lmda).qqt.sum()
+
+    # trace(sqrt(lmda^2 + 4 s^2)) + 2 trace(s), s = 0.2 factor
+    by_factor, by_lmda = jax.grad(size, (0, 1))(1.0, 0.5)
+    root = np.sqrt(0.25 + 0.16)
+    np.testing.assert_allclose(by_factor, 2 * 0.16 / root + 0.8, rtol=1e-12)
+    np.testing.assert_allclose(by_lmda, 2 * 0.5 / root, rtol=1e-12)
+
+
+def test_rebalanced_zero_network():
+    zero = lr.LinearNetwork((jnp.zeros((2, 2)), jnp.zeros((2, 2))))
+
+    def trace(factor, lmda):
+        weights = tuple(w + factor * jnp.eye(2) for w in zero.weights)
+        return jnp.trace(lr.LinearNetwork(weights).rebalanced(lmda).qqt)
+
+    # 2 sqrt(lmda^2 + 4 factor^4)
+    by_factor, by_lmda = jax.grad(trace, (0, 1))(0.0, 0.5)
+    np.testing.assert_allclose((by_factor, by_lmda), (0.0, 2.0), atol=1e-12)
+    with pytest.raises(
+        RuntimeError, match="must be taken where no hidden unit is zero"
+    ):
+        jax.grad(trace, 1)(0.0, 0.0)
+    with pytest.raises(RuntimeError, match="singular values are positive"):
+        jax.grad(trace, 0)(0.0, 0.0)
+
+
+def test_further_units_along_no_direction_are_refused():
+    weights, change = random((3, 4, 6), "equal")
+
+    def trace(w):
+        return jnp.trace(lr.LinearNetwork(w).rebalanced(0.8).qqt)
+
+    with pytest.raises(RuntimeError, match="along which outputs"):
+        jax.jvp(trace, (weights,), (change,))
+
+
+@pytest.mark.parametrize("sizes", [(2, 3, 5), (1, 4, 6)], ids=str)
+def test_further_units_at_zero_lmda(sizes):
+    """They grow as sqrt(lmda): representations have a one-sided slope, weights none."""
+
+    def trace(lmda, throw=True):
+        start = lr.LambdaBalanced(lmda, 0.3, throw=throw)
+        return jnp.trace(start(*sizes, key=KEY).output_representation)
+
+    modes = min(sizes)
+    near = jax.jacfwd(trace)(1e-8)
+    np.testing.assert_allclose(near, modes / 2 + sizes[1] - modes, rtol=1e-6)
+    with pytest.raises(
+        RuntimeError, match="must be taken where no hidden unit is zero"
+    ):
+        jax.jacfwd(trace)(0.0)
+    assert jnp.isnan(jax.grad(lambda x: trace(x, throw=False))(0.0))
+    # What doesn't move has no derivative to refuse.
+    assert jnp.isfinite(
+        jax.grad(
+            lambda scale: lr.LambdaBalanced(0.0, scale)(*sizes, key=KEY).qqt.sum()
+        )(0.3)
+    )
+
+
+@pytest.mark.parametrize("lmda", [0.0, 1.0])
+def test_lambda_balanced_by_lmda_and_scale(lmda):
+    def qqt(x):
+        return lr.LambdaBalanced(lmda + x[0], x[1])(3, 2, 2, key=KEY).qqt
+
+    x, dx = (0.0, 0.3), (1.0, 0.7)
+    found = jax.jvp(qqt, (x,), (dx,))[1]
+    np.testing.assert_allclose(found, differences(qqt, x, dx), atol=1e-8)
+
+
+@pytest.mark.parametrize("lmda", [0.0, 1.0, -2.0])
+def test_aligned_by_the_task(lmda):
+    change = np.random.default_rng(0).normal(size=TASK.y.shape)
+
+    def qqt(y):
+        start = lr.Aligned(lr.Task(TASK.x, y), lmda, 0.3)
+        return start(3, 2, 2, key=KEY).qqt
+
+    found = jax.jvp(qqt, (TASK.y,), (change,))[1]
+    expected = differences(qqt, TASK.y, change)
+    np.testing.assert_allclose(found, expected, atol=1e-7 * np.abs(expected).max())
+
+
+def test_aligned_with_equal_strengths_is_refused():
+    def total(y, throw=True):
+        start = lr.Aligned(lr.Task(jnp.eye(3), y), 1.0, 0.3, throw=throw)
+        return start(3, 3, 3, key=KEY).qqt.sum()
+
+    with pytest.raises(RuntimeError, match="singular values are distinct"):
+        jax.grad(total)(jnp.eye(3))
+    assert jnp.all(jnp.isnan(jax.grad(lambda y: total(y, throw=False))(jnp.eye(3))))
+    # By the balance there is nothing to refuse.
+    task = lr.Task(jnp.eye(3), jnp.eye(3))
+    slope = jax.grad(lambda x: lr.Aligned(task, x, 0.3)(3, 3, 3, key=KEY).qqt.sum())
+    assert jnp.isfinite(slope(1.0))
