@@ -78,12 +78,13 @@ def imbalance_text(network: LinearNetwork, task: Task) -> str:
     finer, task = _checks.promoted(network=network, task=task)
     s = jnp.linalg.svd(task.input_output_correlation, compute_uv=False)
     most = tolerated_imbalance(finer, task.input_variance, s, tolerance)
-    residual = _checks.number(finer.balance_residual, ".3g")
+    square = sum(square_norm(w) for w in finer.weights)
+    residual = _checks.number(finer.balance_residual / square, ".3g")
     return (
-        f"|W2.T W2 - W1 W1.T - lambda I| was {residual} at the nearest lambda, "
-        f"{_checks.number(network.lmda, '.6g')}; at most "
-        f"{_checks.number(most, '.3g')} is taken for rounding: {tolerance:.2g} of "
-        f"|W1|^2 + |W2|^2, and {_PER_RATE * tolerance:.2g} of the slowest rate."
+        f"|W2.T W2 - W1 W1.T - lambda I| / (|W1|^2 + |W2|^2) was {residual} at the "
+        f"nearest lambda, {_checks.number(network.lmda, '.6g')}; at most "
+        f"{_checks.number(most / square, '.3g')} is taken for rounding: "
+        f"{tolerance:.2g}, and {_PER_RATE * tolerance:.2g} of the slowest rate."
     )
 
 

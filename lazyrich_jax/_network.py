@@ -180,11 +180,14 @@ class LinearNetwork(eqx.Module):
         `hidden <= in`. A traced `lmda` of the wrong sign gives NaN weights.
         """
         self._two_layers("rebalanced")
-        lmda = _checks.as_scalar("lmda", lmda)
-        lmda = lmda.astype(jnp.result_type(lmda, *self.weights))
-        feasible = check_feasible(lmda, self.sizes)
-        lmda = jnp.where(feasible, lmda, jnp.nan)
-        return LinearNetwork(rebalanced_pair(self.weights[0], self.weights[1], lmda))
+        finer, balance = _checks.promoted(
+            network=self, lmda=_checks.as_scalar("lmda", lmda)
+        )
+        feasible = check_feasible(balance, self.sizes)
+        balance = jnp.where(feasible, balance, jnp.nan)
+        return LinearNetwork(
+            rebalanced_pair(finer.weights[0], finer.weights[1], balance)
+        )
 
     def _two_layers(self, name: str) -> None:
         _checks.require(

@@ -110,6 +110,10 @@ FLOW = lr.GradientFlow(rtol=1e-6)
 CASES = {
     "data": (lambda x, y: lr.Task(x, y), (TASK.x, TASK.y)),
     "weights": (lambda a, b: lr.LinearNetwork((a, b)), NETWORK.weights),
+    "rebalanced": (
+        lambda network, lmda: network.rebalanced(lmda),
+        (NETWORK, jnp.asarray(0.5, DOUBLE)),
+    ),
     "sample": (lambda network, x: network(x), (NETWORK, TASK.x[0])),
     "exact": (learned(lr.Exact()), (NETWORK, TASK)),
     "flow": (learned(FLOW), (NETWORK, TASK)),
@@ -198,6 +202,11 @@ def test_continual_learning_of_a_single_network_goes_on_in_double():
     exact = applications.continual(NETWORK, [TASK, SECOND], 2.0, points=3)
     assert learned.losses.dtype == DOUBLE
     np.testing.assert_allclose(learned.losses, exact.losses, rtol=1e-5)
+
+
+def test_rebalanced_weights_are_balanced_to_the_rounding_of_their_dtype():
+    network = cast(NETWORK, SINGLE).rebalanced(jnp.asarray(0.5, DOUBLE))
+    assert network.balance_residual < 1e-14
 
 
 def test_each_is_judged_by_the_dtype_that_it_came_in():
