@@ -349,6 +349,6 @@ def _refuse_derivative_jvp(primals, tangents, *, message, throw=True):
     (x, bad), (dx, _) = primals, tangents
     if dx is None:
         return x, None
-    if throw:
-        return error_if(x, bad, message), dx
-    return x, dx * jnp.where(bad, jnp.nan, 1.0)
+    # On the derivative: XLA leaves out a check of values that nothing uses.
+    mark = jnp.where(bad, jnp.nan, jnp.ones((), x.dtype))
+    return x, dx * (error_if(mark, bad, message) if throw else mark)

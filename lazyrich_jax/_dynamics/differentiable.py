@@ -34,7 +34,7 @@ def product(
 
 @product.def_jvp
 def _product_jvp(primals, tangents, *, part):
-    rows, columns = _SLICES[part](primals[1].right.shape[0])
+    rows, columns = SLICES[part](primals[1].right.shape[0])
 
     def both(primals, tangents):
         frame, change = _variation(primals, tangents)
@@ -44,7 +44,7 @@ def _product_jvp(primals, tangents, *, part):
     return _at_all_times(both, primals, tangents)
 
 
-_SLICES = {
+SLICES = {
     "qqt": lambda n_in: (slice(None), slice(None)),
     "inputs": lambda n_in: (slice(n_in), slice(n_in)),
     "outputs": lambda n_in: (slice(n_in, None), slice(n_in, None)),

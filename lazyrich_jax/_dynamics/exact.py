@@ -5,11 +5,12 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks
 from .._compiled import on_any_mesh
 from .._exactness import check_fit, exactness_tolerance, is_balanced
+from .._linalg import dot
 from .._network import LinearNetwork
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory, raise_if_failed
@@ -21,8 +22,9 @@ from .base import (
     failure,
     first_failure,
 )
-from .differentiable import excess, factor, product
+from .differentiable import SLICES, excess, factor, product
 from .frame import Frame, Problem
+from .off_class import OffClass, response, without_derivatives
 from .riccati import last_time
 from .transport import transported
 
@@ -47,7 +49,11 @@ class ExactSolution(eqx.Module):
     first. All of it works under `jax.jit`, `jax.vmap`, `jax.grad`, `jax.jacfwd` and
     `jax.jacrev`. First derivatives, with respect to times, weights, data and what those
     are made of, are a closed form of their own: right also at repeated and zero
-    singular values, at saddles and at infinity. Second derivatives are right where the
+    singular values, at saddles and at infinity. They are those of gradient flow for
+    every change that keeps the weights balanced, at any `lmda`, and the inputs
+    isotropic. For other changes of weights and inputs they are those of the formula,
+    whose balance and variance are means: the flow differs there, by as much as a half.
+    `flow_derivatives=True` adds the difference. Second derivatives are right where the
     task's singular values are distinct (and nonzero, for unequal sizes or a balance of
     zero) and the start is not near a saddle; with respect to times, weights and the
     balance also where they repeat. Elsewhere they are refused with an error (with
@@ -59,6 +65,11 @@ class ExactSolution(eqx.Module):
     - `task`: a `Task` with isotropic inputs, of any variance.
     - `throw`: whether to refuse values the solution is not exact for (the default), or
       to return NaN for them and say why in `solution.result`.
+    - `flow_derivatives`: whether first derivatives by weights and inputs are those of
+      gradient flow in every direction. Values are the same. Derivatives cost a linear
+      ODE for every entry of the balance and of the inputs' covariance, solved to a
+      tolerance of 1e-10 a step in double precision (docs/theory.md, section 3). Second
+      derivatives, and those of `network` and `weights`, are a `TypeError` then.
 
     **Raises:** `ValueError` for another depth and sizes that don't fit the task; with
     `throw`, for unbalanced weights, anisotropic inputs and values that aren't finite (a
@@ -82,21 +93,30 @@ class ExactSolution(eqx.Module):
     frame: Frame
     variance: Float[Array, ""]
     optimum: Float[Array, ""]
+    off: OffClass | None
     result: RESULTS
 
-    def __init__(self, network: LinearNetwork, task: Task, *, throw: bool = True):
+    def __init__(
+        self,
+        network: LinearNetwork,
+        task: Task,
+        *,
+        throw: bool = True,
+        flow_derivatives: bool = False,
+    ):
         Exact().check(network, task, jnp.zeros(0))
         tolerances = tuple(
             exactness_tolerance(x.dtype) for x in (network.weights[0], task.x)
         )
         one = _checks.promoted(network=network, task=task)
-        state = _prepare(*one, throw, tolerances)
+        state = _prepare(*one, throw, tolerances, flow_derivatives)
         result = state[-1]
         if throw and not _checks.is_concrete(result):
             state = raise_if_failed(state, result)
         elif throw and result != RESULTS.successful:
             raise failure(result, network, task)
-        self.problem, self.frame, self.variance, self.optimum, self.result = state
+        self.problem, self.frame, self.variance, self.optimum = state[:4]
+        self.off, self.result = state[4:]
 
     def loss(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts"]:
         """The loss; its excess over the optimum keeps its digits as it vanishes."""
@@ -222,8 +242,14 @@ class Exact(AbstractDynamics):
 @on_any_mesh
 @eqx.filter_jit
 def _prepare(
-    network: LinearNetwork, task: Task, throw: bool, tolerances: tuple[float, float]
-) -> tuple[Problem, Frame, Float[Array, ""], Float[Array, ""], RESULTS]:
+    network: LinearNetwork,
+    task: Task,
+    throw: bool,
+    tolerances: tuple[float, float],
+    flow_derivatives: bool,
+) -> tuple[
+    Problem, Frame, Float[Array, ""], Float[Array, ""], OffClass | None, RESULTS
+]:
     """The solution's arrays, NaN where it would not be exact, and why.
 
     The network and the task are each judged by the dtype that they came in.
@@ -262,7 +288,15 @@ def _prepare(
     # Chosen, not only multiplied: a sum that is multiplied and added to the loss draws
     # XLA away from making one loop of it (docs/speed.md).
     optimum = jnp.where(ok, optimum * mark, jnp.nan)
-    return problem, frame, variance, optimum, result
+    off = None
+    if flow_derivatives:
+        (w1, w2), eye = network.weights, jnp.eye(network.sizes[1], dtype=mark.dtype)
+        balance = (dot(w2.mT, w2) - dot(w1, w1.mT)) * variance * mark
+        unit = jnp.eye(task.in_size, dtype=mark.dtype)
+        off = OffClass(
+            balance - problem.lmda * eye, task.input_correlation / variance - unit
+        )
+    return problem, frame, variance, optimum, off, result
 
 
 @on_any_mesh
@@ -295,17 +329,10 @@ def _transported(
 ) -> LinearNetwork:
     _checks.can_solve("weights", (solution, t))
     inner = _inner_times(t, solution.optimum.dtype)
-    valid = jnp.isfinite(inner)
-    # The solver never finishes on NaN: such solutions are put in afterwards.
-    ok = solution.result == RESULTS.successful
-    frame = jax.tree.map(
-        lambda x: jnp.where(ok, x, 1.0) if eqx.is_inexact_array(x) else x,
-        solution.frame,
-    )
-    q = transported(
-        solution.problem, frame, jnp.where(valid & ok, inner, 0.0), rtol, atol
-    )
-    q = jnp.where((valid & ok)[:, None, None], q, jnp.nan)
+    problem, frame, ts, ok = _solvable(solution, inner)
+    problem = _of_weights(solution, problem)
+    q = transported(problem, frame, ts, rtol, atol)
+    q = jnp.where(ok[:, None, None], q, jnp.nan)
     networks = jax.vmap(lambda q: _as_network(q, solution))(q)
     return jax.tree.map(lambda w: w.reshape(*t.shape, *w.shape[1:]), networks)
 
@@ -313,14 +340,57 @@ def _transported(
 Times = Float[Array, " times"]
 
 
+def _solvable(
+    solution: ExactSolution, ts: Times
+) -> tuple[Problem, Frame, Times, Bool[Array, " times"]]:
+    """Problem, frame and times for an ODE solver, which never finishes on NaN.
+
+    And which times are its own.
+    """
+    ok = jnp.isfinite(ts) & (solution.result == RESULTS.successful)
+    problem, frame = jax.tree.map(
+        lambda x: jnp.where(ok[0], x, 1.0) if eqx.is_inexact_array(x) else x,
+        (solution.problem, solution.frame),
+    )
+    return problem, frame, jnp.where(ok, ts, 0.0), ok
+
+
 def _loss(solution: ExactSolution, ts: Times) -> Array:
     over = excess(solution.problem, solution.frame, ts)
+    if solution.off is not None:
+        problem = solution.problem
+        function = product(problem, solution.frame, ts, part="function")
+        change = _change(solution, ts, "function")
+        over += jnp.sum((function - problem.sigma[None]) * change, axis=(1, 2))
+        # What the inputs' covariance does to the loss of the same function.
+        moved = solution.off.anisotropy
+        moved = moved - jax.lax.stop_gradient(moved)
+        inputs = dot(function.mT, function) - dot(problem.sigma.T, problem.sigma)[None]
+        over += jnp.sum(inputs * moved[None], axis=(1, 2)) / 2
     return solution.optimum + over / solution.variance
 
 
+def _change(solution: ExactSolution, ts: Times, part: str) -> Array:
+    """Zero, with the derivatives of the flow off the class, of a part of $QQ^T$."""
+    _checks.can_solve("flow_derivatives", (solution, ts))
+    problem, frame, times, ok = _solvable(solution, ts)
+    change = response(solution.off, problem, frame, times)
+    rows, columns = SLICES[part](frame.right.shape[0])
+    return jnp.where(ok[:, None, None], change, jnp.nan)[:, rows, columns]
+
+
+def _of_weights(solution: ExactSolution, problem: Problem) -> Problem:
+    """The problem of weights, whose derivatives are the formula's, not the flow's."""
+    if solution.off is None:
+        return problem
+    return without_derivatives(problem, problem)
+
+
 def _network(solution: ExactSolution, ts: Times) -> LinearNetwork:
+    problem = _of_weights(solution, solution.problem)
+
     def at(t: Float[Array, ""]) -> LinearNetwork:
-        return _as_network(factor(solution.problem, solution.frame, t), solution)
+        return _as_network(factor(problem, solution.frame, t), solution)
 
     return jax.vmap(at)(ts)
 
@@ -334,6 +404,8 @@ def _as_network(q: Float[Array, "n hidden"], solution: ExactSolution) -> LinearN
 
 def _product(solution: ExactSolution, ts: Times, part: str) -> Array:
     found = product(solution.problem, solution.frame, ts, part=part)
+    if solution.off is not None:
+        found += _change(solution, ts, part)
     return found / solution.variance
 
 

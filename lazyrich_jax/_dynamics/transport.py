@@ -38,6 +38,32 @@ def transported(
     return dot(jax.vmap(frame.factor_from_rows)(q), frame.basis)
 
 
+def inner_time(frame: Frame, t: Float[Array, "*ts"]) -> Float[Array, "*ts"]:
+    """log(1 + rate t), in which early and late changes take about as long."""
+    return jnp.log1p(_rate(frame) * t)
+
+
+def last_transported(frame: Frame, rtol: float | Array) -> Float[Array, ""]:
+    """Later the rounding of `turning` exceeds the tolerance."""
+    return rtol / (jnp.finfo(frame.rates.dtype).eps * _rate(frame))
+
+
+def turning(
+    frame: Frame, s: Float[Array, ""], turn: Float[Array, "columns columns"]
+) -> tuple[Array, Array, Float[Array, ""]]:
+    """q at an inner time, how `turn` changes with that, and dt/ds."""
+    rate = _rate(frame)
+    # At time zero itself a square root would have no derivative.
+    q = solve(frame, jnp.expm1(s) / rate + 1e8 * jnp.finfo(s.dtype).tiny).q
+    sign = jnp.triu(jnp.ones_like(turn), 1) - jnp.tril(jnp.ones_like(turn), -1)
+    pace = jnp.exp(s) / rate
+    return q, dot(sign * dot(q.mT, q) / 2, turn) * pace, pace
+
+
+def _rate(frame: Frame) -> Float[Array, ""]:
+    return jnp.where(frame.rates[0] > 0, frame.rates[0], 1.0)
+
+
 def _rotations(
     frame: Frame,
     ts: Float[Array, " times"],
@@ -51,21 +77,11 @@ def _rotations(
         return jnp.broadcast_to(eye, (ts.size, 1, 1))
     import diffrax  # half a second, for those who use it
 
-    sign = jnp.triu(jnp.ones_like(eye), 1) - jnp.tril(jnp.ones_like(eye), -1)
-    # In the time log(1 + rate t) early and late changes take about as long.
-    rate = jnp.where(frame.rates[0] > 0, frame.rates[0], 1.0)
-
-    def velocity(s, turn, args):
-        # At time zero itself a square root would have no derivative.
-        q = solve(frame, jnp.expm1(s) / rate + 1e8 * jnp.finfo(s.dtype).tiny).q
-        return dot(sign * dot(q.mT, q) / 2, turn) * jnp.exp(s) / rate
-
-    # Later the rounding of `velocity` exceeds the tolerance.
-    last = rtol / (jnp.finfo(ts.dtype).eps * rate)
+    last = last_transported(frame, rtol)
     order = jnp.argsort(ts)
-    times = jnp.log1p(rate * jnp.minimum(ts, last))[order]
+    times = inner_time(frame, jnp.minimum(ts, last))[order]
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(velocity),
+        diffrax.ODETerm(lambda s, turn, args: turning(frame, jnp.asarray(s), turn)[1]),
         diffrax.Dopri8(),
         t0=0.0,
         t1=times[-1],

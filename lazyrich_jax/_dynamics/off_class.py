@@ -1,0 +1,146 @@
+r"""First derivatives of gradient flow off the class for which the formula is exact.
+
+The formula solves $\dot Q = (F - QQ^\top/2) Q$ for any start. The flow of weights with
+the balance $\lambda I + E$ on inputs of covariance $I + D$ differs from that by
+
+$$-\tfrac12 J Q E - \begin{pmatrix} D\, W_1^\top W_2^\top W_2 \\ W_2 W_1 D\, W_1^\top
+\end{pmatrix}, \quad J = \begin{pmatrix} I & \\ & -I \end{pmatrix},$$
+
+to first order in $E$ and $D$; Q are the flow's own weights. $P = QQ^\top$ answers by
+$\dot{dP} = (F - P)\,dP + dP\,(F - P) + S + S^\top$, S the source times $Q^\top$. This
+linear equation, with exact coefficients, is integrated for every entry of $E$ and $D$.
+docs/theory.md derives it.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from .._linalg import dot
+from .frame import Frame, Problem
+from .riccati import settled
+from .transport import inner_time, last_transported, turning
+
+DERIVATIVES = (
+    "Derivatives of a solution with `flow_derivatives=True` must be first ones, of the "
+    "loss, the function, the representations or the kernel, but second ones, or those "
+    "of weights, were asked for; `flow_derivatives=False` has them along balanced "
+    "weights and isotropic inputs."
+)
+
+
+class OffClass(eqx.Module):
+    """How far a problem is off the class: zero, up to rounding, but with derivatives.
+
+    For inputs of variance one.
+    """
+
+    imbalance: Float[Array, "hidden hidden"]  # W2' W2 - W1 W1' - lambda
+    anisotropy: Float[Array, "in in"]  # of the inputs' covariance, over the identity
+
+
+@eqx.filter_custom_jvp
+def response(
+    off: OffClass, problem: Problem, frame: Frame, ts: Float[Array, " times"]
+) -> Float[Array, "times n n"]:
+    r"""Zero; its derivative is the change of $QQ^\top$ with what is off the class."""
+    n = frame.rates.size
+    return jnp.zeros((ts.size, n, n), ts.dtype)
+
+
+@response.def_jvp
+def _response_jvp(primals, tangents):
+    off, problem, frame, ts = primals
+    moved = tangents[0]
+    value = response(*primals)
+    slopes = without_derivatives(
+        _slopes(*jax.lax.stop_gradient((problem, frame, ts))), (problem, ts)
+    )
+    changes = [
+        jnp.zeros_like(x) if dx is None else dx
+        for x, dx in (
+            (off.imbalance, moved.imbalance),
+            (off.anisotropy, moved.anisotropy),
+        )
+    ]
+    entries = jnp.concatenate([dx[jnp.triu_indices(len(dx))] for dx in changes])
+    change = jnp.einsum("k,tkij->tij", entries, slopes, precision="highest")
+    return value, change
+
+
+@eqx.filter_custom_jvp
+def without_derivatives(x: PyTree, made_of: PyTree) -> PyTree:
+    """`x`, of which derivatives by what it is made of are refused."""
+    return x
+
+
+@without_derivatives.def_jvp
+def _without_derivatives_jvp(primals, tangents):
+    x, _ = primals
+    if jax.tree.leaves(tangents):
+        raise TypeError(DERIVATIVES)
+    return x, jax.tree.map(lambda x: None, x)
+
+
+def _slopes(
+    problem: Problem, frame: Frame, ts: Float[Array, " times"]
+) -> Float[Array, "times entries n n"]:
+    r"""The slopes of $QQ^\top$ by the entries of both matrices, on and above diagonals.
+
+    To a tolerance of 1e-10 a step in double precision, NaN where the solver gives up.
+    """
+    import diffrax  # half a second, for those who use it
+
+    n_out, n_in = problem.sigma.shape
+    hidden, sigma, half = problem.w1.shape[0], problem.sigma, problem.lmda / 2
+    inputs, outputs = (jnp.eye(n, dtype=ts.dtype) for n in (n_in, n_out))
+    f = jnp.block([[-half * inputs, sigma.T], [sigma, half * outputs]])
+    of_balance, of_inputs = _units(hidden, ts.dtype), _units(n_in, ts.dtype)
+    sign = jnp.where(jnp.arange(n_in + n_out) < n_in, -0.5, 0.5).astype(ts.dtype)
+
+    def velocity(s, state, args):
+        turn, slopes = state
+        q, dturn, pace = turning(frame, jnp.asarray(s), turn)
+        q = dot(frame.factor_from_rows(dot(q, turn)), frame.basis)
+        v1, v2 = q[:n_in].T, q[n_in:]
+        by_balance = dot(sign[:, None] * q, of_balance, q.T)
+        above = dot(of_inputs, v1.T, v2.T, v2)
+        below = dot(v2, v1, of_inputs, v1.T)
+        by_inputs = -dot(jnp.concatenate([above, below], axis=1), q.T)
+        half = dot(f - dot(q, q.T), slopes) + jnp.concatenate([by_balance, by_inputs])
+        return dturn, (half + half.mT) * pace
+
+    late = settled(frame, ts)
+    valid = jnp.isfinite(late)
+    order = jnp.argsort(late)
+    double = jnp.finfo(ts.dtype).bits > 32
+    rtol, atol = (1e-10, 1e-13) if double else (1e-5, 1e-8)
+    late = jnp.minimum(jnp.where(valid, late, 0.0), last_transported(frame, rtol))
+    times = inner_time(frame, late)[order]
+    start = jnp.eye(frame.chosen.size, dtype=ts.dtype)
+    count = len(of_balance) + len(of_inputs)
+    slopes = jnp.zeros((count, *f.shape), ts.dtype)
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(velocity),
+        diffrax.Dopri8(),
+        t0=0.0,
+        t1=times[-1],
+        dt0=None,
+        y0=(start, slopes),
+        saveat=diffrax.SaveAt(ts=times),
+        stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
+        max_steps=2**17,
+        throw=False,
+    )
+    _, found = jax.tree.leaves(solution.ys)
+    good = valid & (solution.result == diffrax.RESULTS.successful)
+    return jnp.where(good[:, None, None, None], found[jnp.argsort(order)], jnp.nan)
+
+
+def _units(n: int, dtype: jnp.dtype) -> Float[Array, "entries n n"]:
+    """The symmetric matrices of ones in an entry and its mirror image."""
+    i, j = jnp.triu_indices(n)
+    k = jnp.arange(len(i))
+    zero = jnp.zeros((len(i), n, n), dtype)
+    return zero.at[k, i, j].set(1.0).at[k, j, i].set(1.0)
