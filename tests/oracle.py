@@ -24,6 +24,20 @@ def qqt(w1, w2, sigma, lmda, t, variance=1.0):
     return _evaluate(w1, w2, sigma, lmda, t, variance, _qqt).astype(float)
 
 
+def balance(w1, w2):
+    """The balance nearest to the weights, without rounding."""
+    with mp.workdps(4 * DIGITS):
+        v1, v2 = _exact(w1), _exact(w2)
+        return np.trace(v2.T @ v2 - v1 @ v1.T) / len(v1)
+
+
+def perturbed(x, size, rng):
+    """`x` with a random change of about this relative norm, without rounding."""
+    draw = rng.normal(size=x.shape) * size * np.linalg.norm(x) / x.size**0.5
+    with mp.workdps(4 * DIGITS):
+        return _exact(x) + _exact(draw)
+
+
 def loss_excess(w1, w2, sigma, lmda, t, variance=1.0):
     """|W2 W1 - sigma / c|^2 c / 2: the loss above that of the best linear map."""
     return _evaluate(w1, w2, sigma, lmda, t, variance, _excess).astype(float)

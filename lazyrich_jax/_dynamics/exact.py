@@ -52,7 +52,7 @@ class ExactSolution(eqx.Module):
     singular values, at saddles and at infinity. They are those of gradient flow for
     every change that keeps the weights balanced, at any `lmda`, and the inputs
     isotropic. For other changes of weights and inputs they are those of the formula,
-    whose balance and variance are means: the flow differs there, by as much as a half.
+    whose balance and variance are means; those of the flow differ.
     `flow_derivatives=True` adds the difference. Second derivatives are right where the
     task's singular values are distinct (and nonzero, for unequal sizes or a balance of
     zero) and the start is not near a saddle; with respect to times, weights and the
