@@ -153,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
 
 @contextlib.contextmanager
 def _usage() -> Iterator[None]:
-    """What is raised for what the user gave, as a sentence without a traceback."""
+    """Turn errors of the user's input into one sentence, without a traceback."""
     try:
         yield
     except (SpecError, _UsageError):

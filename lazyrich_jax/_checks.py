@@ -19,7 +19,7 @@ def is_concrete(tree: Any) -> bool:
 
 
 def known(array: Array) -> np.ndarray | None:
-    """The values, also of what is differentiated; `None` where they are traced."""
+    """The values of an array, also under differentiation; `None` where it is traced."""
     if isinstance(array, jax.core.Tracer):
         array = jax.lax.stop_gradient(array)
     return None if isinstance(array, jax.core.Tracer) else np.asarray(array)
