@@ -58,7 +58,9 @@ largest of three), or over 1e-15 of $QQ^\\top$ itself where that is larger:
 
 The forward error is the backward error times the conditioning of the problem: {above}
 of the {draws} values have one above 1e-11. Near a saddle rounding of the weights grows
-as $e^{{2st}}$, whoever computes it.
+as $e^{{2st}}$, whoever computes it. {saddles} draws start at a saddle up to rounding
+and are left out: the solution stays there, as that of weights which differ by rounding
+does, where the given weights may leave it at late times.
 
 First derivatives of $QQ^\\top$ along random directions, at the times
 {derivative_times}, lambda in 0, 1, -1 where feasible, scale 0.4, against differences
@@ -113,7 +115,10 @@ def derivative_errors(network, task):
 
 
 def attacked(rng):
-    """Forward and backward errors of a random problem from the whole range."""
+    """Forward and backward errors of a random problem from the whole range.
+
+    And whether its start is a saddle up to rounding.
+    """
     while True:
         sizes = list(cases.SIZES.values())[rng.integers(len(cases.SIZES))]
         lmda = BALANCES[rng.integers(len(BALANCES))]
@@ -137,7 +142,8 @@ def attacked(rng):
     w1, w2 = (np.asarray(w) for w in network.weights)
     sigma, c = np.asarray(task.input_output_correlation), float(task.input_variance)
     ts = np.array([0.0, 1e-3, 0.1, 1.0, 10.0, 100.0]) / np.hypot(strengths[0], lmda / 2)
-    found = np.asarray(lr.ExactSolution(network, task).qqt(ts))
+    solution = lr.ExactSolution(network, task)
+    found, chosen = np.asarray(solution.qqt(ts)), np.asarray(solution.frame.chosen)
     expected = oracle.qqt(w1, w2, sigma, oracle.balance(w1, w2), ts, c)
     error = np.linalg.norm(found - expected, axis=(1, 2))
     size = np.linalg.norm(expected, axis=(1, 2))
@@ -146,7 +152,8 @@ def attacked(rng):
         others = [oracle.perturbed(x, ROUNDING, rng) for x in (w1, w2, sigma)]
         moved = oracle.qqt(*others, oracle.balance(*others[:2]), ts, c)
         answer = np.maximum(answer, np.linalg.norm(moved - expected, axis=(1, 2)))
-    return error / size, ROUNDING * error / answer
+    saddle = bool(np.any(chosen != np.arange(chosen.size)))
+    return error / size, ROUNDING * error / answer, saddle
 
 
 def quantiles(errors):
@@ -154,13 +161,27 @@ def quantiles(errors):
     return " | ".join(f"{x:.1e}" for x in np.quantile(errors, (0.5, 0.9, 1.0)))
 
 
+def attack_cells(rng):
+    """What the text says of the attack."""
+    draws = [attacked(rng) for _ in range(ATTACKS)]
+    plain = [draw[:2] for draw in draws if not draw[2]]
+    forward, backward = (np.concatenate(x) for x in zip(*plain, strict=True))
+    return {
+        "attacks": ATTACKS,
+        "saddles": ATTACKS - len(plain),
+        "backward": quantiles(backward),
+        "forward": quantiles(forward),
+        "above": np.sum(forward > 1e-11),
+        "draws": forward.size,
+    }
+
+
 def main():
     """Measure and write."""
     jax.config.update("jax_enable_x64", True)
     rng = np.random.default_rng(0)
-    pairs = [attacked(rng) for _ in range(ATTACKS)]
-    forward, backward = (np.concatenate(x) for x in zip(*pairs, strict=True))
-    print("backward", quantiles(backward), "forward", quantiles(forward), flush=True)
+    attacks = attack_cells(rng)
+    print(attacks, flush=True)
     rows = collections.defaultdict(lambda: np.zeros(2))
     table = list(cases.table())
     for kinds in (table, list(cases.special())):
@@ -207,15 +228,11 @@ def main():
         lmdas=", ".join(f"{x:g}" for x in cases.LMDAS),
         scales=", ".join(f"{x:g}" for x in cases.SCALES),
         count=len(table),
-        attacks=ATTACKS,
+        **attacks,
         attack_scales=", ".join(f"{x:g}" for x in SCALES),
         attack_lmdas=", ".join(f"{x:g}" for x in BALANCES),
         variances=", ".join(f"{x:g}" for x in VARIANCES),
         tasks=", ".join(TASKS),
-        backward=quantiles(backward),
-        forward=quantiles(forward),
-        above=np.sum(forward > 1e-11),
-        draws=forward.size,
         derivative_times=", ".join(f"{t:g}" for t in DERIVATIVE_TIMES),
         values="\n".join(lines[True]),
         special="\n".join(lines[False]),

@@ -86,5 +86,6 @@ def test_backward_errors():
     """From the whole range of scales, balances, variances and tasks."""
     rng = np.random.default_rng(5)
     for _ in range(4):
-        _, backward = accuracy.attacked(rng)
+        _, backward, saddle = accuracy.attacked(rng)
+        assert not saddle
         assert backward.max() < 2e-14
