@@ -68,13 +68,13 @@ def slopes(w1, w2, sigma, t, changes, variance=1.0):
 def relative_error(found, expected):
     """The largest relative error in the Frobenius norm over matrices at times.
 
-    Relative to the first of them where less than 1e-25 of it is left: such an end is
-    zero up to the rounding of a balance, or of `GAP`.
+    Relative to the first of them where less than 1e-14 of it is left: such an end is
+    zero up to the rounding of a balance.
     """
     found = np.asarray(found, float)
     assert np.all(np.isfinite(found))
     size = np.linalg.norm(expected, axis=(-2, -1))
-    size = np.maximum(size, 1e-25 * size[0])
+    size = np.where(size > 1e-14 * size[0], size, size[0])
     distance = np.linalg.norm(found - expected, axis=(-2, -1))
     return float(np.max(distance / np.where(size > 0, size, 1)))
 

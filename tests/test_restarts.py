@@ -58,23 +58,23 @@ def test_learned_networks_start_as_they_are(sizes):
     q0 = np.concatenate([w1.swapaxes(1, 2), w2], axis=1)
     reproduced, qqt, loss = restarted(w1, w2, sigma)
     size = np.linalg.norm(q0, axis=(1, 2))
-    assert np.all(np.linalg.norm(reproduced - q0, axis=(1, 2)) < 1e-14 * size)
+    assert np.all(np.linalg.norm(reproduced - q0, axis=(1, 2)) < 2e-13 * size)
     start = q0 @ q0.swapaxes(1, 2)
     error = np.linalg.norm(qqt[:, 0] - start, axis=(1, 2))
-    assert np.all(error < 2e-14 * np.linalg.norm(start, axis=(1, 2)))
+    assert np.all(error < 4e-13 * np.linalg.norm(start, axis=(1, 2)))
     expected = np.sum((w2 @ w1 - sigma) ** 2, axis=(1, 2)) / 2
-    assert np.all(np.abs(loss[:, 0] - expected) < 1e-14 * size**4)
+    assert np.all(np.abs(loss[:, 0] - expected) < 2e-13 * size**4)
 
 
 @pytest.mark.parametrize("sizes", SIZES[:3], ids=str)
 def test_early_times_are_right_as_far_as_the_problem_determines_them(sizes):
-    """Rounding of the weights grows as e^{2st}, s the largest singular value."""
+    """Errors of the start grow as e^{2st}, s the largest singular value."""
     w1, w2, sigma = relearned(sizes)
     some = slice(0, 4) if sizes == (4, 2, 5) else slice(8, 20, 4)  # tasks, or times
     w1, w2, sigma = w1[some], w2[some], sigma[some]
     _, qqt, loss = restarted(w1, w2, sigma)
     strength = np.linalg.norm(sigma[0], 2)
-    bound = 4e-15 * np.exp(2 * strength * EARLY)
+    bound = 4e-13 * np.exp(2 * strength * EARLY)
     for a, b, m, found, losses in zip(w1, w2, sigma, qqt, loss, strict=True):
         lmda = np.trace(b.T @ b - a @ a.T) / len(a)
         expected = oracle.qqt(a, b, m, lmda, EARLY)
@@ -89,7 +89,7 @@ def test_no_row_is_lost_however_large_its_weights_on_tiny_ones():
     skew = np.array([[0.0, 1, -2], [-1, 0, 1], [2, -1, 0]])
     network = lr.LinearNetwork((root, -(np.eye(3) + 1e-14 * skew) @ root))
     solution = lr.ExactSolution(network, lr.Task.from_correlation(root @ root))
-    np.testing.assert_allclose(solution.qqt(0.0), network.qqt, atol=1e-14)
+    np.testing.assert_allclose(solution.qqt(0.0), network.qqt, atol=5e-14)
 
 
 def test_derivatives_of_early_losses_after_a_reversal():

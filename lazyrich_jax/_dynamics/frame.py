@@ -21,6 +21,8 @@ from .._linalg import (
 )
 from .._singular import singular_basis
 
+HUGE = 1e3  # weights of a row on those above, which are tiny then
+
 
 class Problem(eqx.Module):
     r"""What $\dot P = FP + PF - P^2$ depends on, for inputs of variance one."""
@@ -201,8 +203,6 @@ def eliminate(
     """
     count, hidden = rows.shape
     columns = min(count, hidden)
-    # Less is rounding. The weights of a row on those above must not count: near a
-    # saddle rows of size one depend on tiny ones, and would be lost.
     noise = 4 * max(count, hidden) ** 0.5 * jnp.finfo(rows.dtype).eps * norm(rows)
 
     def visit(i, state):
@@ -214,7 +214,13 @@ def eliminate(
             along, new = along + part, new - dot(part, basis)
         weights = dot(along, inverse)
         size = norm(new)
-        is_new = (size > noise) & (rank < columns)
+        # The rounding of the chosen rows reaches this one multiplied by its weights.
+        # Huge weights don't count: near a saddle, where chosen rows are tiny, rows of
+        # size one would be lost.
+        carried = jnp.sum(jnp.abs(weights))
+        carried = jnp.where(carried < HUGE, carried, 0.0)
+        least = noise * (1 + max(count, hidden) ** 0.5 * carried)
+        is_new = (size > least) & (rank < columns)
         size = jnp.where(is_new, size, 1.0)
         place = jnp.where(is_new, rank, columns)
         unit = (jnp.arange(columns) == place).astype(rows.dtype)
