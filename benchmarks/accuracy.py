@@ -59,8 +59,8 @@ largest of three), or over 1e-15 of $QQ^\\top$ itself where that is larger:
 The forward error is the backward error times the conditioning of the problem: {above}
 of the {draws} values have one above 1e-11. Near a saddle rounding of the weights grows
 as $e^{{2st}}$, whoever computes it. {saddles} draws start at a saddle up to rounding
-and are left out: the solution stays there, as that of weights which differ by rounding
-does, where the given weights may leave it at late times.
+and are left out. The solution stays there. The given weights differ from a saddle by
+rounding, and may leave it at late times.
 
 First derivatives of $QQ^\\top$ along random directions, at the times
 {derivative_times}, lambda in 0, 1, -1 where feasible, scale 0.4, against differences

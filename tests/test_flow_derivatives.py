@@ -106,6 +106,15 @@ def test_at_infinity_and_of_refused_members():
     assert all(jnp.all(jnp.isnan(x)) for x in jax.tree.leaves(slope))
 
 
+def test_a_bad_time_leaves_the_others_alone():
+    solution = lr.ExactSolution(
+        cases.start((3, 2, 2), 1.0, 0.6), cases.make_task((3, 2, 2))
+    )
+    found = jax.jit(lambda ts: solution.weights(ts).function)(jnp.array([-1.0, 0.5]))
+    assert jnp.all(jnp.isnan(found[0]))
+    np.testing.assert_allclose(found[1], solution.function(0.5), atol=1e-13)
+
+
 def test_others_are_refused():
     task = cases.make_task((3, 2, 2))
     network = cases.start((3, 2, 2), 1.0, 0.6)

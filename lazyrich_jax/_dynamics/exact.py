@@ -347,9 +347,10 @@ def _solvable(
 
     And which times are its own.
     """
-    ok = jnp.isfinite(ts) & (solution.result == RESULTS.successful)
+    solved = solution.result == RESULTS.successful
+    ok = jnp.isfinite(ts) & solved
     problem, frame = jax.tree.map(
-        lambda x: jnp.where(ok[0], x, 1.0) if eqx.is_inexact_array(x) else x,
+        lambda x: jnp.where(solved, x, 1.0) if eqx.is_inexact_array(x) else x,
         (solution.problem, solution.frame),
     )
     return problem, frame, jnp.where(ok, ts, 0.0), ok
