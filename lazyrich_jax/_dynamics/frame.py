@@ -21,7 +21,7 @@ from .._linalg import (
 )
 from .._singular import singular_basis
 
-HUGE = 1e3  # weights of a row on those above, which are tiny then
+HUGE = 1e3  # by how much a row magnifies the errors of those above, tiny ones then
 
 
 class Problem(eqx.Module):
@@ -199,28 +199,37 @@ def eliminate(
 
     The chosen rows are the first that are linearly independent. They are the modes that
     win as t goes to infinity: by the order of the rows, every other row depends only on
-    chosen rows that grow at least as fast.
+    chosen rows that grow at least as fast. `lower @ basis` is `rows` up to rounding.
     """
     count, hidden = rows.shape
     columns = min(count, hidden)
     noise = 4 * max(count, hidden) ** 0.5 * jnp.finfo(rows.dtype).eps * norm(rows)
 
     def visit(i, state):
-        # `basis` is orthonormal and spans the chosen rows.
-        lower, echelon, inverse, basis, chosen, rank = state
+        # `basis` is orthonormal and spans the chosen rows. Their errors have the
+        # covariance `spread @ spread.T`, in units of `noise`.
+        lower, echelon, inverse, basis, spread, chosen, rank = state
         along, new = jnp.zeros(columns, rows.dtype), rows[i]
         for _ in range(2):  # Gram-Schmidt, twice is enough
             part = dot(basis, new)
             along, new = along + part, new - dot(part, basis)
         weights = dot(along, inverse)
         size = norm(new)
-        # The rounding of the chosen rows reaches this one multiplied by its weights.
-        # Huge weights don't count: near a saddle, where chosen rows are tiny, rows of
-        # size one would be lost.
-        carried = jnp.sum(jnp.abs(weights))
-        carried = jnp.where(carried < HUGE, carried, 0.0)
-        least = noise * (1 + max(count, hidden) ** 0.5 * carried)
+        # These errors reach this row multiplied by its weights. Huge weights don't
+        # count: near a saddle, where chosen rows are tiny, rows of size one would count
+        # as dependent.
+        carried = dot(weights, spread)
+        much = norm(carried)
+        least = noise * (1 + jnp.where(much < HUGE, much, 0.0))
         is_new = (size > least) & (rank < columns)
+        # What a dependent row has beyond them is taken for such an error: the basis
+        # turns towards it by recursive least squares, so that nothing is dropped.
+        learns = ~is_new & (rank < columns)
+        gain = jnp.where(learns, dot(spread, carried), 0.0) / (1 + much * much)
+        basis = _turned(basis, dot(inverse, gain), new)
+        spread -= jnp.outer(gain, carried) / (1 + 1 / jnp.sqrt(1 + much * much))
+        along = jnp.where(is_new, along, dot(basis, rows[i]))
+        weights = dot(along, inverse)
         size = jnp.where(is_new, size, 1.0)
         place = jnp.where(is_new, rank, columns)
         unit = (jnp.arange(columns) == place).astype(rows.dtype)
@@ -229,6 +238,7 @@ def eliminate(
             echelon.at[i].set(jnp.where(is_new, unit, weights)),
             inverse.at[place].set((unit - weights) / size, mode="drop"),
             basis.at[place].set(new / size, mode="drop"),
+            spread,
             chosen.at[place].set(i, mode="drop"),
             rank + is_new.astype(int),
         )
@@ -236,6 +246,23 @@ def eliminate(
     tall = jnp.zeros((count, columns), rows.dtype)
     square = jnp.zeros((columns, columns), rows.dtype)
     wide = jnp.zeros((columns, hidden), rows.dtype)
+    one = jnp.eye(columns, dtype=rows.dtype)
     chosen = count + jnp.arange(columns)  # distinct, also where there is none
-    state = tall, tall, square, wide, chosen, jnp.array(0)
-    return jax.lax.fori_loop(0, count, visit, varying_like(state, rows))[:5]
+    state = tall, tall, square, wide, one, chosen, jnp.array(0)
+    found = jax.lax.fori_loop(0, count, visit, varying_like(state, rows))
+    lower, echelon, inverse, basis, _, chosen, _ = found
+    return lower, echelon, inverse, basis, chosen
+
+
+def _turned(
+    basis: Float[Array, "columns hidden"],
+    by: Float[Array, " columns"],
+    new: Float[Array, " hidden"],
+) -> Float[Array, "columns hidden"]:
+    """The basis plus `outer(by, new)`, as a rotation; `new` is orthogonal to it."""
+    size = norm(new)
+    angle = by * size
+    cos = 1 / jnp.sqrt(1 + jnp.sum(angle * angle))
+    unit = new / jnp.where(size > 0, size, 1.0)
+    back = cos * cos / (1 + cos) * dot(angle, basis)
+    return basis + jnp.outer(angle, cos * unit - back)
