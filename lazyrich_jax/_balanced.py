@@ -5,6 +5,7 @@ alone, smoothly where no mode and no hidden unit vanishes: equal singular values
 harm. Singular vectors, which have no derivative there, are constants here.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -39,6 +40,12 @@ OF_LMDA = (
     "grow as sqrt(abs(lmda))."
 )
 
+OF_RANK = (
+    "Derivatives of an approximation of lower rank must be taken where it doesn't cut "
+    "through equal singular values, but it did. The approximation has no derivative "
+    "there."
+)
+
 OF_SURPLUS = (
     "Derivatives of rebalanced weights with respect to the weights must be taken where "
     "the hidden units beyond the function's modes have weights that say along which "
@@ -54,17 +61,68 @@ class Modes(NamedTuple):
     v: Float[Array, "in modes"]
 
 
+def modes_of_matrix(matrix: Float[Array, "out in"]) -> Modes:
+    """All modes of a matrix."""
+    u, s, vt = jnp.linalg.svd(jax.lax.stop_gradient(matrix), full_matrices=False)
+    return Modes(u, s, vt.mT)
+
+
 def modes_of(w1: Float[Array, "hidden in"], w2: Float[Array, "out hidden"]) -> Modes:
     """The modes of the function `w2 @ w1`: as many as its rank can be."""
     w1, w2 = jax.lax.stop_gradient((w1, w2))
     if w1.shape[0] > min(w1.shape[1], w2.shape[0]):
-        u, s, vt = jnp.linalg.svd(dot(w2, w1), full_matrices=False)
-        return Modes(u, s, vt.mT)
+        return modes_of_matrix(dot(w2, w1))
     # Through the factors: the product has further singular values, all zero.
     q2, r2 = jnp.linalg.qr(w2)
     q1, r1 = jnp.linalg.qr(w1.mT)
     u, s, vt = jnp.linalg.svd(dot(r2, r1.mT))
     return Modes(dot(q2, u), s, dot(q1, vt.mT))
+
+
+def leading_part(
+    matrix: Float[Array, "out in"], modes: Modes, k: int
+) -> Float[Array, "out in"]:
+    """The best approximation of rank `k`, by all modes of the matrix.
+
+    Its derivatives divide by the gap between modes that are kept and modes that aren't,
+    and by no other.
+
+    **Raises:** a runtime error for a derivative where that gap is zero.
+    """
+    if k >= modes.s.size:
+        return matrix
+    kept, dropped = modes.s[k - 1], modes.s[k]
+    noise = 4 * max(matrix.shape) * jnp.finfo(matrix.dtype).eps * modes.s[0]
+    matrix = refuse_derivative(matrix, kept - dropped <= noise, message=OF_RANK)
+    return dot(_leading_projector(matrix, modes, k), matrix)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _leading_projector(
+    matrix: Float[Array, "out in"], modes: Modes, k: int
+) -> Float[Array, "out out"]:
+    return dot(modes.u[:, :k], modes.u[:, :k].mT)
+
+
+@_leading_projector.defjvp
+def _leading_projector_jvp(k, primals, tangents):
+    # The singular values are eigenvalues of [[0, m'], [m, 0]]. Those above `between`
+    # are the positive ones of its difference, whose sign is its polar factor.
+    (matrix, modes), (dmatrix, _) = primals, tangents
+    between = (modes.s[k - 1] + modes.s[k]) / 2
+
+    def projector(matrix):
+        n_out, n_in = matrix.shape
+        zeros = (jnp.zeros((n, n), matrix.dtype) for n in (n_out, n_in))
+        both = jnp.block([[next(zeros), matrix], [matrix.mT, next(zeros)]])
+        eye = jnp.eye(n_out + n_in, dtype=matrix.dtype)
+        sign = nearest_isometry(both - between * eye)
+        return (eye + sign)[:n_out, :n_out]
+
+    return (
+        _leading_projector(matrix, modes, k),
+        jax.jvp(projector, (matrix,), (dmatrix,))[1],
+    )
 
 
 def balanced_pair(
@@ -152,15 +210,26 @@ def rebalanced_pair(
 ) -> Weights:
     """The `lmda`-balanced weights of `w2 @ w1` whose hidden units stay near these."""
     modes = modes_of(w1, w2)
-    v1, v2 = balanced_pair(dot(w2, w1), lmda, modes)
+    pair = balanced_pair(dot(w2, w1), lmda, modes)
+    r, further = beside_modes(pair, w1, w2)
+    return with_surplus(pair, r, lmda, further)
+
+
+def beside_modes(
+    pair: Pair, w1: Float[Array, "hidden in"], w2: Float[Array, "out hidden"]
+) -> tuple[Float[Array, "hidden hidden"], Further]:
+    """The hidden directions of modes and those that they leave free, near weights'.
+
+    And the outputs and inputs along which these lie.
+    """
+    v1, v2 = pair
     r = nearest_isometry(dot(w2.mT, v2) + dot(w1, v1.mT))
     if r.shape[0] == r.shape[1]:
-        return with_surplus((v1, v2), r, lmda, (v1, v2))
+        return r, pair
     rest = _complement(r)
     inputs = _beside(nearest_isometry(v1.mT), w1.mT, rest)
     outputs = _beside(nearest_isometry(v2), w2, rest)
-    r = jnp.concatenate([r, rest], axis=1)
-    return with_surplus((v1, v2), r, lmda, (inputs.mT, outputs))
+    return jnp.concatenate([r, rest], axis=1), (inputs.mT, outputs)
 
 
 def _beside(

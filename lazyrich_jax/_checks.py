@@ -352,3 +352,17 @@ def _refuse_derivative_jvp(primals, tangents, *, message, throw=True):
     # On the derivative: XLA leaves out a check of values that nothing uses.
     mark = jnp.where(bad, jnp.nan, jnp.ones((), x.dtype))
     return x, dx * (error_if(mark, bad, message) if throw else mark)
+
+
+@eqx.filter_custom_jvp
+def refuse_second_derivative(x: Array, bad: Array, *, message: str) -> Array:
+    """`x`, whose second derivative where `bad` is a runtime error."""
+    return x
+
+
+@refuse_second_derivative.def_jvp
+def _refuse_second_derivative_jvp(primals, tangents, *, message):
+    (x, bad), (dx, _) = primals, tangents
+    return x, None if dx is None else dx + 0 * refuse_derivative(
+        x, bad, message=message
+    )

@@ -15,8 +15,16 @@ def exactness_tolerance(dtype: jnp.dtype) -> float:
     return float(jnp.finfo(dtype).eps) ** 0.5
 
 
+def is_task(name: str, task: Task) -> None:
+    """Refuse what isn't a task."""
+    hint = "of a correlation, `Task.from_correlation(sigma)`"
+    _checks.instance(name, task, Task, hint)
+
+
 def check_fit(network: LinearNetwork, task: Task, name: str = "network") -> None:
-    """Refuse a network whose input or output size is not the task's."""
+    """Refuse other types, and a network whose inputs or outputs are not the task's."""
+    _checks.instance(name, network, LinearNetwork, "the arguments may be swapped")
+    is_task("task", task)
     sizes = network.sizes
     _checks.require(
         (sizes[0], sizes[-1]) == (task.in_size, task.out_size),

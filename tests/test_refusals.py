@@ -183,6 +183,8 @@ def test_refused(case):
         (lambda: lr.Task("a", jnp.ones((1, 1))), "`x` must be a real number or array"),
         (lambda: bent(x=TASK.x.astype(complex)), "`x` must be real, but .* complex"),
         (lambda: learn(network=TASK), "`network` must be a `LinearNetwork`"),
+        (lambda: lr.ExactSolution(TASK, NETWORK), "`network` .* may be swapped"),
+        (lambda: lr.ExactSolution(NETWORK, TASK.x), "`task` must be a `Task`"),
         (lambda: learn(dynamics="exact"), "`dynamics` must be a `AbstractDynamics`"),
     ],
 )

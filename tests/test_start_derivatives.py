@@ -185,3 +185,75 @@ def test_aligned_with_equal_strengths_is_refused():
     task = lr.Task(jnp.eye(3), jnp.eye(3))
     slope = jax.grad(lambda x: lr.Aligned(task, x, 0.3)(3, 3, 3, key=KEY).qqt.sum())
     assert jnp.isfinite(slope(1.0))
+
+
+# Tasks with equal, zero and distinct singular values, by sizes.
+ENDS = (
+    ((3, 3, 3), (2.0, 2.0, 1.0), 0.5),
+    ((3, 3, 3), (2.0, 2.0, 2.0), 0.0),
+    ((3, 3, 3), (2.0, 0.0, 0.0), -0.5),
+    ((3, 2, 3), (2.0, 2.0, 1.0), 0.0),
+    ((4, 2, 2), (2.0, 2.0), -0.4),
+    ((2, 3, 4), (2.0, 2.0), 0.8),
+)
+
+
+@pytest.mark.parametrize("sizes, strengths, lmda", ENDS, ids=str)
+def test_ends_and_saddles_by_tasks_with_equal_strengths(sizes, strengths, lmda):
+    """To first and second order."""
+    rng = np.random.default_rng(0)
+    n_in, hidden, n_out = sizes
+    u, v = (np.linalg.qr(rng.normal(size=(n, n)))[0] for n in (n_out, n_in))
+    k = len(strengths)
+    sigma = u[:, :k] * np.array(strengths) @ v[:, :k].T
+    change, second = rng.normal(size=(2, n_out, n_in))
+    network = lr.LambdaBalanced(lmda, 0.5)(*sizes, key=KEY)
+
+    def ends(sigma):
+        task = lr.Task.from_correlation(sigma)
+        start = network if n_in < hidden < n_out else None
+        end = lr.theory.converged_representations(task, lmda, hidden, start=start)
+        distance = lr.theory.saddle_distance(network, task)
+        found = jnp.concatenate([x.ravel() for x in jax.tree.leaves(end)])
+        return jnp.append(found, distance)
+
+    @jax.jit
+    def slope(sigma):
+        return jax.jvp(ends, (sigma,), (change,))[1]
+
+    found = slope(sigma)
+    np.testing.assert_allclose(found, differences(ends, sigma, change), atol=2e-8)
+    by_reverse = jax.grad(lambda sigma: jnp.sum(ends(sigma)))(sigma)
+    np.testing.assert_allclose(jnp.sum(by_reverse * change), jnp.sum(found), rtol=1e-10)
+    twice = jax.jvp(lambda sigma: slope(sigma)[:-1], (sigma,), (second,))[1]
+    expected = differences(slope, sigma, second)[:-1]
+    np.testing.assert_allclose(twice, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_an_end_that_cuts_through_equal_strengths_is_refused():
+    def learned(sigma):
+        task = lr.Task.from_correlation(sigma)
+        return jnp.sum(lr.theory.converged_representations(task, 0.5, 2).function)
+
+    with pytest.raises(Exception, match="approximation of lower rank"):
+        jax.block_until_ready(jax.grad(learned)(jnp.diag(jnp.array([2.0, 0.0, 0.0]))))
+
+
+def test_rich_limit_at_equal_strengths_is_refused():
+    task = lr.Task.from_correlation(2 * np.eye(2))
+
+    def learned(function):
+        return jnp.sum(lr.theory.rich_limit(1.0, function, task).output_representation)
+
+    assert np.isfinite(learned(jnp.eye(2)))
+    with pytest.raises(Exception, match="singular values are distinct"):
+        jax.block_until_ready(jax.grad(learned)(jnp.eye(2)))
+
+
+def test_second_derivatives_of_a_neuron_by_no_target_are_refused():
+    def weight(target):
+        neuron = lr.theory.single_neuron(1.0, jnp.array([0.3, 0.1]), 0.4, target)
+        return neuron.a
+
+    with pytest.raises(Exception, match="`single_neuron` with respect to `target`"):
+        jax.block_until_ready(jax.hessian(weight)(jnp.zeros(2)))

@@ -217,12 +217,12 @@ class Exact(AbstractDynamics):
     own_weights: bool = eqx.field(static=True, default=False)
 
     def check(self, network: LinearNetwork, task: Task, ts: Array) -> None:
+        check_fit(network, task)
         _checks.require(
             network.depth == 2,
             "`network` must have two layers for `Exact`, but it had "
             f"{network.depth}: use `dynamics=GradientFlow()`.",
         )
-        check_fit(network, task)
         check_times(ts, infinite=True)
 
     def run(

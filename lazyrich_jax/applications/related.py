@@ -6,6 +6,7 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
 from .. import _checks
 from .._linalg import dot, nearest_isometry, norm
+from .._singular import singular_vectors
 from .._task import Task
 
 
@@ -26,7 +27,8 @@ def related_task(task: Task, shared: Real[ArrayLike, ""], *, key: PRNGKeyArray) 
     - `key`: a `jax.random.key`.
 
     **Raises:** `ValueError` for a `shared` outside of [0, 1] and inputs that don't span
-    every direction (traced: NaN targets).
+    every direction (traced: NaN targets). Derivatives at equal singular values are
+    refused.
 
     ```python
     import jax
@@ -47,11 +49,11 @@ def related_task(task: Task, shared: Real[ArrayLike, ""], *, key: PRNGKeyArray) 
     )
     (task,) = _checks.promoted(task=task)
     sigma = task.input_output_correlation
-    u, s, vt = jnp.linalg.svd(sigma, full_matrices=False)
+    u, s, v = (x[..., : min(sigma.shape)] for x in singular_vectors(sigma))
     pairs = jnp.round(fraction * s.size)
     kept = jnp.arange(s.size, dtype=pairs.dtype) < pairs
     ukey, vkey = jax.random.split(key)
-    u, v = _redrawn(u, kept, ukey), _redrawn(vt.T, kept, vkey)
+    u, v = _redrawn(u, kept, ukey), _redrawn(v, kept, vkey)
     change = dot(u * s[None], v.T) - sigma
     return _changed(task, jnp.where(jnp.isnan(pairs), jnp.nan, change))
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .. import _checks, kernels, measures, theory
+from .._balanced import leading_part, modes_of_matrix
 from .._linalg import dot, symmetric_root
 from .._network import LinearNetwork
 from .._task import Task
@@ -95,9 +96,9 @@ def excess_loss(
     sigma, sxx = task.input_output_correlation, task.input_correlation
     if hidden_size < min(sigma.shape):  # reduced-rank regression
         inverse = jnp.linalg.pinv(symmetric_root(sxx))
-        u, s, vt = jnp.linalg.svd(dot(sigma, inverse), full_matrices=False)
-        h = hidden_size
-        best = dot(u[:, :h] * s[None, :h], vt[:h], inverse)
+        whitened = dot(sigma, inverse)
+        leading = leading_part(whitened, modes_of_matrix(whitened), hidden_size)
+        best = dot(leading, inverse)
     else:
         best = dot(sigma, jnp.linalg.pinv(sxx))
     return theory.forgetting(best, function, task)

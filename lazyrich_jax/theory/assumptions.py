@@ -15,15 +15,10 @@ from .._exactness import (
     exactness_tolerance,
     imbalance_text,
     is_balanced,
+    is_task,
 )
 from .._network import LinearNetwork, check_feasible
 from .._task import Task
-
-
-def is_task(name: str, task: Task) -> None:
-    """Refuse what isn't a task."""
-    hint = "of a correlation, `Task.from_correlation(sigma)`"
-    _checks.instance(name, task, Task, hint)
 
 
 def feasible_balance(
@@ -84,10 +79,8 @@ def balance_of(name: str, network: LinearNetwork, task: Task) -> Float[Array, ""
 
     In the dtype of both; the network is judged by its own.
     """
-    _checks.instance(name, network, LinearNetwork, "the arguments may be swapped")
-    is_task("task", task)
-    check_two_layers(network, name)
     check_fit(network, task, name)
+    check_two_layers(network, name)
     tolerance = exactness_tolerance(network.weights[0].dtype)
     finer, task = _checks.promoted(**{name: network}, task=task)
     lmda, balanced = _balance(finer, task, tolerance)

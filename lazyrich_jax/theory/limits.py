@@ -14,6 +14,7 @@ from .. import _checks
 from .._compiled import compiled
 from .._linalg import dot, finite_time, square_norm
 from .._network import LinearNetwork
+from .._singular import singular_vectors
 from .._task import Task
 from .assumptions import balance_of, function_of, is_task, isotropic_variance
 from .representations import Representations
@@ -49,6 +50,7 @@ def rich_limit(
     **Raises:** `ValueError` for a function or task that is not of full rank,
     anisotropic inputs, and where B is singular: a saddle, where the limit of small
     $\lambda$ is not the solution at zero. Traced values of that kind give NaN.
+    Derivatives at equal singular values are refused.
     """
     ts = _checks.as_times("ts", ts)
     is_task("task", task)
@@ -81,9 +83,8 @@ def _rich(
     """The solution, and what must be regular for it: smallest and largest values."""
     sigma = task.input_output_correlation
     k = min(sigma.shape)
-    u, s, vt = jnp.linalg.svd(c * function, full_matrices=False)
-    tu, s_task, tvt = jnp.linalg.svd(sigma, full_matrices=False)
-    v, tv = vt.mT, tvt.mT
+    u, s, v = (x[..., :k] for x in singular_vectors(c * function))
+    tu, s_task, tv = (x[..., :k] for x in singular_vectors(sigma))
     overlap_u, overlap_v = dot(u.mT, tu), dot(v.mT, tv)
     b = overlap_u + overlap_v
     least = jnp.linalg.svd(b, compute_uv=False)[-1]

@@ -23,6 +23,11 @@ from .._linalg import (
 from .._network import LinearNetwork
 from .representations import squared_strengths
 
+SECOND = (
+    "Second derivatives of `single_neuron` with respect to `target` must be taken at "
+    "another target than zero, but it was zero."
+)
+
 
 class SingleNeuron(eqx.Module):
     r"""The weights of a linear network with one hidden neuron and one output.
@@ -140,7 +145,7 @@ def single_neuron(
     - `target`: $\beta_*$, (in,), the best linear map.
 
     **Returns:** a `SingleNeuron` with the axes of `ts` first. First derivatives are
-    right also at a target of zero.
+    right also at a target of zero; second ones with respect to it are refused there.
 
     **Raises:** `ValueError` for negative times (traced: NaN) and vectors of different
     lengths.
@@ -190,7 +195,9 @@ def _neuron(
     lead = jnp.where(p != 0, jnp.where(delta < 0, lead, kappa), 0.0)
     limit = 0.45 * jnp.log(jnp.finfo(dtype).max)
     # A target of zero has no direction, but the solution has a derivative there.
-    first = jnp.where(norm(target) == 0, target, 0.0)
+    no_target = norm(target) == 0
+    first = jnp.where(no_target, target, 0.0)
+    first = _checks.refuse_second_derivative(first, no_target, message=SECOND)
     overlap = dot(w, first)
 
     def at(t):

@@ -11,15 +11,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks
+from .._balanced import (
+    Modes,
+    balanced_pair,
+    beside_modes,
+    leading_part,
+    modes_of_matrix,
+)
 from .._compiled import compiled
 from .._exactness import exactness_tolerance
-from .._linalg import (
-    complete_basis,
-    dot,
-    safe_hypot,
-    split_singular_values,
-    square_norm,
-)
+from .._linalg import dot, nearest_isometry, safe_hypot, square_norm
 from .._network import LinearNetwork
 from .._task import Task
 from ..kernels import ntk_of_representations
@@ -82,7 +83,9 @@ def balanced_representations(
     **Raises:** `ValueError` for sizes that don't allow the sign of `lmda`, and where
     the function doesn't determine the further directions: `lmda > 0` and
     `in < hidden < out`, or `lmda < 0` and `out < hidden < in`. Traced values of that
-    kind give NaN. Differentiable where singular values are distinct and nonzero.
+    kind give NaN. Derivatives that don't exist are refused: by a function of which
+    `k` modes cut through equal ones, or (but for `in = hidden = out` and
+    `lmda != 0`) with a singular value of zero.
     """
     function = _checks.as_matrix("function", function)
     lmda = _checks.as_scalar("lmda", lmda)
@@ -107,9 +110,7 @@ def balanced_representations(
 def _balanced(
     function: Float[Array, "out in"], lmda: Float[Array, ""], hidden: int
 ) -> Representations:
-    u, s, vt = jnp.linalg.svd(function, full_matrices=False)
-    k = min(hidden, *function.shape)
-    return _representations(u, s[:k], vt.mT, lmda, hidden, None, None)
+    return _representations(function, modes_of_matrix(function), lmda, hidden, None)
 
 
 def converged_representations(
@@ -141,8 +142,8 @@ def converged_representations(
     **Raises:** `ValueError` for sizes that don't allow the sign of `lmda`; where
     `start` is needed and missing, or has another balance; for anisotropic inputs; and
     where the hidden size cuts through equal singular values of the task, so that the
-    start decides which are learned. Traced values of that kind give NaN. Differentiable
-    where the singular values are distinct and nonzero (not with respect to `start`).
+    start decides which are learned. Traced values of that kind give NaN. Derivatives
+    that don't exist are refused, as those of `balanced_representations`.
 
     ```python
     import lazyrich_jax as lr
@@ -234,26 +235,14 @@ def _converged(
 ) -> tuple[Representations, Float[Array, " smaller"], Bool[Array, ""]]:
     """What is learned; the singular values, and whether `hidden` cuts equal ones."""
     n_out, n_in = end.shape
-    u, s, vt = jnp.linalg.svd(end, full_matrices=False)
-    values, v, k = s, vt.mT, min(hidden, n_in, n_out)
-    tie = jnp.array(False)
-    if k < s.size:
-        tie = (s[k - 1] - s[k] <= noise * s[0]) & (s[k - 1] > 0)
-        s = jnp.where(tie, jnp.nan, s)
-    further_u = further_v = None
-    if start is not None and (n_in < hidden < n_out or n_out < hidden < n_in):
-        w1, w2 = start.weights
-        first, second = split_singular_values(s[:k], lmda)
-        # Hidden directions that the learned modes leave free.
-        used = dot(w1, v[:, :k]) * first[None] + dot(w2.mT, u[:, :k]) * second[None]
-        free = complete_basis(jnp.linalg.qr(used)[0])
-        if hidden < n_out:
-            further, _ = jnp.linalg.qr(dot(_beside(u), w2, free))
-            further_u = dot(further, further.mT)
-        else:
-            further, _ = jnp.linalg.qr(dot(_beside(v), w1.mT, free))
-            further_v = dot(further, further.mT)
-    found = _representations(u, s[:k], v, lmda, hidden, further_u, further_v)
+    modes, k = modes_of_matrix(end), min(hidden, n_in, n_out)
+    values, tie = modes.s, jnp.array(False)
+    if k < values.size:
+        tie = (values[k - 1] - values[k] <= noise * values[0]) & (values[k - 1] > 0)
+        modes = modes._replace(s=jnp.where(tie, jnp.nan, values))
+        end = jnp.where(tie, jnp.nan, end)
+    is_between = n_in < hidden < n_out or n_out < hidden < n_in
+    found = _representations(end, modes, lmda, hidden, start if is_between else None)
     return found, values, tie
 
 
@@ -275,31 +264,36 @@ def squared_strengths(
     )
 
 
-def _beside(columns: Float[Array, "n k"]) -> Float[Array, "n n"]:
-    """The projector onto what orthonormal columns leave over."""
-    eye = jnp.eye(columns.shape[0], dtype=columns.dtype)
-    return eye - dot(columns, columns.mT)
-
-
 def _representations(
-    u: Float[Array, "out smaller"],
-    s: Float[Array, " modes"],
-    v: Float[Array, "in smaller"],
+    function: Float[Array, "out in"],
+    modes: Modes,
     lmda: Float[Array, ""],
     hidden: int,
-    further_u: Float[Array, "out out"] | None,
-    further_v: Float[Array, "in in"] | None,
+    start: LinearNetwork | None,
 ) -> Representations:
-    """Of the leading modes, and of hidden units beyond: projectors onto theirs."""
-    k = s.size
-    first, second = squared_strengths(s, lmda)
-    of_input = dot(v[:, :k] * first[None], v[:, :k].mT)
-    of_output = dot(u[:, :k] * second[None], u[:, :k].mT)
-    if k < hidden <= u.shape[0]:
-        further = _beside(u) if further_u is None else further_u
-        of_output += lmda * further  # not negative: the sizes don't allow it
-    if k < hidden <= v.shape[0]:
-        further = _beside(v) if further_v is None else further_v
-        of_input += -lmda * further  # not positive
-    function = dot(u[:, :k] * (s + 0 * lmda)[None], v[:, :k].mT)
+    """Of the leading modes, and of hidden units beyond.
+
+    Those lie along what the modes leave over, or what `start` has of it.
+    """
+    k = min(hidden, *function.shape)
+    function = leading_part(function, modes, k) + 0 * lmda
+    pair = balanced_pair(function, lmda, Modes(*(x[..., :k] for x in modes)))
+    of_input, of_output = dot(pair[0].mT, pair[0]), dot(pair[1], pair[1].mT)
+    inputs = outputs = None
+    if start is not None:
+        inputs, outputs = beside_modes(pair, *start.weights)[1]
+    if k < hidden <= function.shape[0]:  # and `lmda` is not negative
+        of_output += lmda * _beyond(pair[1], outputs)
+    if k < hidden <= function.shape[1]:  # and not positive
+        of_input -= lmda * _beyond(pair[0].mT, None if inputs is None else inputs.mT)
     return Representations(function, of_input, of_output)
+
+
+def _beyond(
+    columns: Float[Array, "n k"], along: Float[Array, "n more"] | None
+) -> Float[Array, "n n"]:
+    """The projector onto orthonormal directions, or all that columns leave over."""
+    if along is not None:
+        return dot(along, along.mT)
+    basis = nearest_isometry(columns)
+    return jnp.eye(basis.shape[0], dtype=basis.dtype) - dot(basis, basis.mT)

@@ -4,8 +4,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import _checks
+from .._balanced import Modes, balanced_pair, leading_part, modes_of_matrix
 from .._compiled import compiled
-from .._linalg import dot, split_singular_values
+from .._linalg import dot, symmetric_root
 from .._network import LinearNetwork
 from .._task import Task
 from .assumptions import balance_of, isotropic_variance
@@ -43,12 +44,13 @@ def _distance(
     variance: Float[Array, ""],
 ) -> Float[Array, ""]:
     w1, w2 = network.weights
-    u, s, vt = jnp.linalg.svd(task.input_output_correlation, full_matrices=False)
-    k = min(network.sizes)
-    first, second = split_singular_values(s[:k], variance * lmda)
-    norm = jnp.sqrt(first**2 + second**2)
-    still = norm == 0
-    norm = jnp.where(still, 1.0, norm)
-    rows = (first / norm)[:, None] * dot(vt[:k], w1.mT)
-    rows = rows + (second / norm)[:, None] * dot(u[:, :k].mT, w2)
+    sigma, k = task.input_output_correlation, min(network.sizes)
+    modes = modes_of_matrix(sigma)
+    leading = leading_part(sigma, modes, k)
+    modes = Modes(*(x[..., :k] for x in modes))
+    v1, v2 = balanced_pair(leading, variance * lmda, modes)
+    square = dot(v1, v1.mT) + dot(v2.mT, v2)
+    still = jnp.diagonal(square) == 0
+    size = symmetric_root(square + jnp.diag(still.astype(square.dtype)))
+    rows = jnp.linalg.solve(size, dot(v1, w1.mT) + dot(v2.mT, w2))
     return jnp.sqrt(variance) * jnp.linalg.svd(rows, compute_uv=False)[-1]
