@@ -134,7 +134,7 @@ def balanced_pair(
     """
     # Singular values that are zero up to rounding are zero.
     noise = max(function.shape) * jnp.finfo(modes.s.dtype).eps * modes.s[0]
-    s1, s2 = split_singular_values(jnp.where(modes.s > noise, modes.s, 0.0), lmda)
+    s1, s2 = split_singular_values(jnp.where(modes.s <= noise, 0.0, modes.s), lmda)
     if function.shape == (modes.s.size, modes.s.size):  # no direction is left over
         bad = jnp.min(s1) + jnp.min(s2) == 0
     else:

@@ -16,12 +16,13 @@ _BLOCK = 8  # columns whose arithmetic is written out
 
 @jax.custom_jvp
 def triangle(x: Float[Array, "rows columns"]) -> Float[Array, "columns columns"]:
-    """The R of `x = QR`, positive on its diagonal, for `rows >= columns`.
+    """The lower triangular L of `x = QL`, positive on its diagonal, Q orthonormal.
 
-    By Householder reflections of the rows in falling order of size, which keeps the
-    digits of small ones (Cox and Higham 1998).
+    For `rows >= columns`. By Householder reflections of the rows in falling order of
+    size, which keeps the digits of small ones (Cox and Higham 1998).
     """
     count = x.shape[1]
+    x = x[:, ::-1]  # the last column is the first that is reflected
     x = x[jnp.argsort(-jnp.max(jnp.abs(x), axis=1))].mT  # columns as rows: contiguous
     if count <= _BLOCK:
         x = jax.lax.fori_loop(0, count, lambda j, x: _reflect(j, x)[0], x)
@@ -29,7 +30,8 @@ def triangle(x: Float[Array, "rows columns"]) -> Float[Array, "columns columns"]
         x = jnp.pad(x, ((0, -count % _BLOCK), (0, 0)))
         x = jax.lax.fori_loop(0, x.shape[0] // _BLOCK, _reflect_block, x)
     r = jnp.tril(x[:count, :count]).mT
-    return jnp.where(jnp.diagonal(r) < 0, -1.0, 1.0)[:, None] * r
+    r = jnp.where(jnp.diagonal(r) < 0, -1.0, 1.0)[:, None] * r
+    return r[::-1, ::-1]
 
 
 def _reflect_block(
@@ -73,19 +75,25 @@ def _reflect(
 @triangle.defjvp
 def _triangle_jvp(primals, tangents):
     (x,), (dx,) = primals, tangents
-    r = triangle(x)
+    low = triangle(x)
     # JAX before 0.5 transposes a loop only where it has found itself what is linear.
-    units, moved = jax.jvp(lambda x: over(x, r), (x,), (dx,))
+    units, moved = jax.jvp(lambda x: over(x, low), (x,), (dx,))
     half = dot(units.mT, moved)
-    upper = jnp.triu(half + half.mT, 1)
+    lower = jnp.tril(half + half.mT, -1)
     diagonal = jnp.diag(jnp.diagonal(half))
-    return r, dot(upper + diagonal, r)
+    return low, dot(lower + diagonal, low)
 
 
 def over(
+    x: Float[Array, "rows columns"], low: Float[Array, "columns columns"]
+) -> Float[Array, "rows columns"]:
+    """`x @ inv(low)` for lower triangular `low`, by substitution."""
+    return _over_upper(x[:, ::-1], low[::-1, ::-1])[:, ::-1]
+
+
+def _over_upper(
     x: Float[Array, "rows columns"], r: Float[Array, "columns columns"]
 ) -> Float[Array, "rows columns"]:
-    """`x @ inv(r)` for upper triangular `r`, by substitution."""
     n = r.shape[0]
     if n <= _BLOCK:
         done: list[Array] = []
@@ -105,7 +113,7 @@ def over(
             jax.lax.dynamic_slice_in_dim(a, start, _BLOCK, axis=1) for a in (x, r)
         )
         own = jax.lax.dynamic_slice_in_dim(columns, start, _BLOCK)
-        solved = over(part - dot(y, columns), own)
+        solved = _over_upper(part - dot(y, columns), own)
         return jax.lax.dynamic_update_slice_in_dim(y, solved, start, 1)
 
     blocks = (n + more) // _BLOCK
@@ -114,14 +122,14 @@ def over(
 
 
 def inverse_factor(gram: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """inv(R) for the Cholesky decomposition `gram = R.T @ R`; NaN if there is none.
+    """inv(L) for `gram = L.T @ L`, L lower triangular; NaN if there is none.
 
     By blocks of columns, with most of the arithmetic in products of matrices.
     """
     n = gram.shape[0]
     size = n + -n % _BLOCK
     eye = jnp.eye(size, dtype=gram.dtype)
-    gram = eye.at[:n, :n].set(gram)
+    gram = eye.at[:n, :n].set(gram[::-1, ::-1])
 
     def visit(i: Array, inverse: Float[Array, "n n"]) -> Float[Array, "n n"]:
         start = i * _BLOCK
@@ -142,4 +150,4 @@ def inverse_factor(gram: Float[Array, "n n"]) -> Float[Array, "n n"]:
 
     blocks = size // _BLOCK
     start = varying_like(jnp.zeros_like(eye), gram)
-    return jax.lax.fori_loop(0, blocks, visit, start)[:n, :n]
+    return jax.lax.fori_loop(0, blocks, visit, start)[:n, :n][::-1, ::-1]

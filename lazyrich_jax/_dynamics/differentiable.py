@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._linalg import dot
+from .._linalg import dot, short_dot
 from . import gradient, lanes, values
 from .attached import attached, filled
 from .frame import Frame, Problem
 from .operation import are_transposes, for_each
-from .riccati import State, function_error, settled, solve
+from .riccati import function_error, settled, solve
 from .variation import Change, Variation, vary
 
 
@@ -162,22 +162,21 @@ def _function(frame: Frame, change: Variation) -> Float[Array, "out in"]:
 
 @eqx.filter_custom_jvp
 def factor(
-    problem: Problem, frame: Frame, t: Float[Array, ""]
-) -> Float[Array, "n hidden"]:
+    problem: Problem, frame: Frame, ts: Float[Array, " times"]
+) -> Float[Array, "times n hidden"]:
     r"""$Q$ up to a rotation of the hidden units, the same for its derivative."""
-    return _factor(frame, solve(frame, t))
+    return short_dot(values.factor(frame, ts), frame.basis[None])
 
 
 @factor.def_jvp
 def _factor_jvp(primals, tangents):
-    frame, change = _variation(primals, tangents)
-    moved = dot(frame.factor_from_rows(change.q), frame.basis)
-    # Not `factor`: the next derivative must turn both in the same way.
-    return _factor(frame, solve(frame, primals[2])), moved
+    def both(primals, tangents):
+        frame, change = _variation(primals, tangents)
+        # Not `factor`: the next derivative must turn both in the same way.
+        q = solve(frame, primals[2]).q, change.q
+        return tuple(dot(frame.factor_from_rows(rows), frame.basis) for rows in q)
 
-
-def _factor(frame: Frame, state: State) -> Float[Array, "n hidden"]:
-    return dot(frame.factor_from_rows(state.q), frame.basis)
+    return _at_all_times(both, primals, tangents)
 
 
 def _variation(

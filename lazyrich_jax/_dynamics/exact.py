@@ -389,11 +389,8 @@ def _of_weights(solution: ExactSolution, problem: Problem) -> Problem:
 
 def _network(solution: ExactSolution, ts: Times) -> LinearNetwork:
     problem = _of_weights(solution, solution.problem)
-
-    def at(t: Float[Array, ""]) -> LinearNetwork:
-        return _as_network(factor(problem, solution.frame, t), solution)
-
-    return jax.vmap(at)(ts)
+    q = factor(problem, solution.frame, ts)
+    return jax.vmap(lambda q: _as_network(q, solution))(q)
 
 
 def _as_network(q: Float[Array, "n hidden"], solution: ExactSolution) -> LinearNetwork:

@@ -55,7 +55,7 @@ def turning(
     rate = _rate(frame)
     # At time zero itself a square root would have no derivative.
     q = solve(frame, jnp.expm1(s) / rate + 1e8 * jnp.finfo(s.dtype).tiny).q
-    sign = jnp.triu(jnp.ones_like(turn), 1) - jnp.tril(jnp.ones_like(turn), -1)
+    sign = jnp.tril(jnp.ones_like(turn), -1) - jnp.triu(jnp.ones_like(turn), 1)
     pace = jnp.exp(s) / rate
     return q, dot(sign * dot(q.mT, q) / 2, turn) * pace, pace
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .._linalg import dot, square_norm
-from .blocks import Apart, batched, total
+from .blocks import Apart, batched, of_one, total
 from .frame import Frame
 from .lanes import gain_of_decay
 from .orthonormal import orthonormal, orthonormal_matrix
@@ -32,6 +32,11 @@ def product(
     "qqt" (all of it), "inputs", "outputs" or "function".
     """
     return _PRODUCTS[part](_stacked(frame), ts[None])[0]
+
+
+def factor(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, "times n columns"]:
+    r"""$Q$ in the units, in the frame's columns: `@ basis` gives its hidden units."""
+    return _factors(_stacked(frame), ts[None])[0]
 
 
 def _stacked(frame: Frame) -> Tables:
@@ -201,6 +206,25 @@ def _product(
     part: str, apart: Apart, x: Tables, t: Float[Array, "..."]
 ) -> Float[Array, "rows columns ..."]:
     """A part of Q Q^T."""
+    inputs, outputs = _rows(apart, x, t, part != "outputs", part != "inputs")
+    if part == "qqt":
+        both = apart(lambda: jnp.concatenate([*inputs, *outputs]))
+        return apart(lambda: contracted(both, both))
+    return apart(lambda: contracted((outputs or inputs)[0], (inputs or outputs)[0]))
+
+
+def _factor(
+    apart: Apart, x: Tables, t: Float[Array, "..."]
+) -> Float[Array, "rows columns ..."]:
+    """Q, in the frame's columns."""
+    inputs, outputs = _rows(apart, x, t, True, True)
+    return apart(lambda: jnp.concatenate([*inputs, *outputs]))
+
+
+def _rows(
+    apart: Apart, x: Tables, t: Float[Array, "..."], of_inputs: bool, of_outputs: bool
+) -> tuple[list[Array], list[Array]]:
+    """The rows of q in the units, in the frame's columns; none where not asked for."""
     m = x.sizes[0]
     solved = solve(apart, x, t, apart(lambda: at_time(x, t)))
     n_in, n_out = x.right.shape[0], x.left.shape[0]
@@ -219,14 +243,10 @@ def _product(
         rows = apart(rows)
         return apart(lambda: contracted(basis, rows.swapaxes(0, 1)))
 
-    factors = []
-    if part != "outputs":
-        factors.append(in_units(x.right, inputs))
-    if part != "inputs":
-        factors.append(in_units(x.left, outputs))
-    if part == "qqt":
-        factors = [apart(lambda: jnp.concatenate(factors))]
-    return apart(lambda: contracted(factors[-1], factors[0]))
+    return (
+        [in_units(x.right, inputs)] if of_inputs else [],
+        [in_units(x.left, outputs)] if of_outputs else [],
+    )
 
 
 def contracted(
@@ -258,6 +278,11 @@ def _shape(part: str, x: Tables) -> tuple[int, int]:
 
 
 _excesses = batched("lazyrich_excess", _excess, lambda x: ())
+_factors = batched(
+    "lazyrich_factor",
+    _factor,
+    lambda x: (x.right.shape[-1] + x.left.shape[-1], of_one(x).sizes[2]),
+)
 _PRODUCTS = {
     part: batched(
         f"lazyrich_{part}",

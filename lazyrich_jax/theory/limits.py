@@ -83,21 +83,24 @@ def _rich(
     """The solution, and what must be regular for it: smallest and largest values."""
     sigma = task.input_output_correlation
     k = min(sigma.shape)
-    u, s, v = (x[..., :k] for x in singular_vectors(c * function))
-    tu, s_task, tv = (x[..., :k] for x in singular_vectors(sigma))
+
+    def vectors(name: str, matrix: Array) -> list[Array]:
+        s = jnp.linalg.svd(jax.lax.stop_gradient(matrix), compute_uv=False)
+        sizes[name] = s[-1], s[0]
+        # What is refused for its values is not refused for its derivatives.
+        matrix = jnp.where(s[-1] > noise * s[0], matrix, jnp.nan)
+        return [x[..., :k] for x in singular_vectors(matrix)]
+
+    sizes = {}
+    u, s, v = vectors("`function` must have full rank", c * function)
+    name = "`task` must have a correlation of full rank"
+    tu, s_task, tv = vectors(name, sigma)
     overlap_u, overlap_v = dot(u.mT, tu), dot(v.mT, tv)
     b = overlap_u + overlap_v
     least = jnp.linalg.svd(b, compute_uv=False)[-1]
-    sizes = {
-        "`function` must have full rank": (s[-1], s[0]),
-        "`task` must have a correlation of full rank": (s_task[-1], s_task[0]),
-        "`function` must not be at a saddle of `task` (B singular)": (
-            least,
-            jnp.full_like(least, 2.0),
-        ),
-    }
-    for low, high in sizes.values():
-        b = jnp.where(low > noise * high, b, jnp.nan)
+    name = "`function` must not be at a saddle of `task` (B singular)"
+    sizes[name] = least, jnp.full_like(least, 2.0)
+    b = jnp.where(least > 2 * noise, b, jnp.nan)
     inverse = jnp.linalg.inv(b)
     ratio = dot(inverse, overlap_u - overlap_v)  # B^-1 C
     start = 4 * dot(inverse / s[None], inverse.mT)
