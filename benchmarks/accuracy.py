@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import lazyrich_jax as lr
+from lazyrich_jax._riccati.frame import by_falling_rate
 from tests import cases, oracle
 
 ATTACKS = 120
@@ -143,7 +144,7 @@ def attacked(rng):
     sigma, c = np.asarray(task.input_output_correlation), float(task.input_variance)
     ts = np.array([0.0, 1e-3, 0.1, 1.0, 10.0, 100.0]) / np.hypot(strengths[0], lmda / 2)
     solution = lr.ExactSolution(network, task)
-    found, chosen = np.asarray(solution.qqt(ts)), np.asarray(solution.frame.chosen)
+    found, frame = np.asarray(solution.qqt(ts)), solution.frame
     expected = oracle.qqt(w1, w2, sigma, oracle.balance(w1, w2), ts, c)
     error = np.linalg.norm(found - expected, axis=(1, 2))
     size = np.linalg.norm(expected, axis=(1, 2))
@@ -152,7 +153,8 @@ def attacked(rng):
         others = [oracle.perturbed(x, ROUNDING, rng) for x in (w1, w2, sigma)]
         moved = oracle.qqt(*others, oracle.balance(*others[:2]), ts, c)
         answer = np.maximum(answer, np.linalg.norm(moved - expected, axis=(1, 2)))
-    saddle = bool(np.any(chosen != np.arange(chosen.size)))
+    first = by_falling_rate(frame.s.size, frame.rates.size)[: frame.pivots.size]
+    saddle = bool(np.any(frame.pivots != first))
     return error / size, ROUNDING * error / answer, saddle
 
 

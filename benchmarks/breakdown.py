@@ -3,13 +3,17 @@
 In double precision, microseconds for a network, or for a network at a time.
 """
 
+import contextlib
 import functools
 import time
 
 import jax
+import numpy as np
 
-from lazyrich_jax._dynamics import blocks, lanes
-from lazyrich_jax._dynamics.frame import eliminate
+from lazyrich_jax import _linalg
+from lazyrich_jax._riccati.batching import blocks
+from lazyrich_jax._riccati.fast import scalar_loop
+from lazyrich_jax._riccati.frame import eliminate
 from lazyrich_jax._singular import by_library, by_rotations, singular_basis
 from lazyrich_jax.bench import methods
 from lazyrich_jax.bench.measure import measure
@@ -46,10 +50,10 @@ def summed(p):
 
 
 def without(name, measurement, p):
-    """A measurement where XLA does as it likes: without `kept`, or `once`."""
-    places = [place for place in (blocks, lanes) if hasattr(place, name)]
-    real = getattr(lanes, name)
-    nothing = (lambda function: function()) if name == "kept" else (lambda x: x)
+    """A measurement where XLA does as it likes: without `keeping`, or `once`."""
+    places = [place for place in (blocks, scalar_loop, _linalg) if hasattr(place, name)]
+    real = getattr(scalar_loop, name)
+    nothing = {"keeping": lambda _: contextlib.nullcontext(), "once": lambda x: x}[name]
     for place in places:
         setattr(place, name, nothing)
     try:
@@ -71,7 +75,9 @@ def main():
             "singular values": best(jax.vmap(singular_basis), p.sigma),
             "the same by LAPACK": best(by_library, p.sigma),
             "the same by rotations": best(by_rotations, p.sigma),
-            "echelon forms": best(jax.vmap(eliminate), rows),
+            "echelon forms": best(
+                jax.vmap(lambda x: eliminate(x, np.arange(len(x)))), rows
+            ),
             "all decompositions": best(jax.vmap(solution), *arrays),
             "those of one task for all": best(
                 jax.vmap(solution, in_axes=(0, 0, None)), *arrays[:2], p.sigma[0]
@@ -83,12 +89,12 @@ def main():
             print(f"  {name}: {1e6 * seconds / len(p.w1):.2f} a network")
     many = problem((8, 8, 8), 200, 136)
     print(
-        f"8-8-8: {without('kept', whole, many):.2f} without `kept`, "
+        f"8-8-8: {without('keeping', whole, many):.2f} without `kept`, "
         f"{whole(many):.2f} with it"
     )
     many = problem((5, 5, 5), 1000, 100)
     print(
-        f"5-5-5, summed over times: {without('kept', summed, many):.3f} without "
+        f"5-5-5, summed over times: {without('keeping', summed, many):.3f} without "
         f"`kept`, {summed(many):.3f} with it"
     )
     print(

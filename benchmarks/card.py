@@ -10,7 +10,7 @@ import functools
 import jax
 
 from benchmarks.breakdown import best
-from lazyrich_jax._dynamics import blocks
+from lazyrich_jax._riccati.batching import blocks
 from lazyrich_jax._singular import by_library, by_rotations
 from lazyrich_jax.bench import methods
 from lazyrich_jax.bench.measure import difference, measure

@@ -1,6 +1,6 @@
 """The methods of `lazyrich bench`, one by one, under pytest-benchmark.
 
-`python -m pip install ".[bench]"`, then `python -m pytest benchmarks -n 0`. The error
+`python -m pip install ".[bench]"`, then `python -m pytest benchmarks`. The error
 of each method is stored beside its times, and must be what the method promises.
 """
 

@@ -1,7 +1,9 @@
 """What XLA makes of the arithmetic: how many programs, and what in one loop."""
 
+import contextlib
+import contextvars
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import equinox as eqx
@@ -10,22 +12,34 @@ import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Calls a function: `kept` or `at_once`.
-Apart = Callable[[Callable[[], Any]], Any]
+# Whether what is traced is for a CPU, in blocks: see `kept`.
+_keeps = contextvars.ContextVar("keeps", default=False)
 
 # One program where values are concrete, not one for each of a function's operations.
 # Where they are traced it is as if it were written out.
 compiled = functools.partial(jax.jit, inline=True)
 
 
-def kept(function: Callable[[], Any]) -> Any:
-    """The result of a function, made once, on a CPU.
+@contextlib.contextmanager
+def keeping(on_cpu: bool) -> Iterator[None]:
+    """What is traced inside is for a CPU, in blocks of many networks and times."""
+    token = _keeps.set(on_cpu)
+    try:
+        yield
+    finally:
+        _keeps.reset(token)
 
-    XLA would make a result again in every loop that uses it, with all it is made of,
-    or make one loop of it and what uses it: it has dropped `optimization_barrier` when
-    it decides that. It doesn't look into a condition, and the barrier hides that this
-    one always holds.
+
+def kept(function: Callable[[], Any]) -> Any:
+    """The result of a function, made once where `keeping` says so.
+
+    XLA for CPUs would make a result again in every loop that uses it, with all it is
+    made of, or make one loop of it and what uses it: it has dropped
+    `optimization_barrier` when it decides that. It doesn't look into a condition, and
+    the barrier hides that this one always holds.
     """
+    if not _keeps.get():
+        return function()
     traced = jax.jit(function)  # once, also for its shapes
 
     def never() -> Any:
@@ -36,9 +50,17 @@ def kept(function: Callable[[], Any]) -> Any:
     return jax.lax.cond(go, traced, never)
 
 
-def at_once(function: Callable[[], Any]) -> Any:
-    """What the function returns: the choice of what is kept is left to XLA."""
-    return function()
+def mapped(function: Callable[[Any], Any], xs: Any) -> Any:
+    """A function of every row, one after the other where results are `kept`.
+
+    Of all at once XLA for CPUs would give every core a part, and wait for them longer
+    than that takes.
+    """
+    return (jax.lax.map if _keeps.get() else _vmapped)(function, xs)
+
+
+def _vmapped(function: Callable[[Any], Any], xs: Any) -> Any:
+    return jax.vmap(function)(xs)
 
 
 def once(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -5,10 +5,18 @@ one pool, as many as there are cores, and the operation itself waits in one of t
 at the same time on two cores fill the pool with what waits: neither ever ends. Nor do
 those of as many of JAX's devices as there are cores. XLA reads NPROC, the size of the
 pool, when a CPU is first used.
+
+Importing the library therefore sets NPROC on machines with few cores. It is the only
+thing that is set, and `LAZYRICH_JAX_NPROC=0` in the environment leaves it alone.
+docs/upstream.md has the text of a report.
 """
 
+import glob
 import os
 import re
+import warnings
+
+SWITCH = "LAZYRICH_JAX_NPROC"
 
 LEAST = 4
 PER_DEVICE = 2
@@ -34,5 +42,38 @@ def threads() -> int:
     return max(LEAST, PER_DEVICE * devices())
 
 
-if cores() < threads():
-    os.environ.setdefault("NPROC", str(threads()))
+def pool_runs() -> bool:
+    """Whether XLA has started its pool for the CPU; only Linux tells."""
+    names = glob.glob("/proc/self/task/*/comm")
+    return any(name.startswith("tf_XLA") for name in map(_read, names))
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError:  # the thread has ended
+        return ""
+
+
+def make_room() -> None:
+    """Set NPROC where the pool would be too small, unless the user says otherwise."""
+    if os.environ.get(SWITCH) == "0" or "NPROC" in os.environ:
+        return
+    least = threads()
+    if cores() >= least:
+        return
+    if pool_runs():
+        warnings.warn(
+            f"XLA was started with a pool of {cores()} threads, and two batched "
+            "decompositions at the same time may wait for each other for ever. Import "
+            "`lazyrich_jax` before the first computation, or set "
+            f"NPROC={least} in the environment ({SWITCH}=0 silences this).",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    else:
+        os.environ["NPROC"] = str(least)
+
+
+make_room()

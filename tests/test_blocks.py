@@ -1,6 +1,6 @@
 """Many networks at many times, in blocks: the same numbers however they are asked for.
 
-That the numbers are right is in test_lanes.py.
+That the numbers are right is in test_scalar_loop.py.
 """
 
 import functools
@@ -12,10 +12,11 @@ import pytest
 from jax import export
 
 import lazyrich_jax as lr
-from lazyrich_jax._dynamics import blocks, lanes, values
-from lazyrich_jax._dynamics.frame import Frame, Problem
-from lazyrich_jax._dynamics.riccati import solve
-from lazyrich_jax._dynamics.tables import Lanes, Tables
+from lazyrich_jax._riccati.batching import blocks
+from lazyrich_jax._riccati.fast import scalar_loop, values
+from lazyrich_jax._riccati.fast.constants import Constants, ScalarConstants
+from lazyrich_jax._riccati.frame import Frame, Problem
+from lazyrich_jax._riccati.reference.solution import solve
 from lazyrich_jax.sweeps.evaluate import _shard_map
 
 from . import cases
@@ -101,7 +102,7 @@ def test_mapped_in_any_order():
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("excess", [values.excess, lanes.excess])
+@pytest.mark.parametrize("excess", [values.excess, scalar_loop.excess])
 def test_where_there_is_more_than_a_cpu(excess):
     """The same program for every platform: on a CPU it still takes its own form."""
     frame = frames((2, 1, 1), 1.0, 4)
@@ -117,12 +118,12 @@ def test_blocks_of_a_card(monkeypatch, sizes):
     """What a graphics card does: losses in lanes, too, are made block by block."""
     frame = frames(sizes, 1.0, 40)
     ts = jnp.broadcast_to(TS[None], (40, TS.size))
-    expected = jax.jit(jax.vmap(lanes.excess))(frame, ts)
+    expected = jax.jit(jax.vmap(scalar_loop.excess))(frame, ts)
     monkeypatch.setattr(blocks, "_CARD", 50_000)
 
     for prepare, excess in (
-        (Tables, values._excess),
-        (Lanes, lambda _, x, t: lanes._excess(x, t)),
+        (Constants, values._excess),
+        (ScalarConstants, scalar_loop._excess),
     ):
         of_card = functools.partial(blocks.evaluated, excess, lambda x: (), False)
         found = jax.jit(of_card)(jax.jit(jax.vmap(prepare))(frame), ts)

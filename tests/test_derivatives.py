@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import lazyrich_jax as lr
-from lazyrich_jax._dynamics.differentiable import evaluate, excess
-from lazyrich_jax._dynamics.frame import Frame, Problem
 from lazyrich_jax._linalg import decay_difference, mixed_difference
+from lazyrich_jax._riccati.differentiable import evaluate, excess
+from lazyrich_jax._riccati.frame import Frame, Problem
 
 from . import cases, oracle
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import lazyrich_jax as lr
-from lazyrich_jax._dynamics import blocks, gradient, orthonormal, values
-from lazyrich_jax._dynamics.frame import Frame, Problem
+from lazyrich_jax._riccati.batching import blocks
+from lazyrich_jax._riccati.fast import gradient, thin_qr, values
+from lazyrich_jax._riccati.frame import Frame, Problem
 
 from . import cases, oracle
 
@@ -165,10 +166,10 @@ def test_columns_in_groups(monkeypatch, sizes):
     size = gradient.slopes(jax.tree.map(lambda x: x[0], frames), ts[:1]).shape[1]
     expected = jax.jit(jax.vmap(both))(problems, frames)
     jax.clear_caches()
-    monkeypatch.setattr(orthonormal, "_WRITTEN_OUT", 1)
-    in_groups, calls = orthonormal._in_groups, []
+    monkeypatch.setattr(thin_qr, "_WRITTEN_OUT", 1)
+    in_groups, calls = thin_qr._in_groups, []
     monkeypatch.setattr(
-        orthonormal, "_in_groups", lambda *x: calls.append(x) or in_groups(*x)
+        thin_qr, "_in_groups", lambda *x: calls.append(x) or in_groups(*x)
     )
     found = jax.jit(jax.vmap(lambda *x: both(*x)))(problems, frames)
     jax.clear_caches()

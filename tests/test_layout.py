@@ -3,76 +3,165 @@
 import ast
 import os
 import pathlib
-import re
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from lazyrich_jax import _threads
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "lazyrich_jax"
 
-FLOORS = (
-    {"_compiled", "_threads"},
-    {"_linalg", "_checks"},
-    {"_balanced", "_singular", "_triangular"},
-    {"_task", "_network"},
-    {"_exactness", "_init", "_trajectory", "kernels"},
-    {"_dynamics", "theory", "measures"},
-    {"_learn"},
-    {"applications", "sweeps", "inference"},
-    {"plot"},
-    {"figures", "bench"},
-    {"__main__"},
-)
-FLOOR_OF = {name: i for i, names in enumerate(FLOORS) for name in names}
+# By package, "" being the whole: from the ground up.
+FLOORS = {
+    "": (
+        {"_compiled", "_threads"},
+        {"_linalg", "_checks"},
+        {"_balanced", "_singular", "_triangular"},
+        {"_task", "_network", "_riccati"},
+        {"_exactness", "_init", "_trajectory", "kernels"},
+        {"_dynamics", "theory", "measures"},
+        {"_learn"},
+        {"applications", "sweeps", "inference"},
+        {"plot"},
+        {"figures", "bench"},
+        {"__main__"},
+    ),
+    "_riccati": (
+        {"batching", "frame"},
+        {"rates"},
+        {"fast", "reference"},
+        {"differentiable"},
+    ),
+    "_riccati/batching": ({"primitive"}, {"blocks"}, {"products"}),
+    "_riccati/fast": (
+        {"constants", "thin_qr"},
+        {"scalar_loop", "values"},
+        {"exponentials"},
+        {"cotangents"},
+        {"slopes"},
+        {"gradient"},
+    ),
+    "_riccati/reference": (
+        {"second", "solution"},
+        {"first", "rotation"},
+        {"off_class"},
+    ),
+    "_dynamics": ({"base"}, {"descent", "exact", "flow"}),
+    "theory": (
+        {"assumptions", "deep", "initialisation", "modes"},
+        {"rates", "representations", "saddle", "shallow"},
+        {"correlations", "limits", "neuron"},
+    ),
+    "measures": ({"alignment", "course"}, {"dimension", "distance"}),
+    "applications": (
+        {"related", "table"},
+        {"stages"},
+        {"attribute", "continual", "second_stage"},
+        {"finetune", "reversal", "transfer"},
+    ),
+    "sweeps": (
+        {"names", "place", "program", "status"},
+        {"grid", "processes", "returned"},
+        {"evaluate"},
+        {"arguments", "identity"},
+        {"store"},
+        {"run"},
+        {"ready"},
+        {"schema"},
+        {"spec"},
+    ),
+    "plot": ({"style", "trajectories"}, {"curves", "maps"}, {"animation"}),
+    "figures": (
+        {"maps", "nonlinear", "record", "style", "zero_balanced"},
+        {"comparison", "curves", "forgetting_runs", "neuron"},
+        {"aligned_modes", "balance", "continual", "convergence_time"}
+        | {"descent_accuracy", "nonlinear_balance", "phase_diagram"}
+        | {f"figure{i}" for i in range(1, 7)}
+        | {f"braun{i}" for i in (1, 2, 3, 5, 6)}
+        | {f"kunin{i}" for i in (2, 4, 7, 8)},
+        {"registry"},
+        {"report"},
+    ),
+    "bench": ({"problems"}, {"measure", "methods"}, {"measurements"}, {"report"}),
+}
 SLOW = {"diffrax", "lineax", "optax", "matplotlib", "xarray", "zarr"}
 FILES = sorted(f for f in PACKAGE.rglob("*.py") if f != PACKAGE / "__init__.py")
 
 
 def faults(package: pathlib.Path, path: pathlib.Path) -> list[str]:
     """What is wrong with the imports of `path`, a module of `package`."""
-
-    def room_of(module):
-        return module.relative_to(package).parts[0].removesuffix(".py")
-
-    room = room_of(path)
-    if room not in FLOOR_OF:
-        return [f"`{room}` has no floor"]
     tree = ast.parse(path.read_text())
-    at_top = set(tree.body)
-    found = []
+    own = path.relative_to(package).with_suffix("").parts
+    found = [
+        f"`{place}` has no floor"
+        for i, place in enumerate(own)
+        if place != "__init__" and floor("/".join(own[:i]), place) is None
+    ]
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names = [node.module]
-        else:
-            names = []
-        for name in names:
+        for name in imported(node):
             if name.split(".")[0] == PACKAGE.name:
                 found.append(f"`{name}` must be imported relatively")
-            if name.split(".")[0] in SLOW and node in at_top:
+            if name.split(".")[0] in SLOW and node in tree.body:
                 found.append(f"`{name}` must wait for its first use")
+    for node, target in relative_imports(tree, own):
+        if node not in tree.body:
+            found.append(f"line {node.lineno} hides an import")
+        if target == ("__version__",) or own[-1] == "__init__":
+            continue
+        # Both stand in rooms of the smallest package that holds both.
+        depth = 0
+        while own[depth : depth + 1] == target[depth : depth + 1]:
+            depth += 1
+        inside, mine = "/".join(own[:depth]), own[depth]
+        other = target[depth] if depth < len(target) else "__init__"
+        above = floor(inside, other)
+        if above is None or above >= (floor(inside, mine) or 0):
+            found.append(f"`{mine}` must not import `{other}`")
+    return found
+
+
+def floor(package: str, name: str) -> int | None:
+    """The floor of a module of a package."""
+    floors = enumerate(FLOORS.get(package, ()))
+    return next((i for i, names in floors if name in names), None)
+
+
+def imported(node: ast.AST) -> list[str]:
+    """The modules that an absolute import names."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.level == 0:
+        return [node.module or ""]
+    return []
+
+
+def relative_imports(
+    tree: ast.AST, own: tuple[str, ...]
+) -> list[tuple[ast.ImportFrom, tuple[str, ...]]]:
+    """Relative imports, each with the place of what it imports."""
+    found = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level > 0:
-            if node not in at_top:
-                found.append(f"line {node.lineno} hides an import")
-            base = path.parents[node.level - 1]
-            modules = [node.module] if node.module else [a.name for a in node.names]
-            for module in modules:
-                target = base.joinpath(*module.split("."))
-                other = room_of(target)
-                if other == "__version__":
-                    continue
-                if other != room and FLOOR_OF.get(other, 99) >= FLOOR_OF[room]:
-                    found.append(f"`{room}` must not import `{other}`")
+            base = own[: len(own) - node.level]
+            if node.module:
+                found.append((node, (*base, *node.module.split("."))))
+            else:
+                found += [(node, (*base, alias.name)) for alias in node.names]
     return found
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
 def test_imports_point_down(path):
     assert faults(PACKAGE, path) == []
+
+
+def test_every_room_exists():
+    for package, floors in FLOORS.items():
+        for name in set().union(*floors) - {"inference"}:
+            room = PACKAGE / package / name
+            assert room.is_dir() or room.with_suffix(".py").is_file(), room
 
 
 @pytest.mark.parametrize(
@@ -85,6 +174,16 @@ def test_imports_point_down(path):
         ("theory", "from . import measures", "must not import"),
         ("measures", "from .theory import aligned_modes", "must not import"),
         ("_dynamics", "from . import theory", "must not import"),
+        ("_riccati/frame", "from .._task import Task", "must not import"),
+        ("_riccati/rates", "from .reference.solution import solve", "must not import"),
+        ("_riccati/rates", "from . import differentiable", "must not import"),
+        ("_riccati/fast/values", "from ..reference.first import vary", "not import"),
+        ("_riccati/reference/first", "from ..fast import values", "must not import"),
+        ("_riccati/reference/first", "from . import rotation", "must not import"),
+        ("_riccati/reference/first", "from .. import solve", "must not import"),
+        ("theory/rates", "from .neuron import SingleNeuron", "must not import"),
+        ("theory/new", "import jax", "no floor"),
+        ("theory/new/inside", "import jax", "no floor"),
         ("_learn", "def f():\n    from ._task import Task", "hides"),
         ("_learn", "if True:\n    from ._task import Task", "hides"),
         ("_task", "import lazyrich_jax._linalg", "relatively"),
@@ -94,18 +193,46 @@ def test_imports_point_down(path):
 )
 def test_a_bad_import_is_found(tmp_path, room, text, fault):
     path = tmp_path / f"{room}.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     assert any(fault in found for found in faults(tmp_path, path))
+
+
+def test_a_good_import_is_not_found(tmp_path):
+    path = tmp_path / "_riccati" / "fast" / "values.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        "from ..._linalg import (\n    dot,\n    norm,\n)\n"
+        "from ..frame import Frame\nfrom .constants import Constants\n"
+    )
+    assert faults(tmp_path, path) == []
 
 
 SWEEPS = sorted((PACKAGE / "sweeps").glob("*.py"))
 
 
+def science(path: pathlib.Path, package: pathlib.Path) -> set[str]:
+    """What a module of sweeps imports from other rooms, but for checks and results."""
+    own = path.relative_to(package).with_suffix("").parts
+    tree = ast.parse(path.read_text())
+    rooms = {target[0] for _, target in relative_imports(tree, own)}
+    return rooms - {"sweeps", "_checks", "_trajectory"}
+
+
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda f: f.stem)
 def test_what_sweeps_knows_no_science(path):
-    rooms = re.findall(r"^from \.\.(\w*) import (\w+)", path.read_text(), re.M)
-    known = {room or name for room, name in rooms} - {"_checks", "_trajectory"}
-    assert not known or path.stem in ("ready", "spec")
+    assert not science(path, PACKAGE) or path.stem in ("ready", "spec")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["from .. import _checks, theory", "from ..theory import (\n    rates,\n)"],
+)
+def test_science_in_sweeps_is_found(tmp_path, text):
+    path = tmp_path / "sweeps" / "grid.py"
+    path.parent.mkdir()
+    path.write_text(text)
+    assert science(path, tmp_path) == {"theory"}
 
 
 def test_import_is_quiet():
@@ -163,3 +290,33 @@ def test_room_for_the_devices_that_are_asked_for(monkeypatch, environment, threa
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert _threads.threads() == threads
+
+
+def test_importing_sets_one_variable_or_says_that_it_is_too_late(monkeypatch):
+    for name in ("NPROC", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(_threads, "cores", lambda: 2)
+    jax.devices()
+    assert _threads.pool_runs() == sys.platform.startswith("linux")
+    monkeypatch.setenv("LAZYRICH_JAX_NPROC", "0")
+    _threads.make_room()
+    monkeypatch.delenv("LAZYRICH_JAX_NPROC")
+    with pytest.warns(RuntimeWarning, match="NPROC=4 in the environment"):
+        monkeypatch.setattr(_threads, "pool_runs", lambda: True)
+        _threads.make_room()
+    assert "NPROC" not in os.environ
+    before = dict(os.environ)
+    monkeypatch.setattr(_threads, "pool_runs", lambda: False)
+    _threads.make_room()
+    monkeypatch.setenv("NPROC", os.environ["NPROC"])  # to be undone
+    assert dict(os.environ) == before | {"NPROC": "4"}
+    _threads.make_room()
+    assert os.environ["NPROC"] == "4"
+
+
+def test_a_machine_with_many_cores_is_left_alone(monkeypatch):
+    monkeypatch.delenv("NPROC", raising=False)
+    monkeypatch.setattr(_threads, "cores", lambda: 64)
+    monkeypatch.setattr(_threads, "pool_runs", lambda: True)
+    _threads.make_room()
+    assert "NPROC" not in os.environ

@@ -9,7 +9,7 @@ import pytest
 
 import lazyrich_jax as lr
 from benchmarks.accuracy import derivative_errors
-from lazyrich_jax._dynamics.frame import eliminate
+from lazyrich_jax._riccati.frame import eliminate
 
 from . import cases, oracle
 
@@ -107,7 +107,7 @@ def test_no_row_is_lost_whatever_the_sizes_of_rows_and_their_rounding(shape):
     is_rounded = np.array([1, 1, 0] * 100)[:, None, None]
     eps = np.finfo(float).eps
     rows += is_rounded * eps / 4 * size * rng.normal(size=rows.shape)
-    found = jax.jit(jax.vmap(eliminate))(rows)
+    found = jax.jit(jax.vmap(lambda x: eliminate(x, np.arange(count))))(rows)
     lower, _, _, basis, chosen = map(np.asarray, found)
     error = np.linalg.norm(lower @ basis - rows, axis=(1, 2))
     assert np.all(error < 100 * eps * size.squeeze())

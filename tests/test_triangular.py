@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lazyrich_jax import _triangular
-from lazyrich_jax._dynamics import orthonormal, values
-from lazyrich_jax._dynamics.frame import Frame, Problem
+from lazyrich_jax._riccati.fast import thin_qr, values
+from lazyrich_jax._riccati.frame import Frame, Problem
 
 from . import cases
 
@@ -40,7 +40,7 @@ def exact(above, diagonal):
 
 def check(above, diagonal, rtol):
     """Every row of Q to its own digits."""
-    (units, inverse) = jax.jit(orthonormal.orthonormal_matrix)(above, diagonal)
+    (units, inverse) = jax.jit(thin_qr.orthonormal_matrix)(above, diagonal)
     found = np.concatenate([*units, np.asarray(diagonal)[:, None] * inverse])
     q, expected = exact(above, diagonal)
     largest = np.abs(q).max(axis=1, keepdims=True)
@@ -104,7 +104,7 @@ def test_squares_without_digits():
     above, diagonal = k_of(12)
     size = np.where(np.arange(12) % 2, 1e-160, 1.0)
     above, diagonal = tuple(size * x for x in above), size * diagonal
-    found = jax.jit(orthonormal.orthonormal_matrix)(above, diagonal)[0]
+    found = jax.jit(thin_qr.orthonormal_matrix)(above, diagonal)[0]
     expected = exact(*jax.tree.map(lambda x: x / size, (above, diagonal)))[0]
     expected = expected[: -len(diagonal)]
     largest = np.abs(expected).max(axis=1, keepdims=True)
@@ -124,11 +124,11 @@ def test_one_bad_matrix_among_good_ones(monkeypatch):
         return _triangular.triangle(x)
 
     def found(*arrays):
-        result = jax.jit(jax.vmap(orthonormal.orthonormal_matrix))(*arrays)
+        result = jax.jit(jax.vmap(thin_qr.orthonormal_matrix))(*arrays)
         jax.effects_barrier()
         return jax.tree.leaves(result)
 
-    monkeypatch.setattr(orthonormal, "triangle", counted)
+    monkeypatch.setattr(thin_qr, "triangle", counted)
     alone = found(*jax.tree.map(lambda x: x[:1], both))
     assert not runs
     together = found(*both)
@@ -146,7 +146,7 @@ def test_networks_hardly_ever_need_reflections(monkeypatch, sizes):
         jax.debug.callback(lambda _: runs.append(1), x)
         return _triangular.triangle(x)
 
-    monkeypatch.setattr(orthonormal, "triangle", counted)
+    monkeypatch.setattr(thin_qr, "triangle", counted)
     ts = jnp.array([1e-9, 0.1, 1.0, 10.0, 1000.0])
 
     @jax.jit
@@ -169,7 +169,7 @@ def test_networks_hardly_ever_need_reflections(monkeypatch, sizes):
 def test_reflections_wait_in_their_loop():
     """XLA would take what is the same in every pass out of it, and always do it."""
     above, diagonal = k_of(12)
-    of_many = jax.jit(jax.vmap(orthonormal.orthonormal_matrix))
+    of_many = jax.jit(jax.vmap(thin_qr.orthonormal_matrix))
     arrays = jax.tree.map(lambda x: jnp.stack([x] * 3), (above, diagonal))
     text = of_many.lower(*arrays).compile().as_text()
     entry = text[text.index("\nENTRY") :]

@@ -12,6 +12,11 @@ from .._compiled import on_any_mesh
 from .._exactness import check_fit, exactness_tolerance, is_balanced
 from .._linalg import dot
 from .._network import LinearNetwork
+from .._riccati.differentiable import SLICES, excess, factor, product
+from .._riccati.frame import Frame, Problem
+from .._riccati.rates import last_time
+from .._riccati.reference.off_class import OffClass, response, without_derivatives
+from .._riccati.reference.rotation import transported
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory, raise_if_failed
 from ..kernels import ntk_of_representations
@@ -22,11 +27,6 @@ from .base import (
     failure,
     first_failure,
 )
-from .differentiable import SLICES, excess, factor, product
-from .frame import Frame, Problem
-from .off_class import OffClass, response, without_derivatives
-from .riccati import last_time
-from .transport import transported
 
 
 class ExactSolution(eqx.Module):

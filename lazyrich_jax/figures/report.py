@@ -11,8 +11,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from . import FIGURES, Reproduction
 from .record import Difference
+from .registry import FIGURES, Reproduction
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 75rem;

@@ -1,27 +1,27 @@
-r"""The loss at one time in scalar arithmetic, written out for small sizes.
+"""The loss of few units in scalar arithmetic.
 
-The formulas of riccati.py, entry by entry. Under `jax.vmap` every scalar becomes a
-lane, and XLA makes one loop of it all, whose numbers hardly leave the registers: many
-times faster than arrays of a few entries (docs/speed.md).
+In: `ScalarConstants` and times. Out: losses (networks, times). The formulas of
+reference/solution.py, entry by entry: under `jax.vmap` every scalar becomes an array
+over networks and times, and XLA makes one loop of all, whose numbers hardly leave the
+registers (docs/speed.md).
 
-Rows are named by what they do: a mode has one that grows and one that decays, and
-left-over directions share a rate. The growing rows are triangular in the columns of
-`Lanes`, so K = (orthonormal) R is found from its last column on, by modified
-Gram-Schmidt, which keeps the zeros.
+Rows are named by kind: "grow" and "fall" of a mode, "rest". The growing rows are
+triangular in the columns of `ScalarConstants`, so that K = (orthonormal) R is found
+from its last column on, by modified Gram-Schmidt, which keeps the zeros.
 """
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._compiled import kept, once
-from .blocks import evaluated, more_times
-from .frame import Frame
-from .operation import Operation, count
-from .tables import Lanes
+from ..._compiled import keeping, kept, once
+from ..._linalg import gain_of_decay
+from ..batching.blocks import evaluated, more_times
+from ..batching.primitive import Operation, count
+from ..frame import Frame
+from .constants import ScalarConstants
 
 LARGEST = 5  # inputs, outputs: XLA's CPU code generator fails beyond 2000 operations
 
@@ -37,11 +37,11 @@ def fits(frame: Frame) -> bool:
 
 def excess(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " times"]:
     r"""$|W_2 W_1 - \Sigma|^2 / 2$; nothing cancels as it vanishes."""
-    one = jax.tree.map(lambda x: x[None], Lanes(frame))
+    one = jax.tree.map(lambda x: x[None], ScalarConstants(frame))
     return _excesses(one, ts[None])[0]
 
 
-def _in_a_loop(x: Lanes, ts: Float[Array, "some times"]) -> Array:
+def _in_a_loop(x: ScalarConstants, ts: Float[Array, "some times"]) -> Array:
     """Of all networks at all times."""
     shape = count((x, ts)), ts.shape[1]
     x = jax.lax.optimization_barrier(x)  # or XLA mixes both into one
@@ -50,11 +50,12 @@ def _in_a_loop(x: Lanes, ts: Float[Array, "some times"]) -> Array:
         last = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1)[..., None], x)
         return jnp.broadcast_to(_excess(last, ts), shape)
 
-    # Apart from what is made of it: a sum in the same loop takes six times as long.
-    return kept(losses)
+    # Kept: with a sum in the same loop it takes six times as long.
+    with keeping(True):
+        return kept(losses)
 
 
-def _excess(x: Lanes, t: Scalar) -> Scalar:
+def _excess(x: ScalarConstants, t: Scalar) -> Scalar:
     m, r, n = x.sizes
     modes, rest, columns = range(m), range(r), range(n)
     bottleneck = n < m
@@ -82,9 +83,9 @@ def _excess(x: Lanes, t: Scalar) -> Scalar:
         shrink = jnp.where(x.of_rest[j], rest_up, 1.0)
         lag = dict.fromkeys(range(m + 1), jnp.ones_like(t))
         if not bottleneck and j < m:
-            shrink = jnp.where(x.chosen[j], decay[j], shrink)
+            shrink = jnp.where(x.is_pivot[j], decay[j], shrink)
             lag = {i: ratio[i][j] for i in range(j, m)}
-            lag[m] = jnp.where(x.chosen[j], ratio[m][j], 1.0)
+            lag[m] = jnp.where(x.is_pivot[j], ratio[m][j], 1.0)
         for mode in range(j, m) if bottleneck else ():
             is_own = x.of_modes[j, mode]
             shrink = jnp.where(is_own, decay[mode], shrink)
@@ -137,14 +138,14 @@ def _excess(x: Lanes, t: Scalar) -> Scalar:
             mine, theirs = (x.sin[i], x.cos[i]) if x.is_wide else (x.cos[i], -x.sin[i])
             side = near[j]
             if bottleneck:
-                side = {c: jnp.where(x.chosen[i], near[j][c], at[j][c]) for c in side}
+                side = {c: jnp.where(x.is_pivot[i], near[j][c], at[j][c]) for c in side}
             entry = mine * _dot(grow[i], side) + theirs * _dot(fall[i], at[j])
             if i == j:
                 entry -= missing[j]
             total += entry * entry
         for i in rest:
-            chosen = x.rest_chosen[i]
-            side = {c: jnp.where(chosen, near[j][c], at[j][c]) for c in columns}
+            pivot = x.rest_is_pivot[i]
+            side = {c: jnp.where(pivot, near[j][c], at[j][c]) for c in columns}
             entry = _dot(others[i], side)
             total += entry * entry
     return total / 2
@@ -154,7 +155,7 @@ _excesses = Operation(
     "lazyrich_excess_of_few",
     lambda x, ts: (ts.shape[1],),
     _in_a_loop,
-    functools.partial(evaluated, lambda _, x, t: _excess(x, t), lambda x: (), False),
+    functools.partial(evaluated, _excess, lambda x: (), False),
     more_times,
 )
 
@@ -175,7 +176,7 @@ def _orthonormalise(k: list[dict[tuple[str, int], Scalar]]) -> None:
 
 
 def _overlap(
-    x: Lanes,
+    x: ScalarConstants,
     k: list[dict[tuple[str, int], Scalar]],
     mode: int,
     root: list[Scalar],
@@ -184,9 +185,9 @@ def _overlap(
     ratio: list[list[Scalar]],
     bottleneck: bool,
 ) -> list[Scalar]:
-    """The part of K that was not chosen, with what it would be made of by the others.
+    """Overlap of K's non-pivot rows with their expression in the pivot rows.
 
-    `others.T @ above[:, mode]` of `riccati.solve`.
+    `others.T @ above[:, mode]` of `reference.solution`.
     """
     m, r, _ = x.sizes
     found = []
@@ -213,7 +214,7 @@ def _overlap(
 
 
 def _is_late(
-    x: Lanes,
+    x: ScalarConstants,
     mode: int,
     t: Scalar,
     decay: list[Scalar],
@@ -223,34 +224,17 @@ def _is_late(
 ) -> Bool[Array, "..."]:
     """Whether a mode is nearer to its limit than to its start, by a bound.
 
-    What was not chosen is then small against what was, in this column.
+    Its column of the non-pivot rows, in terms of the pivots, is then small.
     """
     m, r, _ = x.sizes
     gain = root[-1] * root[-1]  # the largest
-    start, fall, rest, grow = (square[mode] for square in x.unchosen)
+    start, fall, rest, grow = (square[mode] for square in x.square_sums)
     bound = decay[mode] * decay[mode] * (start + gain * fall)
     if r > 0:
         bound += (ratio[m][mode] * rest_root) ** 2 * rest
     if mode + 1 < m:
         bound += ratio[mode + 1][mode] ** 2 * gain * grow
     return 2 * x.kappa[mode] * bound < 1
-
-
-def gain_of_decay(
-    rate: Float[Array, "..."], decay: Float[Array, "..."], t: Float[Array, "..."]
-) -> Float[Array, "..."]:
-    """(1 - e^{-2 rate t}) / (2 rate), for a rate that isn't negative; `decay` its root.
-
-    A series while the difference is small: `expm1` takes as long as four exponentials.
-    """
-    x = 2 * rate * t
-    near = x < 0.5
-    small = jnp.where(near, x, 0.0)
-    series = jnp.full_like(x, 1 / math.factorial(13))
-    for k in range(12, 0, -1):
-        series = 1 / math.factorial(k) - small * series
-    far = once((1 - decay * decay) / jnp.where(near, 1.0, 2 * rate))
-    return jnp.where(near, t * series, far)
 
 
 def _dot(a: dict, b: dict) -> Scalar:

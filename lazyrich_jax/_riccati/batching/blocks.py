@@ -5,18 +5,19 @@ their lanes, networks and times, on the last axes: a vector unit works on severa
 these at once, whatever the matrices' sizes. Large ones are matrices.
 """
 
+import abc
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._compiled import Apart, at_once, is_few, kept
-from .operation import Operation, for_each
-from .tables import AbstractTables
+from ..._compiled import is_few, keeping
+from .primitive import Operation, for_each
 
 LARGEST = 16  # columns of matrices with lanes on the last axes
 FEW = 64  # lanes that aren't worth a loop
@@ -24,8 +25,27 @@ FEW = 64  # lanes that aren't worth a loop
 _CACHE, _CARD = 250_000, 20_000_000
 
 
-T = TypeVar("T", bound=AbstractTables)
-One = Callable[[Apart, T, Array], Array]  # of a network at a time, or lanes of them
+class AbstractConstants(eqx.Module):
+    """What does not depend on time, of one network or, on the last axes, of many."""
+
+    @property
+    @abc.abstractmethod
+    def columns(self) -> int:
+        """Of the matrices in a block."""
+
+    @property
+    @abc.abstractmethod
+    def entries(self) -> int:
+        """Of the largest of these matrices."""
+
+    @property
+    def weight(self) -> int:
+        """How much memory is needed for what is made of them, a rough multiple."""
+        return 1
+
+
+T = TypeVar("T", bound=AbstractConstants)
+One = Callable[[T, Array], Array]  # of a network at a time, or lanes of them
 Shape = Callable[[Any], tuple[int, ...]]  # of its result, from tables of many networks
 
 
@@ -44,26 +64,26 @@ def batched(name: str, one: One, shape: Shape) -> Callable[..., Array]:
 
 
 def evaluated(
-    one: One, shape: Shape, on_cpu: bool, x: AbstractTables, ts: Array
+    one: One, shape: Shape, on_cpu: bool, x: AbstractConstants, ts: Array
 ) -> Array:
     """`one` of every network at every time."""
     x, ts = for_each((x, ts))
     if is_few(ts.size, FEW) or not isinstance(ts.shape[1], int):
-        return as_matrices(functools.partial(one, at_once), x, ts)
-    apart = kept if on_cpu else at_once
-    return in_blocks(functools.partial(one, apart), shape(x), on_cpu, x, ts)
+        return as_matrices(one, x, ts)
+    with keeping(on_cpu):
+        return in_blocks(one, shape(x), on_cpu, x, ts)
 
 
-def more_times(size: Any, is_mapped: Any, x: AbstractTables, ts: Array) -> Any:
+def more_times(size: Any, is_mapped: Any, x: AbstractConstants, ts: Array) -> Any:
     """What only times are mapped over, as more of them."""
     if any(jax.tree.leaves(is_mapped[0])):
         return None
 
-    def apart(found: Array) -> Array:
+    def separate(found: Array) -> Array:
         found = found.reshape(found.shape[0], size, -1, *found.shape[2:])
         return jnp.moveaxis(found, 1, 0)
 
-    return (x, jnp.moveaxis(ts, 0, 1).reshape(ts.shape[1], -1)), apart
+    return (x, jnp.moveaxis(ts, 0, 1).reshape(ts.shape[1], -1)), separate
 
 
 def total(terms: Any) -> Array:
@@ -119,13 +139,13 @@ class Blocks(NamedTuple):
         return -2 if self.networks_last else -1
 
 
-def divided(on_cpu: bool, x: AbstractTables, ts: Array) -> Blocks:
+def divided(on_cpu: bool, x: AbstractConstants, ts: Array) -> Blocks:
     """The blocks for these networks and times."""
     networks, times = ts.shape
-    m, r, n = of_one(x).sizes
-    in_lanes = n <= LARGEST
+    one = of_one(x)
+    in_lanes = one.columns <= LARGEST
     most = _CACHE // x.weight if on_cpu else _CARD
-    most //= (2 * m + r + n) * n * ts.dtype.itemsize
+    most //= one.entries * ts.dtype.itemsize
     if in_lanes:  # not a power of two, which would share cache lines
         most = max((most + 8) // 16 * 16, 16) - 8
     else:

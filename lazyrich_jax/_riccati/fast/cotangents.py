@@ -1,23 +1,24 @@
-r"""The solution at one time, and what pulls at it when the loss is to change.
+"""The solution at one time, and the cotangents of its loss.
 
-`variation.vary` goes from a change of the problem to that of the solution; here, with
-the same formulas, one goes back from the error of the function: products of small
-matrices, of many networks and times in a block (blocks.py). Rows are those that grow,
-are left over, and decay, as in `Tables`; the growing ones of the modes count as such
-even where their rate is zero. docs/theory.md (section 3) derives it.
+In: `GradientConstants` and times. Out: `Cotangents`. `first.vary` goes from a change of
+the problem to that of the solution; this goes back from the function's error, with the
+same formulas: products of small matrices, with networks and times on the last axes.
+Rows are those that grow, are left over, and decay; the first count as growing even
+where their rate is zero. docs/theory.md, section 3.
 """
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .blocks import Apart, total
-from .scales import Scales, evaluate_scales
-from .tables import AdjointTables
+from ..._compiled import kept
+from ..batching.blocks import total
+from .constants import GradientConstants
+from .exponentials import Exponentials, evaluate_exponentials
 from .values import Solved, contracted, crossed, same, solve
 
 
-class Adjoint(eqx.Module):
+class Cotangents(eqx.Module):
     """The solution at a time, and twice the cotangent of P times both q and P.
 
     With `q @ q.T` = P. Rows are up if they grow or are left over.
@@ -36,15 +37,15 @@ class Adjoint(eqx.Module):
     above: Float[Array, "up columns ..."]  # and by what falls into rows that grow
 
 
-def evaluate_adjoint(
-    apart: Apart, x: AdjointTables, t: Float[Array, "..."]
-) -> tuple[Scales, Adjoint]:
+def evaluate_cotangents(
+    x: GradientConstants, t: Float[Array, "..."]
+) -> tuple[Exponentials, Cotangents]:
     """All that the gradient is made of, at one time."""
     base = x.base
     m, r, _ = x.sizes
     up, fall = slice(0, m + r), slice(m + r, None)
-    at, scales = evaluate_scales(apart, x, t)
-    solved = solve(apart, base, t, at, with_inverse=True)
+    at, scales = evaluate_exponentials(x, t)
+    solved = solve(base, t, at, with_inverse=True)
 
     def rows():
         grow, rest, down = solved.q(base)
@@ -55,33 +56,33 @@ def evaluate_adjoint(
         )
         return jnp.concatenate([grow, rest, down]), jnp.concatenate(still)
 
-    q, still = apart(rows)
-    distance, limit, is_late = _from_limits(apart, x, solved, scales, q)
+    q, still = kept(rows)
+    distance, limit, is_late = _from_limits(x, solved, scales, q)
 
     def products():
-        chosen = x.chosen[up, None]
-        p = jnp.where(chosen, contracted(q[up], distance), contracted(q[up], q[up]))
+        pivot = x.is_pivot[up, None]
+        p = jnp.where(pivot, contracted(q[up], distance), contracted(q[up], q[up]))
         p = jnp.concatenate([p, contracted(q[fall], q[up])])
         return p, contracted(q[m:], q[fall])
 
-    p, others = apart(products)
-    error = apart(lambda: _error(x, p, others, is_late, t))
+    p, others = kept(products)
+    error = kept(lambda: _error(x, p, others, is_late, t))
 
-    by_q, by_p = _pulled(apart, x, error, q, p)
-    core = apart(lambda: crossed(q, by_q))
+    by_q, by_p = _pulled(x, error, q, p)
+    core = kept(lambda: crossed(q, by_q))
 
     def spans():
         rest = jnp.where(x.rest_grows[None, None], q[m : m + r], still[:r])
         return contracted(jnp.concatenate([rest, still[r:]]), core)
 
-    lower, above = _at_start(apart, x, solved, scales, by_q, core)
-    return scales, Adjoint(
-        q, still, p, limit, is_late, error, by_q, by_p, apart(spans), lower, above
+    lower, above = _at_start(x, solved, scales, by_q, core)
+    return scales, Cotangents(
+        q, still, p, limit, is_late, error, by_q, by_p, kept(spans), lower, above
     )
 
 
 def _pulled(
-    apart: Apart, x: AdjointTables, error: Array, q: Array, p: Array
+    x: GradientConstants, error: Array, q: Array, p: Array
 ) -> tuple[Array, Array]:
     """Twice the cotangent of P times q and P, by way of the outputs and inputs."""
     m, r, _ = x.sizes
@@ -95,30 +96,30 @@ def _pulled(
         return jnp.concatenate([outputs, rest]), inputs
 
     def pulled(rows):
-        outputs, inputs = apart(lambda: sides(rows))
-        to = apart(lambda: contracted(error, inputs.swapaxes(0, 1)))
-        back = apart(lambda: crossed(error, outputs))
+        outputs, inputs = kept(lambda: sides(rows))
+        to = kept(lambda: contracted(error, inputs.swapaxes(0, 1)))
+        back = kept(lambda: crossed(error, outputs))
 
         def by_kind():
             grow, down = sin * back[:m] + cos * to[:m], cos * back[:m] - sin * to[:m]
             return jnp.concatenate([grow, back[m:], to[m:], down])
 
-        return apart(by_kind)
+        return kept(by_kind)
 
     return pulled(q), pulled(p)
 
 
 def _from_limits(
-    apart: Apart, x: AdjointTables, solved: Solved, scales: Scales, q: Array
+    x: GradientConstants, solved: Solved, scales: Exponentials, q: Array
 ) -> tuple[Array, Array, Array]:
-    """How far rows of q that grow are from their limits; see `riccati._deviation`."""
+    """How far rows of q that grow are from their limits; see `solution._deviation`."""
     base = x.base
     m, r, _ = x.sizes
     up = slice(0, m + r)
     v = base.v
 
     def overlaps():
-        above = scales.behind * scales.root[:, None]
+        above = scales.grown_echelon * scales.root[:, None]
         start = x.inverse * solved.at.shrink[None]
         units = jnp.concatenate([solved.grow, solved.rest, solved.fall])
         overlap = crossed(above, units) + crossed(start, solved.start)
@@ -128,7 +129,7 @@ def _from_limits(
         overlap = jnp.where(late[:, None], 2 * v[:, None] * overlap, 0.0)
         return overlap, late.astype(q.dtype)
 
-    overlap, late = apart(overlaps)
+    overlap, late = kept(overlaps)
 
     def distances():
         place = x.place[:, up]
@@ -139,11 +140,11 @@ def _from_limits(
         distance = jnp.where(is_late[:, None], near, q[up])
         return distance, jnp.where(is_late, 2 * rates, 0.0), is_late
 
-    return apart(distances)
+    return kept(distances)
 
 
 def _error(
-    x: AdjointTables, p: Array, others: Array, is_late: Array, t: Array
+    x: GradientConstants, p: Array, others: Array, is_late: Array, t: Array
 ) -> Float[Array, "out in ..."]:
     """The function's error in the singular basis; nothing cancels as it vanishes."""
     m, r, _ = x.sizes
@@ -162,45 +163,44 @@ def _error(
 
 
 def _at_start(
-    apart: Apart,
-    x: AdjointTables,
+    x: GradientConstants,
     solved: Solved,
-    scales: Scales,
+    scales: Exponentials,
     by_q: Array,
     core: Array,
 ) -> tuple[Array, Array]:
-    """`variation._as_start` backwards: from rows of q to those of Q0.
+    """`first._as_start` backwards: from rows of q to those of Q0.
 
     The gradient by what is there from the start, and by what falls into growing rows.
     """
     m, r, _ = x.sizes
     inverse = solved.inverse
-    inside = scales.split[None] & x.chosen
-    half = apart(lambda: contracted(core, inverse))
-    within = apart(lambda: contracted(inverse, half.swapaxes(0, 1)))
+    inside = scales.split[None] & x.is_pivot
+    half = kept(lambda: contracted(core, inverse))
+    within = kept(lambda: contracted(inverse, half.swapaxes(0, 1)))
 
     def outside():
         rest = jnp.where(x.base.rate < 0, solved.at.rest_decay, 1.0)
         growth = [jnp.ones_like(solved.at.decay), *[rest[None]] * r, solved.at.decay]
         found = jnp.concatenate(growth)[:, None] * contracted(by_q, inverse)
-        found -= scales.root[:, None] * contracted(scales.upper, within.swapaxes(0, 1))
+        found -= scales.root[:, None] * contracted(scales.k, within.swapaxes(0, 1))
         return jnp.where(inside[:, None], 0.0, found)
 
-    beyond = apart(outside)
+    beyond = kept(outside)
 
-    def of_chosen():
+    def of_pivots():
         shrink = solved.at.shrink
         found = crossed(x.inverse, shrink[:, None] * within)
         below = found * shrink[None] - crossed(x.echelon, beyond * scales.grown)
-        above = found * shrink[:, None] - crossed(scales.behind, beyond)
+        above = found * shrink[:, None] - crossed(scales.grown_echelon, beyond)
         split = scales.split[None, None]
         return jnp.where(split, below, 0.0), jnp.where(split, above, 0.0)
 
-    below, above = apart(of_chosen)
+    below, above = kept(of_pivots)
 
     def of_rows():
         up = slice(0, m + r)
         lower = beyond * scales.grown + crossed(x.place, below)
         return lower, beyond[up] + crossed(x.place[:, up], above)
 
-    return apart(of_rows)
+    return kept(of_rows)

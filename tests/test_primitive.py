@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lazyrich_jax._dynamics.operation import Operation, are_transposes, for_each
+from lazyrich_jax._riccati.batching.primitive import Operation, are_transposes, for_each
 
 X = jnp.arange(1.0, 13).reshape(4, 3)
 TS = jnp.arange(1.0, 21).reshape(4, 5)

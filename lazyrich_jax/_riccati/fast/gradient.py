@@ -1,7 +1,8 @@
-r"""The slopes of the losses of many networks at many times (pairs.py).
+"""Products of the losses' slopes with changes and with weights.
 
-All of them would be many times what is asked for: they are multiplied with a change, or
-a cotangent, block by block.
+In: problems, frames, times and vectors, of many networks. Out: (networks, times,
+vectors), or the transpose (networks, numbers, vectors). All slopes would be many times
+as large as what is asked for; they are multiplied block by block.
 """
 
 import functools
@@ -12,14 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from . import pairs
-from .adjoint import evaluate_adjoint
-from .blocks import Apart, batched, of_one, total
-from .frame import Frame, Problem
-from .operation import Operation, for_each
-from .products import matrix_times_vectors, vectors_times_matrix
-from .riccati import settled
-from .tables import AdjointTables, by_kind
+from ..._compiled import kept
+from ..batching.blocks import batched, of_one, total
+from ..batching.primitive import Operation, for_each
+from ..batching.products import matrix_times_vectors, vectors_times_matrix
+from ..frame import Frame, Problem
+from ..rates import settled
+from .constants import GradientConstants
+from .cotangents import evaluate_cotangents
+from .slopes import slopes_of_one
 
 
 def slopes(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, "times numbers"]:
@@ -32,8 +34,8 @@ def slope_by_time(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " ti
     return _slope_by_time(_stacked(frame), ts[None])[0]
 
 
-def _stacked(frame: Frame) -> AdjointTables:
-    return jax.tree.map(lambda x: x[None], AdjointTables(frame))
+def _stacked(frame: Frame) -> GradientConstants:
+    return jax.tree.map(lambda x: x[None], GradientConstants(frame))
 
 
 def flat(
@@ -44,12 +46,11 @@ def flat(
     """Rows of Q0, and what is not zero by its symmetry in F, in its eigenbasis."""
     m, r = frame.s.size, frame.rates.size - 2 * frame.s.size
     grow, rest, fall = slice(m), slice(m, m + r), slice(m + r, None)
-    both = by_kind(by_kind(generator, m).T, m).T
     kinds = (grow, grow), (grow, fall), (fall, fall), (rest, grow), (rest, fall)
     parts = (
-        by_kind(lower, m),
-        *[both[pair] for pair in kinds],
-        both[m, m : m + (r > 0)],
+        lower,
+        *[generator[pair] for pair in kinds],
+        generator[m, m : m + (r > 0)],
     )
     return jnp.concatenate([part.ravel() for part in parts])
 
@@ -68,20 +69,18 @@ def unflat(
     both = jnp.block(
         [[up, above.T, across], [above, rest, below], [across.T, below.T, down]]
     )
-    return by_kind(lower, m), by_kind(by_kind(both, m).T, m).T
+    return lower, both
 
 
 def _slopes_together(
-    apart: Apart, x: AdjointTables, t: Float[Array, "..."]
+    x: GradientConstants, t: Float[Array, "..."]
 ) -> Float[Array, "numbers ..."]:
-    return jnp.concatenate(pairs.slopes(apart, x, t))
+    return jnp.concatenate(slopes_of_one(x, t))
 
 
-def _by_time(
-    apart: Apart, x: AdjointTables, t: Float[Array, "..."]
-) -> Float[Array, "..."]:
-    a = evaluate_adjoint(apart, x, t)[1]
-    return apart(lambda: -total(total(row * row) for row in a.by_q))
+def _by_time(x: GradientConstants, t: Float[Array, "..."]) -> Float[Array, "..."]:
+    a = evaluate_cotangents(x, t)[1]
+    return kept(lambda: -total(total(row * row) for row in a.by_q))
 
 
 def _numbers(m: int, r: int, n: int) -> int:
@@ -106,20 +105,20 @@ def _of_frames(frame: Frame) -> int:
 
 def _jvps(on_cpu: bool, *args: Any) -> Array:
     x, ts, v = _prepared(*args)
-    return matrix_times_vectors(pairs.slopes, on_cpu, x, ts, v)
+    return matrix_times_vectors(slopes_of_one, on_cpu, x, ts, v)
 
 
 def _vjps(on_cpu: bool, *args: Any) -> Array:
     x, ts, v = _prepared(*args)
     numbers = _numbers(*of_one(x).sizes)
-    return vectors_times_matrix(pairs.slopes, numbers, on_cpu, x, ts, v)
+    return vectors_times_matrix(slopes_of_one, numbers, on_cpu, x, ts, v)
 
 
 def _prepared(
     problem: Problem, frame: Frame, ts: Array, v: Array
-) -> tuple[AdjointTables, Array, Array]:
+) -> tuple[GradientConstants, Array, Array]:
     _, frame, ts, v = for_each((problem, frame, ts, v))
-    x = jax.vmap(AdjointTables)(frame)
+    x = jax.vmap(GradientConstants)(frame)
     return x, jax.vmap(settled)(frame, ts), v
 
 
@@ -130,11 +129,11 @@ def _more_vectors(
     if any(jax.tree.leaves(is_mapped[:-1])):
         return None
 
-    def apart(found: Array) -> Array:
+    def separate(found: Array) -> Array:
         return jnp.moveaxis(found.reshape(*found.shape[:-1], size, -1), -2, 0)
 
     v = jnp.moveaxis(v, 0, -2)
-    return (problem, frame, ts, v.reshape(*v.shape[:-2], -1)), apart
+    return (problem, frame, ts, v.reshape(*v.shape[:-2], -1)), separate
 
 
 # `slopes @ changes`, (networks, numbers, vectors), and `weights @ slopes`, (networks,

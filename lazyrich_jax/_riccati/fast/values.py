@@ -1,7 +1,9 @@
-r"""Values of the solution: losses, and parts of $QQ^\top$.
+r"""Values of the solution: the loss, parts of $QQ^\top$, and Q.
 
-The formulas of riccati.py without what is not asked for, as matrices or with lanes on
-the last axes (blocks.py). `apart` keeps a result that is used more than once.
+In: `Constants` and times. Out: arrays (networks, times, ...). The formulas of
+reference/solution.py, without what is not asked for. A function here works on one
+matrix, or on many with networks and times on the last axes. `kept` makes a result
+once that is used more than once.
 """
 
 import functools
@@ -11,12 +13,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._linalg import dot, square_norm
-from .blocks import Apart, batched, of_one, total
-from .frame import Frame
-from .lanes import gain_of_decay
-from .orthonormal import orthonormal, orthonormal_matrix
-from .tables import Tables
+from ..._compiled import kept
+from ..._linalg import dot, gain_of_decay, square_norm
+from ..batching.blocks import batched, of_one, total
+from ..frame import Frame
+from .constants import Constants
+from .thin_qr import orthonormal, orthonormal_matrix
 
 
 def excess(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " times"]:
@@ -39,8 +41,8 @@ def factor(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, "times n co
     return _factors(_stacked(frame), ts[None])[0]
 
 
-def _stacked(frame: Frame) -> Tables:
-    return jax.tree.map(lambda x: x[None], Tables(frame))
+def _stacked(frame: Frame) -> Constants:
+    return jax.tree.map(lambda x: x[None], Constants(frame))
 
 
 class AtTime(eqx.Module):
@@ -65,7 +67,7 @@ class Solved(eqx.Module):
     inverse: Float[Array, "some columns ..."]  # of R, where it is asked for
     at: AtTime
 
-    def q(self, x: Tables) -> tuple[Array, Array, Array]:
+    def q(self, x: Constants) -> tuple[Array, Array, Array]:
         """The rows of q that grow, are left over, and decay."""
         at = self.at
         down = at.decay * at.inverse_root
@@ -77,7 +79,7 @@ class Solved(eqx.Module):
         )
 
 
-def at_time(x: Tables, t: Float[Array, "..."]) -> AtTime:
+def at_time(x: Constants, t: Float[Array, "..."]) -> AtTime:
     """Exponentials, and the roots of the gains."""
     decay, rest_decay = jnp.exp(-x.kappa * t[None]), jnp.exp(-jnp.abs(x.rate) * t)
     shrink, lag = jnp.exp(-x.v * t[None]), jnp.exp(x.lags * t[None, None])
@@ -87,8 +89,7 @@ def at_time(x: Tables, t: Float[Array, "..."]) -> AtTime:
 
 
 def solve(
-    apart: Apart,
-    x: Tables,
+    x: Constants,
     t: Float[Array, "..."],
     at: AtTime,
     with_inverse: bool = False,
@@ -113,17 +114,17 @@ def solve(
         def entries():
             return *above(), jnp.where(same(n, t), at.shrink[None], 0.0)
 
-        found = orthonormal(apart, entries, unit, x.sizes)
+        found = orthonormal(entries, unit, x.sizes)
         grow, rest, fall, start, inverse = found
     return Solved(grow, rest, fall, start, inverse, at)
 
 
-def _excess(apart: Apart, x: Tables, t: Float[Array, "..."]) -> Float[Array, "..."]:
+def _excess(x: Constants, t: Float[Array, "..."]) -> Float[Array, "..."]:
     r"""$|W_2 W_1 - \Sigma|^2 / 2$; nothing cancels as it vanishes."""
     m = x.sizes[0]
-    solved = solve(apart, x, t, apart(lambda: at_time(x, t)))
+    solved = solve(x, t, kept(lambda: at_time(x, t)))
     wide = x.right.shape[0] > x.left.shape[0]
-    slow = _overlap(apart, x, solved, t)
+    slow = _overlap(x, solved, t)
 
     def sides():
         grow, rest, fall = solved.q(x)
@@ -136,63 +137,63 @@ def _excess(apart: Apart, x: Tables, t: Float[Array, "..."]) -> Float[Array, "..
         distant -= (2 * x.kappa * mine)[:, None] * slow
         near = jnp.where(late[:, None], distant, falls + grows)
         at = falls + grows
-        # The other's. The limit is that of what was chosen: the rest is as it is.
+        # The other's. Only pivot rows have a limit.
         mine, theirs = (x.sin, x.cos) if wide else (x.cos, -x.sin)
         grows = jnp.concatenate([mine[:, None] * grow, rest])
         falls = jnp.concatenate([theirs[:, None] * fall, jnp.zeros_like(rest)])
-        limited = jnp.where(x.chosen[:, None], grows, 0.0)
-        free = jnp.where(x.chosen[:, None], falls, falls + grows)
+        limited = jnp.where(x.is_pivot[:, None], grows, 0.0)
+        free = jnp.where(x.is_pivot[:, None], falls, falls + grows)
         return late, at, near, limited, free
 
-    late, at, near, limited, free = apart(sides)
+    late, at, near, limited, free = kept(sides)
 
     def errors():
         found = contracted(limited, near) + contracted(free, at)
         missing = jnp.where(same(m, t), jnp.where(late, 0.0, x.s)[None], 0.0)
         return jnp.concatenate([found[:m] - missing, found[m:]])
 
-    error = apart(errors)
+    error = kept(errors)
     if t.ndim == 0:
         return square_norm(error) / 2
     error = error.reshape(-1, *t.shape)
-    return apart(lambda: total(x * x for x in error) / 2)
+    return kept(lambda: total(x * x for x in error) / 2)
 
 
 def _overlap(
-    apart: Apart, x: Tables, solved: Solved, t: Float[Array, "..."]
+    x: Constants, solved: Solved, t: Float[Array, "..."]
 ) -> Float[Array, "modes columns ..."]:
-    """The part of K that was not chosen, with what it would be made of by the others.
+    """Overlap of K's non-pivot rows with their expression in the pivot rows.
 
-    `others.T @ above[:, mode]` of `riccati.solve`, for every mode.
+    `others.T @ above[:, mode]` of `reference.solution`, for every mode.
     """
     m, r, n = x.sizes
-    fall = apart(lambda: solved.fall * solved.at.root[:, None])
-    falling = apart(lambda: crossed(x.fall_echelon, fall))
+    fall = kept(lambda: solved.fall * solved.at.root[:, None])
+    falling = kept(lambda: crossed(x.fall_echelon, fall))
 
     def with_start():
         start = crossed(x.inverse, solved.start)
         return (falling + start) * solved.at.decay[:, None]
 
-    found = apart(with_start)
+    found = kept(with_start)
     if r > 0:
         lag = jnp.exp(x.mode_lags[m] * t[None]) * solved.at.rest_root[None]
         found += crossed(x.rest_echelon, solved.rest) * lag[:, None]
     if n < m:
         lag = jnp.exp(x.mode_lags[:m] * t[None, None]) * solved.at.root[:, None]
         found += crossed(x.grow_echelon * lag, solved.grow)
-    return apart(lambda: found)
+    return kept(lambda: found)
 
 
 def _is_late(
-    x: Tables, solved: Solved, t: Float[Array, "..."]
+    x: Constants, solved: Solved, t: Float[Array, "..."]
 ) -> Bool[Array, "modes ..."]:
     """Whether a mode is nearer to its limit than to its start, by a bound.
 
-    What was not chosen is then small against what was, in this column.
+    Its column of the non-pivot rows, in terms of the pivots, is then small.
     """
     m, r, _ = x.sizes
     gain = solved.at.root[-1] * solved.at.root[-1]  # the largest
-    start, fall, rest, grow = x.unchosen
+    start, fall, rest, grow = x.square_sums
     bound = solved.at.decay * solved.at.decay * (start + gain[None] * fall)
     if r > 0:
         bound += (
@@ -203,30 +204,31 @@ def _is_late(
 
 
 def _product(
-    part: str, apart: Apart, x: Tables, t: Float[Array, "..."]
+    part: str, x: Constants, t: Float[Array, "..."]
 ) -> Float[Array, "rows columns ..."]:
     """A part of Q Q^T."""
-    inputs, outputs = _rows(apart, x, t, part != "outputs", part != "inputs")
+    inputs, outputs = _rows(x, t, part != "outputs", part != "inputs")
     if part == "qqt":
-        both = apart(lambda: jnp.concatenate([*inputs, *outputs]))
-        return apart(lambda: contracted(both, both))
-    return apart(lambda: contracted((outputs or inputs)[0], (inputs or outputs)[0]))
+        both = kept(lambda: jnp.concatenate([*inputs, *outputs]))
+        return kept(lambda: contracted(both, both))
+    return kept(lambda: contracted((outputs or inputs)[0], (inputs or outputs)[0]))
 
 
-def _factor(
-    apart: Apart, x: Tables, t: Float[Array, "..."]
-) -> Float[Array, "rows columns ..."]:
+def _factor(x: Constants, t: Float[Array, "..."]) -> Float[Array, "rows columns ..."]:
     """Q, in the frame's columns."""
-    inputs, outputs = _rows(apart, x, t, True, True)
-    return apart(lambda: jnp.concatenate([*inputs, *outputs]))
+    inputs, outputs = _rows(x, t, True, True)
+    return kept(lambda: jnp.concatenate([*inputs, *outputs]))
 
 
 def _rows(
-    apart: Apart, x: Tables, t: Float[Array, "..."], of_inputs: bool, of_outputs: bool
+    x: Constants,
+    t: Float[Array, "..."],
+    of_inputs: bool,
+    of_outputs: bool,
 ) -> tuple[list[Array], list[Array]]:
     """The rows of q in the units, in the frame's columns; none where not asked for."""
     m = x.sizes[0]
-    solved = solve(apart, x, t, apart(lambda: at_time(x, t)))
+    solved = solve(x, t, kept(lambda: at_time(x, t)))
     n_in, n_out = x.right.shape[0], x.left.shape[0]
 
     def inputs():
@@ -240,8 +242,8 @@ def _rows(
         return jnp.concatenate([found, rest]) if n_out > m else found
 
     def in_units(basis, rows):
-        rows = apart(rows)
-        return apart(lambda: contracted(basis, rows.swapaxes(0, 1)))
+        rows = kept(rows)
+        return kept(lambda: contracted(basis, rows.swapaxes(0, 1)))
 
     return (
         [in_units(x.right, inputs)] if of_inputs else [],
@@ -270,7 +272,7 @@ def same(n: int, t: Float[Array, "..."]) -> Bool[Array, "n n ..."]:
     return jnp.eye(n, dtype=bool).reshape(n, n, *[1] * t.ndim)
 
 
-def _shape(part: str, x: Tables) -> tuple[int, int]:
+def _shape(part: str, x: Constants) -> tuple[int, int]:
     """Of a part of Q Q^T."""
     n_in, n_out = x.right.shape[-1], x.left.shape[-1]
     count = {"inputs": n_in, "outputs": n_out, "qqt": n_in + n_out}

@@ -13,52 +13,63 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._compiled import Apart, at_once, is_few, kept
-from .._linalg import dot
-from .blocks import FEW, as_matrices, cut_of, divided, evaluated, total
-from .tables import AbstractTables
+from ..._compiled import is_few, keeping, kept
+from ..._linalg import dot
+from .blocks import (
+    FEW,
+    AbstractConstants,
+    as_matrices,
+    cut_of,
+    divided,
+    evaluated,
+    total,
+)
 
-T = TypeVar("T", bound=AbstractTables)
-Row = Callable[[Apart, T, Array], list[Array]]  # its parts, one after the other
+T = TypeVar("T", bound=AbstractConstants)
+Row = Callable[[T, Array], list[Array]]  # its parts, one after the other
 
 
 def matrix_times_vectors(
-    one: Row, on_cpu: bool, x: AbstractTables, ts: Array, v: Array
+    one: Row, on_cpu: bool, x: AbstractConstants, ts: Array, v: Array
 ) -> Array:
     """Of vectors (networks, numbers, vectors): (networks, times, vectors)."""
 
-    def product(apart: Apart, x: _WithVectors, t: Array) -> Array:
-        found = one(apart, x.tables, t)
+    def product(x: _WithVectors, t: Array) -> Array:
+        found = one(x.constants, t)
         if t.ndim == 0:
             return dot(jnp.concatenate(found), x.vectors)
         pairs = zip(itertools.chain(*found), x.vectors, strict=True)
-        return apart(lambda: total(number[None] * vector for number, vector in pairs))
+        return kept(lambda: total(number[None] * vector for number, vector in pairs))
 
     both = _WithVectors(x, v)
     return evaluated(product, lambda x: x.vectors.shape[-1:], on_cpu, both, ts)
 
 
 def vectors_times_matrix(
-    one: Row, numbers: int, on_cpu: bool, x: AbstractTables, ts: Array, v: Array
+    one: Row, numbers: int, on_cpu: bool, x: AbstractConstants, ts: Array, v: Array
 ) -> Array:
     """The transpose, of (networks, times, vectors): (networks, numbers, vectors)."""
     if is_few(ts.size, FEW) or not isinstance(ts.shape[1], int):
-        return _summed(functools.partial(one, at_once), x, ts, v)
-    part = functools.partial(one, kept if on_cpu else at_once)
-    return _summed_in_blocks(part, numbers, on_cpu, x, ts, v)
+        return _summed(one, x, ts, v)
+    with keeping(on_cpu):
+        return _summed_in_blocks(one, numbers, on_cpu, x, ts, v)
 
 
-class _WithVectors(AbstractTables):
-    tables: AbstractTables
+class _WithVectors(AbstractConstants):
+    constants: AbstractConstants
     vectors: Float[Array, "numbers vectors ..."]
 
     @property
-    def sizes(self) -> tuple[int, int, int]:
-        return self.tables.sizes
+    def columns(self) -> int:
+        return self.constants.columns
+
+    @property
+    def entries(self) -> int:
+        return self.constants.entries
 
     @property
     def weight(self) -> int:
-        return self.tables.weight
+        return self.constants.weight
 
 
 def _summed(one: Callable[[T, Array], list[Array]], x: T, ts: Array, v: Array) -> Array:

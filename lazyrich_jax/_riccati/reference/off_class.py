@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from .._linalg import dot
-from .frame import Frame, Problem
-from .riccati import settled
-from .transport import inner_time, last_transported, turning
+from ..._linalg import dot
+from ..frame import Frame, Problem
+from ..rates import settled
+from .rotation import inner_time, last_transported, turning
 
 DERIVATIVES = (
     "Derivatives of a solution with `flow_derivatives=True` must be first ones, of the "
@@ -118,7 +118,7 @@ def _slopes(
     rtol, atol = (1e-10, 1e-13) if double else (1e-5, 1e-8)
     late = jnp.minimum(jnp.where(valid, late, 0.0), last_transported(frame, rtol))
     times = inner_time(frame, late)[order]
-    start = jnp.eye(frame.chosen.size, dtype=ts.dtype)
+    start = jnp.eye(frame.pivots.size, dtype=ts.dtype)
     count = len(of_balance) + len(of_inputs)
     slopes = jnp.zeros((count, *f.shape), ts.dtype)
     solution = diffrax.diffeqsolve(

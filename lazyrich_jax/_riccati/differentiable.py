@@ -1,8 +1,8 @@
 """The exact solution as functions with derivatives of their own.
 
-First derivatives are the closed form of variation.py: right at repeated singular
+First derivatives are the closed form of reference/first.py: right at repeated singular
 values, at saddles and at infinity. Further ones differentiate that form, and with it
-the decomposition (`attached`), whose derivative divides by gaps: they are right where
+the decomposition (`tracked`), whose derivative divides by gaps: they are right where
 it exists and refused elsewhere, never silently wrong.
 """
 
@@ -16,12 +16,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._linalg import dot, short_dot
-from . import gradient, lanes, values
-from .attached import attached, filled
+from .batching.primitive import are_transposes, for_each
+from .fast import gradient, scalar_loop, values
 from .frame import Frame, Problem
-from .operation import are_transposes, for_each
-from .riccati import function_error, settled, solve
-from .variation import Change, Variation, vary
+from .rates import settled
+from .reference.first import Change, Variation, vary
+from .reference.second import filled, tracked
+from .reference.solution import function_error, solve
 
 
 @eqx.filter_custom_jvp
@@ -56,9 +57,9 @@ SLICES = {
 def excess(
     problem: Problem, frame: Frame, ts: Float[Array, " times"]
 ) -> Float[Array, " times"]:
-    r"""$|W_2 W_1 - \Sigma|^2 / 2$, of few units by a loop of its own (lanes.py)."""
-    if lanes.fits(frame):
-        return lanes.excess(frame, ts)
+    r"""$|W_2 W_1 - \Sigma|^2 / 2$; few units have a loop of their own."""
+    if scalar_loop.fits(frame):
+        return scalar_loop.excess(frame, ts)
     return values.excess(frame, ts)
 
 
@@ -70,7 +71,7 @@ def _excess_jvp(primals, tangents):
     if dts is not None:
         slope += _slopes(*primals, by="time")[:, 0] * dts
     if jax.tree.leaves(moved):
-        turned = attached(problem, frame)
+        turned = tracked(problem, frame)
         lower, core, lmda = _in_frame(turned, problem, moved)
         generator = turned.generator_to_rows(core, lmda)
         change = gradient.flat(turned, lower, generator)
@@ -98,7 +99,7 @@ def _slopes_jvp(primals, tangents, *, by):
     def at(problem, t):
         """By the transpose of the variation: the general form."""
         error = evaluate(problem, frame, t)[1]
-        turned = attached(problem, frame)
+        turned = tracked(problem, frame)
         late = settled(turned, t)
         state = solve(turned, late)
 
@@ -182,12 +183,12 @@ def _factor_jvp(primals, tangents):
 def _variation(
     primals: tuple[Problem, Frame, Array], tangents: tuple[Any, Any, Any]
 ) -> tuple[Frame, Variation]:
-    """The decomposition, attached to the problem, and the change of the solution."""
+    """The decomposition with its derivatives, and the change of the solution."""
     problem, frame, t = primals
     moved, _, dt = tangents
     dt = jnp.zeros_like(t) if dt is None else dt
     t = settled(frame, t)
-    frame = attached(problem, frame)
+    frame = tracked(problem, frame)
     lower, core, lmda = _in_frame(frame, problem, moved)
     change = Change(lower, frame.generator_to_rows(core, lmda), dt)
     return frame, vary(frame, t, solve(frame, t), change)

@@ -1,7 +1,8 @@
-r"""The slopes of the loss at one time, in closed form.
+"""The slopes of the loss at one time, in closed form.
 
-By the rows of Q0 they are those of `Adjoint`; those by the generator F are of pairs of
-its rows, in the order of `gradient.flat`. docs/theory.md derives them.
+In: `GradientConstants` and times. Out: numbers in the order of `gradient.flat`: by the
+rows of Q0 (those of `Cotangents`), then by pairs of rows of the generator F, with
+networks and times on the last axes. docs/theory.md, section 3.
 """
 
 import functools
@@ -9,28 +10,29 @@ import functools
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .adjoint import Adjoint, evaluate_adjoint
-from .blocks import Apart, total
-from .scales import Scales
-from .tables import AdjointTables
+from ..._compiled import kept
+from ..batching.blocks import total
+from .constants import GradientConstants
+from .cotangents import Cotangents, evaluate_cotangents
+from .exponentials import Exponentials
 from .values import contracted, crossed
 
 
-def slopes(
-    apart: Apart, x: AdjointTables, t: Float[Array, "..."]
+def slopes_of_one(
+    x: GradientConstants, t: Float[Array, "..."]
 ) -> list[Float[Array, "numbers ..."]]:
-    scales, a = evaluate_adjoint(apart, x, t)
-    pairs = [functools.partial(_two_grow, apart), _one_grows, _none_grows]
+    scales, a = evaluate_cotangents(x, t)
+    pairs = [_two_grow, _one_grows, _none_grows]
     if x.sizes[1] > 0:
         pairs += [_rest_grow, _rest_fall, functools.partial(_of_rest_alone, t)]
-    parts = [a.lower, *[apart(lambda f=f: f(x, scales, a)) for f in pairs]]
+    parts = [a.lower, *[kept(lambda f=f: f(x, scales, a)) for f in pairs]]
     return [part.reshape(-1, *t.shape) for part in parts]
 
 
 # The gradient by an entry of dF and its mirror image. Of the rows of two modes:
 
 
-def _two_grow(apart: Apart, x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
+def _two_grow(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Array:
     """Half of it: to be added to its transpose."""
     m = x.sizes[0]
     kappa, decay, e = x.base.kappa, scales.decay[:m], a.error[:m, :m]
@@ -46,7 +48,7 @@ def _two_grow(apart: Apart, x: AdjointTables, scales: Scales, a: Adjoint) -> Arr
         bend += a.limit[:m, None] * a.by_p[:m, :m]
         return scales.bend[:m, :m] * bend
 
-    carry, bend = apart(carried), apart(bent)
+    carry, bend = kept(carried), kept(bent)
     late = a.is_late[:m, None] & a.is_late[None, :m]
     lack = _lack(
         jnp.minimum(kappa[:, None], kappa[None]),
@@ -60,7 +62,7 @@ def _two_grow(apart: Apart, x: AdjointTables, scales: Scales, a: Adjoint) -> Arr
     return carry + bend - lack * pull
 
 
-def _one_grows(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
+def _one_grows(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Array:
     m, r, _ = x.sizes
     fall = slice(m + r, None)
     kappa, decay, e = x.base.kappa, scales.decay[:m], a.error[:m, :m]
@@ -73,7 +75,7 @@ def _one_grows(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
     return found - lean * (cos * other_cos * e - sin * other_sin * e.swapaxes(0, 1))
 
 
-def _none_grows(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
+def _none_grows(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Array:
     """Half of it: to be added to its transpose."""
     m, r, _ = x.sizes
     kappa, decay, e = x.base.kappa, scales.decay[:m], a.error[:m, :m]
@@ -89,7 +91,7 @@ def _none_grows(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
 # Of left-over rows and a mode's:
 
 
-def _rest_grow(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
+def _rest_grow(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Array:
     """The mode's row that grows."""
     m, r, _ = x.sizes
     rest = slice(m, m + r)
@@ -117,7 +119,7 @@ def _rest_grow(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
     return jnp.where(grows, both - lack * pulled, one - lean * pulled)
 
 
-def _rest_fall(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
+def _rest_fall(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Array:
     """The mode's row that decays."""
     m, r, _ = x.sizes
     rest, fall = slice(m, m + r), slice(m + r, None)
@@ -139,7 +141,9 @@ def _rest_fall(x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
     return jnp.where(grows, one - lean * pulled, none - slow * pulled)
 
 
-def _of_rest_alone(t: Array, x: AdjointTables, scales: Scales, a: Adjoint) -> Array:
+def _of_rest_alone(
+    t: Array, x: GradientConstants, scales: Exponentials, a: Cotangents
+) -> Array:
     """The rate they share."""
     m, r, _ = x.sizes
     rest, bend = slice(m, m + r), scales.bend[m, m]
@@ -152,20 +156,20 @@ def _of_rest_alone(t: Array, x: AdjointTables, scales: Scales, a: Adjoint) -> Ar
     return jnp.where(x.rest_grows, t * rise + bend * bent, fall)
 
 
-def _angles(x: AdjointTables) -> tuple[Array, Array, Array, Array]:
+def _angles(x: GradientConstants) -> tuple[Array, Array, Array, Array]:
     """The cosines and sines of a pair's first and second modes."""
     cos, sin = x.base.cos, x.base.sin
     return cos[:, None], sin[:, None], cos[None], sin[None]
 
 
-def _rest_error(x: AdjointTables, a: Adjoint) -> Array:
+def _rest_error(x: GradientConstants, a: Cotangents) -> Array:
     """The function's error beyond the modes, by left-over directions."""
     m = x.sizes[0]
     return a.error[:, m:].swapaxes(0, 1) if x.is_wide else a.error[m:]
 
 
 def _lack(smaller: Array, decay: Array, less: Array, ratio: Array) -> Array:
-    """What `Scales.bend` of late rows that grow lacks of 1 over their rates."""
+    """What `Exponentials.bend` of late rows that grow lacks of 1 over their rates."""
     return (1 + smaller * less * (1 + ratio)) * decay * decay
 
 

@@ -1,54 +1,66 @@
-"""What of a solution does not depend on time, by what its rows do."""
+"""What of a solution does not depend on time.
+
+In: a `Frame`. Out: arrays of one network; of many, the networks are their last axis
+inside a block. `Constants` are for values, `GradientConstants` for the slopes of the
+loss, `ScalarConstants` for the loss of few units.
+"""
 
 import abc
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float
 
-from .._linalg import dot, short_dot
-from .frame import Frame
-from .riccati import exponents, gaps, growth
+from ..._linalg import dot, short_dot
+from ..batching.blocks import AbstractConstants
+from ..frame import Frame
+from ..rates import exponents, gaps, growth
 
 
-class AbstractTables(eqx.Module):
-    """What does not depend on time, of one network or, on the last axes, of many."""
-
-    @property
-    def weight(self) -> int:
-        """How much memory is needed for what is made of them, a rough multiple."""
-        return 1
+class AbstractOfFrame(AbstractConstants):
+    """Constants of a frame's solution."""
 
     @property
     @abc.abstractmethod
     def sizes(self) -> tuple[int, int, int]:
         """The number of modes, left-over directions and columns."""
 
+    @property
+    def columns(self) -> int:
+        """Of K."""
+        return self.sizes[2]
 
-class Tables(AbstractTables):
+    @property
+    def entries(self) -> int:
+        """Of K."""
+        m, r, n = self.sizes
+        return (2 * m + r + n) * n
+
+
+class Constants(AbstractOfFrame):
     """What does not depend on time, of one network or, on the last axes, of many.
 
     Rows are named by what they do: a mode has one that grows and one that decays, and
     left-over directions share a rate. "By modes" are columns in the place of the
-    chosen growing row, zero where that was not chosen.
+    pivot row that grows, zero where there is none.
     """
 
     grow: Float[Array, "modes columns ..."]  # rows of Q0
     rest: Float[Array, "rest columns ..."]
     fall: Float[Array, "modes columns ..."]
     lags: Float[Array, "more columns ..."]  # exponents of rows that don't decay
-    v: Float[Array, "columns ..."]  # growth of the chosen rows
+    v: Float[Array, "columns ..."]  # growth of the pivot rows
     kappa: Float[Array, "modes ..."]
     rate: Float[Array, "..."]  # of left-over directions
-    # The rows that were not chosen, and the start, by the chosen rows, by modes.
+    # The other rows, and the start, in terms of the pivot rows, by modes.
     grow_echelon: Float[Array, "modes modes ..."]
     rest_echelon: Float[Array, "rest modes ..."]
     fall_echelon: Float[Array, "modes modes ..."]
     inverse: Float[Array, "columns modes ..."]
     mode_lags: Float[Array, "more modes ..."]  # as `lags`, by modes
     next_lags: Float[Array, "modes ..."]  # from a mode to the next
-    unchosen: tuple[Float[Array, "modes ..."], ...]  # squares of these four
-    chosen: Bool[Array, "more ..."]  # modes, left-over directions
+    square_sums: tuple[Float[Array, "modes ..."], ...]  # squares of these four
+    is_pivot: Bool[Array, "more ..."]  # modes, left-over directions
     settles: Bool[Array, "modes ..."]  # what `_overlap` leaves out is zero
     s: Float[Array, "modes ..."]
     cos: Float[Array, "modes ..."]
@@ -61,26 +73,26 @@ class Tables(AbstractTables):
         count = frame.rates.size
         rest = slice(m, count - m)
         self.grow, self.rest = frame.lower[:m], frame.lower[rest]
-        self.fall = frame.lower[::-1][:m]
+        self.fall = frame.lower[count - m :]
         shared = slice(0, m + (count > 2 * m))  # left-over rows share a rate
         self.lags = jnp.minimum(exponents(frame, growth(frame.rates))[shared], 0.0)
-        self.v = growth(frame.chosen_rates)
+        self.v = growth(frame.pivot_rates)
         self.kappa = frame.rates[:m]
         self.rate = frame.rates[m] if count > 2 * m else jnp.zeros_like(self.v[0])
-        to_modes = frame.chosen[:, None] == jnp.arange(m)[None]
+        to_modes = frame.pivots[:, None] == jnp.arange(m)[None]
         to_modes = to_modes.astype(frame.lower.dtype)
-        echelon = dot(frame.drop(frame.echelon), to_modes)
+        echelon = dot(frame.off_pivots(frame.echelon), to_modes)
         self.grow_echelon, self.rest_echelon = echelon[:m], echelon[rest]
-        self.fall_echelon = echelon[::-1][:m]
+        self.fall_echelon = echelon[count - m :]
         self.inverse = dot(frame.inverse, to_modes)
         gap = gaps(frame)[shared, :m]
         up = frame.rates[shared, None] > 0
         self.mode_lags = jnp.minimum(jnp.where(up, gap, -self.kappa[None]), 0.0)
         self.next_lags = jnp.append(jnp.diagonal(self.mode_lags, -1)[: m - 1], 0.0)
         parts = self.inverse, self.fall_echelon, self.rest_echelon, self.grow_echelon
-        self.unchosen = tuple(jnp.sum(part * part, axis=0) for part in parts)
-        self.chosen = frame.is_chosen[: count - m]
-        self.settles = self.chosen[:m]
+        self.square_sums = tuple(jnp.sum(part * part, axis=0) for part in parts)
+        self.is_pivot = frame.is_pivot[: count - m]
+        self.settles = self.is_pivot[:m]
         if frame.lower.shape[1] >= m:
             self.settles &= jnp.all(self.grow_echelon == 0, axis=0)
         self.s, self.cos, self.sin = frame.s, frame.cos, frame.sin
@@ -92,27 +104,27 @@ class Tables(AbstractTables):
         return self.grow.shape[0], self.rest.shape[0], self.grow.shape[1]
 
 
-class Lanes(AbstractTables):
-    """As `Tables`, for the loss in scalars (lanes.py), with the columns in place.
+class ScalarConstants(AbstractOfFrame):
+    """As `Constants`, for the loss in scalars, with the columns in place.
 
-    Column j < modes belongs to the growing row of mode j where it was `chosen`; where
-    it was not, to a row that does not grow. In a bottleneck, with fewer columns than
+    Column j < modes belongs to the growing row of mode j where that is a pivot; where
+    it is not, to a row that does not grow. In a bottleneck, with fewer columns than
     modes, the columns are the frame's, and `of_modes` says what they belong to.
     """
 
     grow: Float[Array, "modes columns ..."]  # rows of Q0
     rest: Float[Array, "rest columns ..."]
     fall: Float[Array, "modes columns ..."]
-    grow_echelon: Float[Array, "modes modes ..."]  # rows not chosen, by columns chosen
+    grow_echelon: Float[Array, "modes modes ..."]  # the other rows by the pivots
     rest_echelon: Float[Array, "rest modes ..."]
     fall_echelon: Float[Array, "modes modes ..."]
     inverse: Float[Array, "columns modes ..."]
-    chosen: Bool[Array, "modes ..."]
-    rest_chosen: Bool[Array, "rest ..."]
-    of_rest: Bool[Array, "columns ..."]  # columns of a chosen left-over row
-    # Per mode, of what was not chosen: sums of squares of the start, and of rows that
-    # decay, are left over, and grow.
-    unchosen: tuple[Float[Array, "modes ..."], ...]
+    is_pivot: Bool[Array, "modes ..."]
+    rest_is_pivot: Bool[Array, "rest ..."]
+    of_rest: Bool[Array, "columns ..."]  # columns of a left-over pivot row
+    # Per mode, sums of squares of the other rows by the pivots: of the start, and of
+    # rows that decay, are left over, and grow.
+    square_sums: tuple[Float[Array, "modes ..."], ...]
     settles: Bool[Array, "modes ..."]  # nothing is left out in these columns
     of_modes: Bool[Array, "columns modes ..."]  # of the frame's columns
     kappa: Float[Array, "modes ..."]
@@ -128,41 +140,41 @@ class Lanes(AbstractTables):
         count, n = frame.lower.shape
         rest = slice(m, count - m)
         modes = jnp.arange(m)
-        self.chosen = frame.is_chosen[:m]
-        self.rest_chosen = frame.is_chosen[rest]
-        is_mode = frame.chosen < m
+        self.is_pivot = frame.is_pivot[:m]
+        self.rest_is_pivot = frame.is_pivot[rest]
+        is_mode = frame.pivots < m
         if n < m:
             place = jnp.eye(n, dtype=bool)
         else:  # growing rows have a column of their own, others what is free
             slots = jnp.arange(n)
-            is_free = jnp.append(~self.chosen, jnp.ones(n - m, bool))
+            is_free = jnp.append(~self.is_pivot, jnp.ones(n - m, bool))
             same = jnp.cumsum(is_free)[:, None] == jnp.cumsum(~is_mode)[None]
             place = jnp.where(
                 is_mode[None],
-                frame.chosen[None] == slots[:, None],
+                frame.pivots[None] == slots[:, None],
                 is_free[:, None] & same,
             )
-        # From the frame's columns to these, and to the modes (zero where not chosen).
+        # From the frame's columns to these, and to the modes (zero without a pivot).
         dtype = frame.lower.dtype
         place = place.astype(dtype)
-        self.of_modes = frame.chosen[:, None] == modes[None]
+        self.of_modes = frame.pivots[:, None] == modes[None]
         to_modes = self.of_modes.astype(dtype)
         lower = short_dot(frame.lower, place.T)
-        echelon = short_dot(frame.drop(frame.echelon), to_modes)
+        echelon = short_dot(frame.off_pivots(frame.echelon), to_modes)
         self.inverse = short_dot(place, frame.inverse, to_modes)
-        self.grow, self.rest, self.fall = lower[:m], lower[rest], lower[::-1][:m]
+        self.grow, self.rest, self.fall = lower[:m], lower[rest], lower[count - m :]
         self.grow_echelon, self.rest_echelon = echelon[:m], echelon[rest]
-        self.fall_echelon = echelon[::-1][:m]
+        self.fall_echelon = echelon[count - m :]
         parts = self.inverse, self.fall_echelon, self.rest_echelon, self.grow_echelon
-        self.unchosen = tuple(jnp.sum(part * part, axis=0) for part in parts)
-        of_rest = (frame.chosen >= m) & (frame.chosen < count - m)
+        self.square_sums = tuple(jnp.sum(part * part, axis=0) for part in parts)
+        of_rest = (frame.pivots >= m) & (frame.pivots < count - m)
         self.of_rest = jnp.any((place > 0) & of_rest[None], axis=1)
         if n < m:
-            self.settles = self.chosen
+            self.settles = self.is_pivot
         else:
             left_out = jnp.any(jnp.triu(self.inverse, 1) != 0, axis=0)
             left_out |= jnp.any(self.grow_echelon != 0, axis=0)
-            self.settles = self.chosen & ~left_out
+            self.settles = self.is_pivot & ~left_out
         self.kappa = frame.rates[:m]
         self.rate = frame.rates[m] if m < count - m else jnp.zeros((), dtype)
         gap = gaps(frame)
@@ -177,15 +189,15 @@ class Lanes(AbstractTables):
         return self.grow.shape[0], self.rest.shape[0], self.grow.shape[1]
 
 
-class AdjointTables(AbstractTables):
-    """`Tables`, and what else of the problem its gradient needs."""
+class GradientConstants(AbstractOfFrame):
+    """`Constants`, and what else of the problem its gradient needs."""
 
-    base: Tables
+    base: Constants
     lower: Float[Array, "rows columns ..."]  # rows of Q0
-    echelon: Float[Array, "rows columns ..."]  # those not chosen, by those chosen
+    echelon: Float[Array, "rows columns ..."]  # the other rows by the pivots
     inverse: Float[Array, "columns columns ..."]
     place: Float[Array, "columns rows ..."]  # one where a column's row is
-    chosen: Bool[Array, "rows ..."]
+    is_pivot: Bool[Array, "rows ..."]
     exponents: Float[Array, "more columns ..."]  # the base's `lags`, and positive ones
     # Left-over rows share a rate.
     rates: Float[Array, "rates ..."]  # their sizes
@@ -194,13 +206,13 @@ class AdjointTables(AbstractTables):
     def __init__(self, frame: Frame):
         m, count = frame.s.size, frame.rates.size
         shared = slice(0, m + (count > 2 * m))
-        self.base = Tables(frame)
-        self.lower = by_kind(frame.lower, m)
-        self.echelon = by_kind(frame.drop(frame.echelon), m)
+        self.base = Constants(frame)
+        self.lower = frame.lower
+        self.echelon = frame.off_pivots(frame.echelon)
         self.inverse = frame.inverse
-        is_at = jnp.arange(count)[:, None] == frame.chosen[None]
-        self.place = by_kind(is_at.astype(frame.lower.dtype), m).T
-        self.chosen = by_kind(frame.is_chosen, m)
+        is_at = jnp.arange(count)[:, None] == frame.pivots[None]
+        self.place = is_at.astype(frame.lower.dtype).T
+        self.is_pivot = frame.is_pivot
         self.exponents = exponents(frame, growth(frame.rates))[shared]
         s = frame.strengths[shared]
         self.rates = jnp.abs(frame.rates[shared])
@@ -227,8 +239,3 @@ class AdjointTables(AbstractTables):
     def is_wide(self) -> bool:
         """Whether inputs are left over, or else, if any, outputs."""
         return self.base.right.shape[0] > self.base.left.shape[0]
-
-
-def by_kind(rows: Shaped[Array, "rows *k"], modes: int) -> Shaped[Array, "rows *k"]:
-    """Rows by falling rate as those that grow, are left over, and decay, by modes."""
-    return jnp.concatenate([rows[: rows.shape[0] - modes], rows[::-1][:modes]])

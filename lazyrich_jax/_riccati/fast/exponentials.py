@@ -1,29 +1,32 @@
-"""What a gradient is made of that depends on rates and time alone."""
+"""Exponentials of the gradient: what depends on rates and time alone.
+
+In: `GradientConstants` and times. Out: `Exponentials`, by rows, columns and pairs of
+rates, with networks and times on the last axes.
+"""
 
 import functools
 from collections.abc import Iterable
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._compiled import kept
-from .._linalg import decay_quotient, mixed_quotient
-from .blocks import Apart
-from .lanes import gain_of_decay
-from .tables import AdjointTables
+from ..._compiled import kept, mapped
+from ..._linalg import decay_quotient, gain_of_decay, mixed_quotient
+from .constants import GradientConstants
 from .values import AtTime
 
 
-class Scales(eqx.Module):
+class Exponentials(eqx.Module):
     """Exponentials at a time."""
 
     grown: Float[Array, "rows columns ..."]  # of `exponents` t
-    behind: Float[Array, "rows columns ..."]  # what was not chosen by what was
-    upper: Float[Array, "rows columns ..."]  # K but for the start
+    grown_echelon: Float[
+        Array, "rows columns ..."
+    ]  # the other rows by the pivots, grown
+    k: Float[Array, "rows columns ..."]  # K but for the start
     root: Float[Array, "rows ..."]  # of the gain
-    split: Bool[Array, "..."]  # see `variation._as_start`
+    split: Bool[Array, "..."]  # see `first._as_start`
     decay: Float[Array, "rates ..."]  # e^{-x t}
     # Of every pair of rates x, y:
     ratio: Float[Array, "rates rates ..."]  # e^{-|x - y| t}
@@ -33,9 +36,9 @@ class Scales(eqx.Module):
     mixed: Float[Array, "rates rates ..."]  # see `mixed_difference`
 
 
-def evaluate_scales(
-    apart: Apart, x: AdjointTables, t: Float[Array, "..."]
-) -> tuple[AtTime, Scales]:
+def evaluate_exponentials(
+    x: GradientConstants, t: Float[Array, "..."]
+) -> tuple[AtTime, Exponentials]:
     """The exponentials, and what follows from them alone."""
     m, r, _ = x.sizes
 
@@ -48,7 +51,7 @@ def evaluate_scales(
         root = jnp.sqrt(gain)
         return jnp.exp(-x.base.v * t[None]), grown, half, decay, gain, root, 1 / root
 
-    shrink, grown, half, decay, gain, root, inverse_root = apart(of_time)
+    shrink, grown, half, decay, gain, root, inverse_root = kept(of_time)
     one = jnp.ones_like(t)
     at = AtTime(
         shrink,
@@ -65,13 +68,13 @@ def evaluate_scales(
         all_grown = jnp.concatenate([grown[:m], *[grown[m:]] * r, falling])
         of_all = jnp.concatenate([root[:m], *[root[m:]] * r, root[:m]])
         ratio = jnp.minimum(all_grown, 1.0)
-        upper = x.lower * ratio * of_all[:, None]
-        return all_grown, x.echelon * ratio, upper, of_all
+        k = x.lower * ratio * of_all[:, None]
+        return all_grown, x.echelon * ratio, k, of_all
 
-    all_grown, behind, upper, of_all = apart(of_rows)
+    all_grown, grown_echelon, k, of_all = kept(of_rows)
 
     def is_split():
-        top, most = _largest(jnp.abs(row) for row in behind), _largest(all_grown)
+        top, most = _largest(jnp.abs(row) for row in grown_echelon), _largest(all_grown)
         return _largest(most) > _largest(top) + 1e-30
 
     def of_pairs(first):
@@ -91,11 +94,10 @@ def evaluate_scales(
         return ratio, less, more, bend, mixed
 
     rows = x.rates, half, decay, gain, x.gaps
-    # One after the other on a CPU: of all at once XLA would give every core a part,
-    # and wait for them longer than that takes.
-    mapped = jax.lax.map if apart is kept else lambda f, x: jax.vmap(f)(x)
-    pairs = apart(lambda: mapped(of_pairs, rows))
-    scales = Scales(all_grown, behind, upper, of_all, apart(is_split), decay, *pairs)
+    pairs = kept(lambda: mapped(of_pairs, rows))
+    scales = Exponentials(
+        all_grown, grown_echelon, k, of_all, kept(is_split), decay, *pairs
+    )
     return at, scales
 
 

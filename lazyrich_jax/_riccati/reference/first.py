@@ -1,15 +1,14 @@
-r"""How the exact solution answers to its arguments, to first order, in closed form.
+r"""First derivatives of the solution, in closed form.
 
-Along the solution of $\dot P = FP + PF - P^2$ a change of the start, $dP_0$, and of the
-generator, $dF$, give
+In: a `Frame`, a time, the `State` there and a `Change` of start, generator and time.
+Out: a `Variation`, the change of the state. With $E = e^{Ft}$,
+$K = (I + P_0 G)^{-1} P_0$ and $\Psi = E (I + P_0 G)^{-1}$,
 
-$$dP = \Psi\, dP_0\, \Psi^\top + dE\, K E + (dE\, K E)^\top - E K\, dG\, K E,$$
+$$dP = \Psi\, dP_0\, \Psi^\top + dE\, K E + (dE\, K E)^\top - E K\, dG\, K E.$$
 
-$E = e^{Ft}$, $K = (I + P_0 G)^{-1} P_0$, $\Psi = E (I + P_0 G)^{-1}$. In the eigenbasis
-of F the changes of E and G are divided differences of $e^{wt}$ and $g(w)$: no gap of
-eigenvalues is ever divided by, so that repeated ones are no exception. As it stands
-the formula overflows; here growing modes are expressed by $\Psi$, which does not.
-docs/theory.md derives it.
+In the eigenbasis of F the changes of E and G are divided differences of $e^{wt}$ and
+$g(w)$. Nothing is divided by a gap of eigenvalues. The formula overflows as it stands;
+growing rows are expressed by $\Psi$, which does not. docs/theory.md, section 3.
 """
 
 import equinox as eqx
@@ -17,10 +16,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._linalg import decay_difference, dot, mean_decay, mixed_difference
-from .._triangular import over
-from .frame import Frame
-from .riccati import State, decay, exponents, gain, gaps, growth
+from ..._linalg import decay_difference, dot, mean_decay, mixed_difference
+from ..._triangular import over
+from ..frame import Frame
+from ..rates import decay, exponents, gain, gaps, growth
+from .solution import State
 
 
 class Change(eqx.Module):
@@ -64,7 +64,7 @@ def vary(frame: Frame, t: Float[Array, ""], state: State, change: Change) -> Var
     # What follows has a limit other than zero, which `deviation` goes without.
     lean = jnp.where(lag, falling, 0.0)
     bend = jnp.where(both, d * decay_difference(growth(w), jnp.abs(gap), t), 0.0)
-    learned = frame.is_chosen & grows
+    learned = frame.is_pivot & grows
     deviation = dot(change_q, q.mT) + _flow(frame, state, learned) * change.t
     deviation += _near_limit(frame, t, state, d, lean, bend)
     p = dot(q, q.mT)
@@ -97,44 +97,44 @@ def _as_start(
     r"""$\Psi$ times a change of Q0, and of what dF does to growing rows, by inv(R).
 
     A change X is split into one within the range of Q0, C X_c with C the echelon form,
-    and one beyond it, on rows that were not chosen: of the first $\Psi$ makes
+    and one beyond it, on the other rows: of the first $\Psi$ makes
     `q inv(R).T S inv(lower_c) X_c`; the second grows freely but for its overlap with q.
     Early near a saddle all of X is treated like the second.
     """
     w, shrink = frame.rates, state.shrink
     up = growth(w)
-    echelon = frame.drop(frame.echelon)
+    echelon = frame.off_pivots(frame.echelon)
     # The split is worth while it keeps more digits than there are in the largest
     # coefficient, which is large near a saddle, until that is forgotten.
     spread = exponents(frame, up) * t
     grown = jnp.log(jnp.max(jnp.abs(echelon * decay(frame, up, t))) + 1e-30)
     split = jnp.max(spread) > grown
     echelon = jnp.where(split, echelon, 0.0)
-    inside = split & frame.is_chosen[:, None]
+    inside = split & frame.is_pivot[:, None]
     rising = jnp.where((w > 0)[:, None], rising, 0.0)
     # Where rates change by as much, time must not multiply the rounding of nothing.
     alone = jnp.diagonal(rising)
     rising = rising - jnp.diag(alone)
-    strained = echelon * (alone[:, None] - frame.pick(alone)[None])
-    strained = dot(strained, frame.pick(frame.lower))
+    strained = echelon * (alone[:, None] - frame.at_pivots(alone)[None])
+    strained = dot(strained, frame.at_pivots(frame.lower))
     own = alone[:, None] * frame.lower
     from_below = lower + dot(rising, frame.lower)
     from_above = dot(falling, frame.lower * decay(frame, w, t))
     from_above = jnp.where((w > 0)[:, None], from_above, 0.0)
     within = (from_below + own) * shrink[None]
     within += jnp.exp(-up * t)[:, None] * from_above
-    within = shrink[:, None] * dot(frame.inverse, frame.pick(within))
+    within = shrink[:, None] * dot(frame.inverse, frame.at_pivots(within))
     within = jnp.where(split, within, 0.0)
     # Only at a saddle is an exponent of these rows positive; at infinity it would
     # overflow.
     largest = jnp.log(jnp.finfo(w.dtype).max) / 4
-    beyond = from_below - dot(echelon, frame.pick(from_below))
+    beyond = from_below - dot(echelon, frame.at_pivots(from_below))
     beyond += jnp.where(split, strained, own)
     beyond = beyond * jnp.exp(jnp.minimum(spread, largest)) + from_above
-    beyond -= dot(echelon * decay(frame, up, t), frame.pick(from_above))
+    beyond -= dot(echelon * decay(frame, up, t), frame.at_pivots(from_above))
     beyond = jnp.where(inside, 0.0, beyond)
     overlap = jnp.sqrt(gain(w, t))[:, None] * beyond
-    within -= dot(jnp.where(inside, 0.0, state.upper).mT, overlap)
+    within -= dot(jnp.where(inside, 0.0, state.k).mT, overlap)
     moved = dot(state.q, over(within.mT, state.r).mT)
     return over(moved + jnp.exp((w - up) * t)[:, None] * beyond, state.r)
 
@@ -177,7 +177,7 @@ def _near_limit(
 ) -> Float[Array, "rows rows"]:
     """Half of P bend P + lean P + (lean P)', over its limit."""
     w = frame.rates
-    learned = frame.is_chosen & (w > 0)
+    learned = frame.is_pivot & (w > 0)
     up, gap = growth(w), gaps(frame)
     limit = jnp.where(learned, 2 * up, 0.0)
     deviation = state.deviation

@@ -1,14 +1,14 @@
-r"""The eigenbasis of a learning problem, decomposed once, and its own derivative.
+"""A problem's decomposition: the eigenbasis of F, and Q0 in echelon form there.
 
-Everything that is decomposed for the exact solution is here: the singular vectors of
-the correlation, the spectrum of $F$, and the initial weights in its eigenbasis, rotated
-to echelon form. First derivatives of the solution never differentiate any of it
-(variation.py), so repeated singular values do no harm; second derivatives do.
+In: a `Problem`, the weights, correlation and balance of one network. Out: a `Frame`, a
+constant for differentiation. First derivatives never differentiate a decomposition
+(reference/first.py): repeated singular values do no harm. docs/theory.md, section 2.
 """
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._compiled import varying_like
@@ -41,7 +41,8 @@ class Frame(eqx.Module):
     `sigma = left @ diag(s) @ right.T`. A singular triple gives the eigenvalues
     $\pm\kappa$, $\kappa^2 = s^2 + \lambda^2/4$, of $F$, with eigenvectors
     `(v sin, u cos)` and `(v cos, -u sin)`; left-over input and output directions have
-    $-\lambda/2$ and $+\lambda/2$. "Rows" are in this basis, by falling rate.
+    $-\lambda/2$ and $+\lambda/2$. "Rows" are in this basis: a
+    growing one of every mode, those left over, a decaying one of every mode.
     """
 
     left: Float[Array, "out out"]
@@ -50,14 +51,14 @@ class Frame(eqx.Module):
     cos: Float[Array, " modes"]
     sin: Float[Array, " modes"]
     rates: Float[Array, " rows"]
-    # The rows of Q0 are `lower @ basis`; `chosen` are those linearly independent of the
+    # The rows of Q0 are `lower @ basis`; `pivots` are those linearly independent of the
     # rows above (out of range: none). There `lower` is triangular, with the inverse
-    # `inverse`; `lower = echelon @ lower[chosen]`.
+    # `inverse`; `lower = echelon @ lower[pivots]`.
     lower: Float[Array, "rows columns"]
     echelon: Float[Array, "rows columns"]
     inverse: Float[Array, "columns columns"]
     basis: Float[Array, "columns hidden"]
-    chosen: Int[Array, " columns"]
+    pivots: Int[Array, " columns"]
 
     def __init__(self, problem: Problem):
         problem = jax.lax.stop_gradient(problem)
@@ -67,34 +68,34 @@ class Frame(eqx.Module):
             self.s, problem.lmda, *problem.sigma.shape
         )
         rows = self.weights_to_rows(problem.w1, problem.w2)
-        self.lower, self.echelon, self.inverse, self.basis, self.chosen = eliminate(
-            rows
+        self.lower, self.echelon, self.inverse, self.basis, self.pivots = eliminate(
+            rows, by_falling_rate(self.s.size, self.rates.size)
         )
 
     @property
     def strengths(self) -> Float[Array, " rows"]:
         """The singular value behind each rate, zero for left-over directions."""
         left_over = jnp.zeros(self.rates.size - 2 * self.s.size, self.s.dtype)
-        return jnp.concatenate([self.s, left_over, self.s[::-1]])
+        return jnp.concatenate([self.s, left_over, self.s])
 
     @property
-    def is_chosen(self) -> Bool[Array, " rows"]:
-        """Which rows were chosen."""
+    def is_pivot(self) -> Bool[Array, " rows"]:
+        """Which rows are pivots."""
         mask = jnp.zeros(self.rates.size, bool)
-        return mask.at[self.chosen].set(True, mode="drop")
+        return mask.at[self.pivots].set(True, mode="drop")
 
     @property
-    def chosen_rates(self) -> Float[Array, " columns"]:
-        """The eigenvalues of F on the chosen rows; zero where there is none."""
-        return self.pick(self.rates)
+    def pivot_rates(self) -> Float[Array, " columns"]:
+        """The eigenvalues of F on the pivot rows; zero where there is none."""
+        return self.at_pivots(self.rates)
 
-    def pick(self, rows: Float[Array, "rows *k"]) -> Float[Array, "columns *k"]:
-        """The chosen rows; zero where there is none."""
-        return rows.at[self.chosen].get(mode="fill", fill_value=0.0)
+    def at_pivots(self, rows: Float[Array, "rows *k"]) -> Float[Array, "columns *k"]:
+        """The pivot rows; zero where there is none."""
+        return rows.at[self.pivots].get(mode="fill", fill_value=0.0)
 
-    def drop(self, rows: Float[Array, "rows *k"]) -> Float[Array, "rows *k"]:
-        """The other rows, zero in place of the chosen ones."""
-        mask = self.is_chosen.reshape(-1, *[1] * (rows.ndim - 1))
+    def off_pivots(self, rows: Float[Array, "rows *k"]) -> Float[Array, "rows *k"]:
+        """The other rows, zero in place of the pivots."""
+        mask = self.is_pivot.reshape(-1, *[1] * (rows.ndim - 1))
         return jnp.where(mask, 0.0, rows)
 
     def weights_to_rows(
@@ -113,7 +114,7 @@ class Frame(eqx.Module):
         cos, sin = self.cos[:, None], self.sin[:, None]
         grow = sin * inputs[:m] + cos * outputs[:m]
         decay = cos * inputs[:m] - sin * outputs[:m]
-        return jnp.concatenate([grow, inputs[m:], outputs[m:], decay[::-1]])
+        return jnp.concatenate([grow, inputs[m:], outputs[m:], decay])
 
     def from_rows(
         self, rows: Float[Array, "rows k"]
@@ -122,7 +123,7 @@ class Frame(eqx.Module):
         m = self.s.size
         n_in, n_out = self.right.shape[0], self.left.shape[0]
         cos, sin = self.cos[:, None], self.sin[:, None]
-        grow, decay = rows[:m], rows[n_in + n_out - m :][::-1]
+        grow, decay = rows[:m], rows[n_in + n_out - m :]
         inputs = jnp.concatenate([sin * grow + cos * decay, rows[m:n_in]])
         outputs = jnp.concatenate([cos * grow - sin * decay, rows[m:n_out]])
         return inputs, outputs
@@ -142,11 +143,11 @@ class Frame(eqx.Module):
         # since time multiplies what they would be rounded to.
         along = (self.cos - self.sin) * (self.cos + self.sin)
         rest = jnp.full(abs(n_out - n_in), 1.0 if n_out > n_in else -1.0, core.dtype)
-        diagonal = jnp.concatenate([along, rest, -along[::-1]])
-        own = jnp.arange(m)
+        diagonal = jnp.concatenate([along, rest, -along])
+        grow, fall = jnp.arange(m), n_in + n_out - m + jnp.arange(m)
         across = -2 * self.cos * self.sin
-        of_balance = jnp.diag(diagonal).at[own, -1 - own].set(across)
-        of_balance = of_balance.at[-1 - own, own].set(across)
+        of_balance = jnp.diag(diagonal).at[grow, fall].set(across)
+        of_balance = of_balance.at[fall, grow].set(across)
         return self.to_rows(half_way[:n_in], half_way[n_in:]) + lmda / 2 * of_balance
 
     def function_block(self, p: Float[Array, "rows rows"]) -> Float[Array, "out in"]:
@@ -183,11 +184,17 @@ def spectrum(
     sin = jnp.where(lmda >= 0, smaller, larger)
     rest = (lmda if n_out > n_in else -lmda) / 2
     left_over = jnp.broadcast_to(rest, (abs(n_out - n_in),))
-    return cos, sin, jnp.concatenate([kappa, left_over, -kappa[::-1]])
+    return cos, sin, jnp.concatenate([kappa, left_over, -kappa])
+
+
+def by_falling_rate(modes: int, rows: int) -> Int[np.ndarray, " rows"]:
+    """The numbers of the rows from the fastest growing to the fastest decaying one."""
+    order = np.arange(rows)
+    return np.concatenate([order[: rows - modes], order[::-1][:modes]])
 
 
 def eliminate(
-    rows: Float[Array, "rows hidden"],
+    rows: Float[Array, "rows hidden"], order: Int[np.ndarray, " rows"]
 ) -> tuple[
     Float[Array, "rows columns"],
     Float[Array, "rows columns"],
@@ -195,20 +202,23 @@ def eliminate(
     Float[Array, "columns hidden"],
     Int[Array, " columns"],
 ]:
-    """Rotate `rows` to echelon form: a frame's `lower` to `chosen`.
+    """Rotate `rows` to echelon form: a frame's `lower` to `pivots`.
 
-    The chosen rows are the first that are linearly independent. They are the modes that
-    win as t goes to infinity: by the order of the rows, every other row depends only on
-    chosen rows that grow at least as fast. `lower @ basis` is `rows` up to rounding.
+    The pivot rows are the first in `order`, by falling rate, that are linearly
+    independent. They are the modes that win as t goes to infinity: every other row
+    depends only on pivot rows that grow at least as fast. `lower @ basis` is `rows` up
+    to rounding.
     """
     count, hidden = rows.shape
     columns = min(count, hidden)
+    visited = jnp.asarray(order)
     noise = 4 * max(count, hidden) ** 0.5 * jnp.finfo(rows.dtype).eps * norm(rows)
 
-    def visit(i, state):
-        # `basis` is orthonormal and spans the chosen rows. Their errors have the
+    def visit(step, state):
+        # `basis` is orthonormal and spans the pivot rows. Their errors have the
         # covariance `spread @ spread.T`, in units of `noise`.
-        lower, echelon, inverse, basis, spread, chosen, rank = state
+        lower, echelon, inverse, basis, spread, pivots, rank = state
+        i = visited[step]
         along, new = jnp.zeros(columns, rows.dtype), rows[i]
         for _ in range(2):  # Gram-Schmidt, twice is enough
             part = dot(basis, new)
@@ -216,7 +226,7 @@ def eliminate(
         weights = dot(along, inverse)
         size = norm(new)
         # These errors reach this row multiplied by its weights. Huge weights don't
-        # count: near a saddle, where chosen rows are tiny, rows of size one would count
+        # count: near a saddle, where pivot rows are tiny, rows of size one would count
         # as dependent.
         carried = dot(weights, spread)
         much = norm(carried)
@@ -239,7 +249,7 @@ def eliminate(
             inverse.at[place].set((unit - weights) / size, mode="drop"),
             basis.at[place].set(new / size, mode="drop"),
             spread,
-            chosen.at[place].set(i, mode="drop"),
+            pivots.at[place].set(i, mode="drop"),
             rank + is_new.astype(int),
         )
 
@@ -247,11 +257,11 @@ def eliminate(
     square = jnp.zeros((columns, columns), rows.dtype)
     wide = jnp.zeros((columns, hidden), rows.dtype)
     one = jnp.eye(columns, dtype=rows.dtype)
-    chosen = count + jnp.arange(columns)  # distinct, also where there is none
-    state = tall, tall, square, wide, one, chosen, jnp.array(0)
+    pivots = count + jnp.arange(columns)  # distinct, also where there is none
+    state = tall, tall, square, wide, one, pivots, jnp.array(0)
     found = jax.lax.fori_loop(0, count, visit, varying_like(state, rows))
-    lower, echelon, inverse, basis, _, chosen, _ = found
-    return lower, echelon, inverse, basis, chosen
+    lower, echelon, inverse, basis, _, pivots, _ = found
+    return lower, echelon, inverse, basis, pivots
 
 
 def _turned(

@@ -1,4 +1,9 @@
-"""K with orthonormal columns, of many networks and times at once (blocks.py)."""
+"""K with orthonormal columns, of many networks at many times.
+
+In: the rows of K by kinds. Out: orthonormal columns of the same span, and inv(R) where
+it is asked for. Matrices of more than `blocks.LARGEST` columns have their axes last;
+smaller ones first, with networks and times last.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,9 +12,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._linalg import dot, square_norm
-from .._triangular import inverse_factor, over, triangle
-from .blocks import Apart, total
+from ..._compiled import kept
+from ..._linalg import dot, square_norm
+from ..._triangular import inverse_factor, over, triangle
+from ..batching.blocks import total
 
 _WRITTEN_OUT = 8  # columns
 
@@ -54,7 +60,6 @@ def orthonormal_matrix(
 
 
 def orthonormal(
-    apart: Apart,
     entries: Callable[[], tuple[Array, ...]],
     unit: Array,
     sizes: tuple[int, int, int],
@@ -64,7 +69,7 @@ def orthonormal(
     Rows of `unit` become those of inv(R).
 
     By modified Gram-Schmidt, a vector of lanes at a time. A column has no entries above
-    its chosen row, which isn't above the row of its own number, nor in the start above
+    its pivot row, which isn't above the row of its own number, nor in the start above
     that; K is ordered so that column c is zero from row `rows[c]` on.
     """
     m, r, n = sizes
@@ -86,24 +91,23 @@ def orthonormal(
             grow = jnp.concatenate([grow, single])
         return grow, rest, fall, start, inverse
 
-    k = apart(ordered)
+    k = kept(ordered)
     rows = [m + r + n - c + max(m - c, 0) for c in range(n)]
     if n > _WRITTEN_OUT:
-        columns, inverse = _in_groups(apart, k, unit, rows)
-        return apart(lambda: by_kind(columns, inverse))
+        columns, inverse = _in_groups(k, unit, rows)
+        return kept(lambda: by_kind(columns, inverse))
     units = []
     inverse = []
     for late in reversed(range(n)):
-        k, unit, column, inverted = _without_last(apart, k, unit, rows[late])
+        k, unit, column, inverted = _without_last(k, unit, rows[late])
         padding = [(0, rows[0] - rows[late]), *[(0, 0)] * (column.ndim - 1)]
         units.insert(0, jnp.pad(column, padding))
         inverse.insert(0, inverted)
 
-    return apart(lambda: by_kind(jnp.stack(units, axis=1), jnp.stack(inverse, axis=1)))
+    return kept(lambda: by_kind(jnp.stack(units, axis=1), jnp.stack(inverse, axis=1)))
 
 
 def _in_groups(
-    apart: Apart,
     k: Float[Array, "rows columns ..."],
     more: Float[Array, "more columns ..."],
     rows: list[int],
@@ -123,13 +127,13 @@ def _in_groups(
             j = left.shape[1] - 1 - i
             column = jax.lax.dynamic_index_in_dim(left, j, 1, keepdims=False)[:end]
             scale = jax.lax.rsqrt(total(x * x for x in column[first:]))
-            column = apart(lambda: column * scale[None])
-            along = apart(
+            column = kept(lambda: column * scale[None])
+            along = kept(
                 lambda: total(column[i][None] * left[i] for i in range(first, end))
             )
             before = jnp.arange(left.shape[1]) < j
             before = before.reshape(-1, *[1] * (along.ndim - 1))
-            along = apart(lambda: jnp.where(before, along, 0.0))
+            along = kept(lambda: jnp.where(before, along, 0.0))
             others = left[:end] - column[:, None] * along[None]
             left = left.at[:end].set(others)
             return left.at[:end, j].set(column)
@@ -142,7 +146,6 @@ def _in_groups(
 
 
 def _without_last(
-    apart: Apart,
     k: Float[Array, "rows columns ..."],
     more: Float[Array, "more columns ..."],
     rows: int,
@@ -164,14 +167,14 @@ def _without_last(
         scale = jax.lax.rsqrt(total(x * x for x in column))[None]
         return column * scale, more[:, last] * scale
 
-    unit, other = apart(normalised)
+    unit, other = kept(normalised)
     if last == 0:
         return k, more, unit, other
-    along = apart(lambda: total(unit[i][None] * k[i, :last] for i in range(rows)))
+    along = kept(lambda: total(unit[i][None] * k[i, :last] for i in range(rows)))
 
     def others():
         left = k[:rows, :last] - unit[:, None] * along[None]
         rest = more[:, :last] - other[:, None] * along[None]
         return jnp.concatenate([left, k[rows:, :last]]), rest
 
-    return *apart(others), unit, other
+    return *kept(others), unit, other

@@ -17,8 +17,8 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
-from .._compiled import sharded_over, varying
-from .._linalg import dot
+from ..._compiled import sharded_over, varying
+from ..._linalg import dot
 
 # What to do where not all arguments are mapped over: given the size of the map, which
 # leaves are, and the arguments, the operation's new arguments and what to make of its
@@ -78,8 +78,8 @@ class Operation:
         gathered = self._gather(size, is_mapped, *args)
         if gathered is None:
             gathered = _more_networks(size, is_mapped, args)
-        more, apart = gathered
-        return apart(self(*more)), 0
+        more, separate = gathered
+        return separate(self(*more)), 0
 
 
 def are_transposes(

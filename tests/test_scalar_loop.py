@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import lazyrich_jax as lr
-from lazyrich_jax._dynamics import blocks, lanes, values
-from lazyrich_jax._dynamics.frame import Frame, Problem
-from lazyrich_jax._dynamics.riccati import function_error, solve
+from lazyrich_jax._riccati.batching import blocks
+from lazyrich_jax._riccati.fast import scalar_loop, values
+from lazyrich_jax._riccati.frame import Frame, Problem
+from lazyrich_jax._riccati.reference.solution import function_error, solve
 
 from . import cases, oracle
 
@@ -23,7 +24,7 @@ def excesses(w1, w2, sigma, lmda):
     More than `blocks.FEW` times have lanes on the last axes, fewer are matrices.
     """
     frame = Frame(Problem(w1, w2, sigma, lmda))
-    assert lanes.fits(frame)
+    assert scalar_loop.fits(frame)
 
     def general(t):
         return jnp.sum(function_error(frame, solve(frame, t)) ** 2) / 2
@@ -32,7 +33,7 @@ def excesses(w1, w2, sigma, lmda):
     many = jnp.tile(ts, blocks.FEW // ts.size + 1)
     return (
         jax.vmap(general)(ts),
-        lanes.excess(frame, ts),
+        scalar_loop.excess(frame, ts),
         values.excess(frame, many)[: ts.size],
         values.excess(frame, ts),
     )
@@ -176,4 +177,4 @@ def test_what_is_made_of_losses_is_no_part_of_their_loop():
 def test_larger_networks_take_the_general_form():
     network = cases.network((6, 6, 6), 0.0, 0.4, cases.sigma(6, 6))
     problem = Problem(*network.weights, jnp.asarray(cases.sigma(6, 6)), network.lmda)
-    assert not lanes.fits(Frame(problem))
+    assert not scalar_loop.fits(Frame(problem))

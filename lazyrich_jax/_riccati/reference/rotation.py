@@ -2,11 +2,11 @@ r"""The rotation of the hidden units that makes Q(t) the flow's own.
 
 $QQ^\top$ fixes the weights up to a rotation of the hidden units, which the flow
 $\dot Q = (F - QQ^\top / 2) Q$ decides. With the factor $q = e^{Ft} Q_0 R^{-1}$ of
-riccati.py, $R^\top R = I + Q_0^\top G Q_0$ and R upper triangular, $Q = q\Theta$ obeys
+solution.py, $R^\top R = I + Q_0^\top G Q_0$ and R lower triangular, $Q = q\Theta$ obeys
 the flow if
 
 $$\dot\Theta = \Omega\Theta, \quad
-\Omega_{ij} = \tfrac12 \operatorname{sign}(j - i) (q^\top q)_{ij}, \quad
+\Omega_{ij} = \tfrac12 \operatorname{sign}(i - j) (q^\top q)_{ij}, \quad
 \Theta(0) = I:$$
 
 the parallel transport of a basis along the curve $R^\top R$ of positive matrices.
@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._linalg import dot, nearest_isometry
-from .attached import attached
-from .frame import Frame, Problem
-from .riccati import solve
+from ..._linalg import dot, nearest_isometry
+from ..frame import Frame, Problem
+from .second import tracked
+from .solution import solve
 
 
 def transported(
@@ -32,7 +32,7 @@ def transported(
     atol: Float[Array, ""],
 ) -> Float[Array, "times n hidden"]:
     """Q at the times `ts`, in any order."""
-    frame = attached(problem, frame)
+    frame = tracked(problem, frame)
     q = jax.vmap(lambda t: solve(frame, t).q)(ts)
     q = dot(q, _rotations(frame, ts, q, rtol, atol))
     return dot(jax.vmap(frame.factor_from_rows)(q), frame.basis)
@@ -71,7 +71,7 @@ def _rotations(
     rtol: Float[Array, ""],
     atol: Float[Array, ""],
 ) -> Float[Array, "times columns columns"]:
-    columns = frame.chosen.size
+    columns = frame.pivots.size
     eye = jnp.eye(columns, dtype=ts.dtype)
     if columns == 1:
         return jnp.broadcast_to(eye, (ts.size, 1, 1))

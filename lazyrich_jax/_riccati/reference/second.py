@@ -1,6 +1,8 @@
-"""The decomposition as the function of the problem that it is, for second derivatives.
+"""The frame as a function of its problem, for second derivatives.
 
-Its derivative divides by gaps: it is right where it exists, and refused elsewhere.
+In: a `Problem` and its `Frame`. Out: the same frame, with derivatives. These divide by
+gaps of singular values. They are right where they exist, and refused elsewhere.
+docs/theory.md, section 3.
 """
 
 import equinox as eqx
@@ -8,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._checks import error_if
-from .._linalg import dot
-from .._singular import nearly_repeated, turned
-from .frame import Frame, Problem, spectrum
+from ..._checks import error_if
+from ..._linalg import dot
+from ..._singular import nearly_repeated, turned
+from ..frame import Frame, Problem, by_falling_rate, spectrum
 
 SECOND_DERIVATIVES = (
     "Second derivatives of the exact solution (and first ones of `weights`) must be "
@@ -23,16 +25,16 @@ SECOND_DERIVATIVES = (
 
 
 @eqx.filter_custom_jvp
-def attached(problem: Problem, frame: Frame) -> Frame:
+def tracked(problem: Problem, frame: Frame) -> Frame:
     """`frame`, a constant, as the function of `problem` that it is."""
     return frame
 
 
-@attached.def_jvp
-def _attached_jvp(primals, tangents):
+@tracked.def_jvp
+def _tracked_jvp(primals, tangents):
     problem, frame = primals
     moved = jax.tree.map(jnp.asarray, tangents[0])
-    frame = attached(problem, frame)  # for the derivatives after this one
+    frame = tracked(problem, frame)  # for the derivatives after this one
     frame = _refuse(problem, frame, moved)
     sigma, lmda = problem.sigma, problem.lmda
     still = jax.tree.map(jnp.zeros_like, (frame.left, frame.s, frame.right))
@@ -55,7 +57,7 @@ def _attached_jvp(primals, tangents):
         ((left, right, *angles[:2]), (moved.w1, moved.w2)),
     )[1]
     tangent = eqx.tree_at(
-        lambda f: (f.left, f.s, f.right, f.cos, f.sin, f.rates, f.chosen),
+        lambda f: (f.left, f.s, f.right, f.cos, f.sin, f.rates, f.pivots),
         frame,
         (left, s, right, *angles, None),
     )
@@ -79,14 +81,14 @@ def _re_eliminated(
 ) -> tuple[Array, Array, Array, Array]:
     """The change of the echelon form with that of the rows, none of them passed over.
 
-    On the chosen rows it is an LQ decomposition: what would fill the upper triangle
+    On the pivot rows it is an LQ decomposition: what would fill the upper triangle
     turns the basis instead.
     """
     lower, inverse, basis = frame.lower, frame.inverse, frame.basis
-    slope = dot(inverse, frame.pick(change))
+    slope = dot(inverse, frame.at_pivots(change))
     upper = jnp.triu(dot(slope, basis.mT), 1)
     d_lower = dot(change, basis.mT) - dot(lower, upper - upper.mT)
-    d_triangle = frame.pick(d_lower)
+    d_triangle = frame.at_pivots(d_lower)
     return (
         d_lower,
         dot(d_lower - dot(frame.echelon, d_triangle), inverse),
@@ -111,7 +113,8 @@ def _refuse(problem: Problem, frame: Frame, moved: Problem) -> Frame:
         return frame
     # Half of the digits are left.
     least = jnp.finfo(frame.s.dtype).eps ** 0.5
-    at_saddle = frame.chosen != jnp.arange(frame.chosen.size)
+    first = by_falling_rate(frame.s.size, frame.rates.size)[: frame.pivots.size]
+    at_saddle = frame.pivots != first
     near_saddle = jnp.abs(frame.echelon) > least**-0.5
     bad = [jnp.any(at_saddle), jnp.any(near_saddle)]
     if moved.sigma is not None:

@@ -1,0 +1,39 @@
+r"""The engine: $\dot P = FP + PF - P^2$ for $P = QQ^\top$, solved for all times.
+
+It knows matrices: no task, no network. docs/theory.md derives every formula.
+
+What calls what, from the ground up:
+
+    frame          A problem decomposed once: eigenbasis of F, Q0 in echelon form.
+    batching/      Functions of many networks and times: JAX operations, blocks,
+                   products. No formula of this equation.
+    rates          Eigenvalues of F: gaps, exponents, gains, a time for infinity.
+    reference/     One network at one time, written like docs/theory.md: `solution`,
+                   `first` and `second` derivatives, the hidden `rotation`, and
+                   `off_class`, the flow's derivatives off the balanced class.
+    fast/          Many networks at many times. `constants` (of time), `thin_qr`,
+                   `values` (loss, parts of QQ^T, Q), `scalar_loop` (loss of few units);
+                   for the loss gradient `exponentials`, `cotangents`, `slopes` and
+                   `gradient`.
+    differentiable The only door: values by `fast`, with their derivative rules.
+
+`reference` and `fast` do not import each other: that they agree is evidence.
+
+Symbols. Rows are eigenvectors of F: growing ones of the modes, left-over ones, decaying
+ones of the modes. Columns span the hidden directions of Q0.
+
+    docs/theory.md        code                   shape, meaning
+    U, s, V               left, s, right         singular vectors and values of Sigma
+    w; kappa              rates; kappa           eigenvalues of F; those of the modes
+    cos, sin theta        cos, sin               a mode's eigenvectors of F
+    L, B                  lower, basis           Q0 = L B in the eigenbasis
+    pivots                pivots, is_pivot       the first independent rows
+    C, L_c^-1             echelon, inverse       L = C L_c, L_c the pivot rows of L
+    v                     pivot_rates, growth    growth of the pivot rows
+    g(w)                  gain, root             (e^{2wt} - 1) / 2w, bounded; its root
+    S                     shrink                 e^{-vt}
+    K, R                  k, r                   K = [g^(1/2) L S; S] = (orthonormal) R
+    q                     q; grow, rest, fall    e^{Wt} L S R^-1; by kinds of rows
+    P, P - 2W             p, deviation           q q^T; over its limit
+    T, h                  less, bend             divided differences of e^{wt} and g(w)
+"""

@@ -1,0 +1,1 @@
+"""Functions of many networks at many times, whatever they compute."""

@@ -1,0 +1,85 @@
+"""The eigenvalues of F: their gaps, their exponentials, and a time late enough for all.
+
+In: a `Frame`. Out: arrays by rows, or by rows and the columns of the pivot rows.
+Nothing here overflows, and no gap of large rates is found by subtraction.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._linalg import mean_decay
+from .frame import Frame
+
+
+def gaps(frame: Frame) -> Float[Array, "rows rows"]:
+    """w_i - w_j.
+
+    Of two large rates of one sign the difference is (s_i^2 - s_j^2) / (w_i + w_j):
+    subtracting them leaves nothing of it when |lambda| is large.
+    """
+    s, w = frame.strengths, frame.rates
+    alike = w[:, None] * w[None] > 0
+    total = jnp.where(alike, w[:, None] + w[None], 1.0)
+    apart = (s[:, None] - s[None]) * ((s[:, None] + s[None]) / total)
+    return jnp.where(alike, apart, w[:, None] - w[None])
+
+
+def decay(
+    frame: Frame, rates: Float[Array, " rows"], t: Float[Array, ""]
+) -> Float[Array, "rows columns"]:
+    """e^{(w_i - v_k) t}, w the `rates` or their growth, v the pivot rows' growth.
+
+    At most one: larger exponents belong to rows that don't depend on pivot row k.
+    """
+    return jnp.exp(jnp.minimum(exponents(frame, rates), 0.0) * t)
+
+
+def exponents(
+    frame: Frame, rates: Float[Array, " rows"]
+) -> Float[Array, "rows columns"]:
+    """w_i - v_k, w the `rates` or their growth and v the pivot rows' growth."""
+    gap = jnp.swapaxes(frame.at_pivots(-gaps(frame)), 0, 1)
+    v = growth(frame.pivot_rates)[None]
+    both = (rates[:, None] > 0) & (v > 0)
+    return jnp.where(both, gap, rates[:, None] - v)
+
+
+def last_time(dtype: jnp.dtype) -> float:
+    """What stands for infinity."""
+    return float(jnp.finfo(dtype).max) ** (1 / 3)
+
+
+def settled(frame: Frame, t: Float[Array, "*ts"]) -> Float[Array, "*ts"]:
+    """Times, a late one for infinity."""
+    return jnp.where(t >= last_time(t.dtype), settled_time(frame), t)
+
+
+def settled_time(frame: Frame) -> Float[Array, ""]:
+    """A time after which nothing changes, for derivatives at infinity.
+
+    Time multiplies their rounding, so no later than needed: 40 times the slowest time
+    scale, and longer by the logarithm by which a start that is tiny, or near a saddle,
+    lies behind. Modes of rate zero change as 1/t for ever: half of the digits there.
+    """
+    rates = jnp.append(jnp.abs(gaps(frame)), jnp.abs(frame.rates))
+    slowest = jnp.min(jnp.where(rates > 0, rates, jnp.inf))
+    fastest = jnp.where(frame.rates[0] > 0, frame.rates[0], 1.0)
+    time = 40 + 2 * jnp.log1p(jnp.max(jnp.abs(frame.echelon)))
+    time = time / jnp.minimum(slowest, fastest)
+    v = growth(frame.pivot_rates)
+    tiny = jnp.log1p(jnp.abs(jnp.diagonal(frame.inverse)) * jnp.sqrt(v))
+    time += jnp.max(jnp.where(v > 0, 2 * tiny / jnp.where(v > 0, v, 1.0), 0.0))
+    algebraic = 1 / (jnp.finfo(rates.dtype).eps ** 0.5 * fastest)
+    time = jnp.where(jnp.any(frame.rates == 0), jnp.maximum(time, algebraic), time)
+    return jax.lax.stop_gradient(jnp.minimum(time, last_time(rates.dtype)))
+
+
+def gain(rates: Float[Array, " k"], t: Float[Array, ""]) -> Float[Array, " k"]:
+    """(e^{2wt} - 1) / 2w, over e^{2wt} where w > 0: at most t, or 1 / 2|w|."""
+    return t * mean_decay(2 * jnp.where(rates > 0, rates, -rates) * t)
+
+
+def growth(rates: Float[Array, " k"]) -> Float[Array, " k"]:
+    """The rates that are positive; zero for the others."""
+    return jnp.where(rates > 0, rates, 0.0)

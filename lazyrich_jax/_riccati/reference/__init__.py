@@ -1,0 +1,1 @@
+"""One network at one time, as docs/theory.md writes it."""

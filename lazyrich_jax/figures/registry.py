@@ -1,0 +1,97 @@
+"""All figures by name, and how one is computed and written."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import (
+    aligned_modes,
+    balance,
+    braun1,
+    braun2,
+    braun3,
+    braun5,
+    braun6,
+    continual,
+    convergence_time,
+    descent_accuracy,
+    figure1,
+    figure2,
+    figure3,
+    figure4,
+    figure5,
+    figure6,
+    kunin2,
+    kunin4,
+    kunin7,
+    kunin8,
+    nonlinear_balance,
+    phase_diagram,
+)
+from .record import Difference, table
+
+FIGURES = {
+    "figure1": figure1,
+    "figure2": figure2,
+    "figure3": figure3,
+    "figure4": figure4,
+    "figure5": figure5,
+    "figure6": figure6,
+    "phase_diagram": phase_diagram,
+    "aligned_modes": aligned_modes,
+    "balance": balance,
+    "descent_accuracy": descent_accuracy,
+    "nonlinear_balance": nonlinear_balance,
+    "continual": continual,
+    "convergence_time": convergence_time,
+    "braun1": braun1,
+    "braun2": braun2,
+    "braun3": braun3,
+    "braun5": braun5,
+    "braun6": braun6,
+    "kunin2": kunin2,
+    "kunin4": kunin4,
+    "kunin7": kunin7,
+    "kunin8": kunin8,
+}
+
+
+class Reproduction(NamedTuple):
+    """One figure, computed and written."""
+
+    name: str
+    settings: Any
+    differences: Sequence[Difference]
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        """The caption and how far theory and simulation differ."""
+        figure = FIGURES[self.name]
+        head = f"{figure.TITLE} ({figure.SOURCE})"
+        return f"{head}\n\n{figure.caption(self.settings)}\n\n{table(self.differences)}"
+
+
+def reproduce(name: str, out: Path, *, quick: bool = False, track=iter) -> Reproduction:
+    """Compute one figure, and write it: PNG, PDF, NPZ and TXT.
+
+    The files are `out/name.*`; `out` must exist. `quick` takes coarser settings;
+    `track` wraps the figure's longest loop, for a progress bar.
+    """
+    start = time.perf_counter()
+    figure = FIGURES[name]
+    settings = figure.QUICK if quick else figure.FULL
+    record = figure.compute(settings, track)
+    # compressed: much of the data repeats, such as a kernel that doesn't change
+    np.savez_compressed(out / f"{name}.npz", allow_pickle=False, **record.data)
+    with np.load(out / f"{name}.npz") as data:
+        drawing = figure.draw(dict(data))
+    drawing.savefig(out / f"{name}.png", dpi=160)
+    drawing.savefig(out / f"{name}.pdf")
+    seconds = time.perf_counter() - start
+    done = Reproduction(name, settings, record.differences, seconds)
+    (out / f"{name}.txt").write_text(f"{done.text}\n", encoding="utf-8")
+    return done
