@@ -48,7 +48,7 @@ FLOORS = {
         {"first", "rotation"},
         {"off_class"},
     ),
-    "_dynamics": ({"base"}, {"descent", "exact", "flow"}),
+    "_dynamics": ({"base"}, {"descent", "flow", "solution"}, {"exact"}),
     "theory": (
         {"assumptions", "deep", "initialisation", "modes"},
         {"rates", "representations", "saddle", "shallow"},
