@@ -9,7 +9,8 @@ from .._network import LinearNetwork
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory
 from .base import AbstractDynamics, check_times, first_failure
-from .solution import ExactSolution, check
+from .reduction import check
+from .solution import ExactSolution
 
 
 class Exact(AbstractDynamics):
