@@ -22,7 +22,7 @@ Losses = Callable[[Problem], Any]
 Gradients = Callable[[Problem], tuple[Array, ...]]
 
 
-def _for_all(one: Callable, static: tuple[int, ...] = ()) -> Callable:
+def _for_all(one: Callable, static: tuple[int, ...] = ()) -> Any:
     """`one`, of a network's weights, its task and more, compiled for a batch."""
 
     @functools.partial(jax.jit, static_argnums=static)
