@@ -38,7 +38,7 @@ def fits(frame: Frame) -> bool:
 def excess(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " times"]:
     r"""$|W_2 W_1 - \Sigma|^2 / 2$; nothing cancels as it vanishes."""
     one = jax.tree.map(lambda x: x[None], ScalarConstants(frame))
-    return _excesses(one, ts[None])[0]
+    return losses(one, ts[None])[0]
 
 
 def _in_a_loop(x: ScalarConstants, ts: Float[Array, "some times"]) -> Array:
@@ -151,7 +151,7 @@ def _excess(x: ScalarConstants, t: Scalar) -> Scalar:
     return total / 2
 
 
-_excesses = Operation(
+losses = Operation(
     "lazyrich_excess_of_few",
     lambda x, ts: (ts.shape[1],),
     _in_a_loop,

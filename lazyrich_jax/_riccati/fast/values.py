@@ -23,7 +23,7 @@ from .thin_qr import orthonormal, orthonormal_matrix
 
 def excess(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " times"]:
     r"""$|W_2 W_1 - \Sigma|^2 / 2$; nothing cancels as it vanishes."""
-    return _excesses(_stacked(frame), ts[None])[0]
+    return losses(_stacked(frame), ts[None])[0]
 
 
 def product(
@@ -279,7 +279,7 @@ def _shape(part: str, x: Constants) -> tuple[int, int]:
     return (n_out, n_in) if part == "function" else (count[part], count[part])
 
 
-_excesses = batched("lazyrich_excess", _excess, lambda x: ())
+losses = batched("lazyrich_excess", _excess, lambda x: ())
 _factors = batched(
     "lazyrich_factor",
     _factor,
