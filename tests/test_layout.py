@@ -59,7 +59,7 @@ FLOORS = {
         {"related", "table"},
         {"stages"},
         {"attribute", "continual", "second_stage"},
-        {"finetune", "reversal", "transfer"},
+        {"reversal", "transfer"},
     ),
     "sweeps": (
         {"names", "place", "program", "status"},

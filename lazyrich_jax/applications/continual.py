@@ -63,15 +63,16 @@ class Continual(eqx.Module):
         """The loss on every task after each."""
         tasks = len(self.trajectories)
         sizes = _checks.sizes_text(self.trajectories[0].network.sizes)
-        batch = f" x {self.ts.shape[:-1]}" if self.ts.ndim > 1 else ""
-        head = f"Continual{batch} learning of {tasks} tasks by a {sizes} network"
-        if batch or not _checks.is_concrete(self):
-            return head + ("" if batch else " (traced)")
-        points = self.ts.size // tasks
-        rows = [0, *range(points - 1, self.ts.size, points)]
-        columns = {"": ["at the start", *(f"after task {k}" for k in range(tasks))]}
-        columns |= {f"loss on {i}": self.losses[rows, i] for i in range(tasks)}
-        return table(head, columns, self.result)
+
+        def columns():
+            points = self.ts.size // tasks
+            rows = [0, *range(points - 1, self.ts.size, points)]
+            names = ["at the start", *(f"after task {k}" for k in range(tasks))]
+            losses = {f"loss on {i}": self.losses[rows, i] for i in range(tasks)}
+            return {"": names, **losses}
+
+        what = f"learning of {tasks} tasks by a {sizes} network"
+        return table(self, self.ts.shape[:-1], what, columns)
 
 
 def continual(
