@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
-from . import _checks
+from . import _checks, _dtypes
 from ._balanced import with_surplus
 from ._compiled import on_any_mesh
 from ._linalg import dot, split_singular_values
@@ -57,7 +57,7 @@ class _Balanced(AbstractInitialiser):
             _checks.size("hidden_size", hidden_size),
             _checks.size("out_size", out_size),
         )
-        task, lmda, scale = _checks.promoted(
+        task, lmda, scale = _dtypes.promoted(
             task=self._aligned_task(in_size, out_size), lmda=self.lmda, scale=self.scale
         )
         lmda = _feasible(lmda, sizes, self.throw)
@@ -171,7 +171,7 @@ class Gaussian(AbstractInitialiser):
     def __init__(
         self, std: Real[ArrayLike, "..."] | Sequence[float], *, fan: str = "none"
     ):
-        std = _checks.as_real("std", std)
+        std = _dtypes.as_real("std", std)
         _checks.require(
             std.ndim <= 1,
             "`std` must be one number or one per layer, but its shape was "

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
-from .. import _checks, theory
+from .. import _checks, _dtypes, theory
 from .._dynamics import AbstractDynamics, Exact
 from .._exactness import refined
 from .._learn import learn
@@ -125,7 +125,7 @@ def continual(
         check_same_sizes(f"tasks[{i}]", task, "tasks[0]", tasks[0])
         dynamics.check(network, task, jnp.zeros(1))
     points = _checks.size("points", points, least=2)
-    dtype = _checks.common_dtype(network=network, tasks=tasks)
+    dtype = _dtypes.common_dtype(network=network, tasks=tasks)
     durations = _as_durations(durations, len(tasks)).astype(dtype)
     network = refined(network, dtype)
     trajectories, start, result = [], network, RESULTS.successful
@@ -147,7 +147,7 @@ def _as_durations(
     durations: Real[ArrayLike, "*tasks"] | Sequence[float], tasks: int
 ) -> Float[Array, " tasks"]:
     """One duration per task."""
-    durations = _checks.as_real("durations", durations)
+    durations = _dtypes.as_real("durations", durations)
     _checks.require(
         durations.shape in ((), (tasks,)),
         f"`durations` must be one number or one for each of {tasks} tasks, but its "

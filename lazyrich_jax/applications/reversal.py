@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from .. import _checks, measures, theory
+from .. import _dtypes, measures, theory
 from .._dynamics import AbstractDynamics, Exact
 from .._exactness import exactness_tolerance
 from .._network import LinearNetwork
@@ -137,7 +137,7 @@ def _compared(protocol: Protocol) -> dict[str, Array]:
 def _predicted(protocol: Protocol) -> Float[Array, " lmdas"]:
     """The time of modes that start from the opposite of what they tend to."""
     tolerated = exactness_tolerance(protocol.task.x.dtype)
-    task, ts = _checks.promoted(task=protocol.task, ts=protocol.ts)
+    task, ts = _dtypes.promoted(task=protocol.task, ts=protocol.ts)
     c = task.input_variance
     s = jnp.linalg.svd(task.input_output_correlation, compute_uv=False) / c
     s = s[: protocol.network.sizes[1]]  # a bottleneck learns the leading modes

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .. import _checks, measures, theory
+from .. import _dtypes, measures, theory
 from .._balanced import leading_part, modes_of_matrix
 from .._linalg import dot, symmetric_root
 from .._task import Task
@@ -18,7 +18,7 @@ def excess_loss(
 
     Without subtracting losses, so that it keeps its digits as it vanishes.
     """
-    function, task = _checks.promoted(function=function, task=task)
+    function, task = _dtypes.promoted(function=function, task=task)
     sigma, sxx = task.input_output_correlation, task.input_correlation
     if hidden_size < min(sigma.shape):  # reduced-rank regression
         inverse = jnp.linalg.pinv(symmetric_root(sxx))

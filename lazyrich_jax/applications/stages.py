@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._dynamics import AbstractDynamics, Exact, failure
 from .._exactness import check_two_layers, refined
 from .._learn import learn
@@ -77,7 +77,7 @@ class Protocol(eqx.Module):
         if second is None:
             second = task
         check_same_sizes("second", second, "task", task)
-        dtype = _checks.common_dtype(network=network, task=task, second=second)
+        dtype = _dtypes.common_dtype(network=network, task=task, second=second)
         ts = _as_vector("ts", ts, "time").astype(dtype)
         dynamics.check(network, task, ts)
         dynamics.check(network, second, ts)
@@ -216,7 +216,7 @@ def as_duration(name: str, duration: Array, *, infinite: bool) -> Array:
 
 def _as_vector(name: str, value: Any, entry: str) -> Array:
     """`value` as a vector that isn't empty."""
-    vector = _checks.as_real(name, value)
+    vector = _dtypes.as_real(name, value)
     _checks.require(
         vector.ndim == 1 and vector.size > 0,
         f"`{name}` must be a vector of at least one {entry}, but its shape was "
