@@ -4,5 +4,5 @@ from .base import AbstractDynamics as AbstractDynamics
 from .base import failure as failure
 from .descent import GradientDescent as GradientDescent
 from .exact import Exact as Exact
-from .exact import ExactSolution as ExactSolution
 from .flow import GradientFlow as GradientFlow
+from .solution import ExactSolution as ExactSolution

@@ -16,6 +16,7 @@ GROUPS = (
     "one-task",
     "function",
     "gradient",
+    "learn",
     "size",
     "batch",
     "times",
@@ -49,6 +50,21 @@ def measurements(only: Collection[str], quick: bool) -> Iterator[Row]:
             yield from _functions(problem(sizes, batch, 100))
     if "gradient" in only:
         yield from _gradients(problem((5, 5, 5), batch, 100))
+    if "learn" in only:
+        for n, count in (
+            (3, batch),
+            (5, batch),
+            (8, batch // 5),
+            (32, max(2, batch // 100)),
+        ):
+            sizes = (3, 2, 2) if n == 3 else (n, n, n)
+            for networks in (1, count):
+                p = problem(sizes, networks, 100)
+                for name, call in (
+                    ("exact", methods.exact_quantities()),
+                    ("learn", methods.learn()),
+                ):
+                    yield _timed("learn", name, call, p)[0]
     if "size" in only:
         for n in sorted((2, 3, 4, 5, 6, 8, *more)):
             count = max(2, batch // max(1, (n // 5) ** 3))

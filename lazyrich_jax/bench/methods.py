@@ -13,13 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._learn import learn as run
+from .._network import LinearNetwork
+from .._task import Task
 from .problems import Problem, solution
 
 Losses = Callable[[Problem], Any]
 Gradients = Callable[[Problem], tuple[Array, ...]]
 
 
-def _for_all(one: Callable, static: tuple[int, ...] = ()) -> Callable:
+def _for_all(one: Callable, static: tuple[int, ...] = ()) -> Any:
     """`one`, of a network's weights, its task and more, compiled for a batch."""
 
     @functools.partial(jax.jit, static_argnums=static)
@@ -46,6 +49,29 @@ def exact() -> Losses:
 def exact_functions() -> Losses:
     """W2 W1 by `lazyrich_jax.ExactSolution`."""
     batched = _for_all(lambda w1, w2, sigma, ts: solution(w1, w2, sigma).function(ts))
+    return lambda p: batched(p.w1, p.w2, p.sigma, p.ts)
+
+
+def exact_quantities() -> Losses:
+    r"""The loss and $QQ^\top$ by `lazyrich_jax.ExactSolution`."""
+
+    def one(w1, w2, sigma, ts):
+        of_one = solution(w1, w2, sigma)
+        return of_one.loss(ts), of_one.qqt(ts)
+
+    batched = _for_all(one)
+    return lambda p: batched(p.w1, p.w2, p.sigma, p.ts)
+
+
+def learn() -> Losses:
+    """The losses and weights of `lazyrich_jax.learn`."""
+
+    def one(w1, w2, sigma, ts):
+        task, network = Task.from_correlation(sigma), LinearNetwork((w1, w2))
+        trajectory = run(network, task, ts, throw=False)
+        return trajectory.loss, trajectory.network
+
+    batched = _for_all(one)
     return lambda p: batched(p.w1, p.w2, p.sigma, p.ts)
 
 

@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ WHAT = {  # groups that have rivals
     "one-task": "loss, one task for all",
     "function": "function",
     "gradient": "gradient",
+    "learn": "loss and QQᵀ",
 }
 PANELS: dict[str, tuple[str, Callable[[Row], float]]] = {  # of the plot, by group
     "size": ("n (n-n-n network)", lambda row: int(row.sizes.split("-")[0])),
@@ -73,9 +75,21 @@ def _about() -> dict[str, Any]:
         "platform": device.platform,
         "cores": os.cpu_count(),
         "machine": platform.machine(),
+        "instructions": instructions(),
         "python": platform.python_version(),
         "versions": versions | {"lazyrich_jax": __version__},
     }
+
+
+def instructions() -> str:
+    """The largest set of vector instructions that XLA may use here, where known."""
+    asked = re.search(r"--xla_cpu_max_isa=(\w+)", os.environ.get("XLA_FLAGS", ""))
+    if asked:
+        return asked[1]
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text(encoding="utf-8").split() if cpuinfo.exists() else []
+    known = ("avx512f", "AVX-512"), ("avx2", "AVX2"), ("avx", "AVX"), ("asimd", "NEON")
+    return next((name for flag, name in known if flag in flags), "unknown instructions")
 
 
 def _line(row: Row) -> str:
@@ -89,7 +103,9 @@ def _line(row: Row) -> str:
 
 def _where(about: dict[str, Any]) -> str:
     if about["platform"] == "cpu":
-        return f"cpu ({about['cores']} {about['machine']} cores)"
+        return (
+            f"cpu ({about['cores']} {about['machine']} cores, {about['instructions']})"
+        )
     return about["device"]
 
 
@@ -108,14 +124,14 @@ def table(rows: list[Row], about: dict[str, Any], many: dict[str, Any]) -> str:
         is_large = row.group == "size" and int(row.sizes.split("-")[0]) >= LARGE
         if row.group not in WHAT and not is_large:
             continue
-        mine = next(
-            r
-            for r in rows
-            if (r.group, r.method, r.sizes) == (row.group, "exact", row.sizes)
-        )
+        alike = [r for r in rows if (r.group, r.sizes) == (row.group, row.sizes)]
+        if row.group == "learn":
+            alike = [r for r in alike if r.batch == row.batch]
+        mine = next(r for r in alike if r.method == "exact")
         ratio = row.microseconds / mine.microseconds
         error = "" if row.error is None else f"{row.error:.0e}"
         what = WHAT.get(row.group, "loss")
+        what += f", {row.batch} x {row.times}" if row.group == "learn" else ""
         lines.append(
             f"| {row.sizes} | {what} | {row.method} | {row.microseconds:.3g} | "
             f"{ratio:.3g} | {error} | {row.first:.2f} |"

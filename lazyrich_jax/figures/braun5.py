@@ -231,10 +231,10 @@ def _draw_matrices(figure: "SubFigure", data: Data) -> None:
     both = [data[f"many/{name}/forgetting"] for name in names]
     limit = float(np.abs(both[1]).max())
     axes = figure.subplots(2, len(both[0]), sharex=True, sharey=True)
-    numbers = np.arange(len(both[0]))
+    numbers, images = np.arange(len(both[0])), []
     for row, matrices, name in zip(axes, both, names, strict=True):
         for ax, matrix in zip(row, matrices, strict=True):
-            image = draw_matrix(ax, matrix, limit=limit)
+            images.append(draw_matrix(ax, matrix, limit=limit))
             ax.set(xticks=numbers, yticks=numbers)
             ax.set_xticklabels(numbers + 1)
             ax.set_yticklabels(numbers + 1)
@@ -242,4 +242,4 @@ def _draw_matrices(figure: "SubFigure", data: Data) -> None:
     for i in range(len(both[0])):
         axes[0, i].set_title(f"{'e   ' if i == 0 else ''}loss on task {i + 1}")
         axes[1, i].set_xlabel("to the end of task k")
-    figure.colorbar(image, ax=axes, label="forgetting", shrink=0.8)
+    figure.colorbar(images[-1], ax=axes, label="forgetting", shrink=0.8)

@@ -184,13 +184,13 @@ def draw(data: Data) -> "Figure":
     figure = new_figure(13.0, 6.5)
     axes = figure.subplots(2, len(NAMES) + 1, width_ratios=(1, 1, 1, 1.2))
     for row, (quantity, label) in enumerate(QUANTITIES.items()):
+        maps = [_draw_map(ax, data, i, quantity) for i, ax in enumerate(axes[row, :-1])]
         for i, ax in enumerate(axes[row, :-1]):
-            mesh = _draw_map(ax, data, i, quantity)
             ax.set_title(NAMES[i] if row == 0 else "")
             ax.set_xlabel(r"balance $\lambda$" if row else "")
             ax.tick_params(labelbottom=row == 1, labelleft=i == 0)
         axes[row, 0].set_ylabel("time (learning rate × step)")
-        figure.colorbar(mesh, ax=axes[row, -2], label=label)
+        figure.colorbar(maps[-1], ax=axes[row, -2], label=label)
         _draw_curves(axes[row, -1], data, quantity)
     axes[0, -1].set_title(NAMES[SHOWN[0]])
     axes[0, -1].tick_params(labelbottom=False)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Runs(NamedTuple):
     """How many networks, of up to how many units per layer, and how they learn."""
 
-    count: int
+    networks: int
     largest: int
     samples: int
     scale: float
@@ -31,7 +31,7 @@ class Runs(NamedTuple):
 
 def _draw(runs: Runs, seed: int) -> tuple[Task, Task, nonlinear.Weights]:
     """Two tasks and the weights of every run, of many sizes in arrays of one."""
-    largest, count, samples = runs.largest, runs.count, runs.samples
+    largest, count, samples = runs.largest, runs.networks, runs.samples
     keys = jax.random.split(jax.random.key(seed))
     uniform = jax.random.uniform(keys[0], (count, 3))
     rows = 3 * largest + 4 * samples
@@ -68,7 +68,7 @@ def _draw(runs: Runs, seed: int) -> tuple[Task, Task, nonlinear.Weights]:
 
 def compute(runs: Runs, seed: int) -> tuple[dict, Difference]:
     """What two tasks leave of the first, in linear and nonlinear networks."""
-    count = runs.count
+    count = runs.networks
     first, second, weights = _draw(runs, seed)
     steps = np.linspace(0, runs.steps, runs.points).round().astype(int)
 

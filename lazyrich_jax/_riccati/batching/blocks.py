@@ -114,7 +114,7 @@ class Blocks(NamedTuple):
     networks_last: bool  # of the lanes' axes
 
     @property
-    def count(self) -> Any:
+    def how_many(self) -> Any:
         """Of all blocks."""
         return self.across * self.down
 
@@ -196,7 +196,7 @@ def in_blocks(
         return jax.lax.dynamic_update_slice(found, added, place)
 
     found = jnp.zeros((*ts.shape, *shape), ts.dtype)
-    return jax.lax.fori_loop(0, blocks.count, visit, found)
+    return jax.lax.fori_loop(0, blocks.how_many, visit, found)
 
 
 def cut_of(

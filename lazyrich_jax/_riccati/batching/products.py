@@ -111,4 +111,4 @@ def _summed_in_blocks(
         return jax.lax.dynamic_update_slice_in_dim(found, added, network, 0)
 
     found = jnp.zeros((blocks.networks, numbers, v.shape[2]), ts.dtype)
-    return jax.lax.fori_loop(0, blocks.count, visit, found)
+    return jax.lax.fori_loop(0, blocks.how_many, visit, found)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..._compiled import keeping, kept, once
+from ..._compiled import inverse_root, keeping, kept, once
 from ..._linalg import gain_of_decay
 from ..batching.blocks import evaluated, more_times
 from ..batching.primitive import Operation, count
@@ -72,9 +72,9 @@ def _excess(x: ScalarConstants, t: Scalar) -> Scalar:
     decay = [ratio[m][j] * rest_up for j in modes]
     gain = [gain_of_decay(x.kappa[i], decay[i], t) for i in modes]
     rest_gain = gain_of_decay(jnp.abs(x.rate), rest_decay, t)
-    inverse_root = [once(jax.lax.rsqrt(g)) for g in gain]
-    rest_inverse_root = once(jax.lax.rsqrt(rest_gain))
-    root = [g * i for g, i in zip(gain, inverse_root, strict=True)]
+    inverse_roots = [once(inverse_root(g)) for g in gain]
+    rest_inverse_root = once(inverse_root(rest_gain))
+    root = [g * i for g, i in zip(gain, inverse_roots, strict=True)]
     rest_root = rest_gain * rest_inverse_root
 
     # The columns of K: rows that grow, left-over ones, rows that decay, the start.
@@ -102,9 +102,9 @@ def _excess(x: ScalarConstants, t: Scalar) -> Scalar:
     _orthonormalise(k)
 
     # Rows of q, by what their rows of K are multiplied with.
-    down = [decay[i] * inverse_root[i] for i in modes]
+    down = [decay[i] * inverse_roots[i] for i in modes]
     grow = [
-        {j: k[j]["grow", i] * inverse_root[i] for j in columns[: i + 1]} for i in modes
+        {j: k[j]["grow", i] * inverse_roots[i] for j in columns[: i + 1]} for i in modes
     ]
     fall = [{j: k[j]["fall", i] * down[i] for j in columns} for i in modes]
     rest_factor = rest_down * rest_inverse_root
@@ -164,7 +164,7 @@ def _orthonormalise(k: list[dict[tuple[str, int], Scalar]]) -> None:
     """Replace sparse columns by orthonormal ones of the same span, the last first."""
     for late in range(len(k) - 1, -1, -1):
         unit = k[late]
-        scale = once(jax.lax.rsqrt(_dot(unit, unit)))
+        scale = once(inverse_root(_dot(unit, unit)))
         for row in unit:
             unit[row] = unit[row] * scale
         for early in range(late):

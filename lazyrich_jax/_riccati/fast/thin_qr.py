@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..._compiled import kept
+from ..._compiled import inverse_root, kept
 from ..._linalg import dot, square_norm
 from ..._triangular import inverse_factor, over, triangle
 from ..batching.blocks import total
@@ -126,7 +126,7 @@ def _in_groups(
         def visit(i, left, end=end):
             j = left.shape[1] - 1 - i
             column = jax.lax.dynamic_index_in_dim(left, j, 1, keepdims=False)[:end]
-            scale = jax.lax.rsqrt(total(x * x for x in column[first:]))
+            scale = inverse_root(total(x * x for x in column[first:]))
             column = kept(lambda: column * scale[None])
             along = kept(
                 lambda: total(column[i][None] * left[i] for i in range(first, end))
@@ -164,7 +164,7 @@ def _without_last(
 
     def normalised():
         column = k[:rows, last]
-        scale = jax.lax.rsqrt(total(x * x for x in column))[None]
+        scale = inverse_root(total(x * x for x in column))[None]
         return column * scale, more[:, last] * scale
 
     unit, other = kept(normalised)

@@ -1,0 +1,86 @@
+"""A network and its task as the problem that the engine solves."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .. import _checks
+from .._compiled import on_any_mesh
+from .._exactness import check_fit, is_balanced
+from .._linalg import dot
+from .._network import LinearNetwork
+from .._riccati.frame import Frame, Problem
+from .._riccati.reference.off_class import OffClass
+from .._task import Task
+from .._trajectory import RESULTS
+from .base import all_finite, first_failure
+
+
+def check(network: LinearNetwork, task: Task) -> None:
+    """Refuse a network that doesn't fit the task, and another depth."""
+    check_fit(network, task)
+    _checks.require(
+        network.depth == 2,
+        "`network` must have two layers for `Exact`, but it had "
+        f"{network.depth}: use `dynamics=GradientFlow()`.",
+    )
+
+
+@on_any_mesh
+@eqx.filter_jit
+def reduced(
+    network: LinearNetwork,
+    task: Task,
+    throw: bool,
+    tolerances: tuple[float, float],
+    flow_derivatives: bool,
+) -> tuple[
+    Problem, Frame, Float[Array, ""], Float[Array, ""], OffClass | None, RESULTS
+]:
+    """The solution's arrays, NaN where it would not be exact, and why.
+
+    The network and the task are each judged by the dtype that they came in.
+    """
+    of_network, of_task = tolerances
+    isotropic = task.anisotropy <= of_task
+    # What is made of the task alone is made once for all networks that share it.
+    fine = all_finite(task) & isotropic
+    finite = all_finite(network)
+    # Isotropic inputs of variance c: sqrt(c) Q and c lambda solve the problem of c = 1.
+    variance = jnp.where(fine, task.input_variance, 1.0)
+    root = jnp.sqrt(variance)
+    w1, w2 = (jnp.where(finite, w, 0.0) * root for w in network.weights)
+    sigma = jnp.where(fine, task.input_output_correlation, 0.0)
+    lmda = jnp.where(finite, network.lmda * variance, 0.0)
+    optimum = task.loss(sigma / variance)
+    problem = Problem(w1, w2, sigma, lmda, throw)
+    frame = Frame(problem)
+    balanced = is_balanced(network, variance, frame.s, of_network)
+    result = first_failure(
+        (~all_finite(network, task), RESULTS.nonfinite_values),
+        (~isotropic, RESULTS.anisotropic_inputs),
+        (~balanced, RESULTS.unbalanced_weights),
+    )
+    ok = result == RESULTS.successful
+    mark = jnp.where(ok, 1.0, jnp.nan)
+    frame = eqx.tree_at(lambda f: f.lower, frame, frame.lower * mark)
+    # Of the derivatives too: by what is given, not by what is put in its place.
+    problem = Problem(
+        network.weights[0] * root * mark,
+        network.weights[1] * root * mark,
+        task.input_output_correlation * mark,
+        network.lmda * variance * mark,
+        throw,
+    )
+    # Chosen, not only multiplied: a sum that is multiplied and added to the loss draws
+    # XLA away from making one loop of it (docs/speed.md).
+    optimum = jnp.where(ok, optimum * mark, jnp.nan)
+    off = None
+    if flow_derivatives:
+        (w1, w2), eye = network.weights, jnp.eye(network.sizes[1], dtype=mark.dtype)
+        balance = (dot(w2.mT, w2) - dot(w1, w1.mT)) * variance * mark
+        unit = jnp.eye(task.in_size, dtype=mark.dtype)
+        off = OffClass(
+            balance - problem.lmda * eye, task.input_correlation / variance - unit
+        )
+    return problem, frame, variance, optimum, off, result

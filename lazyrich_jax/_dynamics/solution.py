@@ -1,0 +1,326 @@
+"""The closed-form solution of two-layer learning from balanced weights."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
+
+from .. import _checks, _dtypes
+from .._compiled import on_any_mesh
+from .._exactness import exactness_tolerance
+from .._linalg import dot
+from .._network import LinearNetwork
+from .._riccati.differentiable import SLICES, excess, factor, product
+from .._riccati.frame import Frame, Problem
+from .._riccati.rates import last_time
+from .._riccati.reference.off_class import OffClass, response, without_derivatives
+from .._riccati.reference.rotation import transported
+from .._task import Task
+from .._trajectory import RESULTS, raise_if_failed
+from ..kernels import ntk_of_representations
+from .base import failure
+from .reduction import check, reduced
+
+
+class ExactSolution(eqx.Module):
+    r"""The exact gradient flow of a two-layer network, at any time.
+
+    For `lmda`-balanced weights and isotropic inputs, $\Sigma_{xx} = cI$, the matrix
+    $QQ^\top$ with $Q = [W_1^\top; W_2]$ obeys a Riccati equation (Fukumizu 1998; Domine
+    et al. 2025, Theorem 4.3) with the solution, for $c = 1$,
+
+    $$QQ^\top(t) = e^{Ft} Q_0 \left[I + Q_0^\top G(t) Q_0\right]^{-1} Q_0^\top e^{Ft},
+    \quad F = \begin{pmatrix} -\frac\lambda2 I & \Sigma^\top \\ \Sigma & \frac\lambda2 I
+    \end{pmatrix}, \quad G(t) = \int_0^t e^{2Fs} ds.$$
+
+    Nothing is assumed of the hidden size, of ranks, or of invertibility: the published
+    form needs `hidden = min(in, out)`, full rank and an invertible matrix B.
+    The evaluation is stable at every time and infinity is a time.
+
+    Build it once, evaluate it anywhere: every method takes a scalar or an array of
+    times, in units of learning rate x step, in any order, and puts the array's axes
+    first. All of it works under `jax.jit`, `jax.vmap`, `jax.grad`, `jax.jacfwd` and
+    `jax.jacrev`. First derivatives, with respect to times, weights, data and what those
+    are made of, are a closed form of their own: right also at repeated and zero
+    singular values, at saddles and at infinity. They are those of gradient flow for
+    every change that keeps the weights balanced, at any `lmda`, and the inputs
+    isotropic. For other changes of weights and inputs they are those of the formula,
+    whose balance and variance are means; those of the flow differ.
+    `flow_derivatives=True` adds the difference. Second derivatives are right where the
+    task's singular values are distinct (and nonzero, for unequal sizes or a balance of
+    zero) and the start is not near a saddle; with respect to times, weights and the
+    balance also where they repeat. Elsewhere they are refused with an error (with
+    `throw=False`, NaN).
+
+    **Arguments:**
+
+    - `network`: a balanced `LinearNetwork` of two layers.
+    - `task`: a `Task` with isotropic inputs, of any variance.
+    - `throw`: whether to refuse values the solution is not exact for (the default), or
+      to return NaN for them and say why in `solution.result`.
+    - `flow_derivatives`: whether first derivatives by weights and inputs are those of
+      gradient flow in every direction. Values are the same. Derivatives cost a linear
+      ODE for every entry of the balance and of the inputs' covariance, solved to a
+      tolerance of 1e-10 a step in double precision (docs/theory.md, section 3). Second
+      derivatives, and those of `network` and `weights`, are a `TypeError` then.
+
+    **Raises:** `ValueError` for another depth and sizes that don't fit the task; with
+    `throw`, for unbalanced weights, anisotropic inputs and values that aren't finite (a
+    runtime error under `jax.jit`). At negative or NaN times: `ValueError`, or NaN
+    where the times are traced.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    task = lr.Task.random_regression(3, 2, samples=10, key=jax.random.key(0))
+    network = lr.LambdaBalanced(lmda=1.0)(3, 2, 2, key=jax.random.key(1))
+    solution = lr.ExactSolution(network, task)
+    losses = solution.loss(jnp.linspace(0, 5, 100))
+    converged = solution.function(jnp.inf)
+    ```
+    """
+
+    problem: Problem
+    frame: Frame
+    variance: Float[Array, ""]
+    optimum: Float[Array, ""]
+    off: OffClass | None
+    result: RESULTS
+
+    def __init__(
+        self,
+        network: LinearNetwork,
+        task: Task,
+        *,
+        throw: bool = True,
+        flow_derivatives: bool = False,
+    ):
+        check(network, task)
+        tolerances = tuple(
+            exactness_tolerance(x.dtype) for x in (network.weights[0], task.x)
+        )
+        one = _dtypes.promoted(network=network, task=task)
+        state = reduced(*one, throw, tolerances, flow_derivatives)
+        result = state[-1]
+        if throw and not _checks.is_concrete(result):
+            state = raise_if_failed(state, result)
+        elif throw and result != RESULTS.successful:
+            raise failure(result, network, task)
+        self.problem, self.frame, self.variance, self.optimum = state[:4]
+        self.off, self.result = state[4:]
+
+    def loss(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts"]:
+        """The loss; its excess over the optimum keeps its digits as it vanishes."""
+        return self._at(t, _loss)
+
+    def function(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts out in"]:
+        r"""$W_2 W_1$."""
+        return self._at(t, _function)
+
+    def input_representation(
+        self, t: Real[ArrayLike, "*ts"]
+    ) -> Float[Array, "*ts in in"]:
+        r"""$W_1^\top W_1$."""
+        return self._at(t, _inputs)
+
+    def output_representation(
+        self, t: Real[ArrayLike, "*ts"]
+    ) -> Float[Array, "*ts out out"]:
+        r"""$W_2 W_2^\top$."""
+        return self._at(t, _outputs)
+
+    def qqt(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts both both"]:
+        r"""$QQ^\top$ with $Q = [W_1^\top; W_2]$."""
+        return self._at(t, _qqt)
+
+    def ntk(
+        self, t: Real[ArrayLike, "*ts"], x: Real[ArrayLike, "samples in"]
+    ) -> Float[Array, "*ts outputs outputs"]:
+        """The neural tangent kernel on inputs `x`, as `lazyrich_jax.kernels.ntk`."""
+        x = _checks.as_matrix("x", x)
+        n_in = self.problem.sigma.shape[-1]
+        _checks.require(
+            x.shape[1] == n_in,
+            f"`x` must have the task's {n_in} inputs (columns), but its shape was "
+            f"{x.shape}.",
+        )
+        return self._at(t, _ntk, x)
+
+    def network(self, t: Real[ArrayLike, "*ts"]) -> LinearNetwork:
+        r"""Balanced weights with the exact $QQ^\top$.
+
+        The flow's own weights (`weights`) are these up to a rotation of the hidden
+        units. At time zero they are the network's. Their derivatives are those of some
+        such weights: right for whatever no rotation changes.
+        """
+        return self._at(t, _network)
+
+    def weights(
+        self,
+        t: Real[ArrayLike, "*ts"],
+        *,
+        rtol: Real[ArrayLike, ""] | None = None,
+        atol: Real[ArrayLike, ""] | None = None,
+    ) -> LinearNetwork:
+        r"""The weights themselves, $W_1(t)$ and $W_2(t)$ of the flow.
+
+        $QQ^\top$ is exact; the rotation of the hidden units solves an equation with
+        exact coefficients (docs/theory.md), integrated with Dopri8 at the tolerances
+        `rtol` and `atol` of a step (by default 1e-10 and 1e-12 in double precision,
+        1e-5 and 1e-6 in single). It is the identity for one hidden unit and for
+        weights aligned with the task.
+
+        Differentiable in reverse mode, where `lazyrich_jax.ExactSolution` has second
+        derivatives.
+
+        **Raises:** `ValueError` for tolerances that aren't positive (traced: NaN).
+        """
+        double = jnp.finfo(self.optimum.dtype).bits > 32
+        tolerances, settled = [], True
+        for name, value, default in (
+            ("rtol", rtol, 1e-10 if double else 1e-5),
+            ("atol", atol, 1e-12 if double else 1e-6),
+        ):
+            value = _checks.as_scalar(name, default if value is None else value)
+            value = _checks.positive(name, value)
+            good = jnp.isfinite(value)
+            value, settled = jnp.where(good, value, default), settled & good
+            tolerances.append(value.astype(self.optimum.dtype))
+        t = jnp.where(settled, _checks.as_times("t", t), jnp.nan)
+        return _transported(self, t, *tolerances)
+
+    def _at(self, t: Real[ArrayLike, "*ts"], quantity: Callable, *args: Array):
+        return _over_times(self, _checks.as_times("t", t), quantity, *args)
+
+
+@on_any_mesh
+@eqx.filter_jit
+def _over_times(solution: ExactSolution, t: Array, quantity: Callable, *args: Array):
+    """`quantity(solution, times, *args)` for an array of times of any shape."""
+    inner = _inner_times(t, solution.optimum.dtype)
+    at = quantity(solution, inner, *args)
+    return jax.tree.map(lambda x: x.reshape(*t.shape, *x.shape[1:]), at)
+
+
+def _inner_times(t: Float[Array, "*ts"], dtype: jnp.dtype) -> Float[Array, " times"]:
+    """Times that no value distinguishes from zero and from infinity.
+
+    At those themselves a square root would have no derivative, and inf * 0 is NaN.
+    """
+    return (
+        jnp.minimum(t.astype(dtype), last_time(dtype)).ravel()
+        + 1e8 * jnp.finfo(dtype).tiny
+    )
+
+
+@on_any_mesh
+@eqx.filter_jit
+def _transported(
+    solution: ExactSolution,
+    t: Float[Array, "*ts"],
+    rtol: Float[Array, ""],
+    atol: Float[Array, ""],
+) -> LinearNetwork:
+    _checks.can_solve("weights", (solution, t))
+    inner = _inner_times(t, solution.optimum.dtype)
+    problem, frame, ts, ok = _solvable(solution, inner)
+    problem = _of_weights(solution, problem)
+    q = transported(problem, frame, ts, rtol, atol)
+    q = jnp.where(ok[:, None, None], q, jnp.nan)
+    networks = jax.vmap(lambda q: _as_network(q, solution))(q)
+    return jax.tree.map(lambda w: w.reshape(*t.shape, *w.shape[1:]), networks)
+
+
+Times = Float[Array, " times"]
+
+
+def _solvable(
+    solution: ExactSolution, ts: Times
+) -> tuple[Problem, Frame, Times, Bool[Array, " times"]]:
+    """Problem, frame and times for an ODE solver, which never finishes on NaN.
+
+    And which times are its own.
+    """
+    solved = solution.result == RESULTS.successful
+    ok = jnp.isfinite(ts) & solved
+    problem, frame = jax.tree.map(
+        lambda x: jnp.where(solved, x, 1.0) if eqx.is_inexact_array(x) else x,
+        (solution.problem, solution.frame),
+    )
+    return problem, frame, jnp.where(ok, ts, 0.0), ok
+
+
+def _loss(solution: ExactSolution, ts: Times) -> Array:
+    over = excess(solution.problem, solution.frame, ts)
+    if solution.off is not None:
+        problem = solution.problem
+        function = product(problem, solution.frame, ts, part="function")
+        change = _change(solution, ts, "function")
+        over += jnp.sum((function - problem.sigma[None]) * change, axis=(1, 2))
+        # What the inputs' covariance does to the loss of the same function.
+        moved = solution.off.anisotropy
+        moved = moved - jax.lax.stop_gradient(moved)
+        inputs = dot(function.mT, function) - dot(problem.sigma.T, problem.sigma)[None]
+        over += jnp.sum(inputs * moved[None], axis=(1, 2)) / 2
+    return solution.optimum + over / solution.variance
+
+
+def _change(solution: ExactSolution, ts: Times, part: str) -> Array:
+    """Zero, with the derivatives of the flow off the class, of a part of $QQ^T$."""
+    _checks.can_solve("flow_derivatives", (solution, ts))
+    problem, frame, times, ok = _solvable(solution, ts)
+    change = response(solution.off, problem, frame, times)
+    rows, columns = SLICES[part](frame.right.shape[0])
+    return jnp.where(ok[:, None, None], change, jnp.nan)[:, rows, columns]
+
+
+def _of_weights(solution: ExactSolution, problem: Problem) -> Problem:
+    """The problem of weights, whose derivatives are the formula's, not the flow's."""
+    if solution.off is None:
+        return problem
+    return without_derivatives(problem, problem)
+
+
+def _network(solution: ExactSolution, ts: Times) -> LinearNetwork:
+    problem = _of_weights(solution, solution.problem)
+    q = factor(problem, solution.frame, ts)
+    return jax.vmap(lambda q: _as_network(q, solution))(q)
+
+
+def _as_network(q: Float[Array, "n hidden"], solution: ExactSolution) -> LinearNetwork:
+    """The network of Q, in the units of the task."""
+    q = q / jnp.sqrt(solution.variance)
+    n_in = solution.problem.sigma.shape[1]
+    return LinearNetwork((q[:n_in].mT, q[n_in:]))
+
+
+def _product(solution: ExactSolution, ts: Times, part: str) -> Array:
+    found = product(solution.problem, solution.frame, ts, part=part)
+    if solution.off is not None:
+        found += _change(solution, ts, part)
+    return found / solution.variance
+
+
+def _qqt(solution: ExactSolution, ts: Times) -> Array:
+    return _product(solution, ts, "qqt")
+
+
+def _function(solution: ExactSolution, ts: Times) -> Array:
+    return _product(solution, ts, "function")
+
+
+def _inputs(solution: ExactSolution, ts: Times) -> Array:
+    return _product(solution, ts, "inputs")
+
+
+def _outputs(solution: ExactSolution, ts: Times) -> Array:
+    return _product(solution, ts, "outputs")
+
+
+def _ntk(solution: ExactSolution, ts: Times, x: Array) -> Array:
+    ntk = jax.vmap(ntk_of_representations, in_axes=(0, 0, None))
+    return ntk(_inputs(solution, ts), _outputs(solution, ts), x)
