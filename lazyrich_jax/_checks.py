@@ -1,7 +1,7 @@
 """One grammar for messages: "`name` must ..., but ..."."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, overload
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ._compiled import sharded_over
+from ._dtypes import as_real
 
 
 def is_concrete(tree: Any) -> bool:
@@ -35,96 +36,6 @@ def require(ok: bool, message: str) -> None:
     """Raise a `ValueError` with `message` unless `ok`."""
     if not ok:
         raise ValueError(message)
-
-
-def as_real(name: str, value: Any, *, whole: bool = False) -> Array:
-    """`value` as a real array in single or double precision.
-
-    Whole numbers take the dtype of what they meet, as Python scalars do, or stay as
-    they are. NumPy's longer floats and foreign byte orders are converted.
-    """
-    message = f"`{name}` must be a real number or array, but it was {value!r}."
-    if isinstance(value, str):
-        raise TypeError(message)
-    try:
-        array = _as_array(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(message) from error
-    if jnp.issubdtype(array.dtype, jnp.integer):
-        with jax.numpy_dtype_promotion("standard"):
-            return array if whole else array * 1.0
-    require_precision(name, array.dtype)
-    return array
-
-
-def _as_array(value: Any) -> Array:
-    """`value` as JAX reads it; NumPy's other numbers in double precision."""
-    try:
-        dtype = getattr(value, "dtype", None)
-        if not isinstance(dtype, np.dtype) or dtype.isnative:
-            return jnp.asarray(value)
-    except (TypeError, ValueError):
-        pass
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"its dtype was {array.dtype}")
-    native = array.dtype.newbyteorder("=")
-    return jnp.asarray(array.astype(float if native == np.longdouble else native))
-
-
-def require_precision(name: str, dtype: jnp.dtype) -> None:
-    """Refuse what is not real, and half precision: no method here is made for it."""
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"`{name}` must be real, but its dtype was {dtype}.")
-    if jnp.finfo(dtype).bits < 32:
-        raise TypeError(
-            f"`{name}` must be in single or double precision, but its dtype was "
-            f"{dtype}: convert it by `.astype(jnp.float32)`."
-        )
-
-
-def common_dtype(**given: Any) -> jnp.dtype:
-    """The dtype in which to compute with arrays, or trees of them, given by name.
-
-    The widest one, whatever JAX's setting of promotion. Weakly typed arrays (Python
-    scalars, whole numbers) take it, and don't widen it.
-    """
-    strong = []
-    for name, tree in given.items():
-        for array in filter(_is_float, jax.tree.leaves(tree)):
-            require_precision(name, array.dtype)
-            if not getattr(array, "weak_type", False):
-                strong.append(jax.dtypes.canonicalize_dtype(array.dtype))
-    return max(strong, key=lambda d: d.itemsize, default=jnp.result_type(float))
-
-
-def rounding(**given: Any) -> float:
-    """The machine epsilon of the coarsest dtype given: what its values are good to."""
-    arrays = [x for x in jax.tree.leaves(given) if _is_float(x)]
-    return max(float(jnp.finfo(x.dtype).eps) for x in arrays)
-
-
-@overload
-def promoted(**given: Array) -> tuple[Array, ...]: ...
-
-
-@overload
-def promoted(**given: Any) -> tuple[Any, ...]: ...
-
-
-def promoted(**given: Any) -> tuple[Any, ...]:
-    """Arrays, or trees of them, given by name, all in their `common_dtype`."""
-    dtype = common_dtype(**given)
-
-    def cast(x: Any) -> Any:
-        return jnp.asarray(x).astype(dtype) if _is_float(x) else x
-
-    return tuple(jax.tree.map(cast, tree) for tree in given.values())
-
-
-def _is_float(leaf: Any) -> bool:
-    is_array = isinstance(leaf, jax.Array | np.ndarray)
-    return is_array and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def instance(name: str, value: Any, kind: type, hint: str) -> None:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from . import _checks
+from . import _checks, _dtypes
 from ._linalg import safe_hypot, square_norm
 from ._network import LinearNetwork
 from ._task import Task
@@ -83,7 +83,7 @@ _PER_RATE = 64  # 1e-6 in double precision, of each mode
 def imbalance_text(network: LinearNetwork, task: Task) -> str:
     """How far a network is from balanced, as a sentence."""
     tolerance = exactness_tolerance(network.weights[0].dtype)
-    finer, task = _checks.promoted(network=network, task=task)
+    finer, task = _dtypes.promoted(network=network, task=task)
     s = jnp.linalg.svd(task.input_output_correlation, compute_uv=False)
     most = tolerated_imbalance(finer, task.input_variance, s, tolerance)
     square = sum(square_norm(w) for w in finer.weights)

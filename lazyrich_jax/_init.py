@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
-from . import _checks
+from . import _checks, _dtypes
 from ._balanced import with_surplus
 from ._compiled import on_any_mesh
 from ._linalg import dot, split_singular_values
@@ -28,7 +28,44 @@ class AbstractInitialiser(eqx.Module):
         """Draw a network with weights (hidden, in) and (out, hidden)."""
 
 
-class LambdaBalanced(AbstractInitialiser):
+class _Balanced(AbstractInitialiser):
+    """Weights of one balance; the function has a Gaussian product's singular values."""
+
+    lmda: Float[Array, ""]
+    scale: Float[Array, ""]
+    throw: bool = eqx.field(static=True)
+
+    def __init__(
+        self, lmda: Real[ArrayLike, ""], scale: Real[ArrayLike, ""], throw: bool
+    ):
+        lmda = _checks.as_scalar("lmda", lmda)
+        scale = _checks.as_scalar("scale", scale)
+        self.lmda = _checks.finite("lmda", lmda)
+        self.scale = _checks.positive("scale", scale, throw=throw)
+        self.throw = throw
+
+    @abc.abstractmethod
+    def _aligned_task(self, in_size: int, out_size: int) -> Task | None:
+        """The task, of these sizes, whose singular vectors the function has."""
+
+    def __call__(
+        self, in_size: int, hidden_size: int, out_size: int, *, key: PRNGKeyArray
+    ) -> LinearNetwork:
+        """Draw a network; the draw differs for different sizes."""
+        sizes = (
+            _checks.size("in_size", in_size),
+            _checks.size("hidden_size", hidden_size),
+            _checks.size("out_size", out_size),
+        )
+        task, lmda, scale = _dtypes.promoted(
+            task=self._aligned_task(in_size, out_size), lmda=self.lmda, scale=self.scale
+        )
+        lmda = _feasible(lmda, sizes, self.throw)
+        sigma = None if task is None else task.input_output_correlation
+        return _draw_balanced(lmda, scale, sizes, sigma, key, self.throw)
+
+
+class LambdaBalanced(_Balanced):
     r"""Random weights with $W_2^\top W_2 - W_1 W_1^\top = \lambda I$ exactly.
 
     Domine et al. 2025, Algorithm 1, for every feasible size and sign (the published
@@ -55,10 +92,6 @@ class LambdaBalanced(AbstractInitialiser):
     ```
     """
 
-    lmda: Float[Array, ""]
-    scale: Float[Array, ""]
-    throw: bool = eqx.field(static=True)
-
     def __init__(
         self,
         lmda: Real[ArrayLike, ""] = 0.0,
@@ -66,20 +99,13 @@ class LambdaBalanced(AbstractInitialiser):
         *,
         throw: bool = True,
     ):
-        self.lmda, self.scale = _balance_and_scale(lmda, scale, throw)
-        self.throw = throw
+        super().__init__(lmda, scale, throw)
 
-    def __call__(
-        self, in_size: int, hidden_size: int, out_size: int, *, key: PRNGKeyArray
-    ) -> LinearNetwork:
-        """Draw a network; the draw differs for different sizes."""
-        sizes = _checked_sizes(in_size, hidden_size, out_size)
-        lmda, scale = _checks.promoted(lmda=self.lmda, scale=self.scale)
-        lmda = _feasible(lmda, sizes, self.throw)
-        return _draw_balanced(lmda, scale, sizes, None, key, self.throw)
+    def _aligned_task(self, in_size: int, out_size: int) -> Task | None:
+        return None
 
 
-class Aligned(AbstractInitialiser):
+class Aligned(_Balanced):
     r"""Balanced weights whose function shares the task's singular vectors.
 
     $W_2 W_1 = U A V^\top$ with $\Sigma = U S V^\top$ and $A \ge 0$ (the aligned
@@ -96,9 +122,6 @@ class Aligned(AbstractInitialiser):
     """
 
     task: Task
-    lmda: Float[Array, ""]
-    scale: Float[Array, ""]
-    throw: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -108,15 +131,10 @@ class Aligned(AbstractInitialiser):
         *,
         throw: bool = True,
     ):
+        super().__init__(lmda, scale, throw)
         self.task = task
-        self.lmda, self.scale = _balance_and_scale(lmda, scale, throw)
-        self.throw = throw
 
-    def __call__(
-        self, in_size: int, hidden_size: int, out_size: int, *, key: PRNGKeyArray
-    ) -> LinearNetwork:
-        """Draw a network aligned with the task."""
-        sizes = _checked_sizes(in_size, hidden_size, out_size)
+    def _aligned_task(self, in_size: int, out_size: int) -> Task | None:
         for name, size, of_task in (
             ("in_size", in_size, self.task.in_size),
             ("out_size", out_size, self.task.out_size),
@@ -125,12 +143,7 @@ class Aligned(AbstractInitialiser):
                 size == of_task,
                 f"`{name}` must be the task's, {of_task}, but it was {size}.",
             )
-        task, lmda, scale = _checks.promoted(
-            task=self.task, lmda=self.lmda, scale=self.scale
-        )
-        lmda = _feasible(lmda, sizes, self.throw)
-        sigma = task.input_output_correlation
-        return _draw_balanced(lmda, scale, sizes, sigma, key, self.throw)
+        return self.task
 
 
 class Gaussian(AbstractInitialiser):
@@ -158,7 +171,7 @@ class Gaussian(AbstractInitialiser):
     def __init__(
         self, std: Real[ArrayLike, "..."] | Sequence[float], *, fan: str = "none"
     ):
-        std = _checks.as_real("std", std)
+        std = _dtypes.as_real("std", std)
         _checks.require(
             std.ndim <= 1,
             "`std` must be one number or one per layer, but its shape was "
@@ -192,11 +205,7 @@ class Gaussian(AbstractInitialiser):
         return cls(scale, fan="in")
 
     def __call__(
-        self,
-        in_size: int,
-        hidden_size: int,
-        *sizes: int,
-        key: PRNGKeyArray,
+        self, in_size: int, hidden_size: int, *sizes: int, key: PRNGKeyArray
     ) -> LinearNetwork:
         """Draw a network of sizes (in, hidden, ..., out)."""
         stds = self.standard_deviations(in_size, hidden_size, *sizes)
@@ -237,25 +246,6 @@ _FANS = {
     "in": lambda n_in, n_out: n_in,
     "mean": lambda n_in, n_out: (n_in + n_out) / 2,
 }
-
-
-def _balance_and_scale(
-    lmda: Real[ArrayLike, ""], scale: Real[ArrayLike, ""], throw: bool
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    lmda = _checks.as_scalar("lmda", lmda)
-    scale = _checks.as_scalar("scale", scale)
-    lmda = _checks.finite("lmda", lmda)
-    return lmda, _checks.positive("scale", scale, throw=throw)
-
-
-def _checked_sizes(
-    in_size: int, hidden_size: int, out_size: int
-) -> tuple[int, int, int]:
-    return (
-        _checks.size("in_size", in_size),
-        _checks.size("hidden_size", hidden_size),
-        _checks.size("out_size", out_size),
-    )
 
 
 def _feasible(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import equinox as eqx
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from . import _checks
+from . import _checks, _dtypes
 from ._compiled import on_any_mesh
 from ._dynamics import AbstractDynamics, Exact, failure
 from ._network import LinearNetwork
@@ -63,8 +63,8 @@ def learn(
         ("dynamics", dynamics, AbstractDynamics, "such as `Exact()`"),
     ):
         _checks.instance(name, value, kind, hint)
-    dtype = _checks.common_dtype(network=network, task=task)
-    ts = _checks.as_real("ts", ts).astype(dtype)
+    dtype = _dtypes.common_dtype(network=network, task=task)
+    ts = _dtypes.as_real("ts", ts).astype(dtype)
     _checks.require(
         ts.ndim == 1 and ts.size > 0,
         "`ts` must be a vector of at least one time, but its shape was "

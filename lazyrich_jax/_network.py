@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from . import _checks
+from . import _checks, _dtypes
 from ._balanced import rebalanced_pair
 from ._compiled import compiled
 from ._linalg import dot, short_dot
@@ -46,7 +46,7 @@ class LinearNetwork(eqx.Module):
             len(weights) > 0, "`weights` must hold at least one matrix, but was empty."
         )
         matrices = {f"weights[{i}]": w for i, w in enumerate(weights)}
-        self.weights = _checks.promoted(
+        self.weights = _dtypes.promoted(
             **{name: _checks.as_matrix(name, w) for name, w in matrices.items()}
         )
         for i in range(len(weights) - 1):
@@ -60,13 +60,13 @@ class LinearNetwork(eqx.Module):
 
     def __call__(self, x: Real[ArrayLike, " in"]) -> Float[Array, " out"]:
         """The output for one sample."""
-        sample = _checks.as_real("x", x)
+        sample = _dtypes.as_real("x", x)
         _checks.require(
             sample.shape == (self.sizes[0],),
             f"`x` must be one sample of shape ({self.sizes[0]},), but its shape was "
             f"{sample.shape}; map over a batch with `jax.vmap`.",
         )
-        weights, sample = _checks.promoted(network=self.weights, x=sample)
+        weights, sample = _dtypes.promoted(network=self.weights, x=sample)
         return functools.reduce(lambda h, w: dot(w, h), weights, sample)
 
     @property
@@ -180,7 +180,7 @@ class LinearNetwork(eqx.Module):
         `hidden <= in`. A traced `lmda` of the wrong sign gives NaN weights.
         """
         self._two_layers("rebalanced")
-        finer, balance = _checks.promoted(
+        finer, balance = _dtypes.promoted(
             network=self, lmda=_checks.as_scalar("lmda", lmda)
         )
         feasible = check_feasible(balance, self.sizes)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
-from . import _checks
+from . import _checks, _dtypes
 from ._compiled import compiled
 from ._linalg import dot, square_norm
 
@@ -43,7 +43,7 @@ class Task(eqx.Module):
     def __init__(
         self, x: Real[ArrayLike, "samples in"], y: Real[ArrayLike, "samples out"]
     ):
-        self.x, self.y = _checks.promoted(
+        self.x, self.y = _dtypes.promoted(
             x=_checks.as_matrix("x", x), y=_checks.as_matrix("y", y)
         )
         _checks.require(
@@ -99,14 +99,14 @@ class Task(eqx.Module):
     @compiled
     def loss(self, function: Float[Array, "out in"]) -> Float[Array, ""]:
         """The loss of the linear map `function`, shape (out, in)."""
-        task, function = _checks.promoted(task=self, function=function)
+        task, function = _dtypes.promoted(task=self, function=function)
         residual = task.y - dot(task.x, function.mT)
         return square_norm(residual) / (2 * task.samples)
 
     @compiled
     def loss_gradient(self, function: Float[Array, "out in"]) -> Float[Array, "out in"]:
         r"""$\partial L / \partial W = W \Sigma_{xx} - \Sigma$ at `function`."""
-        task, function = _checks.promoted(task=self, function=function)
+        task, function = _dtypes.promoted(task=self, function=function)
         return dot(function, task.input_correlation) - task.input_output_correlation
 
     def whitened(self) -> "Task":
@@ -123,7 +123,7 @@ class Task(eqx.Module):
             "`x` must have at least as many samples as inputs to be whitened, but it "
             f"had {self.samples} samples of {self.in_size} inputs.",
         )
-        (task,) = _checks.promoted(task=self)
+        (task,) = _dtypes.promoted(task=self)
         u, s, vt = jnp.linalg.svd(task.x, full_matrices=False)
         least = self.in_size * jnp.finfo(s.dtype).eps * s[0]
         spans = s[-1] > least
@@ -186,7 +186,7 @@ class Task(eqx.Module):
         function = _checks.as_matrix("function", function)
         noise = _checks.as_scalar("noise", noise)
         noise = _checks.positive("noise", noise, zero=True)
-        function, noise = _checks.promoted(function=function, noise=noise)
+        function, noise = _dtypes.promoted(function=function, noise=noise)
         xkey, ykey = jax.random.split(key)
         x = _white_inputs(xkey, function.shape[1], samples, function.dtype)
         y = dot(x, function.mT)

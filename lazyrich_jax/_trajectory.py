@@ -3,8 +3,8 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ._checks import can_raise, is_concrete, sizes_text
@@ -51,6 +51,16 @@ def raise_if_failed(x: Any, result: RESULTS) -> Any:
     failed = result != RESULTS.successful
     can_raise(failed)
     return result.error_if(x, failed)
+
+
+def describe(result: RESULTS) -> str:
+    """How learning ended, in words; of a batch, how often it failed."""
+    failed = np.asarray(result != RESULTS.successful)
+    if not failed.any():
+        return "successful"
+    if failed.ndim == 0:
+        return RESULTS[result]
+    return f"{int(failed.sum())} of {failed.size} failed"
 
 
 class Trajectory(eqx.Module):
@@ -105,14 +115,6 @@ class Trajectory(eqx.Module):
             "  loss: "
             f"{float(jnp.mean(self.loss[..., 0])):.6g} at the first time, "
             f"{float(jnp.mean(self.loss[..., -1])):.6g} at the last",
-            f"  result: {self._describe_result()}",
+            f"  result: {describe(self.result)}",
         ]
         return "\n".join(lines)
-
-    def _describe_result(self) -> str:
-        failed = jax.device_get(self.result != RESULTS.successful)
-        if not failed.any():
-            return "successful"
-        if failed.ndim == 0:
-            return RESULTS[self.result]
-        return f"{int(failed.sum())} of {failed.size} failed"

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
-from . import _checks
+from . import _checks, _dtypes
 from ._compiled import compiled
 from ._linalg import dot
 from ._network import LinearNetwork
@@ -146,7 +146,7 @@ def ntk_of_representations(
         x.shape[1] == side,
         f"`x` must have {side} inputs (columns), but its shape was {x.shape}.",
     )
-    one = _checks.promoted(**{names[0]: of_inputs, names[1]: of_outputs}, x=x)
+    one = _dtypes.promoted(**{names[0]: of_inputs, names[1]: of_outputs}, x=x)
     return _ntk_of_two(*one)
 
 
@@ -185,7 +185,7 @@ def empirical_ntk(
     one; `TypeError` for a model without parameters, such as a plain function, one in
     half precision, and one whose outputs are not real.
     """
-    samples = _checks.as_real("x", x, whole=True)
+    samples = _dtypes.as_real("x", x, whole=True)
     _checks.require(
         samples.ndim > 0 and samples.shape[0] > 0,
         "`x` must hold samples along its first axis, but its shape was "
@@ -202,7 +202,7 @@ def empirical_ntk(
         lambda p: p.imag if jnp.iscomplexobj(p) else None, parameters
     )
     parts = real, imaginary
-    parts, samples = _checks.promoted(model=parts, x=samples)  # whole numbers stay
+    parts, samples = _dtypes.promoted(model=parts, x=samples)  # whole numbers stay
     try:
         output = jax.eval_shape(lambda x: _outputs(parts, rest, x), samples[0])
     except (TypeError, ValueError) as error:
@@ -210,7 +210,7 @@ def empirical_ntk(
             f"`model` must map one sample, of shape {samples.shape[1:]}, to an array, "
             f"but it failed: {error} (`x` holds samples along its first axis.)"
         ) from error
-    _checks.require_precision("model(x[0])", output.dtype)
+    _dtypes.require_precision("model(x[0])", output.dtype)
     return _empirical(parts, rest, samples)
 
 
@@ -267,7 +267,7 @@ def output_similarity(
         f"`y` must have {network.sizes[-1]} outputs (columns), but its shape was "
         f"{y.shape}.",
     )
-    network, y = _checks.promoted(network=network, y=y)
+    network, y = _dtypes.promoted(network=network, y=y)
     return _gram(y, jnp.linalg.pinv(network.weights[-1]))
 
 
@@ -300,7 +300,7 @@ def _inputs(
         f"`x` must have {network.sizes[0]} inputs (columns), but its shape was "
         f"{x.shape}.",
     )
-    finer, inputs = _checks.promoted(network=network, x=x)
+    finer, inputs = _dtypes.promoted(network=network, x=x)
     return finer.weights, inputs
 
 

@@ -144,7 +144,7 @@ for verb in ("transfer", "finetune"):
 
 @pytest.mark.parametrize("case", CASES)
 def test_refused(untyped, monkeypatch, case):
-    for room in ("stages", "continual", "attribute"):
+    for room in ("stages", "continual", "attribute", "transfer"):
         module = importlib.import_module(f"lazyrich_jax.applications.{room}")
         monkeypatch.setattr(module, "learn", None)  # before anything is learned
     call, message = CASES[case]

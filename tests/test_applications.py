@@ -161,6 +161,12 @@ def test_transfer_is_two_flows(pair):
     text = str(outcome)
     assert text.startswith("Transfer of a 3-2-2 network at 3 balances")
     assert f"{float(outcome.forgetting[0]):.4g}" in text.splitlines()[2]
+    # A batch, and what is traced, have the first line only.
+    twice = str(jax.tree.map(lambda x: jnp.stack([x, x]), outcome))
+    assert twice == "Transfer x (2,) of a 3-2-2 network at 3 balances"
+    traced = []
+    jax.jit(lambda outcome: traced.append(str(outcome)))(outcome)
+    assert traced == ["Transfer of a 3-2-2 network at 3 balances (traced)"]
 
 
 def test_finetuning_changes_the_balance_and_not_the_function(pair):

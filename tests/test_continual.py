@@ -132,6 +132,8 @@ def test_forgetting_is_what_the_losses_say(start, tasks, learned):
     text = str(complete)
     assert "3 tasks by a 4-3-2 network" in text and "successful" in text
     assert f"{float(complete.losses[-1, 0]):.4g}" in text.splitlines()[-2]
+    twice = jax.tree.map(lambda x: jnp.stack([x, x]), complete)
+    assert str(twice) == "Continual x (2,) learning of 3 tasks by a 4-3-2 network"
 
 
 def test_the_task_that_fails_is_named(start, tasks):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lazyrich_jax as lr
-from lazyrich_jax import _checks, applications, kernels, measures, theory
+from lazyrich_jax import _dtypes, applications, kernels, measures, theory
 
 KEYS = jax.random.split(jax.random.key(0), 3)
 TASK, SECOND = (lr.Task.random_regression(3, 2, 8, key=k) for k in KEYS[:2])
@@ -33,7 +33,7 @@ def solved(network, task):
 
 def of_inputs(network, x):
     names = "ntk", "ntk_blocks", "ntk_trace", "input_similarity", "empirical_ntk"
-    vector = jnp.ones(2 * len(x), _checks.common_dtype(network=network, x=x))
+    vector = jnp.ones(2 * len(x), _dtypes.common_dtype(network=network, x=x))
     product = kernels.ntk_operator(network, x).mv(vector)
     return product, [getattr(kernels, name)(network, x) for name in names]
 

@@ -16,7 +16,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "lazyrich_jax"
 # By package, "" being the whole: from the ground up.
 FLOORS = {
     "": (
-        {"_compiled", "_threads"},
+        {"_compiled", "_dtypes", "_threads"},
         {"_linalg", "_checks"},
         {"_balanced", "_singular", "_triangular"},
         {"_task", "_network", "_riccati"},
@@ -64,7 +64,7 @@ FLOORS = {
         {"related", "table"},
         {"stages"},
         {"attribute", "continual", "second_stage"},
-        {"finetune", "reversal", "transfer"},
+        {"reversal", "transfer"},
     ),
     "sweeps": (
         {"names", "place", "program", "status"},

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._exactness import check_fit
 from .._linalg import dot
 from .._network import LinearNetwork
@@ -108,7 +108,7 @@ class GradientDescent(AbstractDynamics):
     def run(
         self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
     ) -> Trajectory:
-        network, task = _checks.promoted(network=network, task=task)
+        network, task = _dtypes.promoted(network=network, task=task)
         optimiser = self._transformation(ts.dtype)
         finite = all_finite(network, task)
         valid = _checks.times_valid(ts, infinite=False)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._exactness import check_fit
 from .._linalg import dot
 from .._network import LinearNetwork
@@ -91,7 +91,7 @@ class GradientFlow(AbstractDynamics):
     ) -> Trajectory:
         import diffrax  # half a second, for those who use it
 
-        network, task = _checks.promoted(network=network, task=task)
+        network, task = _dtypes.promoted(network=network, task=task)
         _checks.can_solve("GradientFlow", (network, task, ts))
         double = jnp.finfo(ts.dtype).bits > 32
         rtol, atol = (1e-10, 1e-13) if double else (1e-6, 1e-9)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._compiled import on_any_mesh
 from .._exactness import exactness_tolerance
 from .._linalg import dot
@@ -103,7 +103,7 @@ class ExactSolution(eqx.Module):
         tolerances = tuple(
             exactness_tolerance(x.dtype) for x in (network.weights[0], task.x)
         )
-        one = _checks.promoted(network=network, task=task)
+        one = _dtypes.promoted(network=network, task=task)
         state = reduced(*one, throw, tolerances, flow_derivatives)
         result = state[-1]
         if throw and not _checks.is_concrete(result):

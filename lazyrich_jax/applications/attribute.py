@@ -14,17 +14,10 @@ from .._linalg import dot
 from .._network import LinearNetwork
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory
-from .stages import (
-    Protocol,
-    balance_table,
-    checked_outcome,
-    end,
-    first_failure_of,
-    nan_unless_successful,
-)
+from .stages import Protocol, TwoStages, end
 
 
-class NewAttribute(eqx.Module):
+class NewAttribute(TwoStages):
     """A new attribute learned of one item, at every balance.
 
     **Attributes:**
@@ -41,19 +34,14 @@ class NewAttribute(eqx.Module):
     - `result`: members of `lazyrich_jax.RESULTS`, (lmdas,).
     """
 
-    lmda: Float[Array, "*batch lmdas"]
-    before: Trajectory
-    after: Trajectory
     generalisation: Float[Array, "*batch lmdas times samples"]
     predicted: Float[Array, "*batch lmdas samples"]
-    result: RESULTS
 
-    def __str__(self) -> str:
+    def _columns(self) -> dict[str, Array]:
         """To which of the first samples the attribute generalises."""
-        columns = {"lmda": self.lmda}
-        for j in range(min(8, self.predicted.shape[-1])):
-            columns[f"sample {j}"] = jnp.round(self.predicted[..., j], 9)
-        return balance_table(self, columns)
+        samples = range(min(8, self.predicted.shape[-1]))
+        predicted = jnp.round(self.predicted, 9)
+        return {f"sample {j}": predicted[..., j] for j in samples}
 
 
 def new_attribute(
@@ -122,30 +110,41 @@ def new_attribute(
         f"{index}.",
     )
     before = protocol.first()
-    hidden = dot(task.x.astype(protocol.ts.dtype), end(before).weights[0].mT)
-    outcome = _readouts(protocol, before, hidden, index)
-    return checked_outcome(outcome, protocol, throw=throw)
+    start = end(before)
+    after = _readouts(protocol, start, index)
+    return protocol.outcome(
+        NewAttribute, _measures, before, start, after, index, throw=throw
+    )
 
 
 @eqx.filter_jit
-def _readouts(
-    protocol: Protocol,
-    before: Trajectory,
-    hidden: Float[Array, "lmdas samples hidden"],
-    item: int,
-) -> NewAttribute:
-    def member(hidden, first):
-        after = _readout(hidden[item], protocol)
-        result = first_failure_of(first, after.result)
-        general = dot(after.function[:, 0], hidden.T)
-        similarity = dot(hidden, hidden[item])
-        own = similarity[item]
-        predicted = similarity / jnp.where(own == 0, 1.0, own)
-        mark = nan_unless_successful(result)
-        return after, general * mark, predicted * mark, result
+def _readouts(protocol: Protocol, start: LinearNetwork, item: int) -> Trajectory:
+    """The new row learned at every balance."""
 
-    measured = jax.vmap(member)(hidden, before.result)
-    return NewAttribute(protocol.lmda, before, *measured)
+    def one(network):
+        return _readout(_hidden(protocol, network)[item], protocol)
+
+    return jax.vmap(one)(start)
+
+
+def _hidden(
+    protocol: Protocol, network: LinearNetwork
+) -> Float[Array, "samples hidden"]:
+    """The hidden activity of every sample."""
+    x = protocol.task.x.astype(protocol.ts.dtype)
+    return dot(x, network.weights[0].mT)
+
+
+def _measures(
+    protocol: Protocol, start: LinearNetwork, after: Trajectory, item: int
+) -> dict[str, Array]:
+    hidden = _hidden(protocol, start)
+    similarity = dot(hidden, hidden[item])
+    own = similarity[item]
+    return {
+        "generalisation": dot(after.function[:, 0], hidden.T),
+        "predicted": similarity / jnp.where(own == 0, 1.0, own),
+    }
 
 
 def _readout(activity: Float[Array, " hidden"], protocol: Protocol) -> Trajectory:

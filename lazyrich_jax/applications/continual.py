@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
-from .. import _checks, theory
+from .. import _checks, _dtypes, theory
 from .._dynamics import AbstractDynamics, Exact
 from .._exactness import refined
 from .._learn import learn
@@ -63,15 +63,16 @@ class Continual(eqx.Module):
         """The loss on every task after each."""
         tasks = len(self.trajectories)
         sizes = _checks.sizes_text(self.trajectories[0].network.sizes)
-        batch = f" x {self.ts.shape[:-1]}" if self.ts.ndim > 1 else ""
-        head = f"Continual{batch} learning of {tasks} tasks by a {sizes} network"
-        if batch or not _checks.is_concrete(self):
-            return head + ("" if batch else " (traced)")
-        points = self.ts.size // tasks
-        rows = [0, *range(points - 1, self.ts.size, points)]
-        columns = {"": ["at the start", *(f"after task {k}" for k in range(tasks))]}
-        columns |= {f"loss on {i}": self.losses[rows, i] for i in range(tasks)}
-        return table(head, columns, self.result)
+
+        def columns():
+            points = self.ts.size // tasks
+            rows = [0, *range(points - 1, self.ts.size, points)]
+            names = ["at the start", *(f"after task {k}" for k in range(tasks))]
+            losses = {f"loss on {i}": self.losses[rows, i] for i in range(tasks)}
+            return {"": names, **losses}
+
+        what = f"learning of {tasks} tasks by a {sizes} network"
+        return table(self, self.ts.shape[:-1], what, columns)
 
 
 def continual(
@@ -124,7 +125,7 @@ def continual(
         check_same_sizes(f"tasks[{i}]", task, "tasks[0]", tasks[0])
         dynamics.check(network, task, jnp.zeros(1))
     points = _checks.size("points", points, least=2)
-    dtype = _checks.common_dtype(network=network, tasks=tasks)
+    dtype = _dtypes.common_dtype(network=network, tasks=tasks)
     durations = _as_durations(durations, len(tasks)).astype(dtype)
     network = refined(network, dtype)
     trajectories, start, result = [], network, RESULTS.successful
@@ -146,7 +147,7 @@ def _as_durations(
     durations: Real[ArrayLike, "*tasks"] | Sequence[float], tasks: int
 ) -> Float[Array, " tasks"]:
     """One duration per task."""
-    durations = _checks.as_real("durations", durations)
+    durations = _dtypes.as_real("durations", durations)
     _checks.require(
         durations.shape in ((), (tasks,)),
         f"`durations` must be one number or one for each of {tasks} tasks, but its "

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._linalg import dot, nearest_isometry, norm
 from .._singular import singular_vectors
 from .._task import Task
@@ -47,7 +47,7 @@ def related_task(task: Task, shared: Real[ArrayLike, ""], *, key: PRNGKeyArray) 
     fraction = _checks.checked(
         "shared", fraction, allowed, lambda x: (x >= 0) & (x <= 1)
     )
-    (task,) = _checks.promoted(task=task)
+    (task,) = _dtypes.promoted(task=task)
     sigma = task.input_output_correlation
     u, s, v = (x[..., : min(sigma.shape)] for x in singular_vectors(sigma))
     pairs = jnp.round(fraction * s.size)
@@ -98,7 +98,7 @@ def low_rank_change(
     _checks.instance("task", task, Task, "build one with `Task(x, y)`")
     rank = _checks.size("rank", rank)
     relative = _checks.positive("scale", _checks.as_scalar("scale", scale))
-    task, relative = _checks.promoted(task=task, scale=relative)
+    task, relative = _dtypes.promoted(task=task, scale=relative)
     sigma = task.input_output_correlation
     _checks.require(
         rank <= min(sigma.shape),

@@ -7,25 +7,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from .. import _checks, measures, theory
+from .. import _dtypes, measures, theory
 from .._dynamics import AbstractDynamics, Exact
 from .._exactness import exactness_tolerance
 from .._network import LinearNetwork
 from .._task import Task
-from .._trajectory import RESULTS, Trajectory
-from .second_stage import excess_loss, time_to_learn
-from .stages import (
-    Protocol,
-    as_tolerance,
-    balance_table,
-    checked_outcome,
-    end,
-    first_failure_of,
-    nan_unless_successful,
-)
+from .._trajectory import Trajectory
+from .second_stage import time_to_learn
+from .stages import Protocol, TwoStages, end
 
 
-class Reversal(eqx.Module):
+class Reversal(TwoStages):
     """Reversal learning at every balance.
 
     **Attributes:**
@@ -45,27 +37,19 @@ class Reversal(eqx.Module):
     - `result`: members of `lazyrich_jax.RESULTS`, (lmdas,).
     """
 
-    lmda: Float[Array, "*batch lmdas"]
-    before: Trajectory
-    after: Trajectory
     time: Float[Array, "*batch lmdas"]
     escaped: Bool[Array, "*batch lmdas"]
     predicted_time: Float[Array, "*batch lmdas"]
     shallow_loss: Float[Array, "*batch times"]
     shallow_time: Float[Array, "*batch"]
-    result: RESULTS
 
-    def __str__(self) -> str:
-        """The times of every balance."""
-        columns = {
-            "lmda": self.lmda,
+    def _columns(self) -> dict[str, Array]:
+        shallow = jnp.broadcast_to(self.shallow_time, self.lmda.shape)
+        return {
             "time to learn": self.time,
             "predicted": self.predicted_time,
-            "of a shallow network": jnp.broadcast_to(
-                self.shallow_time[..., None], self.lmda.shape
-            ),
+            "of a shallow network": shallow,
         }
-        return balance_table(self, columns)
 
 
 def reversal(
@@ -117,55 +101,43 @@ def reversal(
     print(lr.applications.reversal(network, task, lmda, duration=jnp.inf, ts=ts))
     ```
     """
-    protocol = Protocol(network, task, lmda, duration, ts, dynamics)
-    tolerance = as_tolerance(tolerance, protocol.ts.dtype)
+    protocol = Protocol(network, task, lmda, duration, ts, dynamics, None, tolerance)
     before = protocol.first()
-    after = protocol.then(end(before), task.reversed())
-    outcome = _measured(protocol, before, after, tolerance)
-    return checked_outcome(outcome, protocol, throw=throw)
-
-
-@eqx.filter_jit
-def _measured(
-    protocol: Protocol,
-    before: Trajectory,
-    after: Trajectory,
-    tolerance: Float[Array, ""],
-) -> Reversal:
-    network, task, ts = protocol.network, protocol.task, protocol.ts
-    second = task.reversed()
-
-    def member(start, after, first):
-        time, learned = time_to_learn(after, start, second, tolerance)
-        result = first_failure_of(first, after.result)
-        learned &= result == RESULTS.successful
-        return time * nan_unless_successful(result), learned, result
-
-    time, escaped, result = jax.vmap(member)(end(before), after, before.result)
-    start = theory.shallow_function(protocol.duration, network.function, task)
-    shallow = theory.shallow_function(ts, start, second)
-    width = min(start.shape)
-    excess = jax.vmap(lambda w: excess_loss(w, second, width))(shallow)
-    limit = tolerance * excess_loss(start, second, width)
-    return Reversal(
-        lmda=protocol.lmda,
-        before=before,
-        after=after,
-        time=time,
-        escaped=escaped,
-        predicted_time=_predicted(protocol, tolerance),
-        shallow_loss=jax.vmap(second.loss)(shallow),
-        shallow_time=measures.convergence_time(ts, excess, limit),
-        result=result,
+    start = end(before)
+    after = protocol.then(start, task.reversed())
+    more = _compared(protocol)
+    return protocol.outcome(
+        Reversal, _measures, before, start, after, throw=throw, **more
     )
 
 
-def _predicted(
-    protocol: Protocol, tolerance: Float[Array, ""]
-) -> Float[Array, " lmdas"]:
+def _measures(
+    protocol: Protocol, start: LinearNetwork, after: Trajectory
+) -> dict[str, Array]:
+    second, width = protocol.task.reversed(), start.sizes[1]
+    function, path = start.function, after.function
+    time, escaped = time_to_learn(protocol, second, function, path, width)
+    return {"time": time, "escaped": escaped}
+
+
+@eqx.filter_jit
+def _compared(protocol: Protocol) -> dict[str, Array]:
+    """What aligned modes, and a network of one layer, do."""
+    task, second = protocol.task, protocol.task.reversed()
+    start = theory.shallow_function(protocol.duration, protocol.network.function, task)
+    shallow = theory.shallow_function(protocol.ts, start, second)
+    time, _ = time_to_learn(protocol, second, start, shallow, min(start.shape))
+    return {
+        "predicted_time": _predicted(protocol),
+        "shallow_loss": jax.vmap(second.loss)(shallow),
+        "shallow_time": time,
+    }
+
+
+def _predicted(protocol: Protocol) -> Float[Array, " lmdas"]:
     """The time of modes that start from the opposite of what they tend to."""
     tolerated = exactness_tolerance(protocol.task.x.dtype)
-    task, ts = _checks.promoted(task=protocol.task, ts=protocol.ts)
+    task, ts = _dtypes.promoted(task=protocol.task, ts=protocol.ts)
     c = task.input_variance
     s = jnp.linalg.svd(task.input_output_correlation, compute_uv=False) / c
     s = s[: protocol.network.sizes[1]]  # a bottleneck learns the leading modes
@@ -174,7 +146,7 @@ def _predicted(
     def predicted(lmda):
         modes = theory.aligned_modes(c * ts, s, -s, lmda)
         error = jnp.sum((s[None] - modes) ** 2, axis=1)
-        limit = tolerance * jnp.sum((2 * s) ** 2)
+        limit = protocol.tolerance * jnp.sum((2 * s) ** 2)
         return measures.convergence_time(ts, error, limit)
 
     return jnp.where(isotropic, jax.vmap(predicted)(protocol.lmda), jnp.nan)

@@ -4,8 +4,9 @@ Both stages of every application learn at as many balances and times, so that wh
 slow to compile is compiled once.
 """
 
+import abc
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._dynamics import AbstractDynamics, Exact, failure
 from .._exactness import check_two_layers, refined
 from .._learn import learn
@@ -22,6 +23,26 @@ from .._network import LinearNetwork, check_feasible
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory, raise_if_failed
 from .table import table
+
+
+class TwoStages(eqx.Module):
+    """What every application says of its two stages, at every balance."""
+
+    lmda: Float[Array, "*batch lmdas"]
+    before: Trajectory
+    after: Trajectory
+    result: RESULTS
+
+    @abc.abstractmethod
+    def _columns(self) -> dict[str, Array]:
+        """What the table shows of every balance, by heading."""
+
+    def __str__(self) -> str:
+        """All balances as a table."""
+        sizes = _checks.sizes_text(self.before.network.sizes)
+        what = f"of a {sizes} network at {self.lmda.shape[-1]} balances"
+        batch = self.lmda.shape[:-1]
+        return table(self, batch, what, lambda: {"lmda": self.lmda, **self._columns()})
 
 
 class Protocol(eqx.Module):
@@ -38,6 +59,7 @@ class Protocol(eqx.Module):
     duration: Float[Array, ""]
     ts: Float[Array, " times"]
     dynamics: AbstractDynamics
+    tolerance: Float[Array, ""]
 
     def __init__(
         self,
@@ -48,19 +70,15 @@ class Protocol(eqx.Module):
         ts: Real[ArrayLike, " times"] | Sequence[float],
         dynamics: AbstractDynamics,
         second: Task | None = None,
+        tolerance: Real[ArrayLike, ""] = 1e-2,
     ):
         check_kinds(network, dynamics)
         _checks.instance("task", task, Task, "build one with `Task(x, y)`")
         if second is None:
             second = task
         check_same_sizes("second", second, "task", task)
-        dtype = _checks.common_dtype(network=network, task=task, second=second)
-        ts = _checks.as_real("ts", ts).astype(dtype)
-        _checks.require(
-            ts.ndim == 1 and ts.size > 0,
-            "`ts` must be a vector of at least one time, but its shape was "
-            f"{ts.shape}.",
-        )
+        dtype = _dtypes.common_dtype(network=network, task=task, second=second)
+        ts = _as_vector("ts", ts, "time").astype(dtype)
         dynamics.check(network, task, ts)
         dynamics.check(network, second, ts)
         self.network = refined(network, dtype)
@@ -69,6 +87,11 @@ class Protocol(eqx.Module):
         duration = _checks.as_scalar("duration", duration).astype(dtype)
         infinite = isinstance(dynamics, Exact)
         self.duration = as_duration("duration", duration, infinite=infinite)
+        tolerance = _checks.as_scalar("tolerance", tolerance)
+        allowed = "be more than 0 and less than 1"
+        self.tolerance = _checks.checked(
+            "tolerance", tolerance, allowed, lambda x: (x > 0) & (x < 1)
+        ).astype(dtype)
 
     @property
     def first_ts(self) -> Float[Array, " times"]:
@@ -84,11 +107,71 @@ class Protocol(eqx.Module):
         """The second stage, at `ts`, of every network."""
         return _learned(networks, task, self.ts, self.dynamics)
 
+    def outcome(
+        self,
+        kind: type[TwoStages],
+        measure: Callable[..., dict[str, Array]],
+        before: Trajectory,
+        start: LinearNetwork,
+        after: Trajectory,
+        *given: Any,
+        throw: bool,
+        **more: Array,
+    ) -> Any:
+        """A `kind` of result of two stages, unless a balance failed and `throw`.
+
+        Its own fields are `measure(protocol, start, after, *given)` at every balance,
+        NaN or false where a stage failed, and `more`. The second stage leads from
+        `start` through `after`.
+        """
+        found, result = _measured(measure, self, before, start, after, *given)
+        fields = {"lmda": self.lmda, "before": before, "after": after, **found, **more}
+        outcome = kind(**fields, result=result)
+        if not throw:
+            return outcome
+        if not _checks.is_concrete(result):
+            return raise_if_failed(outcome, result)
+        failed = np.asarray(result != RESULTS.successful)
+        if failed.any():
+            i = int(np.argmax(failed))
+            first = np.asarray(before.result != RESULTS.successful)
+            in_first = np.broadcast_to(first, failed.shape)[i]
+            stage = (self.task, "task") if in_first else (self.second, "second")
+            one = jax.tree.map(lambda x: x[i], result)
+            error = stage_failure(one, self.network, *stage, self.dynamics)
+            place = f" That was at `lmda[{i}]`, {_checks.number(self.lmda[i], 'g')}."
+            raise type(error)(str(error) + place)
+        return outcome
+
 
 @eqx.filter_jit
 def rebalanced(network: LinearNetwork, lmda: Float[Array, " lmdas"]) -> LinearNetwork:
     """One network at every balance."""
     return jax.vmap(network.rebalanced)(lmda)
+
+
+@eqx.filter_jit
+def _measured(
+    measure: Callable[..., dict[str, Array]],
+    protocol: Protocol,
+    before: Trajectory,
+    start: LinearNetwork,
+    after: Trajectory,
+    *given: Any,
+) -> tuple[dict[str, Array], RESULTS]:
+    def member(first, start, after):
+        result = first_failure_of(first, after.result)
+        success = result == RESULTS.successful
+        mark = jnp.where(success, 1.0, jnp.nan)
+        found = {
+            name: value & success if value.dtype == bool else value * mark
+            for name, value in measure(protocol, start, after, *given).items()
+        }
+        return found, result
+
+    shape = protocol.lmda.shape  # one pretraining has one result for all
+    first = jax.tree.map(lambda r: jnp.broadcast_to(r, shape), before.result)
+    return jax.vmap(member)(first, start, after)
 
 
 @eqx.filter_jit
@@ -126,35 +209,27 @@ def check_same_sizes(name: str, other: Any, first: str, task: Task) -> None:
 def as_duration(name: str, duration: Array, *, infinite: bool) -> Array:
     """A duration, refused if it isn't positive or mustn't be infinite (traced: NaN)."""
     allowed = "be positive" if infinite else "be positive and finite"
-
-    def is_good(x: Any) -> Any:
-        return (x > 0) & (infinite | (x < math.inf))
-
-    return _checks.checked(name, duration, allowed, is_good)
+    return _checks.checked(
+        name, duration, allowed, lambda x: (x > 0) & (infinite | (x < math.inf))
+    )
 
 
-def as_tolerance(value: Real[ArrayLike, ""], dtype: jnp.dtype) -> Float[Array, ""]:
-    """`value` as a fraction between 0 and 1, neither included."""
-    tolerance = _checks.as_scalar("tolerance", value)
-    allowed = "be more than 0 and less than 1"
-
-    def is_good(x: Any) -> Any:
-        return (x > 0) & (x < 1)
-
-    return _checks.checked("tolerance", tolerance, allowed, is_good).astype(dtype)
+def _as_vector(name: str, value: Any, entry: str) -> Array:
+    """`value` as a vector that isn't empty."""
+    vector = _dtypes.as_real(name, value)
+    _checks.require(
+        vector.ndim == 1 and vector.size > 0,
+        f"`{name}` must be a vector of at least one {entry}, but its shape was "
+        f"{vector.shape}.",
+    )
+    return vector
 
 
 def _as_balances(
     lmda: Real[ArrayLike, " lmdas"] | Sequence[float], network: LinearNetwork
 ) -> Float[Array, " lmdas"]:
     """`lmda` as a vector of balances that the network's sizes allow."""
-    lmda = _checks.as_real("lmda", lmda)
-    _checks.require(
-        lmda.ndim == 1 and lmda.size > 0,
-        "`lmda` must be a vector of at least one balance, but its shape was "
-        f"{lmda.shape}.",
-    )
-    lmda = _checks.finite("lmda", lmda)
+    lmda = _checks.finite("lmda", _as_vector("lmda", lmda, "balance"))
     values = _checks.known(lmda)
     if values is not None:
         for i in (int(values.argmax()), int(values.argmin())):
@@ -176,11 +251,6 @@ def first_failure_of(first: RESULTS, then: RESULTS) -> RESULTS:
     return RESULTS.where(first == RESULTS.successful, then, first)
 
 
-def nan_unless_successful(result: RESULTS) -> Float[Array, ""]:
-    """What to multiply a number with that a failure makes meaningless."""
-    return jnp.where(result == RESULTS.successful, 1.0, jnp.nan)
-
-
 def stage_failure(
     result: RESULTS,
     network: LinearNetwork,
@@ -191,36 +261,3 @@ def stage_failure(
     """The error for a stage that failed, whose task was the argument `name`."""
     error = failure(result, network, task, dynamics.setting())
     return type(error)(str(error).replace("`task", f"`{name}"))
-
-
-def checked_outcome(outcome: Any, protocol: Protocol, *, throw: bool) -> Any:
-    """`outcome`, of all balances, unless one failed and `throw`."""
-    result = outcome.result
-    if not throw:
-        return outcome
-    if not _checks.is_concrete(result):
-        return raise_if_failed(outcome, result)
-    failed = np.asarray(result != RESULTS.successful)
-    if failed.any():
-        i = int(np.argmax(failed))
-        first = np.broadcast_to(
-            outcome.before.result != RESULTS.successful, len(failed)
-        )
-        name = "task" if first[i] else "second"
-        task = protocol.task if first[i] else protocol.second
-        one = jax.tree.map(lambda x: x[i], result)
-        error = stage_failure(one, protocol.network, task, name, protocol.dynamics)
-        place = f" That was at `lmda[{i}]`, {_checks.number(protocol.lmda[i], 'g')}."
-        raise type(error)(str(error) + place)
-    return outcome
-
-
-def balance_table(outcome: Any, columns: dict[str, Any]) -> str:
-    """All balances as a table; of a batch, or traced, the head only."""
-    sizes = _checks.sizes_text(outcome.before.network.sizes)
-    name, shape = type(outcome).__name__, outcome.lmda.shape
-    batch = f" x {shape[:-1]}" if len(shape) > 1 else ""
-    head = f"{name}{batch} of a {sizes} network at {shape[-1]} balances"
-    if not _checks.is_concrete(outcome):
-        return f"{head} (traced)"
-    return head if batch else table(head, columns, outcome.result)

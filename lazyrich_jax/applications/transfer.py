@@ -1,22 +1,35 @@
-"""A second task after a first, at every balance."""
+"""A second task after a first: learned at every balance, or fine-tuned to."""
 
 from collections.abc import Sequence
 
-from jaxtyping import ArrayLike, Real
+from jaxtyping import Array, ArrayLike, Float, Real
 
+from .. import kernels, measures, theory
 from .._dynamics import AbstractDynamics, Exact
+from .._learn import learn
 from .._network import LinearNetwork
 from .._task import Task
-from .second_stage import SecondStage, second_stage
-from .stages import (
-    Protocol,
-    as_tolerance,
-    checked_outcome,
-    end,
-)
+from .._trajectory import Trajectory
+from .second_stage import time_to_learn
+from .stages import Protocol, TwoStages, end, rebalanced
 
 
-class Transfer(SecondStage):
+class _SecondStage(TwoStages):
+    """A second task learned after a first one, at every balance."""
+
+    time: Float[Array, "*batch lmdas"]
+    kernel_distance: Float[Array, "*batch lmdas"]
+    forgetting: Float[Array, "*batch lmdas"]
+
+    def _columns(self) -> dict[str, Array]:
+        return {
+            "time to learn": self.time,
+            "kernel distance": self.kernel_distance,
+            "forgetting": self.forgetting,
+        }
+
+
+class Transfer(_SecondStage):
     """A second task learned after a first, at every balance.
 
     **Attributes:**
@@ -32,6 +45,14 @@ class Transfer(SecondStage):
     - `forgetting`: the loss on `task` at the end of the second stage minus that at its
       start, (lmdas,).
     - `result`: members of `lazyrich_jax.RESULTS`, (lmdas,).
+    """
+
+
+class FineTuning(_SecondStage):
+    """One pretrained network, fine-tuned at every balance.
+
+    **Attributes:** those of `Transfer`, except that `before`, the one pretraining, has
+    no axis of balances.
     """
 
 
@@ -86,8 +107,75 @@ def transfer(
     )
     ```
     """
-    protocol = Protocol(network, task, lmda, duration, ts, dynamics, second)
-    tolerance = as_tolerance(tolerance, protocol.ts.dtype)
+    protocol = Protocol(network, task, lmda, duration, ts, dynamics, second, tolerance)
     before = protocol.first()
-    fields = second_stage(protocol, before, end(before), tolerance)
-    return checked_outcome(Transfer(**fields), protocol, throw=throw)
+    start = end(before)
+    after = protocol.then(start, second)
+    return protocol.outcome(Transfer, _measures, before, start, after, throw=throw)
+
+
+def finetune(
+    network: LinearNetwork,
+    task: Task,
+    second: Task,
+    lmda: Real[ArrayLike, " lmdas"] | Sequence[float],
+    *,
+    duration: Real[ArrayLike, ""],
+    ts: Real[ArrayLike, " times"] | Sequence[float],
+    tolerance: Real[ArrayLike, ""] = 1e-2,
+    dynamics: AbstractDynamics = Exact(),  # noqa: B008 (immutable)
+    throw: bool = True,
+) -> FineTuning:
+    r"""Pretrain once, rebalance without changing the function, and fine-tune.
+
+    The balance is an intervention on a trained network: what it computes stays, how it
+    goes on learning doesn't (Domine et al. 2025, section 5).
+
+    **Arguments:**
+
+    - `network`: where pretraining starts, of two layers, at its own balance.
+    - `task`, `second`: what is learned first, and then fine-tuned to; of equal sizes.
+    - `lmda`: the balances to fine-tune at, (lmdas,), that the sizes allow.
+    - `duration`: how long `task` is trained, in units of learning rate x step;
+      infinity for `Exact` only.
+    - `ts`, `tolerance`, `dynamics`, `throw`: as for `transfer`.
+
+    **Returns:** a `FineTuning`.
+
+    **Raises:** as `transfer`.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    task = lr.Task.random_regression(4, 3, samples=10, key=jax.random.key(0))
+    second = lr.applications.low_rank_change(task, 1, 0.3, key=jax.random.key(1))
+    network = lr.LambdaBalanced(lmda=1.0)(4, 3, 3, key=jax.random.key(2))
+    ts, lmda = jnp.linspace(0, 50, 200), [-5.0, 0.0, 5.0]
+    print(
+        lr.applications.finetune(network, task, second, lmda, duration=jnp.inf, ts=ts)
+    )
+    ```
+    """
+    protocol = Protocol(network, task, lmda, duration, ts, dynamics, second, tolerance)
+    network, ts = protocol.network, protocol.first_ts
+    before = learn(network, task, ts, dynamics=dynamics, throw=False)
+    start = rebalanced(end(before), protocol.lmda)
+    after = protocol.then(start, second)
+    return protocol.outcome(FineTuning, _measures, before, start, after, throw=throw)
+
+
+def _measures(
+    protocol: Protocol, start: LinearNetwork, after: Trajectory
+) -> dict[str, Array]:
+    """What a `_SecondStage` says of one balance."""
+    second, last = protocol.second, end(after)
+    f0, f1, width = start.function, last.function, start.sizes[1]
+    k0, k1 = kernels.ntk(start, second.x), kernels.ntk(last, second.x)
+    time, _ = time_to_learn(protocol, second, f0, after.function, width)
+    return {
+        "time": time,
+        "kernel_distance": measures.kernel_distance(k0, k1),
+        "forgetting": theory.forgetting(f0, f1, protocol.task),
+    }

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._compiled import compiled
 from .._linalg import dot, square_norm, symmetric_root
 
@@ -70,7 +70,7 @@ def target_alignment(
         f"`kernel` must have {samples} or {samples * outputs} rows for `y` of shape "
         f"{y.shape}, but it had {n}.",
     )
-    kernel, y = _checks.promoted(kernel=kernel, y=y)
+    kernel, y = _dtypes.promoted(kernel=kernel, y=y)
     return _gram_alignment(kernel, y if n == samples else y.T.reshape(-1, 1))
 
 
@@ -176,7 +176,7 @@ def task_specificity(
         f"`sigma` must have the representation's {representation.shape[1]} columns, "
         f"but its shape was {sigma.shape}; the output representation needs `sigma.T`.",
     )
-    one = _checks.promoted(representation=representation, sigma=sigma)
+    one = _dtypes.promoted(representation=representation, sigma=sigma)
     return _specificity(*one)
 
 
@@ -196,7 +196,7 @@ def as_kernels(**kernels: Real[ArrayLike, "n n"]) -> list[Float[Array, "n n"]]:
     """Two kernels, by name, as matrices of one shape and dtype."""
     arrays = {name: _checks.square(name, k) for name, k in kernels.items()}
     _checks.same_shape(**arrays)
-    return list(_checks.promoted(**arrays))
+    return list(_dtypes.promoted(**arrays))
 
 
 @compiled

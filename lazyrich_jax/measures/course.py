@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._compiled import compiled
 from .._linalg import dot, norm
 
@@ -26,7 +26,7 @@ def balance(
         "`w2` must have as many columns as `w1` has rows, but their shapes were "
         f"{w2.shape} and {w1.shape}.",
     )
-    return _balance(*_checks.promoted(w1=w1, w2=w2))
+    return _balance(*_dtypes.promoted(w1=w1, w2=w2))
 
 
 @compiled
@@ -56,7 +56,7 @@ def convergence_time(
     **Raises:** `ValueError` for vectors of different lengths and times that are
     negative or fall (traced: NaN). NaN where the loss or the threshold is.
     """
-    ts, loss = _checks.as_real("ts", ts), _checks.as_real("loss", loss)
+    ts, loss = _dtypes.as_real("ts", ts), _dtypes.as_real("loss", loss)
     threshold = _checks.as_scalar("threshold", threshold)
     _checks.require(
         ts.ndim == 1 and ts.size > 0,
@@ -67,7 +67,7 @@ def convergence_time(
     if values is not None:
         fault = _checks.times_fault(values, ordered=True, infinite=True)
         _checks.require(fault is None, str(fault))
-    return _time(*_checks.promoted(ts=ts, loss=loss, threshold=threshold))
+    return _time(*_dtypes.promoted(ts=ts, loss=loss, threshold=threshold))
 
 
 @compiled

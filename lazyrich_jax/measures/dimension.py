@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._compiled import compiled
 from .._linalg import dot
 from .alignment import over_largest
@@ -67,7 +67,7 @@ def mode_strengths(
     function = _checks.as_matrix("function", function)
     sigma = _checks.as_matrix("sigma", sigma)
     _checks.same_shape(function=function, sigma=sigma)
-    return _strengths(*_checks.promoted(function=function, sigma=sigma))
+    return _strengths(*_dtypes.promoted(function=function, sigma=sigma))
 
 
 @compiled

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._compiled import compiled
 from .._linalg import dot, nearest_isometry, norm, symmetric_root
 from .alignment import as_kernels
@@ -27,7 +27,7 @@ def procrustes_distance(
     """
     x0, x1 = _checks.as_matrix("x0", x0), _checks.as_matrix("x1", x1)
     _checks.same_shape(x0=x0, x1=x1)
-    return _procrustes(*_checks.promoted(x0=x0, x1=x1))
+    return _procrustes(*_dtypes.promoted(x0=x0, x1=x1))
 
 
 @jax.custom_jvp
@@ -87,7 +87,7 @@ def representational_change(
     """
     r0, r1 = _checks.as_matrix("r0", r0), _checks.as_matrix("r1", r1)
     _checks.same_shape(r0=r0, r1=r1)
-    return _change(*_checks.promoted(r0=r0, r1=r1))
+    return _change(*_dtypes.promoted(r0=r0, r1=r1))
 
 
 @compiled
@@ -170,4 +170,4 @@ def _is_parameter(leaf: object) -> bool:
 
 def _parameters(name: str, leaf: Any) -> Float[Array, " parameters"]:
     parts = [leaf.real, leaf.imag] if jnp.iscomplexobj(leaf) else [leaf]
-    return jnp.concatenate([_checks.as_real(name, part).ravel() for part in parts])
+    return jnp.concatenate([_dtypes.as_real(name, part).ravel() for part in parts])

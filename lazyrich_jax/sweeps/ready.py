@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .. import _checks, measures
+from .. import _checks, _dtypes, measures
 from .._dynamics import ExactSolution
 from .._init import LambdaBalanced
 from .._task import Task
@@ -127,13 +127,13 @@ def learning(
             name in MEASURES,
             f"`names` must be of {', '.join(MEASURES)}, but one was {name!r}.",
         )
-    ts = _checks.as_real("ts", ts)
+    ts = _dtypes.as_real("ts", ts)
     fault = _checks.times_fault(np.asarray(ts), ordered=True, infinite=True)
     _checks.require(fault is None, str(fault))
 
     def of_point(point: dict[str, Any]) -> dict[str, Any]:
         key = point["key"] if "key" in point else jax.random.key(point.get("seed", 0))
-        lmda, scale, _ = _checks.promoted(
+        lmda, scale, _ = _dtypes.promoted(
             lmda=jnp.asarray(point.get("lmda", 0.0)),
             scale=jnp.asarray(point.get("scale", 1.0)),
             task=task,

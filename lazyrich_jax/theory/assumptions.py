@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._compiled import compiled
 from .._exactness import (
     anisotropy_text,
@@ -49,7 +49,7 @@ def function_of(
         f"`{name}` must fit the task's {task.in_size} inputs and {task.out_size} "
         f"outputs, but its function had shape {function.shape}.",
     )
-    return _checks.promoted(**{name: function}, task=task)
+    return _dtypes.promoted(**{name: function}, task=task)
 
 
 def isotropic_variance(task: Task, dtype: jnp.dtype) -> Float[Array, ""]:
@@ -82,7 +82,7 @@ def balance_of(name: str, network: LinearNetwork, task: Task) -> Float[Array, ""
     check_fit(network, task, name)
     check_two_layers(network, name)
     tolerance = exactness_tolerance(network.weights[0].dtype)
-    finer, task = _checks.promoted(**{name: network}, task=task)
+    finer, task = _dtypes.promoted(**{name: network}, task=task)
     lmda, balanced = _balance(finer, task, tolerance)
     if _checks.is_concrete(balanced) and not balanced:
         raise ValueError(

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .. import _checks
+from .. import _dtypes
 from .._exactness import check_two_layers
 from .._linalg import dot, square_norm
 from .._network import LinearNetwork
@@ -42,7 +42,7 @@ def forgetting(
     """
     before, task = function_of("before", before, task)
     after, task = function_of("after", after, task)
-    before, after = _checks.promoted(before=before, after=after)
+    before, after = _dtypes.promoted(before=before, after=after)
     middle = (before + after) / 2
     return jnp.sum((after - before) * task.loss_gradient(middle))
 
@@ -59,7 +59,7 @@ def function_rate(
     if isinstance(state, LinearNetwork):
         check_two_layers(state)
     _, task = function_of("state", state.function, task)
-    state, task = _checks.promoted(state=state, task=task)
+    state, task = _dtypes.promoted(state=state, task=task)
     error = -task.loss_gradient(state.function)
     return dot(error, state.input_representation) + dot(
         state.output_representation, error
@@ -79,7 +79,7 @@ def loss_rate(
     **Arguments:** `state` as for `function_rate`; `task`, whose loss it is; `learning`,
     the task that is being learned, which may be the same.
     """
-    state, task, learning = _checks.promoted(state=state, task=task, learning=learning)
+    state, task, learning = _dtypes.promoted(state=state, task=task, learning=learning)
     velocity = function_rate(state, learning)
     function, task = function_of("state", state.function, task)
     return jnp.sum(velocity * task.loss_gradient(function))

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 
 
 def deep_modes(
@@ -57,8 +57,8 @@ def deep_modes(
     ```
     """
     ts = _checks.as_times("ts", ts, infinite=False)
-    s, a0 = _checks.as_real("s", s), _checks.as_real("a0", a0)
-    lmda = _checks.as_real("lmda", lmda)
+    s, a0 = _dtypes.as_real("s", s), _dtypes.as_real("a0", a0)
+    lmda = _dtypes.as_real("lmda", lmda)
     s, a0, lmda = (
         _checks.finite(name, value)
         for name, value in (("s", s), ("a0", a0), ("lmda", lmda))
@@ -74,7 +74,7 @@ def deep_modes(
         "`s` and `a0` must be scalars or vectors of one length, but their shapes were "
         f"{s.shape} and {a0.shape}.",
     )
-    ts, s, a0, lmda = _checks.promoted(ts=ts, s=s, a0=a0, lmda=lmda)
+    ts, s, a0, lmda = _dtypes.promoted(ts=ts, s=s, a0=a0, lmda=lmda)
     dtype = ts.dtype
     tolerance = 1e-11 if jnp.finfo(dtype).bits > 32 else 1e-5
     tolerance = _checks.as_scalar("rtol", tolerance if rtol is None else rtol)

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._init import Gaussian
 
 
@@ -84,7 +84,7 @@ def wide_balance(
     for name, value in (("hidden_ratio", hidden_ratio), ("out_ratio", out_ratio)):
         value = _checks.as_scalar(name, value)
         ratios.append(_checks.checked(name, value, "not be negative", lambda x: x >= 0))
-    initialiser, hidden, out = _checks.promoted(
+    initialiser, hidden, out = _dtypes.promoted(
         initialiser=initialiser, hidden_ratio=ratios[0], out_ratio=ratios[1]
     )
     first, second = initialiser.standard_deviations(1, 1, 1)

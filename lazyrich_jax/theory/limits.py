@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._compiled import compiled
 from .._linalg import dot, finite_time, square_norm
 from .._network import LinearNetwork
@@ -54,8 +54,8 @@ def rich_limit(
     """
     ts = _checks.as_times("ts", ts)
     is_task("task", task)
-    noise = 64 * _checks.rounding(
-        function=_checks.as_real("function", function), task=task
+    noise = 64 * _dtypes.rounding(
+        function=_dtypes.as_real("function", function), task=task
     )
     function, finer = function_of("function", function, task)
     variance = isotropic_variance(task, function.dtype)
@@ -162,9 +162,9 @@ def lazy_limit(
     """
     ts = _checks.as_times("ts", ts)
     lmda = balance_of("network", network, task)
-    noise = 64 * _checks.rounding(network=network)
+    noise = 64 * _dtypes.rounding(network=network)
     variance = isotropic_variance(task, lmda.dtype)
-    network, task = _checks.promoted(network=network, task=task)
+    network, task = _dtypes.promoted(network=network, task=task)
     balanced = _is_balanced(lmda, network, noise)
     if _checks.is_concrete(balanced):
         _checks.require(

@@ -11,7 +11,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._compiled import compiled
 from .._linalg import finite_time, mean_decay, safe_hypot
 
@@ -248,7 +248,7 @@ def time_to_reach(
 
     **Raises:** `ValueError` for a fraction outside of [0, 1); traced ones give NaN.
     """
-    fraction = _checks.as_real("fraction", fraction)
+    fraction = _dtypes.as_real("fraction", fraction)
     fraction = _checks.checked(
         "fraction",
         fraction,
@@ -294,7 +294,7 @@ def _arguments(
 ) -> tuple[Float[Array, "..."], ...]:
     """Times, `s`, `a0` and the balance, all of one dtype and of the result's shape."""
     ts = _checks.as_times("ts", ts)
-    s, a0 = _checks.as_real("s", s), _checks.as_real("a0", a0)
+    s, a0 = _dtypes.as_real("s", s), _dtypes.as_real("a0", a0)
     lmda = _checks.as_scalar("lmda", lmda)
     s, a0 = _checks.finite("s", s), _checks.finite("a0", a0)
     lmda = _checks.finite("lmda", lmda)
@@ -303,7 +303,7 @@ def _arguments(
         "`s` and `a0` must be scalars or of one shape, but their shapes were "
         f"{s.shape} and {a0.shape}.",
     )
-    return _alike(*_checks.promoted(ts=ts, s=s, a0=a0, lmda=lmda))
+    return _alike(*_dtypes.promoted(ts=ts, s=s, a0=a0, lmda=lmda))
 
 
 @compiled

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._linalg import (
     dot,
     finite_time,
@@ -42,8 +42,8 @@ class SingleNeuron(eqx.Module):
     a: Float[Array, "*batch"]
 
     def __init__(self, w: Real[ArrayLike, "*batch in"], a: Real[ArrayLike, "*batch"]):
-        w, a = _checks.as_real("w", w), _checks.as_real("a", a)
-        self.w, self.a = _checks.promoted(w=w, a=a)
+        w, a = _dtypes.as_real("w", w), _dtypes.as_real("a", a)
+        self.w, self.a = _dtypes.promoted(w=w, a=a)
 
     @property
     def network(self) -> LinearNetwork:
@@ -110,7 +110,7 @@ class SingleNeuron(eqx.Module):
     ) -> tuple["SingleNeuron", Float[Array, " in"]]:
         """The neuron and a target in one dtype."""
         target = _vector("target", target, self.w.shape[-1])
-        neuron, of_target = _checks.promoted(neuron=self, target=target)
+        neuron, of_target = _dtypes.promoted(neuron=self, target=target)
         return neuron, of_target
 
 
@@ -164,7 +164,7 @@ def single_neuron(
     target = _vector("target", target)
     w = _vector("w", w, target.size)
     a = _checks.finite("a", _checks.as_scalar("a", a))
-    ts, w, a, target = _checks.promoted(ts=ts, w=w, a=a, target=target)
+    ts, w, a, target = _dtypes.promoted(ts=ts, w=w, a=a, target=target)
     result = _neuron(ts.ravel(), w, a, target)
     return jax.tree.map(lambda x: x.reshape(*ts.shape, *x.shape[1:]), result)
 
@@ -238,7 +238,7 @@ def neuron_from_function(
     """
     function = _vector("function", function)
     delta = _checks.finite("delta", _checks.as_scalar("delta", delta))
-    function, delta = _checks.promoted(function=function, delta=delta)
+    function, delta = _dtypes.promoted(function=function, delta=delta)
     size = norm(function)
     vague = (size == 0) & (delta < 0)
     if _checks.is_concrete(vague):
@@ -269,7 +269,7 @@ def neuron_boundary(
     target = _vector("target", target)
     a = _checks.finite("a", _checks.as_scalar("a", a))
     delta = _checks.finite("delta", _checks.as_scalar("delta", delta))
-    a, delta, target = _checks.promoted(a=a, delta=delta, target=target)
+    a, delta, target = _dtypes.promoted(a=a, delta=delta, target=target)
     balanced = delta <= a * a
     if _checks.is_concrete(balanced):
         _checks.require(
@@ -309,7 +309,7 @@ def neuron_one_datum(
     target = _vector("target", target)
     function = _vector("function", function, target.size)
     delta = _checks.as_scalar("delta", delta)
-    function, delta, target = _checks.promoted(
+    function, delta, target = _dtypes.promoted(
         function=function, delta=delta, target=target
     )
     s = norm(target)
@@ -371,7 +371,7 @@ def _direction(x: Float[Array, " n"]) -> Float[Array, " n"]:
 def _vector(
     name: str, value: Real[ArrayLike, " n"], size: int | None = None
 ) -> Float[Array, " n"]:
-    array = _checks.as_real(name, value)
+    array = _dtypes.as_real(name, value)
     _checks.require(
         array.ndim == 1 and array.size > 0 and size in (None, array.size),
         f"`{name}` must be a vector{f' of length {size}' if size else ''}, but its "

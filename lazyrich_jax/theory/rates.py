@@ -8,7 +8,7 @@ import functools
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._compiled import compiled
 from .._linalg import safe_hypot
 from .._task import Task
@@ -111,7 +111,7 @@ def _arguments(
 ) -> tuple[Float[Array, "out in"], Float[Array, ""], tuple[int, int, int]]:
     """The correlation, c lmda / 2, and the sizes."""
     is_task("task", task)
-    finer, balance = _checks.promoted(task=task, lmda=_checks.as_scalar("lmda", lmda))
+    finer, balance = _dtypes.promoted(task=task, lmda=_checks.as_scalar("lmda", lmda))
     variance = isotropic_variance(task, balance.dtype)
     sigma = finer.input_output_correlation
     balance, sizes = feasible_balance(balance, hidden_size, sigma.shape)

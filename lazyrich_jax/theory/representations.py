@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._balanced import (
     Modes,
     balanced_pair,
@@ -89,7 +89,7 @@ def balanced_representations(
     """
     function = _checks.as_matrix("function", function)
     lmda = _checks.as_scalar("lmda", lmda)
-    function, lmda = _checks.promoted(function=function, lmda=lmda)
+    function, lmda = _dtypes.promoted(function=function, lmda=lmda)
     lmda, sizes = feasible_balance(lmda, hidden_size, function.shape)
     n_in, hidden, n_out = sizes
     vague = ((lmda > 0) & (n_in < hidden < n_out)) | (
@@ -155,11 +155,11 @@ def converged_representations(
     ```
     """
     is_task("task", task)
-    finer, balance = _checks.promoted(task=task, lmda=_checks.as_scalar("lmda", lmda))
+    finer, balance = _dtypes.promoted(task=task, lmda=_checks.as_scalar("lmda", lmda))
     if start is not None:
         hint = "draw one with `LambdaBalanced`"
         _checks.instance("start", start, LinearNetwork, hint)
-        finer, balance, _ = _checks.promoted(task=finer, lmda=balance, start=start)
+        finer, balance, _ = _dtypes.promoted(task=finer, lmda=balance, start=start)
     variance = isotropic_variance(task, balance.dtype)
     sigma = finer.input_output_correlation
     balance, sizes = feasible_balance(balance, hidden_size, sigma.shape)
@@ -177,7 +177,7 @@ def converged_representations(
                 "the larger layer keeps.",
             )
         balance = jnp.where(vague, jnp.nan, balance)
-    noise = 4 * max(sizes) * _checks.rounding(task=task)
+    noise = 4 * max(sizes) * _dtypes.rounding(task=task)
     of_start = jax.tree.map(lambda w: w.astype(balance.dtype), start)
     found, s, tie = _converged(sigma / variance, balance, hidden, of_start, noise)
     if _checks.is_concrete(tie):

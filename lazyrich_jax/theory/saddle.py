@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .. import _checks
+from .. import _dtypes
 from .._balanced import Modes, balanced_pair, leading_part, modes_of_matrix
 from .._compiled import compiled
 from .._linalg import dot, symmetric_root
@@ -32,7 +32,7 @@ def saddle_distance(network: LinearNetwork, task: Task) -> Float[Array, ""]:
     """
     lmda = balance_of("network", network, task)
     variance = isotropic_variance(task, lmda.dtype)
-    network, task = _checks.promoted(network=network, task=task)
+    network, task = _dtypes.promoted(network=network, task=task)
     return _distance(network, task, lmda, variance)
 
 

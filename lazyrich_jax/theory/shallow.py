@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._compiled import compiled
 from .._linalg import decay_difference, dot, finite_time, mean_decay, square_norm
 from .._task import Task
@@ -130,7 +130,7 @@ def shallow_steps(
     below = "be less than 1"
     values[2] = _checks.checked("learning_rate", values[2], below, lambda x: x < 1)
     excess, tolerance, rate = values
-    one = _checks.promoted(excess=excess, tolerance=tolerance, learning_rate=rate)
+    one = _dtypes.promoted(excess=excess, tolerance=tolerance, learning_rate=rate)
     return _steps(*one)
 
 
