@@ -10,8 +10,8 @@ import functools
 import jax
 
 from benchmarks.breakdown import best
-from lazyrich_jax._riccati.batching import blocks
 from lazyrich_jax._singular import by_library, by_rotations
+from lazyrich_jax._xla import sizes
 from lazyrich_jax.bench import methods
 from lazyrich_jax.bench.measure import difference, measure
 from lazyrich_jax.bench.problems import problem, solution
@@ -29,7 +29,8 @@ def losses(p, reference):
     memory = compiled.memory_analysis().temp_size_in_bytes
     error = difference(found[:100], reference)
     print(
-        f"{row.dtype}, blocks of {blocks._CARD / 1e6:g} MB: {1e3 * row.best:.1f} ms, "
+        f"{row.dtype}, blocks of {sizes.CARD_BYTES / 1e6:g} MB: "
+        f"{1e3 * row.best:.1f} ms, "
         f"{p.evaluations / row.best:.2g} losses per second, temporary memory "
         f"{memory / 1e9:.2f} GB, error {error:.0e}",
         flush=True,
@@ -44,13 +45,13 @@ def main():
     print(f"{device.device_kind}, jax {jax.__version__}, {count} networks")
     whole = problem((5, 5, 5), count, 100)
     reference = methods.formula()(whole.first(100))
-    usual = blocks._CARD
+    usual = sizes.CARD_BYTES
     for dtype in ("float32", "float64"):
         p = whole.rounded(dtype)
         for size in BLOCKS:
-            blocks._CARD = int(size)
+            sizes.CARD_BYTES = int(size)
             losses(p, reference)
-        blocks._CARD = usual
+        sizes.CARD_BYTES = usual
         parts = {
             "all decompositions": best(
                 jax.vmap(solution), p.w1, p.w2, p.sigma, repeat=3

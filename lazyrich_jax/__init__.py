@@ -1,6 +1,6 @@
 """Exact learning dynamics of deep linear networks, from the lazy to the rich regime."""
 
-from . import _threads as _threads  # before XLA is started
+from . import _xla as _xla  # before XLA is started
 from . import applications as applications
 from . import kernels as kernels
 from . import measures as measures

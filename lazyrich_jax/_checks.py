@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ._compiled import sharded_over
 from ._dtypes import as_real
+from ._xla import sharded_over
 
 
 def is_concrete(tree: Any) -> bool:

@@ -11,11 +11,11 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
 from . import _checks, _dtypes
 from ._balanced import with_surplus
-from ._compiled import on_any_mesh
 from ._linalg import dot, split_singular_values
 from ._network import LinearNetwork, check_feasible
 from ._singular import singular_vectors
 from ._task import Task
+from ._xla import on_any_mesh
 
 
 class AbstractInitialiser(eqx.Module):

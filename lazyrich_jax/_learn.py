@@ -6,11 +6,11 @@ import equinox as eqx
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from . import _checks, _dtypes
-from ._compiled import on_any_mesh
 from ._dynamics import AbstractDynamics, Exact, failure
 from ._network import LinearNetwork
 from ._task import Task
 from ._trajectory import RESULTS, Trajectory, raise_if_failed
+from ._xla import on_any_mesh
 
 
 def learn(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._compiled import once
+from ._xla import once, sizes
 
 # Of `sylvester`.
 Spectra = tuple[
@@ -21,9 +21,6 @@ def dot(*matrices: Float[Array, "..."]) -> Float[Array, "..."]:
     return functools.reduce(matmul, matrices)
 
 
-_WRITTEN_OUT = 5  # terms of a sum
-
-
 def short_dot(*matrices: Float[Array, "..."]) -> Float[Array, "..."]:
     """`dot`, its sums written out where they are short: faster, slower to compile.
 
@@ -33,7 +30,7 @@ def short_dot(*matrices: Float[Array, "..."]) -> Float[Array, "..."]:
 
     def product(a: Array, b: Array) -> Array:
         inner = range(a.shape[-1])
-        if not 0 < len(inner) <= _WRITTEN_OUT:
+        if not 0 < len(inner) <= sizes.SUM_TERMS:
             return dot(a, b)
         terms = [a[..., :, k, None] * b[..., None, k, :] for k in inner]
         return sum(terms[1:], terms[0])

@@ -9,8 +9,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from . import _checks, _dtypes
 from ._balanced import rebalanced_pair
-from ._compiled import compiled
 from ._linalg import dot, short_dot
+from ._xla import compiled
 
 
 class LinearNetwork(eqx.Module):

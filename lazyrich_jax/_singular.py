@@ -16,13 +16,11 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float
 
 from ._checks import refuse_derivative
-from ._compiled import is_few, once, varying_like
 from ._linalg import dot
+from ._xla import is_few, once, sizes, varying_like
 
 # The smaller and the larger side at most: what is done to them is written out. On a CPU
 # more would take longer to compile than it saves, or save nothing.
-LARGEST, LARGEST_ON_CPU = (5, 10), (2, 4)
-FEW = 16  # matrices that aren't worth a loop
 SWEEPS = 30  # at most; a handful is needed
 
 REPEATED = (
@@ -45,7 +43,7 @@ def singular_basis(sigma: Float[Array, "out in"]) -> Bases:
     For finite numbers. Has no derivative.
     """
     only_cpu = jax.default_backend() == "cpu"  # nothing else to trace for
-    if not _fits(sigma, LARGEST_ON_CPU if only_cpu else LARGEST):
+    if not _fits(sigma, sizes.ROTATED_ON_CPU if only_cpu else sizes.ROTATED):
         return by_library(sigma)
     u, s, v = _of_all(sigma[None])
     return u[0], s[0], v[0]
@@ -58,11 +56,11 @@ def _fits(sigma: Float[Array, "... out in"], largest: tuple[int, int]) -> bool:
 
 @custom_vmap
 def _of_all(sigma: Float[Array, "matrices out in"]) -> Bases:
-    if is_few(sigma.shape[0], FEW):
+    if is_few(sigma.shape[0], sizes.FEW_MATRICES):
         return by_library(sigma)
     if jax.default_backend() == "cpu":
         return by_rotations(sigma)
-    on_cpu = by_rotations if _fits(sigma, LARGEST_ON_CPU) else by_library
+    on_cpu = by_rotations if _fits(sigma, sizes.ROTATED_ON_CPU) else by_library
     return jax.lax.platform_dependent(sigma, cpu=on_cpu, default=by_rotations)
 
 

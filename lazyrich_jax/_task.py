@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
 from . import _checks, _dtypes
-from ._compiled import compiled
 from ._linalg import dot, square_norm
+from ._xla import compiled
 
 
 class Task(eqx.Module):

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._compiled import varying_like
 from ._linalg import dot, square_norm
+from ._xla import sizes, varying_like
 
-_BLOCK = 8  # columns whose arithmetic is written out
+_BLOCK = sizes.TRIANGLE_COLUMNS
 
 
 @jax.custom_jvp

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
 from . import _checks, _dtypes
-from ._compiled import compiled
 from ._linalg import dot
 from ._network import LinearNetwork
+from ._xla import compiled
 
 if TYPE_CHECKING:
     import lineax

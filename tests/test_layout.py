@@ -9,14 +9,14 @@ import sys
 import jax
 import pytest
 
-from lazyrich_jax import _threads
+from lazyrich_jax._xla import threads as _threads
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "lazyrich_jax"
 
 # By package, "" being the whole: from the ground up.
 FLOORS = {
     "": (
-        {"_compiled", "_dtypes", "_threads"},
+        {"_dtypes", "_xla"},
         {"_linalg", "_checks"},
         {"_balanced", "_singular", "_triangular"},
         {"_task", "_network", "_riccati"},
@@ -28,6 +28,7 @@ FLOORS = {
         {"figures", "bench"},
         {"__main__"},
     ),
+    "_xla": ({"programs", "sharding", "sizes", "threads"},),
     "_riccati": (
         {"batching", "frame"},
         {"rates"},

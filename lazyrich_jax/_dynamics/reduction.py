@@ -5,7 +5,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import _checks
-from .._compiled import on_any_mesh
 from .._exactness import check_fit, is_balanced
 from .._linalg import dot
 from .._network import LinearNetwork
@@ -13,6 +12,7 @@ from .._riccati.frame import Frame, Problem
 from .._riccati.reference.off_class import OffClass
 from .._task import Task
 from .._trajectory import RESULTS
+from .._xla import on_any_mesh
 from .base import all_finite, first_failure
 
 

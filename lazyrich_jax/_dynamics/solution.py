@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks, _dtypes
-from .._compiled import on_any_mesh
 from .._exactness import exactness_tolerance
 from .._linalg import dot
 from .._network import LinearNetwork
@@ -19,6 +18,7 @@ from .._riccati.reference.off_class import OffClass, response, without_derivativ
 from .._riccati.reference.rotation import transported
 from .._task import Task
 from .._trajectory import RESULTS, raise_if_failed
+from .._xla import on_any_mesh
 from ..kernels import ntk_of_representations
 from .base import failure
 from .reduction import check, reduced

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from .._compiled import varying_like
 from .._linalg import (
     dot,
     merge_repeated,
@@ -20,6 +19,7 @@ from .._linalg import (
     short_dot,
 )
 from .._singular import singular_basis
+from .._xla import varying_like
 
 HUGE = 1e3  # by how much a row magnifies the errors of those above, tiny ones then
 

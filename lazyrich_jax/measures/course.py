@@ -4,8 +4,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks, _dtypes
-from .._compiled import compiled
 from .._linalg import dot, norm
+from .._xla import compiled
 
 
 def balance(

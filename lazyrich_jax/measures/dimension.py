@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks, _dtypes
-from .._compiled import compiled
 from .._linalg import dot
+from .._xla import compiled
 from .alignment import over_largest
 
 

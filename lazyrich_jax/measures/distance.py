@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
 from .. import _checks, _dtypes
-from .._compiled import compiled
 from .._linalg import dot, nearest_isometry, norm, symmetric_root
+from .._xla import compiled
 from .alignment import as_kernels
 
 

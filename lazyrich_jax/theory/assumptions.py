@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks, _dtypes
-from .._compiled import compiled
 from .._exactness import (
     anisotropy_text,
     check_fit,
@@ -19,6 +18,7 @@ from .._exactness import (
 )
 from .._network import LinearNetwork, check_feasible
 from .._task import Task
+from .._xla import compiled
 
 
 def feasible_balance(

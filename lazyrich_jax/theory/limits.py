@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks, _dtypes
-from .._compiled import compiled
 from .._linalg import dot, finite_time, square_norm
 from .._network import LinearNetwork
 from .._singular import singular_vectors
 from .._task import Task
+from .._xla import compiled
 from .assumptions import balance_of, function_of, is_task, isotropic_variance
 from .representations import Representations
 

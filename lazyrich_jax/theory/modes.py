@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks, _dtypes
-from .._compiled import compiled
 from .._linalg import finite_time, mean_decay, safe_hypot
+from .._xla import compiled
 
 
 def aligned_modes(

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks, _dtypes
-from .._compiled import compiled
 from .._linalg import safe_hypot
 from .._task import Task
+from .._xla import compiled
 from .assumptions import feasible_balance, is_task, isotropic_variance
 
 

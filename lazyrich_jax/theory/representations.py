@@ -18,11 +18,11 @@ from .._balanced import (
     leading_part,
     modes_of_matrix,
 )
-from .._compiled import compiled
 from .._exactness import exactness_tolerance
 from .._linalg import dot, nearest_isometry, safe_hypot, square_norm
 from .._network import LinearNetwork
 from .._task import Task
+from .._xla import compiled
 from ..kernels import ntk_of_representations
 from .assumptions import balance_of, feasible_balance, is_task, isotropic_variance
 

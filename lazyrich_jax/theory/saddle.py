@@ -5,10 +5,10 @@ from jaxtyping import Array, Float
 
 from .. import _dtypes
 from .._balanced import Modes, balanced_pair, leading_part, modes_of_matrix
-from .._compiled import compiled
 from .._linalg import dot, symmetric_root
 from .._network import LinearNetwork
 from .._task import Task
+from .._xla import compiled
 from .assumptions import balance_of, isotropic_variance
 
 

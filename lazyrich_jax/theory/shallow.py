@@ -5,9 +5,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks, _dtypes
-from .._compiled import compiled
 from .._linalg import decay_difference, dot, finite_time, mean_decay, square_norm
 from .._task import Task
+from .._xla import compiled
 from .assumptions import function_of
 
 

@@ -16,13 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..._compiled import is_few, keeping
+from ..._xla import is_few, keeping, sizes
 from .primitive import Operation, for_each
 
-LARGEST = 16  # columns of matrices with lanes on the last axes
-FEW = 64  # lanes that aren't worth a loop
 # Bytes of K in a block, on a CPU and elsewhere, where all cores of a card work on one.
-_CACHE, _CARD = 250_000, 20_000_000
 
 
 class AbstractConstants(eqx.Module):
@@ -68,7 +65,7 @@ def evaluated(
 ) -> Array:
     """`one` of every network at every time."""
     x, ts = for_each((x, ts))
-    if is_few(ts.size, FEW) or not isinstance(ts.shape[1], int):
+    if is_few(ts.size, sizes.FEW_LANES) or not isinstance(ts.shape[1], int):
         return as_matrices(one, x, ts)
     with keeping(on_cpu):
         return in_blocks(one, shape(x), on_cpu, x, ts)
@@ -143,8 +140,8 @@ def divided(on_cpu: bool, x: AbstractConstants, ts: Array) -> Blocks:
     """The blocks for these networks and times."""
     networks, times = ts.shape
     one = of_one(x)
-    in_lanes = one.columns <= LARGEST
-    most = _CACHE // x.weight if on_cpu else _CARD
+    in_lanes = one.columns <= sizes.LANE_COLUMNS
+    most = sizes.CACHE_BYTES // x.weight if on_cpu else sizes.CARD_BYTES
     most //= one.entries * ts.dtype.itemsize
     if in_lanes:  # not a power of two, which would share cache lines
         most = max((most + 8) // 16 * 16, 16) - 8

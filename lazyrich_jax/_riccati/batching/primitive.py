@@ -17,8 +17,8 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
-from ..._compiled import sharded_over, varying
 from ..._linalg import dot
+from ..._xla import sharded_over, varying
 
 # What to do where not all arguments are mapped over: given the size of the map, which
 # leaves are, and the arguments, the operation's new arguments and what to make of its

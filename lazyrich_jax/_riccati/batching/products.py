@@ -13,10 +13,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..._compiled import is_few, keeping, kept
 from ..._linalg import dot
+from ..._xla import is_few, keeping, kept, sizes
 from .blocks import (
-    FEW,
     AbstractConstants,
     as_matrices,
     cut_of,
@@ -49,7 +48,7 @@ def vectors_times_matrix(
     one: Row, numbers: int, on_cpu: bool, x: AbstractConstants, ts: Array, v: Array
 ) -> Array:
     """The transpose, of (networks, times, vectors): (networks, numbers, vectors)."""
-    if is_few(ts.size, FEW) or not isinstance(ts.shape[1], int):
+    if is_few(ts.size, sizes.FEW_LANES) or not isinstance(ts.shape[1], int):
         return _summed(one, x, ts, v)
     with keeping(on_cpu):
         return _summed_in_blocks(one, numbers, on_cpu, x, ts, v)

@@ -11,7 +11,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..._compiled import kept
+from ..._xla import kept
 from ..batching.blocks import total
 from .constants import GradientConstants
 from .exponentials import Exponentials, evaluate_exponentials

@@ -11,8 +11,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..._compiled import kept, mapped
 from ..._linalg import decay_quotient, gain_of_decay, mixed_quotient
+from ..._xla import kept, mapped
 from .constants import GradientConstants
 from .values import AtTime
 

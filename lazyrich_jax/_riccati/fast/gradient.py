@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..._compiled import kept
+from ..._xla import kept
 from ..batching.blocks import batched, of_one, total
 from ..batching.primitive import Operation, for_each
 from ..batching.products import matrix_times_vectors, vectors_times_matrix

@@ -16,14 +16,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..._compiled import inverse_root, keeping, kept, once
 from ..._linalg import gain_of_decay
+from ..._xla import inverse_root, keeping, kept, once, sizes
 from ..batching.blocks import evaluated, more_times
 from ..batching.primitive import Operation, count
 from ..frame import Frame
 from .constants import ScalarConstants
-
-LARGEST = 5  # inputs, outputs: XLA's CPU code generator fails beyond 2000 operations
 
 Scalar = Float[Array, "..."]  # of a network at a time, or of many
 
@@ -32,7 +30,11 @@ def fits(frame: Frame) -> bool:
     """Whether a problem is small enough to be written out."""
     n_out, n_in = frame.left.shape[0], frame.right.shape[0]
     modes, columns = frame.s.size, frame.lower.shape[1]
-    return modes > 0 and n_out + n_in <= 2 * LARGEST and columns <= LARGEST
+    return (
+        modes > 0
+        and n_out + n_in <= 2 * sizes.SCALAR_UNITS
+        and columns <= sizes.SCALAR_UNITS
+    )
 
 
 def excess(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " times"]:

@@ -10,7 +10,7 @@ import functools
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..._compiled import kept
+from ..._xla import kept
 from ..batching.blocks import total
 from .constants import GradientConstants
 from .cotangents import Cotangents, evaluate_cotangents

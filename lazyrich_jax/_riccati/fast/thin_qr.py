@@ -1,8 +1,8 @@
 """K with orthonormal columns, of many networks at many times.
 
 In: the rows of K by kinds. Out: orthonormal columns of the same span, and inv(R) where
-it is asked for. Matrices of more than `blocks.LARGEST` columns have their axes last;
-smaller ones first, with networks and times last.
+it is asked for. Matrices of more than `sizes.LANE_COLUMNS` columns have their axes
+last; smaller ones first, with networks and times last.
 """
 
 from collections.abc import Callable
@@ -12,12 +12,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..._compiled import inverse_root, kept
 from ..._linalg import dot, square_norm
 from ..._triangular import inverse_factor, over, triangle
+from ..._xla import inverse_root, kept, sizes
 from ..batching.blocks import total
-
-_WRITTEN_OUT = 8  # columns
 
 
 def orthonormal_matrix(
@@ -38,7 +36,7 @@ def orthonormal_matrix(
         return tuple(over(x, r) for x in above), over(jnp.eye(n, dtype=r.dtype), r)
 
     k = jnp.concatenate([*above, jnp.diag(diagonal)])
-    if n <= _WRITTEN_OUT:
+    if n <= sizes.QR_COLUMNS:
         return by_reflections(k)
     gram = sum((dot(x.T, x) for x in above), jnp.diag(diagonal * diagonal))
     squares = jnp.diagonal(gram)
@@ -62,7 +60,7 @@ def orthonormal_matrix(
 def orthonormal(
     entries: Callable[[], tuple[Array, ...]],
     unit: Array,
-    sizes: tuple[int, int, int],
+    counts: tuple[int, int, int],
 ) -> tuple[Array, ...]:
     """K with orthonormal columns of the same span, the last one first.
 
@@ -72,7 +70,7 @@ def orthonormal(
     its pivot row, which isn't above the row of its own number, nor in the start above
     that; K is ordered so that column c is zero from row `rows[c]` on.
     """
-    m, r, n = sizes
+    m, r, n = counts
     both = min(m, n)
 
     def ordered():
@@ -93,7 +91,7 @@ def orthonormal(
 
     k = kept(ordered)
     rows = [m + r + n - c + max(m - c, 0) for c in range(n)]
-    if n > _WRITTEN_OUT:
+    if n > sizes.QR_COLUMNS:
         columns, inverse = _in_groups(k, unit, rows)
         return kept(lambda: by_kind(columns, inverse))
     units = []
@@ -120,7 +118,7 @@ def _in_groups(
     first = more.shape[0]
     left = jnp.concatenate([more, k])
     done: list[Array] = []
-    for start in reversed(range(0, k.shape[1], _WRITTEN_OUT)):
+    for start in reversed(range(0, k.shape[1], sizes.QR_COLUMNS)):
         end = first + rows[start]
 
         def visit(i, left, end=end):

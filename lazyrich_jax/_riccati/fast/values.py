@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..._compiled import kept
 from ..._linalg import dot, gain_of_decay, square_norm
+from ..._xla import kept
 from ..batching.blocks import batched, of_one, total
 from ..frame import Frame
 from .constants import Constants

@@ -1,0 +1,28 @@
+"""How XLA is steered: the one room that knows what it does with programs.
+
+    programs   `compiled`: one program for many operations. `kept`, `keeping`, `once`,
+               `inverse_root`, `mapped`: what XLA for CPUs makes once, in one loop, and
+               in vector instructions. `is_few`: whether a number is known and small.
+    sharding   `sharded_over`, `varying`, `varying_like`: types inside `jax.shard_map`.
+               `on_any_mesh`: functions on explicit meshes.
+    sizes      Where another way becomes faster, with the benchmarks that say so.
+    threads    Room for decompositions on machines with few cores; the only thing that
+               importing sets.
+
+What runs on which platform is decided where it is lowered:
+`_riccati.batching.primitive` and `_singular`. docs/speed.md has the measurements.
+"""
+
+from . import sizes as sizes
+from . import threads as threads  # before XLA is started
+from .programs import compiled as compiled
+from .programs import inverse_root as inverse_root
+from .programs import is_few as is_few
+from .programs import keeping as keeping
+from .programs import kept as kept
+from .programs import mapped as mapped
+from .programs import once as once
+from .sharding import on_any_mesh as on_any_mesh
+from .sharding import sharded_over as sharded_over
+from .sharding import varying as varying
+from .sharding import varying_like as varying_like
