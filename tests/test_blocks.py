@@ -17,7 +17,7 @@ from lazyrich_jax._riccati.fast import scalar_loop, values
 from lazyrich_jax._riccati.fast.constants import Constants, ScalarConstants
 from lazyrich_jax._riccati.frame import Frame, Problem
 from lazyrich_jax._riccati.reference.solution import solve
-from lazyrich_jax._xla import sizes
+from lazyrich_jax._xla import sizes as tuned
 from lazyrich_jax.sweeps.evaluate import _shard_map
 
 from . import cases
@@ -65,8 +65,8 @@ def test_many_small_blocks(monkeypatch, largest, networks, times):
     frame = frames((3, 3, 3), 1.0, networks)
     ts = jnp.sort(jax.random.uniform(jax.random.key(0), (networks, times), maxval=5.0))
     whole = jax.jit(jax.vmap(values.excess))(frame, ts)
-    monkeypatch.setattr(sizes, "CACHE_BYTES", 2500)
-    monkeypatch.setattr(sizes, "LANE_COLUMNS", largest)
+    monkeypatch.setattr(tuned, "CACHE_BYTES", 2500)
+    monkeypatch.setattr(tuned, "LANE_COLUMNS", largest)
     found = jax.jit(jax.vmap(values.excess))(frame, ts)
     np.testing.assert_allclose(found, whole, rtol=1e-12)
 
@@ -120,7 +120,7 @@ def test_blocks_of_a_card(monkeypatch, sizes):
     frame = frames(sizes, 1.0, 40)
     ts = jnp.broadcast_to(TS[None], (40, TS.size))
     expected = jax.jit(jax.vmap(scalar_loop.excess))(frame, ts)
-    monkeypatch.setattr(sizes, "CARD_BYTES", 50_000)
+    monkeypatch.setattr(tuned, "CARD_BYTES", 50_000)
 
     for prepare, excess in (
         (Constants, values._excess),

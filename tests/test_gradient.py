@@ -12,7 +12,7 @@ import pytest
 import lazyrich_jax as lr
 from lazyrich_jax._riccati.fast import gradient, thin_qr, values
 from lazyrich_jax._riccati.frame import Frame, Problem
-from lazyrich_jax._xla import sizes
+from lazyrich_jax._xla import sizes as tuned
 
 from . import cases, oracle
 
@@ -25,7 +25,7 @@ def forms(w1, w2, sigma):
     lmda = (jnp.sum(w2**2) - jnp.sum(w1**2)) / w1.shape[0]
     frame = Frame(Problem(w1, w2, sigma, lmda))
     ts = TS.astype(w1.dtype)
-    many = jnp.tile(ts, sizes.FEW_LANES // ts.size + 1)
+    many = jnp.tile(ts, tuned.FEW_LANES // ts.size + 1)
     found = gradient.slopes(frame, many)[: ts.size]
     return found, gradient.slopes(frame, ts)
 
@@ -128,8 +128,8 @@ def test_products_are_those_of_all_slopes(monkeypatch, largest, networks, times)
     whole = np.asarray(jax.jit(jax.vmap(gradient.slopes))(frames, ts))
     changes = rng.normal(size=(networks, 2, whole.shape[2]))
     weights = rng.normal(size=(networks, 2, times))
-    monkeypatch.setattr(sizes, "CACHE_BYTES", 5000)
-    monkeypatch.setattr(sizes, "LANE_COLUMNS", largest)
+    monkeypatch.setattr(tuned, "CACHE_BYTES", 5000)
+    monkeypatch.setattr(tuned, "LANE_COLUMNS", largest)
 
     @jax.jit
     @jax.vmap
@@ -166,7 +166,7 @@ def test_columns_in_groups(monkeypatch, sizes):
     size = gradient.slopes(jax.tree.map(lambda x: x[0], frames), ts[:1]).shape[1]
     expected = jax.jit(jax.vmap(both))(problems, frames)
     jax.clear_caches()
-    monkeypatch.setattr(sizes, "QR_COLUMNS", 1)
+    monkeypatch.setattr(tuned, "QR_COLUMNS", 1)
     in_groups, calls = thin_qr._in_groups, []
     monkeypatch.setattr(
         thin_qr, "_in_groups", lambda *x: calls.append(x) or in_groups(*x)
@@ -183,7 +183,7 @@ def test_both_modes_and_all_at_once():
     """Jacobians by rows, by columns, and a gradient that has the times as well."""
     n_in, _, n_out = sizes = (3, 2, 2)
     sigma = jnp.asarray(cases.sigma(n_out, n_in))
-    ts = jnp.linspace(0.1, 3.0, sizes.FEW_LANES + 6)
+    ts = jnp.linspace(0.1, 3.0, tuned.FEW_LANES + 6)
 
     def losses(weights, ts):
         task = lr.Task.from_correlation(sigma)

@@ -9,7 +9,7 @@ import lazyrich_jax as lr
 from lazyrich_jax._riccati.fast import scalar_loop, values
 from lazyrich_jax._riccati.frame import Frame, Problem
 from lazyrich_jax._riccati.reference.solution import function_error, solve
-from lazyrich_jax._xla import sizes
+from lazyrich_jax._xla import sizes as tuned
 
 from . import cases, oracle
 
@@ -21,7 +21,7 @@ TS = np.array([1e-6, 1e-2, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0])
 def excesses(w1, w2, sigma, lmda):
     """The excess at all times: the general form, lanes, blocks and blocks of matrices.
 
-    More than `sizes.FEW_LANES` times have lanes on the last axes, fewer are matrices.
+    More than `tuned.FEW_LANES` times have lanes on the last axes, fewer are matrices.
     """
     frame = Frame(Problem(w1, w2, sigma, lmda))
     assert scalar_loop.fits(frame)
@@ -30,7 +30,7 @@ def excesses(w1, w2, sigma, lmda):
         return jnp.sum(function_error(frame, solve(frame, t)) ** 2) / 2
 
     ts = jnp.asarray(TS, sigma.dtype)
-    many = jnp.tile(ts, sizes.FEW_LANES // ts.size + 1)
+    many = jnp.tile(ts, tuned.FEW_LANES // ts.size + 1)
     return (
         jax.vmap(general)(ts),
         scalar_loop.excess(frame, ts),
@@ -114,7 +114,7 @@ def test_more_columns_than_are_written_out(sizes):
     w1[:modes] = strengths[:, None] * vt[:modes]
     w2[:, :modes] = u[:, :modes] * strengths
     ts = jnp.asarray(TS)
-    many = jnp.tile(ts, sizes.FEW_LANES // ts.size + 1)
+    many = jnp.tile(ts, tuned.FEW_LANES // ts.size + 1)
 
     @jax.jit
     def both(w1, w2, lmda):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lazyrich_jax._singular import by_rotations, singular_basis
-from lazyrich_jax._xla import sizes
+from lazyrich_jax._xla import sizes as tuned
 
 EACH = 20  # matrices of a kind
 
@@ -108,4 +108,4 @@ def test_which_matrices_are_rotated_on_a_cpu(monkeypatch, shape, rotated):
     assert rotates(shape[0]) == rotated
     # Of a program for every platform a part. (Traces are kept: another shape.)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert rotates(shape[0] + 1) == (shape[0] > sizes.FEW_MATRICES)
+    assert rotates(shape[0] + 1) == (shape[0] > tuned.FEW_MATRICES)

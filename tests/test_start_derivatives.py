@@ -230,6 +230,33 @@ def test_ends_and_saddles_by_tasks_with_equal_strengths(sizes, strengths, lmda):
     np.testing.assert_allclose(twice, expected, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("sizes", [(3, 3, 3), (4, 2, 3), (3, 7, 3)], ids=str)
+def test_modes_without_a_rate_are_never_learned(sizes):
+    task = lr.Task.from_correlation(np.outer(np.arange(1.0, 4), np.ones(sizes[0])))
+    network = lr.LambdaBalanced(0.0)(*sizes, key=KEY)
+    assert lr.theory.saddle_distance(network, task) == 0
+
+
+def test_derivatives_by_lmda_of_ends_of_tasks_of_low_rank():
+    """They exist although those by the task don't; not where units lie anywhere."""
+    function = np.diag([1.5, 0.7, 0.0, 0.0])[:3]
+
+    def outputs(lmda):
+        return lr.theory.balanced_representations(
+            function, lmda, 3
+        ).output_representation
+
+    found = jax.jacfwd(outputs)(-0.7)
+    np.testing.assert_allclose(found, differences(outputs, -0.7, 1.0), atol=1e-9)
+
+    def inputs(lmda):
+        end = lr.theory.balanced_representations(function[:2], lmda, 3)
+        return end.input_representation
+
+    with pytest.raises(Exception, match="with respect to `lmda`"):
+        jax.block_until_ready(jax.jacfwd(inputs)(0.0))
+
+
 def test_an_end_that_cuts_through_equal_strengths_is_refused():
     def learned(sigma):
         task = lr.Task.from_correlation(sigma)

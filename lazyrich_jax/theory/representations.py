@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks, _dtypes
 from .._balanced import (
+    OF_LMDA,
     Modes,
     balanced_pair,
     beside_modes,
@@ -276,17 +277,19 @@ def _representations(
     Those lie along what the modes leave over, or what `start` has of it.
     """
     k = min(hidden, *function.shape)
-    function = leading_part(function, modes, k) + 0 * lmda
+    function = leading_part(function, modes, k)
     pair = balanced_pair(function, lmda, Modes(*(x[..., :k] for x in modes)))
     of_input, of_output = dot(pair[0].mT, pair[0]), dot(pair[1], pair[1].mT)
     inputs = outputs = None
     if start is not None:
         inputs, outputs = beside_modes(pair, *start.weights)[1]
+    elif k < hidden < max(function.shape):  # `lmda` is zero
+        lmda = _checks.refuse_derivative(lmda, jnp.array(True), message=OF_LMDA)
     if k < hidden <= function.shape[0]:  # and `lmda` is not negative
         of_output += lmda * _beyond(pair[1], outputs)
     if k < hidden <= function.shape[1]:  # and not positive
         of_input -= lmda * _beyond(pair[0].mT, None if inputs is None else inputs.mT)
-    return Representations(function, of_input, of_output)
+    return Representations(function + 0 * lmda, of_input, of_output)
 
 
 def _beyond(

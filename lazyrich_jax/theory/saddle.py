@@ -1,5 +1,6 @@
 """Where learning gets stuck."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -50,7 +51,11 @@ def _distance(
     modes = Modes(*(x[..., :k] for x in modes))
     v1, v2 = balanced_pair(leading, variance * lmda, modes)
     square = dot(v1, v1.mT) + dot(v2.mT, v2)
-    still = jnp.diagonal(square) == 0
-    size = symmetric_root(square + jnp.diag(still.astype(square.dtype)))
+    # Modes without a rate, up to rounding, have no row: they are never learned.
+    sizes = jax.lax.stop_gradient(jnp.diagonal(square))
+    largest = jnp.where(sizes[0] > 0, sizes[0], 1.0)
+    still = sizes <= 4 * max(sigma.shape) * jnp.finfo(sizes.dtype).eps * largest
+    size = symmetric_root(square + jnp.diag(jnp.where(still, largest, 0.0)))
     rows = jnp.linalg.solve(size, dot(v1, w1.mT) + dot(v2.mT, w2))
+    rows = jnp.where(still[:, None], 0.0, rows)
     return jnp.sqrt(variance) * jnp.linalg.svd(rows, compute_uv=False)[-1]
