@@ -305,7 +305,8 @@ def _dataset(path: Place) -> "xarray.Dataset":
     own = data.attrs.get("coordinate_names", data.attrs.get("coordinates"))
     parts = {k: as_text(v) for k, v in data.attrs.items() if isinstance(v, dict)}
     data.attrs.update(parts)  # of format 1
-    return data.drop_vars("checksum").set_coords(from_text(own))
+    # Formats 1 and 2 have an array of checksums.
+    return data.drop_vars("checksum", errors="ignore").set_coords(from_text(own))
 
 
 def _restored(data: "xarray.Dataset") -> "xarray.Dataset":

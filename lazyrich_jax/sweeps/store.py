@@ -1,13 +1,14 @@
 r"""Results on disk: a zarr group, written block by block, that survives anything.
 
-One zarr chunk is one block of points, and has one writer. A block counts as done once
-its checksum is written, after its values and its status; what was cut off before, was
-truncated or was changed since, doesn't match its checksum and is computed again.
+One zarr chunk is one block of points, has one writer, and ends in a checksum (the codec
+crc32c). A block counts as done once its status is written, after its values. It is
+computed again if it was cut off before, or if a chunk of it is missing, truncated or
+changed. Stores of formats 1 and 2 go on; their chunks have no checksum, so that damage
+is found in them where a chunk is missing (as those of zeros are) or can't be decoded.
 """
 
 import contextlib
 import pathlib
-import zlib
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -15,14 +16,13 @@ import numpy as np
 
 from .. import _checks
 from .evaluate import Output
-from .grid import Grid, Slices
+from .grid import Grid, Slices, blocks
 from .identity import as_text, from_text
 from .place import Place
-from .status import FLAGS
+from .status import FLAGS, STATUS
 
-_FORMATS = (1, 2)  # those that can be read; the last is written
+_FORMATS = (1, 2, 3)  # those that can be read; the last is written
 _UNFINISHED = 0
-_PENDING = -1
 
 
 class Store:
@@ -110,36 +110,56 @@ class Store:
     def write(
         self, block: Slices, values: dict[str, np.ndarray], status: np.ndarray
     ) -> None:
-        """One block: values, then status, then the checksum that makes it count."""
+        """One block: values, then the status that makes it count."""
         shape = tuple(s.stop - s.start for s in block)
-        arrays = {k: v.reshape(shape + v.shape[1:]) for k, v in values.items()}
-        arrays["status"] = status.reshape(shape)
         with _os_errors(self.path):
-            for name, array in arrays.items():
-                self.group[name][block] = array
-            self.group["checksum"][self._index(block)] = _checksum(arrays)
+            for name, array in (*values.items(), ("status", status)):
+                # Zeros are written, too: a chunk that is not there is damage.
+                to = self.group[name].with_config({"write_empty_chunks": True})
+                to[block] = array.reshape(shape + array.shape[1:])
 
     def pending(self, block: Slices) -> bool:
         """Whether a block is to be computed; one that is damaged no longer counts."""
-        names = [*from_text(self.group.attrs["outputs"]), "status"]
+        if not self._is_done(block):
+            return True
+        names = from_text(self.group.attrs["outputs"])
         try:
-            expected = int(self.group["checksum"][self._index(block)])
-            if expected == _PENDING:
-                return True
-            arrays = {k: np.asarray(self.group[k][block]) for k in names}
-            damaged = _checksum(arrays) != expected
+            is_whole = all(self._is_whole(name, block) for name in names)
         except Exception:  # a damaged file can make the codecs raise anything
-            damaged = True
-        if damaged:
-            self.group["checksum"][self._index(block)] = _PENDING
-        return damaged
+            is_whole = False
+        if not is_whole:
+            self.group["status"][block] = STATUS.index("pending")
+        return not is_whole
 
     def count_done(self) -> int:
-        """How many blocks have a checksum."""
-        return int(np.sum(self.group["checksum"][...] != _PENDING))
+        """How many blocks have a status."""
+        every = blocks(self.group["status"].shape, self.block)
+        return sum(map(self._is_done, every))
 
-    def _index(self, block: Slices) -> tuple[int, ...]:
-        return tuple(s.start // b for s, b in zip(block, self.block, strict=True))
+    def _is_done(self, block: Slices) -> bool:
+        try:
+            return bool(np.all(self.group["status"][block] != STATUS.index("pending")))
+        except Exception:  # as above
+            return False
+
+    def _is_whole(self, name: str, block: Slices) -> bool:
+        """Whether the chunk of a block is there; raises where it is damaged."""
+        array = self.group[name]
+        array[block]  # a missing chunk reads as one of fill values
+        index = [s.start // b for s, b in zip(block, self.block, strict=True)]
+        index += [0] * (array.ndim - len(index))
+        key = f"{name}/{array.metadata.encode_chunk_key(tuple(index))}"
+        return array.size == 0 or _exists(self.path, key)
+
+
+def _exists(path: Place, key: str) -> bool:
+    """Whether a store at `path` has the file `key`."""
+    if isinstance(path, pathlib.Path):
+        return (path / key).exists()
+    import fsspec.core  # pyright: ignore (it is there, as the path is a URL)
+
+    files, root = fsspec.core.url_to_fs(path)
+    return files.exists(f"{root}/{key}")
 
 
 @contextlib.contextmanager
@@ -178,42 +198,38 @@ def _filled(
     group = zarr.create_group(
         store=str(path), overwrite=True, attributes={"format": _UNFINISHED}
     )
-    for name, dims, values in grid.arrays():
-        _write_array(group, name, dims, values)
-    for name, (dims, values) in coords.items():
-        _write_array(group, name, dims, values)
-    config: Any = {"write_empty_chunks": True}
-    for name, output in outputs.items():
-        group.create_array(
-            name,
-            shape=grid.shape + output.shape,
-            chunks=block + tuple(max(n, 1) for n in output.shape),
-            dtype=output.dtype,
-            fill_value=np.nan if np.issubdtype(output.dtype, np.inexact) else 0,
-            dimension_names=grid.dims + output.dims,
-            config=config,
-        )
-    status = group.create_array(
-        "status",
-        shape=grid.shape,
-        chunks=block,
-        dtype="int8",
-        fill_value=0,
-        dimension_names=grid.dims,
-        config=config,
-    )
-    status.attrs.update(FLAGS)
-    counts = [-(-n // b) for n, b in zip(grid.shape, block, strict=True)]
-    group.create_array(
-        "checksum",
-        shape=counts,
-        chunks=(1,) * len(counts),
-        dtype="int64",
-        fill_value=_PENDING,
-        dimension_names=tuple(f"checksum_{d}" for d in grid.dims),
-        config=config,
-    )
+    every = {name: (dims, values) for name, dims, values in grid.arrays()} | coords
+    for name, (dims, values) in every.items():
+        array = _array(group, name, dims, values.shape, values.shape, values.dtype)
+        array[...] = values
+    for name, output in {**outputs, "status": Output((), (), np.dtype("int8"))}.items():
+        shape, dims = grid.shape + output.shape, grid.dims + output.dims
+        _array(group, name, dims, shape, block + output.shape, output.dtype)
+    group["status"].attrs.update(FLAGS)
     return group
+
+
+def _array(
+    group: Any,
+    name: str,
+    dims: tuple[str, ...],
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    dtype: Any,
+) -> Any:
+    """A new array, whose chunks end in a checksum."""
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
+    is_inexact = np.issubdtype(dtype, np.inexact)
+    return group.create_array(
+        name,
+        shape=shape,
+        chunks=tuple(max(n, 1) for n in chunks),
+        dtype=dtype,
+        compressors=[ZstdCodec(), Crc32cCodec()],
+        fill_value=np.nan if is_inexact else np.zeros((), dtype)[()],
+        dimension_names=dims,
+    )
 
 
 def _moved(source: pathlib.Path, target: Place) -> None:
@@ -225,26 +241,6 @@ def _moved(source: pathlib.Path, target: Place) -> None:
 
         shutil.rmtree(source, ignore_errors=True)
         raise
-
-
-def _write_array(
-    group: Any, name: str, dims: tuple[str, ...], values: np.ndarray
-) -> None:
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        chunks=tuple(max(n, 1) for n in values.shape),
-        dtype=values.dtype,
-        dimension_names=dims,
-    )
-    array[...] = values
-
-
-def _checksum(arrays: dict[str, np.ndarray]) -> int:
-    total = 0
-    for name in sorted(arrays):
-        total = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), total)
-    return total
 
 
 def _short(text: str | None) -> str:
