@@ -68,46 +68,36 @@ class Lanes:
         ]
         return program.compiled(batch, shapes, self.program, self.mesh)
 
-    def __call__(
-        self, points: dict[str, Any], lanes: int
-    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """The values of all points, and their status; failure is alone."""
-        with program.no_mesh():
-            values, status = self._values(points, lanes)
-            self._explain(points, status)
-        return values, status
-
-    def _values(
-        self, points: dict[str, Any], lanes: int
-    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def __call__(self, points: dict[str, Any], lanes: int) -> dict[str, np.ndarray]:
+        """The values of all points, and at last their status; failure is alone."""
         count = len(next(iter(points.values())))
-        result = self._evaluate(points, count, lanes)
-        if result is not None:
-            return result
-        # Some point made the program raise: which, they say one by one.
-        parts = [
-            self._alone({k: v[i : i + 1] for k, v in points.items()})
-            for i in range(count)
-        ]
-        values = {
-            k: np.concatenate([part[0][k] for part in parts]) for k in self.outputs
-        }
-        return values, np.concatenate([part[1] for part in parts])
+        with program.no_mesh():
+            values = self._evaluate(points, count, lanes)
+            if values is None:
+                # Some point made the program raise: which, they say one by one.
+                parts = [
+                    self._alone({k: v[i : i + 1] for k, v in points.items()})
+                    for i in range(count)
+                ]
+                values = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+            self._explain(points, values["status"])
+        return values
 
-    def _alone(self, point: dict[str, Any]) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        result = self._evaluate(point, 1, self.mesh.size)
-        if result is not None:
-            return result
+    def _alone(self, point: dict[str, Any]) -> dict[str, np.ndarray]:
+        values = self._evaluate(point, 1, 1)
+        if values is not None:
+            return values
         missing = {
             k: np.full((1, *o.shape), _missing(o.dtype), o.dtype)
             for k, o in self.outputs.items()
         }
-        return missing, np.array([STATUS.index("error")], np.int8)
+        return {**missing, "status": np.array([STATUS.index("error")], np.int8)}
 
     def _evaluate(
         self, points: dict[str, Any], count: int, lanes: int
-    ) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
+    ) -> dict[str, np.ndarray] | None:
         """The values and the status; `None` where the program raised for a value."""
+        lanes += -lanes % self.mesh.size
         compiled = self._compiled(lanes)
         padding = np.minimum(np.arange(lanes), count - 1)
         padded = [points[k][padding] for k in self._keys]
@@ -122,7 +112,7 @@ class Lanes:
             self.error = self.error or _reason(error)
             return None
         arrays, status = jax.tree.unflatten(self._structure, flat)
-        return {k: v[:count] for k, v in arrays.items()}, status[:count]
+        return {k: v[:count] for k, v in {**arrays, "status": status}.items()}
 
     def _explain(self, points: dict[str, Any], status: np.ndarray) -> None:
         """Note why a point failed, once for every status.

@@ -1,4 +1,4 @@
-r"""Results on disk: a zarr group, written block by block, that survives anything.
+r"""Results in memory, or on disk: a zarr group, block by block, that survives anything.
 
 One zarr chunk is one block of points, has one writer, and ends in a checksum (the codec
 crc32c). A block counts as done once its status is written, after its values. It is
@@ -10,45 +10,70 @@ is found in them where a chunk is missing (as those of zeros are) or can't be de
 import contextlib
 import pathlib
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from .. import _checks
 from .evaluate import Output
-from .grid import Grid, Slices, blocks
-from .identity import as_text, from_text
+from .grid import Slices, blocks
+from .identity import Plan, as_text, from_text
 from .place import Place
 from .status import FLAGS, STATUS
+
+if TYPE_CHECKING:
+    import xarray
 
 _FORMATS = (1, 2, 3)  # those that can be read; the last is written
 _UNFINISHED = 0
 
 
+class Memory:
+    """The results of one sweep in plain arrays."""
+
+    def __init__(self, plan: Plan):
+        self.plan, self.block = plan, plan.block
+        self.blocks = blocks(plan.grid.shape, plan.block)
+        self.arrays = {k: np.zeros(v.shape, v.dtype) for k, v in plan.variables.items()}
+        self.attributes = dict(plan.attributes)
+
+    def note(self, name: str, text: str) -> None:
+        """Put something into the attributes, if it isn't there."""
+        self.attributes.setdefault(name, text)
+
+    def write(self, block: Slices, values: dict[str, np.ndarray]) -> None:
+        """The values on one block, and its status."""
+        for name, value in values.items():
+            self.arrays[name][block] = value
+
+    def dataset(self) -> "xarray.Dataset":
+        """All of it."""
+        import xarray
+
+        dims = {name: one.dims for name, one in self.plan.variables.items()}
+        variables = {k: (dims[k], v) for k, v in self.arrays.items()}
+        data = xarray.Dataset(variables, self.plan.coords, self.attributes)
+        data.status.attrs.update(FLAGS)
+        return data
+
+
 class Store:
-    """The arrays of one sweep in a zarr group at `path`."""
+    """The results of one sweep in a zarr group at `path`."""
 
     def __init__(self, path: Place, group: Any, block: tuple[int, ...]):
         self.path, self.group, self.block = path, group, block
+        self.blocks = blocks(group["status"].shape, block)
 
     @classmethod
-    def create(
-        cls,
-        path: Place,
-        grid: Grid,
-        outputs: dict[str, Output],
-        block: tuple[int, ...],
-        coords: dict[str, tuple[tuple[str, ...], np.ndarray]],
-        attributes: dict[str, Any],
-    ) -> "Store":
+    def create(cls, path: Place, plan: Plan) -> "Store":
         """An empty store; nobody takes it for one before it is whole."""
-        building = path
+        building, block = path, plan.block
         if isinstance(path, pathlib.Path):  # the lock's one owner makes it
             building = path.with_name(f"{path.name}.new")
         with _os_errors(path):
-            group = _filled(building, grid, outputs, block, coords)
+            group = _filled(building, plan)
             end = {"block": list(block), "format": _FORMATS[-1]}
-            group.attrs.update({**attributes, **end})
+            group.attrs.update({**plan.attributes, **end})
         if isinstance(building, pathlib.Path):
             _moved(building, path)
         return cls.open(path)
@@ -107,16 +132,13 @@ class Store:
         if name not in self.group.attrs:
             self.group.attrs[name] = text
 
-    def write(
-        self, block: Slices, values: dict[str, np.ndarray], status: np.ndarray
-    ) -> None:
+    def write(self, block: Slices, values: dict[str, np.ndarray]) -> None:
         """One block: values, then the status that makes it count."""
-        shape = tuple(s.stop - s.start for s in block)
         with _os_errors(self.path):
-            for name, array in (*values.items(), ("status", status)):
+            for name, value in values.items():
                 # Zeros are written, too: a chunk that is not there is damage.
-                to = self.group[name].with_config({"write_empty_chunks": True})
-                to[block] = array.reshape(shape + array.shape[1:])
+                array = self.group[name].with_config({"write_empty_chunks": True})
+                array[block] = value
 
     def pending(self, block: Slices) -> bool:
         """Whether a block is to be computed; one that is damaged no longer counts."""
@@ -133,8 +155,19 @@ class Store:
 
     def count_done(self) -> int:
         """How many blocks have a status."""
-        every = blocks(self.group["status"].shape, self.block)
-        return sum(map(self._is_done, every))
+        return sum(map(self._is_done, self.blocks))
+
+    def dataset(self) -> "xarray.Dataset":
+        """All of it, read as it is needed."""
+        import xarray
+
+        data = xarray.open_zarr(str(self.path), consolidated=False, chunks=None)
+        own = data.attrs.get("coordinate_names", data.attrs.get("coordinates"))
+        parts = {k: as_text(v) for k, v in data.attrs.items() if isinstance(v, dict)}
+        data.attrs.update(parts)  # of format 1
+        # Formats 1 and 2 have an array of checksums.
+        data = data.drop_vars("checksum", errors="ignore")
+        return data.set_coords(from_text(own))
 
     def _is_done(self, block: Slices) -> bool:
         try:
@@ -185,50 +218,36 @@ def _found(path: Place, error: Exception) -> str:
     return "holds something else" if is_other else f"can't be opened ({error})"
 
 
-def _filled(
-    path: Place,
-    grid: Grid,
-    outputs: dict[str, Output],
-    block: tuple[int, ...],
-    coords: dict[str, tuple[tuple[str, ...], np.ndarray]],
-) -> Any:
+def _filled(path: Place, plan: Plan) -> Any:
     """A group with the coordinates, and room for the results."""
     import zarr
 
     group = zarr.create_group(
         store=str(path), overwrite=True, attributes={"format": _UNFINISHED}
     )
-    every = {name: (dims, values) for name, dims, values in grid.arrays()} | coords
-    for name, (dims, values) in every.items():
-        array = _array(group, name, dims, values.shape, values.shape, values.dtype)
+    for name, (dims, values) in plan.coords.items():
+        array = _array(group, name, Output(dims, values.shape, values.dtype))
         array[...] = values
-    for name, output in {**outputs, "status": Output((), (), np.dtype("int8"))}.items():
-        shape, dims = grid.shape + output.shape, grid.dims + output.dims
-        _array(group, name, dims, shape, block + output.shape, output.dtype)
+    for name, one in plan.variables.items():
+        _array(group, name, one, plan.block)
     group["status"].attrs.update(FLAGS)
     return group
 
 
-def _array(
-    group: Any,
-    name: str,
-    dims: tuple[str, ...],
-    shape: tuple[int, ...],
-    chunks: tuple[int, ...],
-    dtype: Any,
-) -> Any:
-    """A new array, whose chunks end in a checksum."""
+def _array(group: Any, name: str, one: Output, block: tuple[int, ...] = ()) -> Any:
+    """A new array in chunks of the shape `block`, then whole; each has a checksum."""
     from zarr.codecs import Crc32cCodec, ZstdCodec
 
-    is_inexact = np.issubdtype(dtype, np.inexact)
+    chunks = block + one.shape[len(block) :]
+    is_inexact = np.issubdtype(one.dtype, np.inexact)
     return group.create_array(
         name,
-        shape=shape,
+        shape=one.shape,
         chunks=tuple(max(n, 1) for n in chunks),
-        dtype=dtype,
+        dtype=one.dtype,
         compressors=[ZstdCodec(), Crc32cCodec()],
-        fill_value=np.nan if is_inexact else np.zeros((), dtype)[()],
-        dimension_names=dims,
+        fill_value=np.nan if is_inexact else np.zeros((), one.dtype)[()],
+        dimension_names=one.dims,
     )
 
 
