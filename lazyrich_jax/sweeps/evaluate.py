@@ -49,9 +49,15 @@ class Lanes:
         self._structure = jax.tree.structure(shapes)
         self._keys = sorted(template)
 
-    def bytes_per_point(self) -> int:
-        """The most that is alive at once while one point is computed (an estimate)."""
-        return program.peak(self.program.jaxpr)
+    def memory(self, lanes: int) -> int:
+        """The bytes that the program for `lanes` points needs, on all devices."""
+        with program.no_mesh():
+            compiled = self._compiled(self._shared(lanes))
+        return self.mesh.size * program.memory(compiled)
+
+    def _shared(self, lanes: int) -> int:
+        """As many lanes on every device."""
+        return lanes + -lanes % self.mesh.size
 
     @functools.cache  # noqa: B019 (one for every size, as long as the sweep lives)
     def _compiled(self, lanes: int) -> Callable:
@@ -97,7 +103,7 @@ class Lanes:
         self, points: dict[str, Any], count: int, lanes: int
     ) -> dict[str, np.ndarray] | None:
         """The values and the status; `None` where the program raised for a value."""
-        lanes += -lanes % self.mesh.size
+        lanes = self._shared(lanes)
         compiled = self._compiled(lanes)
         padding = np.minimum(np.arange(lanes), count - 1)
         padded = [points[k][padding] for k in self._keys]

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import math
 from typing import Any
 
 import jax
@@ -36,10 +37,15 @@ class Plan:
 
     @functools.cached_property
     def block(self) -> tuple[int, ...]:
-        """The shape of a block: as many points as fit."""
-        fits = int(self.memory // self.lanes.bytes_per_point())
-        lanes = self.chunk_size or max(1, min(fits, _MOST_LANES))
-        return block_shape(self.grid.shape, lanes)
+        """The shape of a block: as many points as fit, by what the compiler says."""
+        most = block_shape(self.grid.shape, self.chunk_size or _MOST_LANES)
+        if self.chunk_size is not None:
+            return most
+        needed = self.lanes.memory(math.prod(most))
+        if needed <= self.memory:
+            return most
+        fits = int(math.prod(most) * self.memory / needed)
+        return block_shape(self.grid.shape, max(1, fits))
 
     @functools.cached_property
     def variables(self) -> dict[str, Output]:

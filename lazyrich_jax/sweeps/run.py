@@ -64,8 +64,8 @@ def run(
       they come instead of being held in memory, and a sweep that was cut off goes on
       where it was, as long as it is the same one.
     - `chunk_size`: points per block; by default as many as fit in `memory`.
-    - `memory`: what a block may need, in bytes, roughly; by default a gigabyte, or a
-      quarter of what is free.
+    - `memory`: what a block may need, in bytes, by what the compiler says of its
+      program; by default a gigabyte, or a quarter of what is free.
     - `mesh`: the devices to share a block; by default all local ones. A mesh that
       `jax.set_mesh` has set is put aside.
     - `order`: the axis whose absolute values say how stiff a point is. For numerical
