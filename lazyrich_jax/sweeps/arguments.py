@@ -70,11 +70,6 @@ def checked_mesh(mesh: jax.sharding.Mesh | None) -> jax.sharding.Mesh:
     return jax.sharding.Mesh(mesh.devices, mesh.axis_names)
 
 
-def checked_chunk_size(chunk_size: int | None) -> int | None:
-    """Points per block; `None` for as many as fit."""
-    return None if chunk_size is None else _checks.size("chunk_size", chunk_size)
-
-
 def checked_memory(memory: float | None) -> float:
     """The bytes that a block may need."""
     if memory is None:

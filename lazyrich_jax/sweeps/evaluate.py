@@ -19,11 +19,18 @@ from .status import MEANINGS, STATUS, meaning
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """What the function returns for one point, under one name."""
+    """What the function returns under one name, for one point or a grid."""
 
     dims: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: Any
+
+    @property
+    def missing(self) -> Any:
+        """What stands where there is no value."""
+        if np.issubdtype(self.dtype, np.inexact):
+            return np.nan
+        return np.zeros((), self.dtype)[()]
 
 
 class Lanes:
@@ -94,7 +101,7 @@ class Lanes:
         if values is not None:
             return values
         missing = {
-            k: np.full((1, *o.shape), _missing(o.dtype), o.dtype)
+            k: np.full((1, *o.shape), o.missing, o.dtype)
             for k, o in self.outputs.items()
         }
         return {**missing, "status": np.array([STATUS.index("error")], np.int8)}
@@ -164,7 +171,3 @@ def _reason(error: Exception) -> str:
     """The sentence of an error that came through the compiled program."""
     found = re.search(r"EquinoxRuntimeError: (.+)", str(error))
     return (found[1] if found else str(error).splitlines()[0]).strip()
-
-
-def _missing(dtype: Any) -> Any:
-    return np.nan if np.issubdtype(dtype, np.inexact) else 0

@@ -12,7 +12,6 @@ import jax
 
 from .. import _checks
 from .arguments import (
-    checked_chunk_size,
     checked_coords,
     checked_dtype,
     checked_memory,
@@ -118,6 +117,8 @@ def run(
     mesh = checked_mesh(mesh)
     config = checked_config(config)
     path = None if store is None else checked_store(store)
+    if chunk_size is not None:
+        chunk_size = _checks.size("chunk_size", chunk_size)
     processes, process = jax.process_count(), jax.process_index()
     _checks.require(
         processes == 1 or isinstance(path, pathlib.Path),
@@ -132,17 +133,17 @@ def run(
         lanes=lanes,
         coords=checked_coords(coords, lanes, ordered),
         config=config,
-        chunk_size=checked_chunk_size(chunk_size),
+        chunk_size=chunk_size,
         memory=checked_memory(memory),
     )
     if path is None:
         results = Memory(plan)
         _loop(plan, results, results.blocks, None, progress)
     else:
-        with held(path, process):
-            results = _opened(path, plan, process)
-            heartbeat = Heartbeat(path, process, processes)
-            with heartbeat as heart, _writing(results):
+        heartbeat = Heartbeat(path, process, processes)
+        with held(path, process), heartbeat as heart:
+            results = _opened(path, plan, heart)
+            with _writing(results):
                 mine = results.blocks[process::processes]
                 todo = [block for block in mine if results.pending(block)]
                 _loop(plan, results, todo, heart, progress)
@@ -210,20 +211,17 @@ def _not_written(error: OSError, what: str) -> OSError:
     return OSError(*[e for e in (error.errno,) if e is not None], message)
 
 
-def _opened(path: Place, plan: Plan, process: int) -> Store:
+def _opened(path: Place, plan: Plan, heart: Heartbeat) -> Store:
     """The store at `path`: made if need be, refused if it is another sweep's."""
-    if not Store.exists(path) and process == 0:
+    if not Store.exists(path) and heart.process == 0:
         try:
             return Store.create(path, plan)
         except OSError as error:
             raise _not_written(
                 error, f"{str(path)!r} could not be made ({error.strerror or error})"
             ) from error
-    waited = time.time()
     while not Store.exists(path):  # process 0 makes it
-        _checks.require(
-            time.time() - waited < 60, f"`store` must appear, but {path} did not."
-        )
+        heart.check()
         time.sleep(0.1)
     store = Store.open(path)
     differences = store.differences(plan.attributes)

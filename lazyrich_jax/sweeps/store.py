@@ -67,11 +67,21 @@ class Store:
     @classmethod
     def create(cls, path: Place, plan: Plan) -> "Store":
         """An empty store; nobody takes it for one before it is whole."""
+        import zarr
+
         building, block = path, plan.block
         if isinstance(path, pathlib.Path):  # the lock's one owner makes it
             building = path.with_name(f"{path.name}.new")
         with _os_errors(path):
-            group = _filled(building, plan)
+            group = zarr.create_group(
+                str(building), overwrite=True, attributes={"format": _UNFINISHED}
+            )
+            for name, (dims, values) in plan.coords.items():
+                array = _array(group, name, Output(dims, values.shape, values.dtype))
+                array[...] = values
+            for name, one in plan.variables.items():
+                _array(group, name, one, block)
+            group["status"].attrs.update(FLAGS)
             end = {"block": list(block), "format": _FORMATS[-1]}
             group.attrs.update({**plan.attributes, **end})
         if isinstance(building, pathlib.Path):
@@ -218,35 +228,18 @@ def _found(path: Place, error: Exception) -> str:
     return "holds something else" if is_other else f"can't be opened ({error})"
 
 
-def _filled(path: Place, plan: Plan) -> Any:
-    """A group with the coordinates, and room for the results."""
-    import zarr
-
-    group = zarr.create_group(
-        store=str(path), overwrite=True, attributes={"format": _UNFINISHED}
-    )
-    for name, (dims, values) in plan.coords.items():
-        array = _array(group, name, Output(dims, values.shape, values.dtype))
-        array[...] = values
-    for name, one in plan.variables.items():
-        _array(group, name, one, plan.block)
-    group["status"].attrs.update(FLAGS)
-    return group
-
-
 def _array(group: Any, name: str, one: Output, block: tuple[int, ...] = ()) -> Any:
     """A new array in chunks of the shape `block`, then whole; each has a checksum."""
     from zarr.codecs import Crc32cCodec, ZstdCodec
 
     chunks = block + one.shape[len(block) :]
-    is_inexact = np.issubdtype(one.dtype, np.inexact)
     return group.create_array(
         name,
         shape=one.shape,
         chunks=tuple(max(n, 1) for n in chunks),
         dtype=one.dtype,
         compressors=[ZstdCodec(), Crc32cCodec()],
-        fill_value=np.nan if is_inexact else np.zeros((), one.dtype)[()],
+        fill_value=one.missing,
         dimension_names=one.dims,
     )
 
