@@ -19,6 +19,7 @@ from .evaluate import Lanes, Output
 from .grid import Grid, Slices, block_shape
 from .program import fingerprint
 
+Coords = dict[str, tuple[tuple[str, ...], np.ndarray]]  # (dimensions, values) by name
 _MOST_LANES = 2**16
 
 
@@ -30,7 +31,7 @@ class Plan:
     back: dict[str, Any] | None  # to the order of axes and points that was given
     dtype: Any
     lanes: Lanes
-    coords: dict[str, tuple[tuple[str, ...], np.ndarray]]  # those of the grid, too
+    coords: Coords  # those of the grid, too
     config: dict[str, Any]
     chunk_size: int | None
     memory: float  # bytes that a block without `chunk_size` may need

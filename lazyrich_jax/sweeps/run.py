@@ -144,6 +144,8 @@ def run(
         with held(path, process), heartbeat as heart:
             results = _opened(path, plan, heart)
             with _writing(results):
+                if process == 0:
+                    results.mend(plan.coords)
                 mine = results.blocks[process::processes]
                 todo = [block for block in mine if results.pending(block)]
                 _loop(plan, results, todo, heart, progress)

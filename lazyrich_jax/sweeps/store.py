@@ -17,7 +17,7 @@ import numpy as np
 from .. import _checks
 from .evaluate import Output
 from .grid import Slices, blocks
-from .identity import Plan, as_text, from_text
+from .identity import Coords, Plan, as_text, from_text
 from .place import Place
 from .status import FLAGS, STATUS
 
@@ -144,24 +144,24 @@ class Store:
 
     def write(self, block: Slices, values: dict[str, np.ndarray]) -> None:
         """One block: values, then the status that makes it count."""
-        with _os_errors(self.path):
-            for name, value in values.items():
-                # Zeros are written, too: a chunk that is not there is damage.
-                array = self.group[name].with_config({"write_empty_chunks": True})
-                array[block] = value
+        for name, value in values.items():
+            self._put(name, block, value)
 
     def pending(self, block: Slices) -> bool:
         """Whether a block is to be computed; one that is damaged no longer counts."""
         if not self._is_done(block):
             return True
         names = from_text(self.group.attrs["outputs"])
-        try:
-            is_whole = all(self._is_whole(name, block) for name in names)
-        except Exception:  # a damaged file can make the codecs raise anything
-            is_whole = False
+        is_whole = all(self._is_whole(name, block) for name in names)
         if not is_whole:
             self.group["status"][block] = STATUS.index("pending")
         return not is_whole
+
+    def mend(self, coords: Coords) -> None:
+        """Write again the coordinates that are damaged."""
+        for name, (_, values) in coords.items():
+            if name in self.group and not self._is_whole(name, ()):
+                self._put(name, (), values)
 
     def count_done(self) -> int:
         """How many blocks have a status."""
@@ -182,17 +182,26 @@ class Store:
     def _is_done(self, block: Slices) -> bool:
         try:
             return bool(np.all(self.group["status"][block] != STATUS.index("pending")))
-        except Exception:  # as above
+        except Exception:  # a damaged file can make the codecs raise anything
             return False
 
     def _is_whole(self, name: str, block: Slices) -> bool:
-        """Whether the chunk of a block is there; raises where it is damaged."""
+        """Whether the chunk of a block is there and as it was written."""
         array = self.group[name]
-        array[block]  # a missing chunk reads as one of fill values
-        index = [s.start // b for s, b in zip(block, self.block, strict=True)]
+        index = [s.start // b for s, b in zip(block, self.block, strict=False)]
         index += [0] * (array.ndim - len(index))
         key = f"{name}/{array.metadata.encode_chunk_key(tuple(index))}"
-        return array.size == 0 or _exists(self.path, key)
+        try:
+            array[block]  # a missing chunk reads as one of fill values
+            return array.size == 0 or _exists(self.path, key)
+        except Exception:  # as above
+            return False
+
+    def _put(self, name: str, block: Slices, value: np.ndarray) -> None:
+        """Write a chunk, one of zeros, too: a chunk that is not there is damage."""
+        array = self.group[name].with_config({"write_empty_chunks": True})
+        with _os_errors(self.path):
+            array[block] = value
 
 
 def _exists(path: Place, key: str) -> bool:
