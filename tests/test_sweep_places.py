@@ -176,12 +176,16 @@ def test_a_store_of_the_first_format_goes_on(tmp_path):
         attributes[name] = json.loads(attributes[name])
     attributes["coordinates"] = json.loads(attributes.pop("coordinate_names"))
     group.attrs.put({**attributes, "format": 1})
+    checksum = np.array([12345])  # nobody reads it anymore
+    group.create_array("checksum", data=checksum, dimension_names=["checksum_x"])
+    old = {"data": whole.y.values, "chunks": 3, "dimension_names": ["x"]}
+    group.create_array("y", overwrite=True, **old)  # chunks without a checksum
     loaded = lr.sweeps.load(path).load()
     xarray.testing.assert_equal(loaded, whole)
     assert json.loads(loaded.attrs["sweep"])["axes"] == ["x"]
     xarray.testing.assert_equal(quiet(path).load(), whole)
     assert main(["show", str(path)]) == 0
-    group.attrs["format"] = 3
+    group.attrs["format"] = 4
     with pytest.raises(ValueError, match="one of the formats"):
         lr.sweeps.load(path)
 

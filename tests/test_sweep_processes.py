@@ -6,13 +6,21 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray
 
 import lazyrich_jax as lr
+from lazyrich_jax.sweeps.evaluate import Lanes
+from lazyrich_jax.sweeps.identity import Plan
+from lazyrich_jax.sweeps.processes import Heartbeat
+from lazyrich_jax.sweeps.run import _opened
+from lazyrich_jax.sweeps.store import Store
 
 SCRIPT = """
     import os, sys, time
@@ -103,6 +111,22 @@ def test_two_processes_share_a_sweep(tmp_path, undisturbed):
         assert "done" in out, err
     result = lr.sweeps.load(path).load()
     np.testing.assert_array_equal(result.wave, undisturbed.wave)
+
+
+def test_a_store_may_be_long_in_the_making(tmp_path, monkeypatch):
+    monkeypatch.setattr(lr.sweeps.processes, "STALE", 0.5)
+    dtype, grid = jnp.dtype("float64"), lr.sweeps.Grid(x=[1.0, 2.0])
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()[:1]), ("d",))
+    lanes = Lanes(lambda p: {"y": p["x"]}, grid.template(dtype), mesh)
+    plan = Plan(grid, None, dtype, lanes, {}, {}, chunk_size=1, memory=1e9)
+    path, other = tmp_path / "a.zarr", tmp_path / "b.zarr"
+    with Heartbeat(path, 0, 2):  # as while it compiles
+        timer = threading.Timer(1.5, Store.create, (path, plan))
+        timer.start()
+        assert _opened(path, plan, Heartbeat(path, 1, 2)).count_done() == 0
+        timer.join()
+    with pytest.raises(RuntimeError, match="process 0 of 2 must be alive"):
+        _opened(other, plan, Heartbeat(other, 1, 2))
 
 
 def test_a_killed_process_ends_the_other_and_the_sweep_goes_on(tmp_path, undisturbed):

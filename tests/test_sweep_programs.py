@@ -98,6 +98,29 @@ def test_few_programs_are_kept(compiled):
     assert len(lr.sweeps.program._KEPT) <= 16
 
 
+def test_a_block_fills_the_memory_that_is_given(compiled, tmp_path):
+    def fn(point):
+        return {"y": jnp.sum(jnp.sin(point["x"] * jnp.arange(1000.0)))}
+
+    grid = Grid(x=np.arange(64.0))
+    lanes = lr.sweeps.evaluate.Lanes(
+        fn, grid.template(jnp.float64), jax.sharding.Mesh(ALL, ("d",))
+    )
+    for memory in (5e4, 2e5, 1e7):
+        given = {"store": tmp_path / f"{memory}.zarr", "memory": memory}
+        compiled.clear()
+        (block,) = quiet(fn, grid, **given).attrs["block"]
+        # Once for the most points, which tells how many fit, and once for those.
+        assert len(compiled) <= 2
+        assert block == 64 or lanes.memory(block) > 0.8 * memory
+        assert lanes.memory(block) <= memory
+        compiled.clear()
+        lr.sweeps.program._KEPT.clear()
+        # A store has its blocks: nothing is compiled to go on with it.
+        assert quiet(fn, grid, **given).attrs["block"] == [block] and not compiled
+    assert block == 64
+
+
 def test_a_store_refuses_another_constant_of_an_inner_program(tmp_path):
     grid, path = Grid(x=XS), tmp_path / "a.zarr"
     quiet(times(2.0), grid, store=path)

@@ -261,6 +261,43 @@ def test_damage_is_found_and_mended(tmp_path, damage):
     xarray.testing.assert_identical(again, whole)
 
 
+def test_every_damaged_chunk_costs_its_block(tmp_path):
+    calls, path = [], tmp_path / "a.zarr"
+
+    def watched(point):
+        jax.debug.callback(lambda x: calls.append(1), point["x"])
+        zero = jnp.zeros(2, jnp.int32)  # as a missing chunk reads
+        return {"n": zero, "is_small": jnp.bool_(False), "x2": point["x"] ** 2}
+
+    def computed(expected):
+        calls.clear()
+        again = quiet(watched, Grid(x=XS), chunk_size=3, store=path).load()
+        jax.effects_barrier()
+        assert len(calls) == expected
+        return again
+
+    whole = computed(12)  # three blocks, of four lanes on two devices
+    assert computed(0).equals(whole)
+    for chunk in ("n/c/1/0", "is_small/c/0", "x2/c/2", "status/c/2"):  # 2 is not full
+        good = (path / chunk).read_bytes()
+        for i in (0, len(good) // 2, -1):
+            bad = bytearray(good)
+            bad[i] ^= 1
+            (path / chunk).write_bytes(bad)
+            with pytest.raises(ValueError, match="checksum"):
+                lr.sweeps.load(path).load()
+        xarray.testing.assert_identical(computed(4), whole)
+        (path / chunk).unlink()
+        xarray.testing.assert_identical(computed(4), whole)
+    for bad in (b"", b"12345678"):  # a coordinate is written again
+        (path / "x" / "c" / "0").write_bytes(bad)
+        with pytest.raises(ValueError, match="checksum"):
+            lr.sweeps.load(path)
+        xarray.testing.assert_identical(computed(0), whole)
+    (path / "x" / "c" / "0").unlink()
+    xarray.testing.assert_identical(computed(0), whole)
+
+
 def test_two_sweeps_on_one_store_are_refused(tmp_path):
     path, grid = tmp_path / "a.zarr", Grid(x=XS, y=YS)
     with lr.sweeps.processes.held(path, 0):

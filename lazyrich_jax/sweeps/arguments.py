@@ -13,8 +13,6 @@ from .grid import Grid
 from .names import checked_outputs
 from .place import Place, place
 
-_MOST_LANES = 2**16
-
 
 def checked_store(store: Any) -> Place:
     """Where results go: a path whose folder exists, or a URL."""
@@ -72,32 +70,27 @@ def checked_mesh(mesh: jax.sharding.Mesh | None) -> jax.sharding.Mesh:
     return jax.sharding.Mesh(mesh.devices, mesh.axis_names)
 
 
-def checked_chunk_size(
-    chunk_size: int | None, memory: float | None, lanes: Lanes, points: int
-) -> int:
-    """Points per block."""
-    if chunk_size is not None:
-        return min(_checks.size("chunk_size", chunk_size), points)
+def checked_memory(memory: float | None) -> float:
+    """The bytes that a block may need."""
     if memory is None:
         try:
             free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         except (ValueError, OSError, AttributeError):
             free = 2**32
-        memory = min(2.0**30, free / 4)
+        return min(2.0**30, free / 4)
     _checks.require(
         memory > 0, f"`memory` must be a positive number of bytes, but was {memory}."
     )
-    fits = int(memory // lanes.bytes_per_point())
-    return max(1, min(fits, points, _MOST_LANES))
+    return memory
 
 
 def checked_coords(
     coords: dict[str, Any] | None, lanes: Lanes, grid: Grid
 ) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """The coordinates of the results' dimensions, whose names and sizes must agree."""
+    """The coordinates of the grid and of the results' dimensions, which must agree."""
     _checks.instance("coords", coords or {}, dict, "such as `{'time': ts}`")
-    sizes, own = checked_outputs(grid, lanes.outputs), [n for n, _, _ in grid.arrays()]
-    result = {}
+    sizes = checked_outputs(grid, lanes.outputs)
+    result = {name: (dims, values) for name, dims, values in grid.arrays()}
     for name, values in (coords or {}).items():
         array = np.asarray(values)
         _checks.require(
@@ -107,7 +100,7 @@ def checked_coords(
             f"{sorted(sizes)}.",
         )
         _checks.require(
-            name not in own,
+            name not in result,
             f"`coords` must be of dimensions without coordinates, but `{name}` has the "
             "grid's.",
         )

@@ -19,11 +19,18 @@ from .status import MEANINGS, STATUS, meaning
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """What the function returns for one point, under one name."""
+    """What the function returns under one name, for one point or a grid."""
 
     dims: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: Any
+
+    @property
+    def missing(self) -> Any:
+        """What stands where there is no value."""
+        if np.issubdtype(self.dtype, np.inexact):
+            return np.nan
+        return np.zeros((), self.dtype)[()]
 
 
 class Lanes:
@@ -49,9 +56,15 @@ class Lanes:
         self._structure = jax.tree.structure(shapes)
         self._keys = sorted(template)
 
-    def bytes_per_point(self) -> int:
-        """The most that is alive at once while one point is computed (an estimate)."""
-        return program.peak(self.program.jaxpr)
+    def memory(self, lanes: int) -> int:
+        """The bytes that the program for `lanes` points needs, on all devices."""
+        with program.no_mesh():
+            compiled = self._compiled(self._shared(lanes))
+        return self.mesh.size * program.memory(compiled)
+
+    def _shared(self, lanes: int) -> int:
+        """As many lanes on every device."""
+        return lanes + -lanes % self.mesh.size
 
     @functools.cache  # noqa: B019 (one for every size, as long as the sweep lives)
     def _compiled(self, lanes: int) -> Callable:
@@ -68,46 +81,36 @@ class Lanes:
         ]
         return program.compiled(batch, shapes, self.program, self.mesh)
 
-    def __call__(
-        self, points: dict[str, Any], lanes: int
-    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """The values of all points, and their status; failure is alone."""
-        with program.no_mesh():
-            values, status = self._values(points, lanes)
-            self._explain(points, status)
-        return values, status
-
-    def _values(
-        self, points: dict[str, Any], lanes: int
-    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def __call__(self, points: dict[str, Any], lanes: int) -> dict[str, np.ndarray]:
+        """The values of all points, and at last their status; failure is alone."""
         count = len(next(iter(points.values())))
-        result = self._evaluate(points, count, lanes)
-        if result is not None:
-            return result
-        # Some point made the program raise: which, they say one by one.
-        parts = [
-            self._alone({k: v[i : i + 1] for k, v in points.items()})
-            for i in range(count)
-        ]
-        values = {
-            k: np.concatenate([part[0][k] for part in parts]) for k in self.outputs
-        }
-        return values, np.concatenate([part[1] for part in parts])
+        with program.no_mesh():
+            values = self._evaluate(points, count, lanes)
+            if values is None:
+                # Some point made the program raise: which, they say one by one.
+                parts = [
+                    self._alone({k: v[i : i + 1] for k, v in points.items()})
+                    for i in range(count)
+                ]
+                values = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+            self._explain(points, values["status"])
+        return values
 
-    def _alone(self, point: dict[str, Any]) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        result = self._evaluate(point, 1, self.mesh.size)
-        if result is not None:
-            return result
+    def _alone(self, point: dict[str, Any]) -> dict[str, np.ndarray]:
+        values = self._evaluate(point, 1, 1)
+        if values is not None:
+            return values
         missing = {
-            k: np.full((1, *o.shape), _missing(o.dtype), o.dtype)
+            k: np.full((1, *o.shape), o.missing, o.dtype)
             for k, o in self.outputs.items()
         }
-        return missing, np.array([STATUS.index("error")], np.int8)
+        return {**missing, "status": np.array([STATUS.index("error")], np.int8)}
 
     def _evaluate(
         self, points: dict[str, Any], count: int, lanes: int
-    ) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
+    ) -> dict[str, np.ndarray] | None:
         """The values and the status; `None` where the program raised for a value."""
+        lanes = self._shared(lanes)
         compiled = self._compiled(lanes)
         padding = np.minimum(np.arange(lanes), count - 1)
         padded = [points[k][padding] for k in self._keys]
@@ -122,7 +125,7 @@ class Lanes:
             self.error = self.error or _reason(error)
             return None
         arrays, status = jax.tree.unflatten(self._structure, flat)
-        return {k: v[:count] for k, v in arrays.items()}, status[:count]
+        return {k: v[:count] for k, v in {**arrays, "status": status}.items()}
 
     def _explain(self, points: dict[str, Any], status: np.ndarray) -> None:
         """Note why a point failed, once for every status.
@@ -168,7 +171,3 @@ def _reason(error: Exception) -> str:
     """The sentence of an error that came through the compiled program."""
     found = re.search(r"EquinoxRuntimeError: (.+)", str(error))
     return (found[1] if found else str(error).splitlines()[0]).strip()
-
-
-def _missing(dtype: Any) -> Any:
-    return np.nan if np.issubdtype(dtype, np.inexact) else 0

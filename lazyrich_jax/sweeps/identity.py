@@ -1,55 +1,106 @@
-"""What makes a sweep the same sweep as another, and what it ran with.
+"""A sweep as it is decided before its first block, and what tells it from others.
 
 Attributes are numbers, lists of them or texts, as netCDF has no others; what has parts
 is JSON text.
 """
 
+import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
+import math
 from typing import Any
 
 import jax
 import numpy as np
 
-from .evaluate import Lanes
-from .grid import Grid
+from .evaluate import Lanes, Output
+from .grid import Grid, Slices, block_shape
 from .program import fingerprint
 
+Coords = dict[str, tuple[tuple[str, ...], np.ndarray]]  # (dimensions, values) by name
+_MOST_LANES = 2**16
 
-def attributes_of(
-    grid: Grid, lanes: Lanes, dtype: Any, config: dict[str, Any]
-) -> dict[str, Any]:
-    """What makes this sweep this sweep, and what it ran with."""
-    sweep: dict[str, Any] = {
-        "axes": list(grid.dims),
-        "dtype": str(dtype),
-        "function": fingerprint(lanes.program),
-    }
-    for name, _, values in grid.arrays():
-        digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:8]
-        sweep[f"coordinate {name}"] = (
-            f"{values.shape[0]} values from {values.min():.6g} to {values.max():.6g} "
-            f"({digest})"
-        )
-    for name, output in lanes.outputs.items():
-        sides = [f"{d} {n}" for d, n in zip(output.dims, output.shape, strict=True)]
-        sweep[f"output {name}"] = f"{output.dtype} ({', '.join(sides)})"
-    for key, value in config.items():
-        sweep[f"config {key}"] = value
-    versions = {
-        "lazyrich_jax": importlib.metadata.version("lazyrich_jax"),
-        "jax": jax.__version__,
-    }
-    return {
-        "sweep": as_text(sweep),
-        "hash": hashlib.sha256(as_text(sweep).encode()).hexdigest()[:16],
-        "outputs": as_text(list(lanes.outputs)),
-        "coordinate_names": as_text([name for name, _, _ in grid.arrays()]),
-        "dtype": str(dtype),
-        "device": lanes.mesh.devices.flat[0].device_kind,
-        "versions": as_text(versions),
-    }
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The points of a sweep, their function and its results; made once, by `run`."""
+
+    grid: Grid
+    back: dict[str, Any] | None  # to the order of axes and points that was given
+    dtype: Any
+    lanes: Lanes
+    coords: Coords  # those of the grid, too
+    config: dict[str, Any]
+    chunk_size: int | None
+    memory: float  # bytes that a block without `chunk_size` may need
+
+    @functools.cached_property
+    def block(self) -> tuple[int, ...]:
+        """The shape of a block: as many points as fit, by what the compiler says."""
+        most = block_shape(self.grid.shape, self.chunk_size or _MOST_LANES)
+        if self.chunk_size is not None:
+            return most
+        needed = self.lanes.memory(math.prod(most))
+        if needed <= self.memory:
+            return most
+        fits = int(math.prod(most) * self.memory / needed)
+        return block_shape(self.grid.shape, max(1, fits))
+
+    @functools.cached_property
+    def variables(self) -> dict[str, Output]:
+        """The results on the whole grid, and the status."""
+        dims, shape = self.grid.dims, self.grid.shape
+        every = {**self.lanes.outputs, "status": Output((), (), np.dtype("int8"))}
+        return {
+            name: Output(dims + one.dims, shape + one.shape, one.dtype)
+            for name, one in every.items()
+        }
+
+    def values(self, block: Slices, lanes: int) -> dict[str, np.ndarray]:
+        """The variables on a block, by the program for `lanes` points."""
+        shape = tuple(s.stop - s.start for s in block)
+        rows = self.lanes(self.grid.points(block, self.dtype), lanes)
+        return {k: v.reshape(shape + v.shape[1:]) for k, v in rows.items()}
+
+    @functools.cached_property
+    def attributes(self) -> dict[str, Any]:
+        """What makes this sweep this sweep, and what it ran with."""
+        sweep: dict[str, Any] = {
+            "axes": list(self.grid.dims),
+            "dtype": str(self.dtype),
+            "function": fingerprint(self.lanes.program),
+        }
+        names = [name for name, _, _ in self.grid.arrays()]
+        for name, _, values in self.grid.arrays():
+            sweep[f"coordinate {name}"] = _described(values)
+        for name, output in self.lanes.outputs.items():
+            sides = [f"{d} {n}" for d, n in zip(output.dims, output.shape, strict=True)]
+            sweep[f"output {name}"] = f"{output.dtype} ({', '.join(sides)})"
+        for key, value in self.config.items():
+            sweep[f"config {key}"] = value
+        versions = {
+            "lazyrich_jax": importlib.metadata.version("lazyrich_jax"),
+            "jax": jax.__version__,
+        }
+        order = {} if self.back is None else {"order": as_text(self.back)}
+        return {
+            "sweep": as_text(sweep),
+            "hash": hashlib.sha256(as_text(sweep).encode()).hexdigest()[:16],
+            "outputs": as_text(list(self.lanes.outputs)),
+            "coordinate_names": as_text(names),
+            "dtype": str(self.dtype),
+            "device": self.lanes.mesh.devices.flat[0].device_kind,
+            "versions": as_text(versions),
+            **order,
+        }
+
+
+def _described(values: np.ndarray) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:8]
+    ends = f"from {values.min():.6g} to {values.max():.6g}"
+    return f"{values.shape[0]} values {ends} ({digest})"
 
 
 def as_text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Traced programs: what they hold, what they need, and their compiled forms."""
+"""Traced programs: what they hold, their compiled forms, and what those need."""
 
 import collections
 import contextlib
@@ -95,26 +95,13 @@ def fingerprint(program: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def peak(jaxpr: Any) -> int:
-    """The largest sum of live values in program order, inner programs included."""
-    last = {}
-    for i, eqn in enumerate(jaxpr.eqns):
-        for var in eqn.invars:
-            if not isinstance(var, jax.extend.core.Literal):
-                last[var] = i
-    for var in jaxpr.outvars:
-        if not isinstance(var, jax.extend.core.Literal):
-            last[var] = len(jaxpr.eqns)
-    alive = {var: _bytes(var.aval) for var in (*jaxpr.invars, *jaxpr.constvars)}
-    most = sum(alive.values())
-    for i, eqn in enumerate(jaxpr.eqns):
-        inner = max((peak(_open(p)) for p in _inner(eqn)), default=0)
-        for var in eqn.outvars:
-            alive[var] = _bytes(var.aval)
-        most = max(most, sum(alive.values()) + inner)
-        for var in [v for v in alive if last.get(v, -1) <= i]:
-            del alive[var]
-    return most
+def memory(compiled: Any) -> int:
+    """The bytes that one run needs on each device; 0 where the platform can't say."""
+    sizes = compiled.memory_analysis()
+    if sizes is None:
+        return 0
+    used = sizes.argument_size_in_bytes + sizes.output_size_in_bytes
+    return used + sizes.temp_size_in_bytes - sizes.alias_size_in_bytes
 
 
 def _open(program: Any) -> Any:
@@ -158,8 +145,3 @@ def _callables(program: Any) -> tuple[int, ...]:
         for value in _parameters(eqn)
         if callable(value)
     )
-
-
-def _bytes(aval: Any) -> int:
-    itemsize = getattr(getattr(aval, "dtype", None), "itemsize", 8)
-    return int(np.prod(getattr(aval, "shape", ()), dtype=np.int64)) * itemsize

@@ -9,23 +9,22 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import jax
-import numpy as np
 
 from .. import _checks
 from .arguments import (
-    checked_chunk_size,
     checked_coords,
     checked_dtype,
+    checked_memory,
     checked_mesh,
     checked_store,
 )
 from .evaluate import Lanes
-from .grid import Grid, Slices, block_shape, blocks
-from .identity import as_text, attributes_of, checked_config, from_text
+from .grid import Grid, Slices
+from .identity import Plan, checked_config, from_text
 from .place import Place, place
 from .processes import Heartbeat, held
-from .status import FLAGS, summary
-from .store import Store
+from .status import summary
+from .store import Memory, Store
 
 if TYPE_CHECKING:
     import xarray
@@ -64,8 +63,8 @@ def run(
       they come instead of being held in memory, and a sweep that was cut off goes on
       where it was, as long as it is the same one.
     - `chunk_size`: points per block; by default as many as fit in `memory`.
-    - `memory`: what a block may need, in bytes, roughly; by default a gigabyte, or a
-      quarter of what is free.
+    - `memory`: what a block may need, in bytes, by what the compiler says of its
+      program; by default a gigabyte, or a quarter of what is free.
     - `mesh`: the devices to share a block; by default all local ones. A mesh that
       `jax.set_mesh` has set is put aside.
     - `order`: the axis whose absolute values say how stiff a point is. For numerical
@@ -118,6 +117,8 @@ def run(
     mesh = checked_mesh(mesh)
     config = checked_config(config)
     path = None if store is None else checked_store(store)
+    if chunk_size is not None:
+        chunk_size = _checks.size("chunk_size", chunk_size)
     processes, process = jax.process_count(), jax.process_index()
     _checks.require(
         processes == 1 or isinstance(path, pathlib.Path),
@@ -125,28 +126,31 @@ def run(
     )
     ordered, back = (grid, None) if order is None else grid.ordered(order)
     lanes = Lanes(fn, ordered.template(dtype), mesh)
-    size = checked_chunk_size(chunk_size, memory, lanes, ordered.size)
-    arrays = checked_coords(coords, lanes, ordered)
-    attributes = attributes_of(ordered, lanes, dtype, config)
-    if back is not None:
-        attributes["order"] = as_text(back)
+    plan = Plan(
+        grid=ordered,
+        back=back,
+        dtype=dtype,
+        lanes=lanes,
+        coords=checked_coords(coords, lanes, ordered),
+        config=config,
+        chunk_size=chunk_size,
+        memory=checked_memory(memory),
+    )
     if path is None:
-        results, block = _Memory(ordered, lanes), block_shape(ordered.shape, size)
-        todo = blocks(ordered.shape, block)
-        _loop(lanes, ordered, dtype, block, todo, results, None, progress)
-        data = results.dataset(ordered, arrays, attributes)
+        results = Memory(plan)
+        _loop(plan, results, results.blocks, None, progress)
     else:
-        with held(path, process):
-            target = _opened(path, ordered, lanes, size, arrays, attributes, process)
-            every = blocks(ordered.shape, target.block)
-            heartbeat = Heartbeat(path, process, processes)
-            with heartbeat as heart, _writing(target, len(every)):
-                todo = [b for b in every[process::processes] if target.pending(b)]
-                _loop(
-                    lanes, ordered, dtype, target.block, todo, target, heart, progress
-                )
-                _wait_for_others(target, len(every), heart)
-        data = _dataset(path)
+        heartbeat = Heartbeat(path, process, processes)
+        with held(path, process), heartbeat as heart:
+            results = _opened(path, plan, heart)
+            with _writing(results):
+                if process == 0:
+                    results.mend(plan.coords)
+                mine = results.blocks[process::processes]
+                todo = [block for block in mine if results.pending(block)]
+                _loop(plan, results, todo, heart, progress)
+                _wait_for_others(results, heart)
+    data = results.dataset()
     if progress and process == 0:
         print(summary(data.status.values, data.attrs.get("error")))
     return _restored(data)
@@ -159,70 +163,28 @@ def load(path: str | os.PathLike) -> "xarray.Dataset":
 
     **Raises:** `ValueError` where `path` holds no sweep.
     """
-    return _restored(_dataset(place("path", path)))
-
-
-class _Memory:
-    """Results in plain arrays."""
-
-    def __init__(self, grid: Grid, lanes: Lanes):
-        self.arrays = {
-            k: np.zeros(grid.shape + o.shape, o.dtype) for k, o in lanes.outputs.items()
-        }
-        self.dims = {k: grid.dims + o.dims for k, o in lanes.outputs.items()}
-        self.status = np.zeros(grid.shape, np.int8)
-        self.notes: dict[str, str] = {}
-
-    def note(self, name: str, text: str) -> None:
-        self.notes[name] = text
-
-    def write(
-        self, block: Slices, values: dict[str, np.ndarray], status: np.ndarray
-    ) -> None:
-        shape = self.status[block].shape
-        for name, value in values.items():
-            self.arrays[name][block] = value.reshape(shape + value.shape[1:])
-        self.status[block] = status.reshape(shape)
-
-    def dataset(
-        self, grid: Grid, coords: dict[str, Any], attributes: dict[str, Any]
-    ) -> "xarray.Dataset":
-        import xarray
-
-        variables: dict[str, Any] = {
-            k: (self.dims[k], v) for k, v in self.arrays.items()
-        }
-        variables["status"] = (grid.dims, self.status, FLAGS)
-        labels = {name: (dims, values) for name, dims, values in grid.arrays()}
-        return xarray.Dataset(
-            variables, {**labels, **coords}, {**attributes, **self.notes}
-        )
+    return _restored(Store.open(place("path", path), "r").dataset())
 
 
 def _loop(
-    lanes: Lanes,
-    grid: Grid,
-    dtype: Any,
-    block: tuple[int, ...],
+    plan: Plan,
+    results: Memory | Store,
     todo: list[Slices],
-    target: "_Memory | Store",
     heart: Heartbeat | None,
     progress: bool,
 ) -> None:
-    """Every block of `todo`, through `lanes` and into `target`."""
+    """Compute every block of `todo`."""
     from tqdm import tqdm
 
-    size = -(-math.prod(block) // lanes.mesh.size) * lanes.mesh.size
     total = sum(_count(b) for b in todo)
     with tqdm(total=total, unit=" points", disable=not progress) as bar:
-        for one in todo:
+        for block in todo:
             if heart is not None:
                 heart.check()
-            values, status = lanes(grid.points(one, dtype), size)
-            target.write(one, values, status)
-            if lanes.error is not None:
-                target.note("error", lanes.error)
-            bar.update(_count(one))
+            results.write(block, plan.values(block, math.prod(results.block)))
+            if plan.lanes.error is not None:
+                results.note("error", plan.lanes.error)
+            bar.update(_count(block))
 
 
 def _count(block: Slices) -> int:
@@ -230,17 +192,16 @@ def _count(block: Slices) -> int:
 
 
 @contextlib.contextmanager
-def _writing(store: Store, total: int) -> Iterator[None]:
+def _writing(store: Store) -> Iterator[None]:
     """Say what is safe where writing fails or is interrupted."""
     try:
         yield
     except OSError as error:
-        done = store.count_done()
+        there = f"{store.count_done()} of {len(store.blocks)} blocks"
         raise _not_written(
             error,
             f"writing to {str(store.path)!r} failed ({error.strerror or error}); "
-            f"{done} of {total} blocks are there and safe: run the same sweep again to "
-            "go on",
+            f"{there} are there and safe: run the same sweep again to go on",
         ) from error
     except KeyboardInterrupt:
         print(f"Interrupted. Run the same sweep again to go on with {store.path}.")
@@ -252,32 +213,20 @@ def _not_written(error: OSError, what: str) -> OSError:
     return OSError(*[e for e in (error.errno,) if e is not None], message)
 
 
-def _opened(
-    path: Place,
-    grid: Grid,
-    lanes: Lanes,
-    size: int,
-    coords: dict[str, Any],
-    attributes: dict[str, Any],
-    process: int,
-) -> Store:
+def _opened(path: Place, plan: Plan, heart: Heartbeat) -> Store:
     """The store at `path`: made if need be, refused if it is another sweep's."""
-    if not Store.exists(path) and process == 0:
-        block = block_shape(grid.shape, size)
+    if not Store.exists(path) and heart.process == 0:
         try:
-            return Store.create(path, grid, lanes.outputs, block, coords, attributes)
+            return Store.create(path, plan)
         except OSError as error:
             raise _not_written(
                 error, f"{str(path)!r} could not be made ({error.strerror or error})"
             ) from error
-    waited = time.time()
     while not Store.exists(path):  # process 0 makes it
-        _checks.require(
-            time.time() - waited < 60, f"`store` must appear, but {path} did not."
-        )
+        heart.check()
         time.sleep(0.1)
     store = Store.open(path)
-    differences = store.differences(attributes)
+    differences = store.differences(plan.attributes)
     _checks.require(
         not differences,
         f"`store` must be of this sweep to go on with, but {str(path)!r} differs in "
@@ -286,8 +235,9 @@ def _opened(
     return store
 
 
-def _wait_for_others(store: Store, total: int, heart: Heartbeat) -> None:
+def _wait_for_others(store: Store, heart: Heartbeat) -> None:
     """Until every process has written its blocks; an error if one stops."""
+    total = len(store.blocks)
     while heart.files and store.count_done() < total:
         try:
             heart.check()
@@ -295,17 +245,6 @@ def _wait_for_others(store: Store, total: int, heart: Heartbeat) -> None:
             if store.count_done() < total:  # it did not just finish
                 raise
         time.sleep(0.2)
-
-
-def _dataset(path: Place) -> "xarray.Dataset":
-    import xarray
-
-    Store.open(path, "r")
-    data = xarray.open_zarr(str(path), consolidated=False, chunks=None)
-    own = data.attrs.get("coordinate_names", data.attrs.get("coordinates"))
-    parts = {k: as_text(v) for k, v in data.attrs.items() if isinstance(v, dict)}
-    data.attrs.update(parts)  # of format 1
-    return data.drop_vars("checksum").set_coords(from_text(own))
 
 
 def _restored(data: "xarray.Dataset") -> "xarray.Dataset":

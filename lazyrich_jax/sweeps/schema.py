@@ -23,9 +23,9 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, float) or abs(value) <= sys.float_info.max
 
 
-def _number(above: float = -math.inf) -> Callable[[Any], Any]:
+def _number(above: float = -math.inf, most: float = sys.float_info.max) -> Callable:
     def check(value: Any) -> Any:
-        if not _is_number(value) or not above < value < math.inf:
+        if not _is_number(value) or not above < value <= most:
             text = "" if above == -math.inf else f" above {above:g}"
             raise ValueError(f"a finite number{text}")
         return value
@@ -66,14 +66,8 @@ def _names(value: Any) -> list[str]:
 
 def _values(above: float = -math.inf, most: float = sys.float_info.max) -> Callable:
     """A number, a list of them, or a range; each above one number, at most another."""
-
-    def check(value: Any) -> list[float]:
-        values = _listed(value)
-        if not all(above < x <= most for x in values):
-            _number(above)(math.nan)  # raises
-        return values
-
-    return check
+    one = _number(above, most)
+    return lambda value: [one(x) for x in _listed(value)]
 
 
 def _listed(value: Any) -> list[float]:

@@ -54,6 +54,9 @@ dtype = "float64"            # or "float32"
 """
 
 
+_REQUIRED = {"network": "sizes", "task": "kind", "times": "values", "measure": "names"}
+
+
 class SpecError(ValueError):
     """What must change in a specification."""
 
@@ -81,14 +84,10 @@ class Spec:
         axes = {k: np.asarray(v) for k, v in self.values["axes"].items()}
         in_time = {"loss", "function"} & set(measure["names"])
         options = {
+            **self.values["run"],
             "dtype": self.dtype,
             "coords": {"time": ts} if in_time else None,
             "config": {"spec": self.values},
-            **{
-                k: self.values["run"][k]
-                for k in ("chunk_size", "memory")
-                if k in self.values["run"]
-            },
         }
         return fn, Grid(**axes), options
 
@@ -160,7 +159,7 @@ def parse(text: str, overrides: Sequence[str] = ()) -> Spec:
                 raise SpecError(
                     f"`{section}.{key}`{place} must be {error}, but it was {value!r}."
                 ) from error
-    for section, key in _REQUIRED:
+    for section, key in _REQUIRED.items():
         if key not in checked.get(section, {}):
             raise SpecError(f"`{section}.{key}` must be given, but it was not.")
     checked.setdefault("run", {})
@@ -190,11 +189,3 @@ def _line(text: str, section: str, key: str | None = None) -> str:
         elif inside and key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
             return f" (line {number})"
     return ""
-
-
-_REQUIRED = (
-    ("network", "sizes"),
-    ("task", "kind"),
-    ("times", "values"),
-    ("measure", "names"),
-)

@@ -1,54 +1,89 @@
-r"""Results on disk: a zarr group, written block by block, that survives anything.
+r"""Results in memory, or on disk: a zarr group, block by block, that survives anything.
 
-One zarr chunk is one block of points, and has one writer. A block counts as done once
-its checksum is written, after its values and its status; what was cut off before, was
-truncated or was changed since, doesn't match its checksum and is computed again.
+One zarr chunk is one block of points, has one writer, and ends in a checksum (the codec
+crc32c). A block counts as done once its status is written, after its values. It is
+computed again if it was cut off before, or if a chunk of it is missing, truncated or
+changed. Stores of formats 1 and 2 go on; their chunks have no checksum, so that damage
+is found in them where a chunk is missing (as those of zeros are) or can't be decoded.
 """
 
 import contextlib
 import pathlib
-import zlib
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from .. import _checks
 from .evaluate import Output
-from .grid import Grid, Slices
-from .identity import as_text, from_text
+from .grid import Slices, blocks
+from .identity import Coords, Plan, as_text, from_text
 from .place import Place
-from .status import FLAGS
+from .status import FLAGS, STATUS
 
-_FORMATS = (1, 2)  # those that can be read; the last is written
+if TYPE_CHECKING:
+    import xarray
+
+_FORMATS = (1, 2, 3)  # those that can be read; the last is written
 _UNFINISHED = 0
-_PENDING = -1
+
+
+class Memory:
+    """The results of one sweep in plain arrays."""
+
+    def __init__(self, plan: Plan):
+        self.plan, self.block = plan, plan.block
+        self.blocks = blocks(plan.grid.shape, plan.block)
+        self.arrays = {k: np.zeros(v.shape, v.dtype) for k, v in plan.variables.items()}
+        self.attributes = dict(plan.attributes)
+
+    def note(self, name: str, text: str) -> None:
+        """Put something into the attributes, if it isn't there."""
+        self.attributes.setdefault(name, text)
+
+    def write(self, block: Slices, values: dict[str, np.ndarray]) -> None:
+        """The values on one block, and its status."""
+        for name, value in values.items():
+            self.arrays[name][block] = value
+
+    def dataset(self) -> "xarray.Dataset":
+        """All of it."""
+        import xarray
+
+        dims = {name: one.dims for name, one in self.plan.variables.items()}
+        variables = {k: (dims[k], v) for k, v in self.arrays.items()}
+        data = xarray.Dataset(variables, self.plan.coords, self.attributes)
+        data.status.attrs.update(FLAGS)
+        return data
 
 
 class Store:
-    """The arrays of one sweep in a zarr group at `path`."""
+    """The results of one sweep in a zarr group at `path`."""
 
     def __init__(self, path: Place, group: Any, block: tuple[int, ...]):
         self.path, self.group, self.block = path, group, block
+        self.blocks = blocks(group["status"].shape, block)
 
     @classmethod
-    def create(
-        cls,
-        path: Place,
-        grid: Grid,
-        outputs: dict[str, Output],
-        block: tuple[int, ...],
-        coords: dict[str, tuple[tuple[str, ...], np.ndarray]],
-        attributes: dict[str, Any],
-    ) -> "Store":
+    def create(cls, path: Place, plan: Plan) -> "Store":
         """An empty store; nobody takes it for one before it is whole."""
-        building = path
+        import zarr
+
+        building, block = path, plan.block
         if isinstance(path, pathlib.Path):  # the lock's one owner makes it
             building = path.with_name(f"{path.name}.new")
         with _os_errors(path):
-            group = _filled(building, grid, outputs, block, coords)
+            group = zarr.create_group(
+                str(building), overwrite=True, attributes={"format": _UNFINISHED}
+            )
+            for name, (dims, values) in plan.coords.items():
+                array = _array(group, name, Output(dims, values.shape, values.dtype))
+                array[...] = values
+            for name, one in plan.variables.items():
+                _array(group, name, one, block)
+            group["status"].attrs.update(FLAGS)
             end = {"block": list(block), "format": _FORMATS[-1]}
-            group.attrs.update({**attributes, **end})
+            group.attrs.update({**plan.attributes, **end})
         if isinstance(building, pathlib.Path):
             _moved(building, path)
         return cls.open(path)
@@ -107,39 +142,76 @@ class Store:
         if name not in self.group.attrs:
             self.group.attrs[name] = text
 
-    def write(
-        self, block: Slices, values: dict[str, np.ndarray], status: np.ndarray
-    ) -> None:
-        """One block: values, then status, then the checksum that makes it count."""
-        shape = tuple(s.stop - s.start for s in block)
-        arrays = {k: v.reshape(shape + v.shape[1:]) for k, v in values.items()}
-        arrays["status"] = status.reshape(shape)
-        with _os_errors(self.path):
-            for name, array in arrays.items():
-                self.group[name][block] = array
-            self.group["checksum"][self._index(block)] = _checksum(arrays)
+    def write(self, block: Slices, values: dict[str, np.ndarray]) -> None:
+        """One block: values, then the status that makes it count."""
+        for name, value in values.items():
+            self._put(name, block, value)
 
     def pending(self, block: Slices) -> bool:
         """Whether a block is to be computed; one that is damaged no longer counts."""
-        names = [*from_text(self.group.attrs["outputs"]), "status"]
-        try:
-            expected = int(self.group["checksum"][self._index(block)])
-            if expected == _PENDING:
-                return True
-            arrays = {k: np.asarray(self.group[k][block]) for k in names}
-            damaged = _checksum(arrays) != expected
-        except Exception:  # a damaged file can make the codecs raise anything
-            damaged = True
-        if damaged:
-            self.group["checksum"][self._index(block)] = _PENDING
-        return damaged
+        if not self._is_done(block):
+            return True
+        names = from_text(self.group.attrs["outputs"])
+        is_whole = all(self._is_whole(name, block) for name in names)
+        if not is_whole:
+            self.group["status"][block] = STATUS.index("pending")
+        return not is_whole
+
+    def mend(self, coords: Coords) -> None:
+        """Write again the coordinates that are damaged."""
+        for name, (_, values) in coords.items():
+            if name in self.group and not self._is_whole(name, ()):
+                self._put(name, (), values)
 
     def count_done(self) -> int:
-        """How many blocks have a checksum."""
-        return int(np.sum(self.group["checksum"][...] != _PENDING))
+        """How many blocks have a status."""
+        return sum(map(self._is_done, self.blocks))
 
-    def _index(self, block: Slices) -> tuple[int, ...]:
-        return tuple(s.start // b for s, b in zip(block, self.block, strict=True))
+    def dataset(self) -> "xarray.Dataset":
+        """All of it, read as it is needed."""
+        import xarray
+
+        data = xarray.open_zarr(str(self.path), consolidated=False, chunks=None)
+        own = data.attrs.get("coordinate_names", data.attrs.get("coordinates"))
+        parts = {k: as_text(v) for k, v in data.attrs.items() if isinstance(v, dict)}
+        data.attrs.update(parts)  # of format 1
+        # Formats 1 and 2 have an array of checksums.
+        data = data.drop_vars("checksum", errors="ignore")
+        return data.set_coords(from_text(own))
+
+    def _is_done(self, block: Slices) -> bool:
+        try:
+            return bool(np.all(self.group["status"][block] != STATUS.index("pending")))
+        except Exception:  # a damaged file can make the codecs raise anything
+            return False
+
+    def _is_whole(self, name: str, block: Slices) -> bool:
+        """Whether the chunk of a block is there and as it was written."""
+        array = self.group[name]
+        index = [s.start // b for s, b in zip(block, self.block, strict=False)]
+        index += [0] * (array.ndim - len(index))
+        key = f"{name}/{array.metadata.encode_chunk_key(tuple(index))}"
+        try:
+            array[block]  # a missing chunk reads as one of fill values
+            return array.size == 0 or _exists(self.path, key)
+        except Exception:  # as above
+            return False
+
+    def _put(self, name: str, block: Slices, value: np.ndarray) -> None:
+        """Write a chunk, one of zeros, too: a chunk that is not there is damage."""
+        array = self.group[name].with_config({"write_empty_chunks": True})
+        with _os_errors(self.path):
+            array[block] = value
+
+
+def _exists(path: Place, key: str) -> bool:
+    """Whether a store at `path` has the file `key`."""
+    if isinstance(path, pathlib.Path):
+        return (path / key).exists()
+    import fsspec.core  # pyright: ignore (it is there, as the path is a URL)
+
+    files, root = fsspec.core.url_to_fs(path)
+    return files.exists(f"{root}/{key}")
 
 
 @contextlib.contextmanager
@@ -165,55 +237,20 @@ def _found(path: Place, error: Exception) -> str:
     return "holds something else" if is_other else f"can't be opened ({error})"
 
 
-def _filled(
-    path: Place,
-    grid: Grid,
-    outputs: dict[str, Output],
-    block: tuple[int, ...],
-    coords: dict[str, tuple[tuple[str, ...], np.ndarray]],
-) -> Any:
-    """A group with the coordinates, and room for the results."""
-    import zarr
+def _array(group: Any, name: str, one: Output, block: tuple[int, ...] = ()) -> Any:
+    """A new array in chunks of the shape `block`, then whole; each has a checksum."""
+    from zarr.codecs import Crc32cCodec, ZstdCodec
 
-    group = zarr.create_group(
-        store=str(path), overwrite=True, attributes={"format": _UNFINISHED}
+    chunks = block + one.shape[len(block) :]
+    return group.create_array(
+        name,
+        shape=one.shape,
+        chunks=tuple(max(n, 1) for n in chunks),
+        dtype=one.dtype,
+        compressors=[ZstdCodec(), Crc32cCodec()],
+        fill_value=one.missing,
+        dimension_names=one.dims,
     )
-    for name, dims, values in grid.arrays():
-        _write_array(group, name, dims, values)
-    for name, (dims, values) in coords.items():
-        _write_array(group, name, dims, values)
-    config: Any = {"write_empty_chunks": True}
-    for name, output in outputs.items():
-        group.create_array(
-            name,
-            shape=grid.shape + output.shape,
-            chunks=block + tuple(max(n, 1) for n in output.shape),
-            dtype=output.dtype,
-            fill_value=np.nan if np.issubdtype(output.dtype, np.inexact) else 0,
-            dimension_names=grid.dims + output.dims,
-            config=config,
-        )
-    status = group.create_array(
-        "status",
-        shape=grid.shape,
-        chunks=block,
-        dtype="int8",
-        fill_value=0,
-        dimension_names=grid.dims,
-        config=config,
-    )
-    status.attrs.update(FLAGS)
-    counts = [-(-n // b) for n, b in zip(grid.shape, block, strict=True)]
-    group.create_array(
-        "checksum",
-        shape=counts,
-        chunks=(1,) * len(counts),
-        dtype="int64",
-        fill_value=_PENDING,
-        dimension_names=tuple(f"checksum_{d}" for d in grid.dims),
-        config=config,
-    )
-    return group
 
 
 def _moved(source: pathlib.Path, target: Place) -> None:
@@ -225,26 +262,6 @@ def _moved(source: pathlib.Path, target: Place) -> None:
 
         shutil.rmtree(source, ignore_errors=True)
         raise
-
-
-def _write_array(
-    group: Any, name: str, dims: tuple[str, ...], values: np.ndarray
-) -> None:
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        chunks=tuple(max(n, 1) for n in values.shape),
-        dtype=values.dtype,
-        dimension_names=dims,
-    )
-    array[...] = values
-
-
-def _checksum(arrays: dict[str, np.ndarray]) -> int:
-    total = 0
-    for name in sorted(arrays):
-        total = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), total)
-    return total
 
 
 def _short(text: str | None) -> str:
