@@ -6,7 +6,7 @@ with few cores, and its threads and XLA's stand in each other's way.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from ._linalg import dot, square_norm
 from ._xla import sizes, varying_like
@@ -18,58 +18,70 @@ _BLOCK = sizes.TRIANGLE_COLUMNS
 def triangle(x: Float[Array, "rows columns"]) -> Float[Array, "columns columns"]:
     """The lower triangular L of `x = QL`, positive on its diagonal, Q orthonormal.
 
-    For `rows >= columns`. By Householder reflections of the rows in falling order of
-    size, which keeps the digits of small ones (Cox and Higham 1998).
+    For `rows >= columns`. By Householder reflections, each onto the row in which its
+    column is largest, which keeps the digits of small rows and of small products of
+    columns (Powell and Reid 1969; Cox and Higham 1998).
     """
     count = x.shape[1]
-    x = x[:, ::-1]  # the last column is the first that is reflected
-    x = x[jnp.argsort(-jnp.max(jnp.abs(x), axis=1))].mT  # columns as rows: contiguous
+    x = x[:, ::-1].mT  # the last column is reflected first; columns as rows: contiguous
+    free, pivots = jnp.ones(x.shape[1], bool), jnp.zeros(count + -count % _BLOCK, int)
     if count <= _BLOCK:
-        x = jax.lax.fori_loop(0, count, lambda j, x: _reflect(j, x)[0], x)
+
+        def visit(j: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
+            x, free, pivots = state
+            x, _, pivot = _reflect(j, x, free)
+            return x, free.at[pivot].set(False), pivots.at[j].set(pivot)
+
+        steps = count
     else:
-        x = jnp.pad(x, ((0, -count % _BLOCK), (0, 0)))
-        x = jax.lax.fori_loop(0, x.shape[0] // _BLOCK, _reflect_block, x)
-    r = jnp.tril(x[:count, :count]).mT
+        x, visit = jnp.pad(x, ((0, -count % _BLOCK), (0, 0))), _reflect_block
+        steps = x.shape[0] // _BLOCK
+    start = x, *varying_like((free, pivots), x)
+    x, _, pivots = jax.lax.fori_loop(0, steps, visit, start)
+    r = jnp.tril(x[:count, pivots[:count]]).mT
     r = jnp.where(jnp.diagonal(r) < 0, -1.0, 1.0)[:, None] * r
     return r[::-1, ::-1]
 
 
-def _reflect_block(
-    i: Array, columns: Float[Array, "columns rows"]
-) -> Float[Array, "columns rows"]:
-    """Block i made zero below its diagonal, and all later columns reflected with it.
+def _reflect_block(i: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Block i made zero in the rows that are free, all later columns reflected with it.
 
     The product of its reflections is I - V' T V.
     """
+    columns, free, pivots = state
     start = i * _BLOCK
     block = jax.lax.dynamic_slice_in_dim(columns, start, _BLOCK)
 
     def visit(j: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
-        block, vs, ts = state
-        block, v = _reflect(j, block, start)
+        block, free, pivots, vs, ts = state
+        block, v, pivot = _reflect(j, block, free)
         t = jnp.where(jnp.arange(_BLOCK) == j, 1.0, -dot(ts, dot(vs, v)))
-        return block, vs.at[j].set(v), ts.at[:, j].set(t)
+        free = free.at[pivot].set(False)
+        pivots = pivots.at[start + j].set(pivot)
+        return block, free, pivots, vs.at[j].set(v), ts.at[:, j].set(t)
 
     none = jnp.zeros_like(block), jnp.zeros((_BLOCK, _BLOCK), block.dtype)
     none = varying_like(none, block)
-    block, vs, ts = jax.lax.fori_loop(0, _BLOCK, visit, (block, *none))
+    found = jax.lax.fori_loop(0, _BLOCK, visit, (block, free, pivots, *none))
+    block, free, pivots, vs, ts = found
     is_later = jnp.arange(columns.shape[0])[:, None] >= start + _BLOCK
     columns -= jnp.where(is_later, dot(columns, vs.mT, ts, vs), 0.0)
-    return jax.lax.dynamic_update_slice_in_dim(columns, block, start, 0)
+    columns = jax.lax.dynamic_update_slice_in_dim(columns, block, start, 0)
+    return columns, free, pivots
 
 
 def _reflect(
-    j: Array, columns: Float[Array, "columns rows"], start: Array | int = 0
-) -> tuple[Float[Array, "columns rows"], Float[Array, " rows"]]:
-    """Column j made zero below row `start + j`, by I - v v', and v."""
-    at = jnp.arange(columns.shape[1])
-    own = start + j
-    v = jnp.where(at >= own, columns[j], 0.0)
+    j: Array, columns: Float[Array, "columns rows"], free: Bool[Array, " rows"]
+) -> tuple[Float[Array, "columns rows"], Float[Array, " rows"], Int[Array, ""]]:
+    """Column j made zero in the free rows but one, by I - v v'; v; that row."""
+    v = jnp.where(free, columns[j], 0.0)
+    pivot = jnp.argmax(jnp.where(free, jnp.abs(v), -1.0))
     norm = jnp.sqrt(square_norm(v))
-    v = v + jnp.where(at == own, jnp.where(v < 0, -norm, norm), 0.0)
+    is_pivot = jnp.arange(columns.shape[1]) == pivot
+    v = v + jnp.where(is_pivot, jnp.where(v < 0, -norm, norm), 0.0)
     square = square_norm(v)
     v = v * jnp.sqrt(2 / jnp.where(square == 0, 1.0, square))
-    return columns - dot(columns, v)[:, None] * v[None], v
+    return columns - dot(columns, v)[:, None] * v[None], v, pivot
 
 
 @triangle.defjvp

@@ -94,7 +94,7 @@ class Constants(AbstractOfFrame):
         self.is_pivot = frame.is_pivot[: count - m]
         self.settles = self.is_pivot[:m]
         if frame.lower.shape[1] >= m:
-            self.settles &= jnp.all(self.grow_echelon == 0, axis=0)
+            self.settles &= ~_any(self.grow_echelon)
         self.s, self.cos, self.sin = frame.s, frame.cos, frame.sin
         self.left, self.right = frame.left, frame.right
 
@@ -173,7 +173,7 @@ class ScalarConstants(AbstractOfFrame):
             self.settles = self.is_pivot
         else:
             left_out = jnp.any(jnp.triu(self.inverse, 1) != 0, axis=0)
-            left_out |= jnp.any(self.grow_echelon != 0, axis=0)
+            left_out |= _any(self.grow_echelon)
             self.settles = self.is_pivot & ~left_out
         self.kappa = frame.rates[:m]
         self.rate = frame.rates[m] if m < count - m else jnp.zeros((), dtype)
@@ -239,3 +239,12 @@ class GradientConstants(AbstractOfFrame):
     def is_wide(self) -> bool:
         """Whether inputs are left over, or else, if any, outputs."""
         return self.base.right.shape[0] > self.base.left.shape[0]
+
+
+def _any(weights: Float[Array, "modes modes"]) -> Bool[Array, " modes"]:
+    """Whether some row has a part along a pivot row, by its column, beyond rounding.
+
+    Rounding changes the distance from the limit by its square.
+    """
+    noise = 16 * weights.shape[0] * jnp.finfo(weights.dtype).eps
+    return jnp.any(jnp.abs(weights) > noise, axis=0)

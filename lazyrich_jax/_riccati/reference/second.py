@@ -18,9 +18,10 @@ from ..frame import Frame, Problem, by_falling_rate, spectrum
 SECOND_DERIVATIVES = (
     "Second derivatives of the exact solution (and first ones of `weights`) must be "
     "taken where the task's singular values are distinct (and nonzero, for unequal "
-    "sizes or lmda = 0) and the start is not near a saddle, but these were not. First "
-    "derivatives are right there, and so are second ones with respect to times, or to "
-    "weights and `lmda` at repeated singular values."
+    "sizes or lmda = 0) and the start is not near a saddle, nor its weights near a "
+    "lower rank (as at lmda = 0 with more hidden units than inputs or outputs), but "
+    "these were not. First derivatives are right there, and so are second ones with "
+    "respect to times, or to weights and `lmda` at repeated singular values."
 )
 
 
@@ -116,7 +117,9 @@ def _refuse(problem: Problem, frame: Frame, moved: Problem) -> Frame:
     first = by_falling_rate(frame.s.size, frame.rates.size)[: frame.pivots.size]
     at_saddle = frame.pivots != first
     near_saddle = jnp.abs(frame.echelon) > least**-0.5
-    bad = [jnp.any(at_saddle), jnp.any(near_saddle)]
+    own = jnp.diagonal(frame.at_pivots(frame.lower))
+    near_low_rank = jnp.min(own) <= least * jnp.max(own)
+    bad = [jnp.any(at_saddle), jnp.any(near_saddle), near_low_rank]
     if moved.sigma is not None:
         bad.append(nearly_repeated(frame.s, problem.sigma.shape))
     if moved.sigma is not None or moved.lmda is not None:
