@@ -27,10 +27,10 @@ def triangle(x: Float[Array, "rows columns"]) -> Float[Array, "columns columns"]
     free, pivots = jnp.ones(x.shape[1], bool), jnp.zeros(count + -count % _BLOCK, int)
     if count <= _BLOCK:
 
-        def visit(j: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
+        def visit(i: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
             x, free, pivots = state
-            x, _, pivot = _reflect(j, x, free)
-            return x, free.at[pivot].set(False), pivots.at[j].set(pivot)
+            x, _, pivot = _reflect(i, x, free)
+            return x, free.at[pivot].set(False), pivots.at[i].set(pivot)
 
         steps = count
     else:

@@ -139,3 +139,52 @@ def test_derivatives_of_early_losses_after_a_reversal():
     expected, _ = oracle.slopes(w1, w2, sigma, ts, (*changes, 0 * ts))
     error = np.linalg.norm(found - expected, axis=(1, 2))
     assert np.all(error < 1e-12 * np.linalg.norm(expected, axis=(1, 2)))
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["near a saddle", "else"])
+@pytest.mark.parametrize("size", [1e-14, 1e-12, 1e-9])
+def test_derivatives_of_a_start_near_a_lower_rank(size, sign):
+    """Tiny pivots must not take their digits, by either form, in either mode."""
+    network = cases.balanced((2, 4, 2), 0.0, 0.8, 3)
+    rng = np.random.default_rng(0)
+    w1, w2 = (w + size * rng.normal(size=w.shape) for w in network.weights)
+    sigma = np.array([[1.3, 0.2], [-0.4, 0.6]]) * np.array([[sign], [1]])
+    changes = tuple(rng.normal(size=x.shape) for x in (w1, w2, sigma))
+    ts = np.array([0.1, 0.7, 3.0])
+
+    def quantities(w1, w2, sigma):
+        network = lr.LinearNetwork((w1, w2))
+        solution = lr.ExactSolution(network, lr.Task.from_correlation(sigma))
+        return solution.qqt(ts), solution.loss(ts)
+
+    @jax.jit
+    def slopes(point, changes):
+        def total(*point):
+            return jnp.sum(quantities(*point)[1])
+
+        both = jax.jvp(quantities, point, changes)[1]
+        return *both, jax.grad(total, (0, 1, 2))(*point)
+
+    qqt, loss, gradient = slopes((w1, w2, sigma), changes)
+    by_qqt, by_loss = oracle.slopes(w1, w2, sigma, ts, (*changes, 0 * ts))
+    assert oracle.relative_error(qqt, by_qqt) < 1e-11
+    np.testing.assert_allclose(loss, by_loss, rtol=1e-10)
+    along = sum(np.sum(a * b) for a, b in zip(gradient, changes, strict=True))
+    np.testing.assert_allclose(along, np.sum(by_loss), rtol=1e-10)
+    with pytest.raises(Exception, match="near a lower rank"):
+        jax.block_until_ready(jax.hessian(lambda a: quantities(a * w1, w2, sigma))(1.0))
+
+
+def test_the_loss_keeps_its_digits_where_start_and_task_have_a_low_rank():
+    rng = np.random.default_rng(0)
+    u, v, r = (x / np.linalg.norm(x) for x in rng.normal(size=(3, 3)))
+    w1, w2, sigma = 0.7 * np.outer(r, v), 0.7 * np.outer(u, r), np.outer(u, v)
+    ts = np.array([1.0, 4.0, 8.0, 12.0])
+    expected = oracle.loss_excess(w1, w2, sigma, oracle.balance(w1, w2), ts)
+    solution = lr.ExactSolution(
+        lr.LinearNetwork((w1, w2)), lr.Task.from_correlation(sigma)
+    )
+    found = [solution.loss(ts), solution.loss(np.tile(ts, 20))[:4]]
+    for loss in found:
+        error = np.abs(loss - solution.optimum - expected) / expected
+        assert np.all(error < [1e-13, 1e-12, 1e-12, 1e-8])

@@ -50,9 +50,9 @@ class ExactSolution(eqx.Module):
     whose balance and variance are means; those of the flow differ.
     `flow_derivatives=True` adds the difference. Second derivatives are right where the
     task's singular values are distinct (and nonzero, for unequal sizes or a balance of
-    zero) and the start is not near a saddle; with respect to times, weights and the
-    balance also where they repeat. Elsewhere they are refused with an error (with
-    `throw=False`, NaN).
+    zero) and the start is not near a saddle or a lower rank; with respect to times,
+    weights and the balance also where they repeat. Elsewhere they are refused with an
+    error (with `throw=False`, NaN).
 
     **Arguments:**
 

@@ -89,6 +89,17 @@ class Frame(eqx.Module):
         """The eigenvalues of F on the pivot rows; zero where there is none."""
         return self.at_pivots(self.rates)
 
+    @property
+    def coefficients(self) -> Float[Array, "rows columns"]:
+        """How much cancels where rows are expressed by the pivot rows.
+
+        The other rows' echelon form, which is large near a saddle. Of all rows, over
+        the pivot of their column, a hundredth: that is large near a lower rank.
+        """
+        own = jnp.diagonal(self.at_pivots(self.lower))
+        over = jnp.abs(self.lower) / jnp.where(own > 0, own, 1.0)[None]
+        return jnp.maximum(jnp.abs(self.off_pivots(self.echelon)), over / 100)
+
     def at_pivots(self, rows: Float[Array, "rows *k"]) -> Float[Array, "columns *k"]:
         """The pivot rows; zero where there is none."""
         return rows.at[self.pivots].get(mode="fill", fill_value=0.0)

@@ -195,6 +195,7 @@ class GradientConstants(AbstractOfFrame):
     base: Constants
     lower: Float[Array, "rows columns ..."]  # rows of Q0
     echelon: Float[Array, "rows columns ..."]  # the other rows by the pivots
+    coefficients: Float[Array, "rows columns ..."]  # those of the frame
     inverse: Float[Array, "columns columns ..."]
     place: Float[Array, "columns rows ..."]  # one where a column's row is
     is_pivot: Bool[Array, "rows ..."]
@@ -209,6 +210,7 @@ class GradientConstants(AbstractOfFrame):
         self.base = Constants(frame)
         self.lower = frame.lower
         self.echelon = frame.off_pivots(frame.echelon)
+        self.coefficients = frame.coefficients
         self.inverse = frame.inverse
         is_at = jnp.arange(count)[:, None] == frame.pivots[None]
         self.place = is_at.astype(frame.lower.dtype).T

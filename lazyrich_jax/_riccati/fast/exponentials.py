@@ -69,12 +69,12 @@ def evaluate_exponentials(
         of_all = jnp.concatenate([root[:m], *[root[m:]] * r, root[:m]])
         ratio = jnp.minimum(all_grown, 1.0)
         k = x.lower * ratio * of_all[:, None]
-        return all_grown, x.echelon * ratio, k, of_all
+        return all_grown, x.echelon * ratio, x.coefficients * ratio, k, of_all
 
-    all_grown, grown_echelon, k, of_all = kept(of_rows)
+    all_grown, grown_echelon, coefficients, k, of_all = kept(of_rows)
 
     def is_split():
-        top, most = _largest(jnp.abs(row) for row in grown_echelon), _largest(all_grown)
+        top, most = _largest(coefficients), _largest(all_grown)
         return _largest(most) > _largest(top) + 1e-30
 
     def of_pairs(first):

@@ -99,15 +99,15 @@ def _as_start(
     A change X is split into one within the range of Q0, C X_c with C the echelon form,
     and one beyond it, on the other rows: of the first $\Psi$ makes
     `q inv(R).T S inv(lower_c) X_c`; the second grows freely but for its overlap with q.
-    Early near a saddle all of X is treated like the second.
+    Early near a saddle or a lower rank all of X is treated like the second.
     """
     w, shrink = frame.rates, state.shrink
     up = growth(w)
     echelon = frame.off_pivots(frame.echelon)
     # The split is worth while it keeps more digits than there are in the largest
-    # coefficient, which is large near a saddle, until that is forgotten.
+    # coefficient, which is large near a saddle or a lower rank, until it is forgotten.
     spread = exponents(frame, up) * t
-    grown = jnp.log(jnp.max(jnp.abs(echelon * decay(frame, up, t))) + 1e-30)
+    grown = jnp.log(jnp.max(frame.coefficients * decay(frame, up, t)) + 1e-30)
     split = jnp.max(spread) > grown
     echelon = jnp.where(split, echelon, 0.0)
     inside = split & frame.is_pivot[:, None]
