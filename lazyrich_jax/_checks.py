@@ -189,7 +189,7 @@ def same_shape(**arrays: Array) -> None:
 
 
 def times_fault(ts: np.ndarray, *, ordered: bool, infinite: bool) -> str | None:
-    """What is wrong with concrete times, as a message; `None` where nothing is."""
+    """A message on bad concrete times; `None` for good ones."""
     allowed = "non-negative" + (" (infinity is allowed)" if infinite else " and finite")
     if ordered:
         allowed += " and in non-decreasing order (repeats are allowed)"

@@ -44,7 +44,7 @@ def _as_array(value: Any) -> Array:
 
 
 def require_precision(name: str, dtype: jnp.dtype) -> None:
-    """Refuse what is not real, and half precision: no method here is made for it."""
+    """Refuse complex numbers and half precision, which no method here allows."""
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"`{name}` must be real, but its dtype was {dtype}.")
     if jnp.finfo(dtype).bits < 32:

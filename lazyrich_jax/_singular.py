@@ -19,7 +19,7 @@ from ._checks import refuse_derivative
 from ._linalg import dot
 from ._xla import is_few, once, sizes, varying_like
 
-# The smaller and the larger side at most: what is done to them is written out. On a CPU
+# The smaller and the larger side at most: their arithmetic is written out. On a CPU
 # more would take longer to compile than it saves, or save nothing.
 SWEEPS = 30  # at most; a handful is needed
 
@@ -165,7 +165,7 @@ def _orthogonal(
     And the squares of their norms. Both leave a loop: XLA may make other results again
     for every use, each time rounded differently.
     """
-    # Below this angle the square of what is left is rounding.
+    # Below this angle the square of the residual is rounding.
     dtype = columns[0].dtype
     least = jnp.asarray(jnp.finfo(dtype).eps ** 0.5 / 2, dtype)
 

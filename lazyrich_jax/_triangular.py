@@ -88,7 +88,7 @@ def _reflect(
 def _triangle_jvp(primals, tangents):
     (x,), (dx,) = primals, tangents
     low = triangle(x)
-    # JAX before 0.5 transposes a loop only where it has found itself what is linear.
+    # JAX before 0.5 transposes a loop only where it finds the linear part itself.
     units, moved = jax.jvp(lambda x: over(x, low), (x,), (dx,))
     half = dot(units.mT, moved)
     lower = jnp.tril(half + half.mT, -1)

@@ -278,7 +278,7 @@ def _gram(x: Float[Array, "samples k"], w: Float[Array, "hidden k"]) -> Array:
 
 
 def _single(network: LinearNetwork) -> None:
-    """Refuse what is not a linear network, or is many of them."""
+    """Refuse other types, and a batch of networks."""
     hint = "of another model, `empirical_ntk`"
     _checks.instance("network", network, LinearNetwork, hint)
     shape = network.weights[0].shape

@@ -29,7 +29,7 @@ class AbstractDynamics(eqx.Module):
         """The trajectory; traceable, failure being a value in `result`."""
 
     def setting(self) -> str:
-        """What was asked of a simulation that failed; ends its message."""
+        """The settings of a simulation that failed; ends its message."""
         return ""
 
     def named_modes(self) -> contextlib.AbstractContextManager:

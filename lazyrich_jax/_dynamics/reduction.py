@@ -43,7 +43,7 @@ def reduced(
     """
     of_network, of_task = tolerances
     isotropic = task.anisotropy <= of_task
-    # What is made of the task alone is made once for all networks that share it.
+    # Networks that share a task share all that follows from the task alone.
     fine = all_finite(task) & isotropic
     finite = all_finite(network)
     # Isotropic inputs of variance c: sqrt(c) Q and c lambda solve the problem of c = 1.
@@ -64,7 +64,7 @@ def reduced(
     ok = result == RESULTS.successful
     mark = jnp.where(ok, 1.0, jnp.nan)
     frame = eqx.tree_at(lambda f: f.lower, frame, frame.lower * mark)
-    # Of the derivatives too: by what is given, not by what is put in its place.
+    # Derivatives are marked too: by the given arrays, not by their replacements.
     problem = Problem(
         network.weights[0] * root * mark,
         network.weights[1] * root * mark,

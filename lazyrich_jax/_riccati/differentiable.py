@@ -197,7 +197,7 @@ def _variation(
 def _in_frame(frame: Frame, problem: Problem, moved: Problem) -> tuple[Array, ...]:
     """A change of rows of Q0, correlation in its singular basis, and balance."""
     moved = filled(problem, moved)
-    # Not `weights_to_rows`: what it writes out would be many operations backwards.
+    # Not `weights_to_rows`: its written-out sums are many operations backwards.
     rows = frame.to_rows(dot(frame.right.mT, moved.w1.mT), dot(frame.left.mT, moved.w2))
     core = dot(frame.left.mT, moved.sigma, frame.right)
     return dot(rows, frame.basis.mT), core, moved.lmda

@@ -151,7 +151,7 @@ class Frame(eqx.Module):
         outputs = jnp.pad(core, ((0, 0), (0, n_out)))
         half_way = self.to_rows(inputs, outputs).mT
         # The balance only couples a mode's own two rows: elsewhere the zeros are exact,
-        # since time multiplies what they would be rounded to.
+        # since time multiplies rounding.
         along = (self.cos - self.sin) * (self.cos + self.sin)
         rest = jnp.full(abs(n_out - n_in), 1.0 if n_out > n_in else -1.0, core.dtype)
         diagonal = jnp.concatenate([along, rest, -along])

@@ -1,4 +1,4 @@
-"""How XLA is steered: the one room that knows what it does with programs.
+"""How XLA is steered: the one room that knows how it treats programs.
 
     programs   `compiled`: one program for many operations. `kept`, `keeping`, `once`,
                `inverse_root`, `mapped`: what XLA for CPUs makes once, in one loop, and

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Whether what is traced is for a CPU, in blocks: see `kept`.
+# Whether a program is traced for blocks on a CPU: see `kept`.
 _keeps = contextvars.ContextVar("keeps", default=False)
 
 # One program where values are concrete, not one for each of a function's operations.
@@ -20,7 +20,7 @@ compiled = functools.partial(jax.jit, inline=True)
 
 @contextlib.contextmanager
 def keeping(on_cpu: bool) -> Iterator[None]:
-    """What is traced inside is for a CPU, in blocks of many networks and times."""
+    """Trace the body for a CPU, in blocks of many networks and times."""
     token = _keeps.set(on_cpu)
     try:
         yield

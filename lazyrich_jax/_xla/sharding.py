@@ -60,7 +60,7 @@ def varying_like(tree: Any, *like: Any) -> Any:
 
 
 def on_any_mesh(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, in which XLA divides what is sharded over an explicit mesh.
+    """The function, in which XLA divides arrays sharded over an explicit mesh.
 
     On such a mesh, the default of `jax.make_mesh`, JAX wants to be told the sharding of
     the result of every operation whose arguments leave it open.

@@ -26,7 +26,7 @@ from .table import table
 
 
 class Continual(eqx.Module):
-    r"""A network that learned several tasks in a row, and what it forgot.
+    r"""A network that learned several tasks in a row, and its forgetting.
 
     With `times = tasks * points`: the last time of a task and the first of the next are
     the same moment, before and after the task changes.

@@ -135,7 +135,7 @@ def _compared(protocol: Protocol) -> dict[str, Array]:
 
 
 def _predicted(protocol: Protocol) -> Float[Array, " lmdas"]:
-    """The time of modes that start from the opposite of what they tend to."""
+    """The time of modes that start from the opposite of their end."""
     tolerated = exactness_tolerance(protocol.task.x.dtype)
     task, ts = _dtypes.promoted(task=protocol.task, ts=protocol.ts)
     c = task.input_variance

@@ -1,4 +1,4 @@
-"""Learning in stages: the arguments that the applications share, and what they measure.
+"""Learning in stages: the arguments and the measures that the applications share.
 
 Both stages of every application learn at as many balances and times, so that what is
 slow to compile is compiled once.

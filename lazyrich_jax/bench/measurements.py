@@ -1,4 +1,4 @@
-"""What is measured, beside what."""
+"""The measurements: every method beside its rivals."""
 
 import functools
 from collections.abc import Callable, Collection, Iterator
@@ -140,7 +140,7 @@ def _timed(
 
 
 def throughput(quick: bool, say: Callable[[Row], None]) -> dict[str, Any]:
-    """Losses per second of many networks in one call, and of what is possible."""
+    """Losses per second of many networks in one call, over the possible number."""
     device = jax.devices()[0]
     on_cpu = device.platform == "cpu"
     batch = 20_000 if quick or on_cpu else 1_000_000

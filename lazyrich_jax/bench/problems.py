@@ -1,4 +1,4 @@
-"""What is measured: many networks learning at many times."""
+"""The benchmark's problems: many networks learning at many times."""
 
 from typing import NamedTuple
 

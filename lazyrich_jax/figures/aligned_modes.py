@@ -44,7 +44,7 @@ QUICK = FULL._replace(points=100)
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     modes = ", ".join(f"{s:g}" for s in settings.strengths)
     starts = ", ".join(f"{a:g}" for a in settings.starts)
     return (

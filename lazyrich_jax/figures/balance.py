@@ -1,4 +1,4 @@
-"""The balance of random initialisations, and what of it sharpens with width."""
+"""The balance of random initialisations, which sharpens with width."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,7 +50,7 @@ def initialisers(settings: Settings) -> dict[str, Gaussian]:
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     sizes = "-".join(map(str, settings.sizes))
     return (
         f"B = W₂ᵀW₂ - W₁W₁ᵀ of random {sizes} networks, whose expectation is λI. "

@@ -41,7 +41,7 @@ QUICK = FULL._replace(points=60)
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     sizes = "-".join(map(str, settings.sizes))
     scales = ", ".join(f"{scale:g}" for scale in settings.scales)
     return (

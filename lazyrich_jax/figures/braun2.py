@@ -54,7 +54,7 @@ QUICK = QUICK._replace(rate_count=3, times=51)
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     sizes = "-".join(map(str, settings.sizes))
     scales = " and ".join(f"{scale:g}" for scale in settings.scales)
     low, high = settings.random_scales
@@ -86,7 +86,7 @@ def compute(settings: Settings, track=iter) -> Record:
 
 
 def _task_and_starts(settings: Settings) -> tuple[Task, list[LinearNetwork]]:
-    """What is learned in full, and where that starts."""
+    """The task that is learned in full, and its start."""
 
     @jax.jit
     def draw(key):

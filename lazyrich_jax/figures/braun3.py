@@ -45,7 +45,7 @@ QUICK = FULL._replace(points=80)
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     size = 2**settings.levels
     return (
         f"Above: the singular value decomposition of the hierarchy of {size} items and "

@@ -1,4 +1,4 @@
-"""Continual learning: what is forgotten follows from the tasks alone."""
+"""Continual learning: forgetting follows from the tasks alone."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -72,7 +72,7 @@ QUICK = QUICK._replace(many_steps=6000, points=151)
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     sizes = "-".join(map(str, settings.sizes))
     many = "-".join(map(str, settings.many_sizes))
     return (

@@ -53,7 +53,7 @@ QUICK = QUICK._replace(deep_steps=(4000, 2000))
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     sizes = "-".join(map(str, settings.deep_sizes))
     rates = ", ".join(f"{rate:g}" for rate in settings.deep_rates)
     before, after = settings.deep_steps

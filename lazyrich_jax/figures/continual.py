@@ -1,4 +1,4 @@
-"""Continual learning: one task after another, and what is forgotten."""
+"""Continual learning: one task after another, and forgetting."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,7 +41,7 @@ QUICK = FULL._replace(steps=1500)
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     size = settings.size
     return (
         f"A {size}-{size}-{size} network with λ = {settings.lmda:g} learns "
@@ -104,7 +104,7 @@ def draw(data: Data) -> "Figure":
     exact = data["exact/function"]
     draw_entries(function, steps, data["descent/function"], exact)
     function.set(title=r"$W_2 W_1$", ylabel="entries of the function")
-    # What is learned is smaller than the start, which is soon forgotten.
+    # The learned function is smaller than the start, which is soon forgotten.
     function.set_ylim(np.array([-1.5, 1.5]) * np.abs(exact[training > 0]).max())
     count = np.arange(len(data["descent/rates"])) + 1
     pair = (data[f"{law}/losses"] for law in ("descent", "exact"))

@@ -42,7 +42,7 @@ QUICK = FULL._replace(lmdas=10, points=500)
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     size = 2**settings.levels
     return (
         f"Steps of gradient descent until the loss is below {settings.threshold:g}, "

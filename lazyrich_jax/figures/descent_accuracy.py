@@ -46,7 +46,7 @@ QUICK = FULL._replace(sizes=(5,), points=6, trials=4)
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     sizes = ", ".join(map(str, settings.sizes))
     return (
         "The deviation (L_exact - L_descent) / L_descent, averaged over "
@@ -73,7 +73,7 @@ def compute(settings: Settings, track=iter) -> Record:
     large = np.geomspace(*settings.large, count)
     # Every recorded time is a step at each of these rates.
     halved = settings.fixed / settings.recorded / 2.0 ** np.arange(settings.halvings)
-    # Per panel: what is drawn against, lambda, learning rate, and the time it goes to.
+    # Per panel: the variable, lambda, the learning rate and the last time.
     panels = {
         "rate": (rates, 0 * rates + settings.lmda, rates, settings.steps * rates),
         "lmda": (

@@ -40,7 +40,7 @@ QUICK = FULL._replace(points=60)
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     sizes = "-".join(map(str, settings.sizes))
     return (
         f"Outputs for {SHOWN} samples and the loss of a {sizes} network over training: "

@@ -37,7 +37,7 @@ QUICK = FULL._replace(points=60)
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     size = settings.size
     return (
         "The loss and every entry of the function, the representations and (a corner "

@@ -52,7 +52,7 @@ QUICK = FULL._replace(dense=40, points=80)
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     strengths = ", ".join(f"{s:g}" for s in settings.strengths)
     size = len(settings.strengths)
     return (

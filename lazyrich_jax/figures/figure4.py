@@ -50,7 +50,7 @@ QUICK = FULL._replace(points=100, simulated=6)
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     size = 2**settings.levels
     return (
         f"The hierarchy of {size} items and {size} attributes, with the singular "

@@ -53,7 +53,7 @@ QUICK = FULL._replace(lmdas_per_decade=3, learning_rate=1e-3, steps=100_000, poi
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     strengths = " and ".join(f"{s:g}" for s in settings.strengths)
     sizes = ", ".join(
         f"{name} {'-'.join(map(str, size))}"

@@ -49,7 +49,7 @@ QUICK = FULL._replace(lmdas=8, points=100)
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     size, items = 2**settings.levels, 2**settings.attribute_levels
     return (
         f"A {size}-{size}-{size} network learns a hierarchy of {size} items (singular "

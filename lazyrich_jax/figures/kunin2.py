@@ -42,7 +42,7 @@ QUICK = FULL._replace(points=120)
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     deltas = ", ".join(f"{d:g}" for d in settings.deltas)
     return (
         "A single neuron y = a w·x learns the map β* = "

@@ -39,7 +39,7 @@ QUICK = FULL._replace(points=80)
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     x, y, start = settings.x, settings.y, settings.function
     return (
         f"A single neuron learns one datum, x = ({x[0]:g}, {x[1]:g}) with target "

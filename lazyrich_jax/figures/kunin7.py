@@ -40,7 +40,7 @@ QUICK = FULL._replace(points=150)
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     deltas = ", ".join(f"{d:g}" for d in settings.deltas)
     return (
         "The surface that separates the basins of a single neuron (grey), β*·w = -a "
@@ -109,7 +109,7 @@ def _on_boundary(
     """Input weights on the boundary; `side`: which way they turn from the target."""
     unit = target / norm(target)
     along = neuron_boundary(a, delta, target) / norm(target)
-    # What is left of |w|^2 = a^2 - delta is orthogonal to the target.
+    # The rest of |w|^2 = a^2 - delta is orthogonal to the target.
     across = jnp.sqrt(jnp.maximum(a**2 - delta - along**2, 0.0))
     return along * unit + side * across * jnp.array([unit[1], -unit[0]])
 

@@ -43,7 +43,7 @@ QUICK = FULL._replace(points=120)
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     deltas = ", ".join(f"{d:g}" for d in settings.deltas)
     starts = "; ".join(f"({a:g}, {b:g})" for a, b in settings.functions)
     return (

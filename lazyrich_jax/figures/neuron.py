@@ -128,7 +128,7 @@ def parameter_space(
         axis.set_pane_color((1.0, 1.0, 1.0, 0.0))
         axis.set_major_locator(MaxNLocator(4))
     axes.tick_params(labelsize=8, pad=0)
-    axes.zaxis.labelpad = -3  # else it runs into what is beside
+    axes.zaxis.labelpad = -3  # else it runs into its neighbour
     axes.set_box_aspect(None, zoom=zoom)
     return axes
 

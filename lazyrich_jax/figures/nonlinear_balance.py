@@ -43,7 +43,7 @@ QUICK = FULL._replace(steps=2000, trials=10)
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     size = settings.size
     return (
         f"The balance of {size}-{size}-{size} networks, fitted (λ*, above), and what "
@@ -76,7 +76,7 @@ def compute(settings: Settings, track=iter) -> Record:
 def _learn(
     settings: Settings, name: str, start: nonlinear.Weights, tasks: Task
 ) -> tuple[nonlinear.Weights, Array, Array]:
-    """The weights at every stage, the fitted balance and what is left over.
+    """The weights at every stage, the fitted balance and the residual.
 
     Axes: stage, trial, balance.
     """
@@ -118,7 +118,7 @@ def _draw(settings: Settings, key: Array) -> tuple[nonlinear.Weights, Task]:
 def _differences(
     name: str, settings: Settings, stages: nonlinear.Weights
 ) -> list[Difference]:
-    """How far what is conserved has moved, by the squared weights of a hidden unit."""
+    """The change of the conserved balance over the squared weights of a unit."""
     part = CONSERVED[name]
     if part is None:
         return []
@@ -139,7 +139,7 @@ def _differences(
 
 
 def draw(data: Data) -> "Figure":
-    """A column for every balance: the fit above, what is left over below."""
+    """A column for every balance: the fit above, the residual below."""
     figure = new_figure(11.0, 5.6)
     lmda = data["lmda"]
     axes = figure.subplots(2, len(lmda), sharex=True, squeeze=False)

@@ -59,7 +59,7 @@ QUICK = FULL._replace(lmdas=(1e-4, 1e2, 10), scales=(1e-2, 10.0, 20), points=200
 
 
 def caption(settings: Settings) -> str:
-    """What is seen, and its parameters."""
+    """The parameters of the figure."""
     size = len(settings.strengths)
     strengths = ", ".join(f"{s:g}" for s in settings.strengths)
     balances, scales = 2 * settings.lmdas[2], settings.scales[2]

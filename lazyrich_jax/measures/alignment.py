@@ -1,4 +1,4 @@
-"""The angle between kernels, and what it says of learning."""
+"""The angle between kernels, a measure of learning."""
 
 import jax
 import jax.numpy as jnp
@@ -216,7 +216,7 @@ def _centred(kernel: Float[Array, "n n"]) -> Float[Array, "n n"]:
 
 
 def over_largest(x: Float[Array, "n m"]) -> Float[Array, "n m"]:
-    """`x` over its largest entry, a constant for what is blind to scale; NaN for zero.
+    """`x` over its largest entry, for measures that are blind to scale; NaN for zero.
 
     So that no square under- or overflows.
     """

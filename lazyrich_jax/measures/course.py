@@ -11,7 +11,7 @@ from .._xla import compiled
 def balance(
     w1: Real[ArrayLike, "hidden in"], w2: Real[ArrayLike, "out hidden"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    r"""The balance nearest to two layers' weights, and what is left over.
+    r"""The balance nearest to two layers' weights, and the residual.
 
     $\lambda^* = \operatorname{tr}(W_2^\top W_2 - W_1W_1^\top) / N_h$ minimises
     $|W_2^\top W_2 - W_1W_1^\top - \lambda I|_F$ (Theorem 4.5.1 of Domine's thesis,

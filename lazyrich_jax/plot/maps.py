@@ -130,7 +130,7 @@ def representation(
 
 
 def title(which: str, t: Float[Array, ""]) -> str:
-    """What is shown, and at what time."""
+    """The quantity and the time that are shown."""
     time = f"{float(t):.3g}" if np.isfinite(t) else r"\infty"
     return f"{REPRESENTATIONS[which][1]} at $t = {time}$"
 

@@ -50,7 +50,7 @@ def line(trajectory: int, entry: int | None = None) -> dict:
 
 
 def check_axes(ax: object) -> None:
-    """Refuse what are no axes, such as the array of them that `subplots` returns."""
+    """Refuse other types than axes, such as the array that `subplots` returns."""
     from matplotlib.axes import Axes
 
     if ax is not None:

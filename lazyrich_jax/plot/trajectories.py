@@ -1,4 +1,4 @@
-"""Reading what was passed to be drawn: trajectories and their labels."""
+"""Trajectories to be drawn, and their labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What `run` is given, checked, and what it takes by itself where it is not."""
+"""The arguments of `run`, checked, and their defaults."""
 
 import os
 from typing import Any

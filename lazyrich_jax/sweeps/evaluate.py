@@ -68,7 +68,7 @@ class Lanes:
 
     @functools.cache  # noqa: B019 (one for every size, as long as the sweep lives)
     def _compiled(self, lanes: int) -> Callable:
-        """The program for `lanes` points; what is wrong with it shows here."""
+        """The program for `lanes` points; its errors show here."""
         batch = jax.vmap(jax.extend.core.jaxpr_as_fun(self.program))
         sharding: Any = jax.sharding.SingleDeviceSharding(self.mesh.devices.flat[0])
         if self.mesh.size > 1:

@@ -66,7 +66,7 @@ class Plan:
 
     @functools.cached_property
     def attributes(self) -> dict[str, Any]:
-        """What makes this sweep this sweep, and what it ran with."""
+        """The identity of this sweep, and its environment."""
         sweep: dict[str, Any] = {
             "axes": list(self.grid.dims),
             "dtype": str(self.dtype),

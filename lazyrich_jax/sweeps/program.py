@@ -1,4 +1,4 @@
-"""Traced programs: what they hold, their compiled forms, and what those need."""
+"""Traced programs: their contents, their compiled forms, the memory of those."""
 
 import collections
 import contextlib

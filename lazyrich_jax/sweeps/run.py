@@ -193,7 +193,7 @@ def _count(block: Slices) -> int:
 
 @contextlib.contextmanager
 def _writing(store: Store) -> Iterator[None]:
-    """Say what is safe where writing fails or is interrupted."""
+    """Say which results are safe where writing fails or is interrupted."""
     try:
         yield
     except OSError as error:

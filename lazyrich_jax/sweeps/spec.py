@@ -19,7 +19,7 @@ from .schema import SCHEMA
 _LIST = "\n".join(f"#   {name}: {text}" for name, text in MEASURES.items())
 EXAMPLE = f"""\
 # A sweep of two-layer linear networks: lazyrich sweep THIS.toml --store PATH
-# What is commented out shows a default or another choice.
+# Lines that are commented out show a default or another choice.
 
 [network]
 sizes = [3, 2, 2]            # in, hidden, out

@@ -113,7 +113,7 @@ class Store:
         try:
             group: Any = zarr.open_group(str(path), mode=mode)
             block, version = tuple(group.attrs["block"]), group.attrs["format"]
-        except Exception as error:  # what is there can be anything
+        except Exception as error:  # anything can be there
             raise ValueError(
                 f"`store` must be the path of a sweep, but {str(path)!r} "
                 f"{_found(path, error)}."
@@ -216,7 +216,7 @@ def _exists(path: Place, key: str) -> bool:
 
 @contextlib.contextmanager
 def _os_errors(path: Place) -> Iterator[None]:
-    """What is behind a URL has errors of its own: they become `OSError`."""
+    """Errors of remote files, of many types, as `OSError`."""
     try:
         yield
     except Exception as error:
@@ -226,7 +226,7 @@ def _os_errors(path: Place) -> Iterator[None]:
 
 
 def _found(path: Place, error: Exception) -> str:
-    """What is at `path`, where opening a store there raised `error`."""
+    """What `path` holds, where opening a store there raised `error`."""
     if isinstance(error, PermissionError):
         return f"can't be read ({error.strerror or error})"
     if isinstance(path, pathlib.Path) and path.exists():

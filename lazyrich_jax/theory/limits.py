@@ -87,7 +87,7 @@ def _rich(
     def vectors(name: str, matrix: Array) -> list[Array]:
         s = jnp.linalg.svd(jax.lax.stop_gradient(matrix), compute_uv=False)
         sizes[name] = s[-1], s[0]
-        # What is refused for its values is not refused for its derivatives.
+        # A refused value needs no refused derivative.
         matrix = jnp.where(s[-1] > noise * s[0], matrix, jnp.nan)
         return [x[..., :k] for x in singular_vectors(matrix)]
 

@@ -92,7 +92,7 @@ def _aligned(
     top = jnp.where(near, a0 + s * early, top)
     total = scale + gain
     left = (a0 - s) * (scale / total)
-    # Near the end this form has the derivatives that vanish with what is left.
+    # Near the end the derivatives of this form vanish with the remaining error.
     return jnp.where(2 * jnp.abs(left) < jnp.abs(s), s + left, top / total)
 
 

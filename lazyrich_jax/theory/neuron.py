@@ -184,7 +184,7 @@ def _neuron(
     across = w - along * unit
     p = _growing(sine * along, cosine * a)
     m = cosine * along - sine * a
-    # What grows fastest is taken out: kappa, or, from the boundary, what is left.
+    # The fastest growth is taken out: kappa, or, from the boundary, the next.
     # Not `maximum`, whose derivative at zero is a half.
     side = jnp.where(delta < 0, -delta, 0.0) / 2
     fall = jnp.where(delta < 0, 0.0, delta) / 2

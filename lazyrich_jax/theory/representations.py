@@ -234,7 +234,7 @@ def _converged(
     start: LinearNetwork | None,
     noise: float,
 ) -> tuple[Representations, Float[Array, " smaller"], Bool[Array, ""]]:
-    """What is learned; the singular values, and whether `hidden` cuts equal ones."""
+    """The end; the singular values, and whether `hidden` cuts equal ones."""
     n_out, n_in = end.shape
     modes, k = modes_of_matrix(end), min(hidden, n_in, n_out)
     values, tie = modes.s, jnp.array(False)

@@ -23,7 +23,7 @@ from .primitive import Operation, for_each
 
 
 class AbstractConstants(eqx.Module):
-    """What does not depend on time, of one network or, on the last axes, of many."""
+    """Arrays without time, of one network or, on the last axes, of many."""
 
     @property
     @abc.abstractmethod
@@ -37,7 +37,7 @@ class AbstractConstants(eqx.Module):
 
     @property
     def weight(self) -> int:
-        """How much memory is needed for what is made of them, a rough multiple."""
+        """The memory of intermediate results over that of the matrices, roughly."""
         return 1
 
 

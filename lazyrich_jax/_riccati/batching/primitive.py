@@ -160,7 +160,7 @@ def count(args: Any) -> Any:
 
 
 def for_each(args: Any) -> Any:
-    """With an entry for each network, also of what they share."""
+    """With an entry for each network, also of shared arrays."""
     networks = count(args)
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (networks, *x.shape[1:])), args)
 

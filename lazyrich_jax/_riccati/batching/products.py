@@ -100,7 +100,7 @@ def _summed_in_blocks(
 
     def visit(i: Array, found: Array) -> Array:
         (first_network, first_time), (network, time) = blocks.first(i), blocks.start(i)
-        # What was in a block before is not added again.
+        # Blocks overlap: each entry is added once.
         is_new = (network + jnp.arange(per_network) >= first_network)[:, None]
         is_new &= (time + jnp.arange(per_time) >= first_time)[None]
         size = (per_network, per_time, v.shape[2])

@@ -1,4 +1,4 @@
-"""What of a solution does not depend on time.
+"""The parts of a solution that do not depend on time.
 
 In: a `Frame`. Out: arrays of one network; of many, the networks are their last axis
 inside a block. `Constants` are for values, `GradientConstants` for the slopes of the
@@ -38,7 +38,7 @@ class AbstractOfFrame(AbstractConstants):
 
 
 class Constants(AbstractOfFrame):
-    """What does not depend on time, of one network or, on the last axes, of many.
+    """Arrays without time, of one network or, on the last axes, of many.
 
     Rows are named by what they do: a mode has one that grows and one that decays, and
     left-over directions share a rate. "By modes" are columns in the place of the
@@ -145,7 +145,7 @@ class ScalarConstants(AbstractOfFrame):
         is_mode = frame.pivots < m
         if n < m:
             place = jnp.eye(n, dtype=bool)
-        else:  # growing rows have a column of their own, others what is free
+        else:  # growing rows have a column of their own, others a free one
             slots = jnp.arange(n)
             is_free = jnp.append(~self.is_pivot, jnp.ones(n - m, bool))
             same = jnp.cumsum(is_free)[:, None] == jnp.cumsum(~is_mode)[None]
@@ -229,7 +229,7 @@ class GradientConstants(AbstractOfFrame):
 
     @property
     def weight(self) -> int:
-        """Of gradients, with what they are made of."""
+        """Gradients need twice as much."""
         return 2
 
     @property

@@ -25,7 +25,7 @@ from .slopes import slopes_of_one
 
 
 def slopes(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, "times numbers"]:
-    r"""Of $|W_2 W_1 - \Sigma|^2 / 2$, by what is `flat`."""
+    r"""Slopes of $|W_2 W_1 - \Sigma|^2 / 2$ by the `flat` numbers."""
     return _slopes_at_times(_stacked(frame), ts[None])[0]
 
 
@@ -43,7 +43,7 @@ def flat(
     lower: Float[Array, "rows columns"],
     generator: Float[Array, "rows rows"],
 ) -> Float[Array, " numbers"]:
-    """Rows of Q0, and what is not zero by its symmetry in F, in its eigenbasis."""
+    """Rows of Q0, and the independent entries of F, in its eigenbasis."""
     m, r = frame.s.size, frame.rates.size - 2 * frame.s.size
     grow, rest, fall = slice(m), slice(m, m + r), slice(m + r, None)
     kinds = (grow, grow), (grow, fall), (fall, fall), (rest, grow), (rest, fall)

@@ -174,7 +174,7 @@ def _lack(smaller: Array, decay: Array, less: Array, ratio: Array) -> Array:
 
 
 def _lean(grows: Array, other: Array, both: Array, late: Array) -> Array:
-    """How the limit leans on a row that doesn't grow; once it is late, what is left."""
+    """The limit's dependence on a row that doesn't grow; late, the remainder."""
     zero = _zero(grows, other)
     share = 2 * grows / jnp.where(zero, 1.0, grows + other)
     return jnp.where(zero, 1.0, share * jnp.where(late, both, 1.0))

@@ -48,8 +48,8 @@ def orthonormal_matrix(
     inverse = scale[:, None] * inverse
 
     def again(state: tuple[Array, Any]) -> tuple[Array, Any]:
-        # XLA takes what is the same in every pass of a loop out of it, and would always
-        # do it: the loop's own state, false here, hides that it is.
+        # XLA takes arithmetic that is the same in every pass out of a loop, and would
+        # always do it: the loop's own state, false here, hides that it is.
         return jnp.array(True), by_reflections(jnp.where(state[0], 0.0, k))
 
     # Not a condition: of many matrices at once that would do both for all.

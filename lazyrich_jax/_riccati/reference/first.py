@@ -24,7 +24,7 @@ from .solution import State
 
 
 class Change(eqx.Module):
-    """What is varied: rows of Q0 in the frame's columns, generator and time."""
+    """A change of the rows of Q0 in the frame's columns, of generator and time."""
 
     lower: Float[Array, "rows columns"]
     generator: Float[Array, "rows rows"]

@@ -44,7 +44,7 @@ class OffClass(eqx.Module):
 def response(
     off: OffClass, problem: Problem, frame: Frame, ts: Float[Array, " times"]
 ) -> Float[Array, "times n n"]:
-    r"""Zero; its derivative is the change of $QQ^\top$ with what is off the class."""
+    r"""Zero; its derivative is the change of $QQ^\top$ off the class."""
     n = frame.rates.size
     return jnp.zeros((ts.size, n, n), ts.dtype)
 
@@ -71,7 +71,7 @@ def _response_jvp(primals, tangents):
 
 @eqx.filter_custom_jvp
 def without_derivatives(x: PyTree, made_of: PyTree) -> PyTree:
-    """`x`, of which derivatives by what it is made of are refused."""
+    """`x`, whose derivatives are refused."""
     return x
 
 

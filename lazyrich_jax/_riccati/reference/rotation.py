@@ -99,7 +99,7 @@ def _rotations(
     # back by the nearest rotation.
     stopped = solve(frame, last).q
     late = (ts > last)[:, None, None]
-    # In its place, where it is not asked for, what has a derivative: distinct values.
+    # Where it is not asked for, a matrix of distinct values, which has a derivative.
     distinct = jnp.diag(jnp.arange(1, columns + 1, dtype=ts.dtype))
     overlap = jnp.where(late, dot(q.mT, stopped), distinct[None])
     back = jax.vmap(nearest_isometry)(overlap)

@@ -99,7 +99,7 @@ def _re_eliminated(
 
 
 def filled(problem: Problem, moved: Problem) -> Problem:
-    """`moved` with zeros for what does not move."""
+    """`moved` with zeros for the parts that do not move."""
     return jax.tree.map(
         lambda x, dx: jnp.zeros_like(x) if dx is None else dx,
         problem,
