@@ -91,7 +91,8 @@ def derivative_errors(network, task):
     """The errors of the slopes along both weights, the correlation and time."""
     ts = DERIVATIVE_TIMES
     sigma = np.asarray(task.input_output_correlation)
-    point = (*(np.asarray(w) for w in network.weights), sigma, ts)
+    w1, w2 = (np.asarray(w) for w in network.weights)
+    point = w1, w2, sigma, ts
 
     @jax.jit
     def slope(point, change):
@@ -150,8 +151,8 @@ def attacked(rng):
     size = np.linalg.norm(expected, axis=(1, 2))
     answer = ROUNDING * size
     for _ in range(3):
-        others = [oracle.perturbed(x, ROUNDING, rng) for x in (w1, w2, sigma)]
-        moved = oracle.qqt(*others, oracle.balance(*others[:2]), ts, c)
+        v1, v2, other = (oracle.perturbed(x, ROUNDING, rng) for x in (w1, w2, sigma))
+        moved = oracle.qqt(v1, v2, other, oracle.balance(v1, v2), ts, c)
         answer = np.maximum(answer, np.linalg.norm(moved - expected, axis=(1, 2)))
     first = by_falling_rate(frame.s.size, frame.rates.size)[: frame.pivots.size]
     saddle = bool(np.any(frame.pivots != first))

@@ -10,7 +10,7 @@ import pytest
 from lazyrich_jax.bench import methods
 from lazyrich_jax.bench.measure import difference
 from lazyrich_jax.bench.problems import problem
-from lazyrich_jax.bench.report import SIZES
+from lazyrich_jax.bench.measurements import SIZES
 
 pytest.importorskip("pytest_benchmark")
 jax.config.update("jax_enable_x64", True)
