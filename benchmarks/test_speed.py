@@ -9,8 +9,8 @@ import pytest
 
 from lazyrich_jax.bench import methods
 from lazyrich_jax.bench.measure import difference
-from lazyrich_jax.bench.problems import problem
 from lazyrich_jax.bench.measurements import SIZES
+from lazyrich_jax.bench.problems import problem
 
 pytest.importorskip("pytest_benchmark")
 jax.config.update("jax_enable_x64", True)
