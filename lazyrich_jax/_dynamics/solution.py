@@ -42,12 +42,12 @@ class ExactSolution(eqx.Module):
     Build it once, evaluate it anywhere: every method takes a scalar or an array of
     times, in units of learning rate x step, in any order, and puts the array's axes
     first. All of it works under `jax.jit`, `jax.vmap`, `jax.grad`, `jax.jacfwd` and
-    `jax.jacrev`. First derivatives, with respect to times, weights, data and what those
-    are made of, are a closed form of their own: right also at repeated and zero
-    singular values, at saddles and at infinity. They are those of gradient flow for
+    `jax.jacrev`. First derivatives, with respect to times, weights, data and their
+    parameters, are a closed form of their own: right also at repeated and zero
+    singular values, at saddles and at infinity. They are the flow's derivatives for
     every change that keeps the weights balanced, at any `lmda`, and the inputs
-    isotropic. For other changes of weights and inputs they are those of the formula,
-    whose balance and variance are means; those of the flow differ.
+    isotropic. For other changes of weights and inputs they are the formula's
+    derivatives, with the mean balance and variance; the flow's derivatives differ.
     `flow_derivatives=True` adds the difference. Second derivatives are right where the
     task's singular values are distinct (and nonzero, for unequal sizes or a balance of
     zero) and the start is not near a saddle or a lower rank; with respect to times,
@@ -60,11 +60,11 @@ class ExactSolution(eqx.Module):
     - `task`: a `Task` with isotropic inputs, of any variance.
     - `throw`: whether to refuse values the solution is not exact for (the default), or
       to return NaN for them and say why in `solution.result`.
-    - `flow_derivatives`: whether first derivatives by weights and inputs are those of
-      gradient flow in every direction. Values are the same. Derivatives cost a linear
-      ODE for every entry of the balance and of the inputs' covariance, solved to a
-      tolerance of 1e-10 a step in double precision (docs/theory.md, section 3). Second
-      derivatives, and those of `network` and `weights`, are a `TypeError` then.
+    - `flow_derivatives`: whether first derivatives by weights and inputs are the flow's
+      in every direction. Values are the same. Derivatives cost a linear ODE for every
+      entry of the balance and of the inputs' covariance, solved to a tolerance of 1e-10
+      a step in double precision (docs/theory.md, section 3). Second derivatives, and
+      derivatives of `network` and `weights`, are a `TypeError` then.
 
     **Raises:** `ValueError` for another depth and sizes that don't fit the task; with
     `throw`, for unbalanced weights, anisotropic inputs and values that aren't finite (a
