@@ -137,7 +137,7 @@ def attacked(rng):
         "ill-conditioned": 10.0 ** (-3.0 * np.arange(k)),
     }[kind]
     task = cases.make_task(sizes, strengths, variance, seed=int(rng.integers(1000)))
-    # Of the same difficulty whatever the variance: rates are those of variance one.
+    # Times scale with the rates for inputs of variance one: no variance is harder.
     network = cases.balanced(
         sizes, lmda / variance, scale / variance**0.5, int(rng.integers(1000))
     )

@@ -11,8 +11,8 @@ from jaxtyping import Array
 def as_real(name: str, value: Any, *, whole: bool = False) -> Array:
     """`value` as a real array in single or double precision.
 
-    Whole numbers take the dtype of what they meet, as Python scalars do, or stay as
-    they are. NumPy's longer floats and foreign byte orders are converted.
+    Whole numbers take the dtype of the other arguments, as Python scalars do, or stay
+    as they are. NumPy's longer floats and foreign byte orders are converted.
     """
     message = f"`{name}` must be a real number or array, but it was {value!r}."
     if isinstance(value, str):

@@ -11,8 +11,6 @@ from jaxtyping import Array, Bool, Float, Int
 from ._linalg import dot, square_norm
 from ._xla import sizes, varying_like
 
-_BLOCK = sizes.TRIANGLE_COLUMNS
-
 
 @jax.custom_jvp
 def triangle(x: Float[Array, "rows columns"]) -> Float[Array, "columns columns"]:
@@ -24,8 +22,11 @@ def triangle(x: Float[Array, "rows columns"]) -> Float[Array, "columns columns"]
     """
     count = x.shape[1]
     x = x[:, ::-1].mT  # the last column is reflected first; columns as rows: contiguous
-    free, pivots = jnp.ones(x.shape[1], bool), jnp.zeros(count + -count % _BLOCK, int)
-    if count <= _BLOCK:
+    free, pivots = (
+        jnp.ones(x.shape[1], bool),
+        jnp.zeros(count + -count % sizes.TRIANGLE_COLUMNS, int),
+    )
+    if count <= sizes.TRIANGLE_COLUMNS:
 
         def visit(i: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
             x, free, pivots = state
@@ -34,8 +35,11 @@ def triangle(x: Float[Array, "rows columns"]) -> Float[Array, "columns columns"]
 
         steps = count
     else:
-        x, visit = jnp.pad(x, ((0, -count % _BLOCK), (0, 0))), _reflect_block
-        steps = x.shape[0] // _BLOCK
+        x, visit = (
+            jnp.pad(x, ((0, -count % sizes.TRIANGLE_COLUMNS), (0, 0))),
+            _reflect_block,
+        )
+        steps = x.shape[0] // sizes.TRIANGLE_COLUMNS
     start = x, *varying_like((free, pivots), x)
     x, _, pivots = jax.lax.fori_loop(0, steps, visit, start)
     r = jnp.tril(x[:count, pivots[:count]]).mT
@@ -49,22 +53,29 @@ def _reflect_block(i: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
     The product of its reflections is I - V' T V.
     """
     columns, free, pivots = state
-    start = i * _BLOCK
-    block = jax.lax.dynamic_slice_in_dim(columns, start, _BLOCK)
+    start = i * sizes.TRIANGLE_COLUMNS
+    block = jax.lax.dynamic_slice_in_dim(columns, start, sizes.TRIANGLE_COLUMNS)
 
     def visit(j: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
         block, free, pivots, vs, ts = state
         block, v, pivot = _reflect(j, block, free)
-        t = jnp.where(jnp.arange(_BLOCK) == j, 1.0, -dot(ts, dot(vs, v)))
+        t = jnp.where(
+            jnp.arange(sizes.TRIANGLE_COLUMNS) == j, 1.0, -dot(ts, dot(vs, v))
+        )
         free = free.at[pivot].set(False)
         pivots = pivots.at[start + j].set(pivot)
         return block, free, pivots, vs.at[j].set(v), ts.at[:, j].set(t)
 
-    none = jnp.zeros_like(block), jnp.zeros((_BLOCK, _BLOCK), block.dtype)
+    none = (
+        jnp.zeros_like(block),
+        jnp.zeros((sizes.TRIANGLE_COLUMNS, sizes.TRIANGLE_COLUMNS), block.dtype),
+    )
     none = varying_like(none, block)
-    found = jax.lax.fori_loop(0, _BLOCK, visit, (block, free, pivots, *none))
+    found = jax.lax.fori_loop(
+        0, sizes.TRIANGLE_COLUMNS, visit, (block, free, pivots, *none)
+    )
     block, free, pivots, vs, ts = found
-    is_later = jnp.arange(columns.shape[0])[:, None] >= start + _BLOCK
+    is_later = jnp.arange(columns.shape[0])[:, None] >= start + sizes.TRIANGLE_COLUMNS
     columns -= jnp.where(is_later, dot(columns, vs.mT, ts, vs), 0.0)
     columns = jax.lax.dynamic_update_slice_in_dim(columns, block, start, 0)
     return columns, free, pivots
@@ -107,7 +118,7 @@ def _over_upper(
     x: Float[Array, "rows columns"], r: Float[Array, "columns columns"]
 ) -> Float[Array, "rows columns"]:
     n = r.shape[0]
-    if n <= _BLOCK:
+    if n <= sizes.TRIANGLE_COLUMNS:
         done: list[Array] = []
         for j in range(n):
             y = x[:, j]
@@ -115,20 +126,21 @@ def _over_upper(
                 y = y - column * r[i, j]
             done.append(y / r[j, j])
         return jnp.stack(done, axis=1)
-    more = -n % _BLOCK
+    more = -n % sizes.TRIANGLE_COLUMNS
     r = jnp.eye(n + more, dtype=r.dtype).at[:n, :n].set(r)
     x = jnp.pad(x, ((0, 0), (0, more)))
 
     def visit(i: Array, y: Float[Array, "rows n"]) -> Float[Array, "rows n"]:
-        start = i * _BLOCK
+        start = i * sizes.TRIANGLE_COLUMNS
         part, columns = (
-            jax.lax.dynamic_slice_in_dim(a, start, _BLOCK, axis=1) for a in (x, r)
+            jax.lax.dynamic_slice_in_dim(a, start, sizes.TRIANGLE_COLUMNS, axis=1)
+            for a in (x, r)
         )
-        own = jax.lax.dynamic_slice_in_dim(columns, start, _BLOCK)
+        own = jax.lax.dynamic_slice_in_dim(columns, start, sizes.TRIANGLE_COLUMNS)
         solved = _over_upper(part - dot(y, columns), own)
         return jax.lax.dynamic_update_slice_in_dim(y, solved, start, 1)
 
-    blocks = (n + more) // _BLOCK
+    blocks = (n + more) // sizes.TRIANGLE_COLUMNS
     start = varying_like(jnp.zeros_like(x), x, r)
     return jax.lax.fori_loop(0, blocks, visit, start)[:, :n]
 
@@ -139,27 +151,28 @@ def inverse_factor(gram: Float[Array, "n n"]) -> Float[Array, "n n"]:
     By blocks of columns, with most of the arithmetic in products of matrices.
     """
     n = gram.shape[0]
-    size = n + -n % _BLOCK
+    size = n + -n % sizes.TRIANGLE_COLUMNS
     eye = jnp.eye(size, dtype=gram.dtype)
     gram = eye.at[:n, :n].set(gram[::-1, ::-1])
 
     def visit(i: Array, inverse: Float[Array, "n n"]) -> Float[Array, "n n"]:
-        start = i * _BLOCK
+        start = i * sizes.TRIANGLE_COLUMNS
         rows, own = (
-            jax.lax.dynamic_slice_in_dim(x, start, _BLOCK) for x in (gram, eye)
+            jax.lax.dynamic_slice_in_dim(x, start, sizes.TRIANGLE_COLUMNS)
+            for x in (gram, eye)
         )
         above = dot(rows, inverse)  # of R, transposed; zero from the diagonal on
         square = dot(rows, own.mT) - dot(above, above.mT)
         left = jnp.concatenate([square, own - dot(inverse, above.mT).mT], axis=1)
         done: list[Array] = []
-        for j in range(_BLOCK):
+        for j in range(sizes.TRIANGLE_COLUMNS):
             row = left[j]
             for before in done:
                 row = row - before[j] * before
             done.append(row * jax.lax.rsqrt(row[j]))
-        added = jnp.stack(done)[:, _BLOCK:].mT
+        added = jnp.stack(done)[:, sizes.TRIANGLE_COLUMNS :].mT
         return jax.lax.dynamic_update_slice_in_dim(inverse, added, start, 1)
 
-    blocks = size // _BLOCK
+    blocks = size // sizes.TRIANGLE_COLUMNS
     start = varying_like(jnp.zeros_like(eye), gram)
     return jax.lax.fori_loop(0, blocks, visit, start)[:n, :n][::-1, ::-1]

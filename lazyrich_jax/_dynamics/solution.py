@@ -154,8 +154,8 @@ class ExactSolution(eqx.Module):
         r"""Balanced weights with the exact $QQ^\top$.
 
         The flow's own weights (`weights`) are these up to a rotation of the hidden
-        units. At time zero they are the network's. Their derivatives are those of some
-        such weights: right for whatever no rotation changes.
+        units. At time zero they are the network's. Their derivatives belong to one
+        choice of that rotation: right for quantities that no rotation changes.
         """
         return self._at(t, _network)
 

@@ -24,7 +24,7 @@ ones of the modes. Columns span the hidden directions of Q0.
 
     docs/theory.md        code                   shape, meaning
     U, s, V               left, s, right         singular vectors and values of Sigma
-    w; kappa              rates; kappa           eigenvalues of F; those of the modes
+    w; kappa              rates; kappa           eigenvalues of F; of the modes
     cos, sin theta        cos, sin               a mode's eigenvectors of F
     L, B                  lower, basis           Q0 = L B in the eigenbasis
     pivots                pivots, is_pivot       the first independent rows
@@ -32,7 +32,8 @@ ones of the modes. Columns span the hidden directions of Q0.
     v                     pivot_rates, growth    growth of the pivot rows
     g(w)                  gain, root             (e^{2wt} - 1) / 2w, bounded; its root
     S                     shrink                 e^{-vt}
-    K, R                  k, r                   K = [g^(1/2) L S; S] = (orthonormal) R
+    K, R                  k, r                   K = [g^(1/2) L S; S] = (orthonormal) R,
+                                                 R lower triangular
     q                     q; grow, rest, fall    e^{Wt} L S R^-1; by kinds of rows
     P, P - 2W             p, deviation           q q^T; over its limit
     T, h                  less, bend             divided differences of e^{wt} and g(w)

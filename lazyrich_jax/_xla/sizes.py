@@ -1,9 +1,9 @@
-"""Sizes at which another way becomes faster; each with the benchmark that set it.
+"""Sizes at which another way becomes faster, each with the benchmark that varies it.
 
 They decide how numbers are computed, not what they are.
 """
 
-# `python -m benchmarks.breakdown`, on a CPU:
+# `python -m benchmarks.tuned_sizes`, on a CPU:
 SUM_TERMS = 5  # longer sums of products are a library's
 TRIANGLE_COLUMNS = 8  # triangular factors are written out in blocks of as many
 QR_COLUMNS = 8  # thin QR decompositions are written out up to as many

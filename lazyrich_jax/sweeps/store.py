@@ -194,7 +194,7 @@ class Store:
         try:
             array[block]  # a missing chunk reads as one of fill values
             return array.size == 0 or _exists(self.path, key)
-        except Exception:  # as above
+        except Exception:  # a damaged chunk raises errors of many types
             return False
 
     def _put(self, name: str, block: Slices, value: np.ndarray) -> None:

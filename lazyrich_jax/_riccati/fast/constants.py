@@ -195,7 +195,7 @@ class GradientConstants(AbstractOfFrame):
     base: Constants
     lower: Float[Array, "rows columns ..."]  # rows of Q0
     echelon: Float[Array, "rows columns ..."]  # the other rows by the pivots
-    coefficients: Float[Array, "rows columns ..."]  # those of the frame
+    coefficients: Float[Array, "rows columns ..."]  # `Frame.coefficients`
     inverse: Float[Array, "columns columns ..."]
     place: Float[Array, "columns rows ..."]  # one where a column's row is
     is_pivot: Bool[Array, "rows ..."]

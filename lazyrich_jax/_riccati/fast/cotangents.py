@@ -1,8 +1,8 @@
 """The solution at one time, and the cotangents of its loss.
 
 In: `GradientConstants` and times. Out: `Cotangents`. `first.vary` goes from a change of
-the problem to that of the solution; this goes back from the function's error, with the
-same formulas: products of small matrices, with networks and times on the last axes.
+the problem to a change of the solution; this goes back from the function's error, with
+the same formulas: products of small matrices, with networks and times on the last axes.
 Rows are those that grow, are left over, and decay; the first count as growing even
 where their rate is zero. docs/theory.md, section 3.
 """
