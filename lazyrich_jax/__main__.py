@@ -17,6 +17,7 @@ import jax
 from tqdm import tqdm
 
 from . import __version__, bench, sweeps
+from ._xla import keep_programs, use_all_cores
 from .figures import FIGURES, Reproduction, reproduce
 from .figures.report import write_report
 from .sweeps.place import Place, local, place
@@ -206,6 +207,8 @@ def _sweep(options: argparse.Namespace) -> int:
                 f"`--store` must be there to resume, but {str(store)!r} is not."
             )
         jax.config.update("jax_enable_x64", spec.dtype == "float64")
+        keep_programs()
+        use_all_cores()
         fn, grid, settings = spec.build()
         print(f"{grid} -> {store}")
         data = sweeps.run(fn, grid, store=store, **settings)
@@ -281,7 +284,7 @@ def _directory(given: str) -> Path:
 
 def _computed(names: Sequence[str], out: Path, quick: bool) -> Iterator[Reproduction]:
     """Every figure, one after another, or on a CPU several at a time."""
-    jax.config.update("jax_enable_x64", True)
+    _prepare()
     workers = min(len(names), os.cpu_count() or 1, 4)
     if workers == 1 or jax.default_backend() != "cpu":
         for name in names:
@@ -292,7 +295,7 @@ def _computed(names: Sequence[str], out: Path, quick: bool) -> Iterator[Reproduc
     os.environ.setdefault("NPROC", "4")
     # Most of the time is spent compiling, which uses one core.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _use_double) as pool:
+    with ProcessPoolExecutor(workers, context, _prepare) as pool:
         futures = [pool.submit(reproduce, name, out, quick=quick) for name in names]
         try:
             for future in tqdm(futures, desc="figures", leave=False):
@@ -301,8 +304,9 @@ def _computed(names: Sequence[str], out: Path, quick: bool) -> Iterator[Reproduc
             pool.shutdown(cancel_futures=True)
 
 
-def _use_double() -> None:
+def _prepare() -> None:
     jax.config.update("jax_enable_x64", True)
+    keep_programs()
 
 
 if __name__ == "__main__":

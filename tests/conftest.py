@@ -37,6 +37,7 @@ if knows("xla_cpu_use_fusion_emitters"):
     AS_USERS = {"xla_cpu_use_fusion_emitters": True}
 os.environ.setdefault("XLA_FLAGS", " ".join(flags))
 os.environ.setdefault("NPROC", "4")
+os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # nothing from before
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 

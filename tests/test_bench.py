@@ -1,10 +1,14 @@
 """The benchmark measures what it says, and writes what it promises."""
 
 import json
+import platform
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
+from benchmarks import vectorised
 from lazyrich_jax.__main__ import main
 from lazyrich_jax.bench import measurements, methods, report
 from lazyrich_jax.bench.measure import difference, measure
@@ -123,3 +127,23 @@ def test_a_directory_that_cannot_be_made(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["bench", "--out", str(tmp_path / "file" / "in")]) == 2
     assert "`--out` must be a directory" in capsys.readouterr().err
+
+
+def test_hot_loops_have_vector_instructions(tmp_path):
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        pytest.skip("read from the code for x86-64")
+    command = [sys.executable, "-m", "benchmarks.vectorised", "--here"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("0 without vectors") == 3
+
+
+def test_scalar_loops_are_found(tmp_path):
+    line = "  %x = fmul reassoc <4 x double> %a, %b\n"
+    code = "; module\ndefine internal void @kernel(ptr %p) {\n" + 120 * line + "}\n"
+    file = tmp_path / "m.jit_loop_over_networks.a.ir-with-opt.ll"
+    file.write_text(code)
+    assert [kernel.is_scalar for kernel in vectorised.kernels(tmp_path)] == [False]
+    file.write_text(code.replace("<4 x double>", "double"))
+    assert list(vectorised.kernels(tmp_path)) == [("kernel", 120, 0)]
+    assert next(vectorised.kernels(tmp_path)).is_scalar

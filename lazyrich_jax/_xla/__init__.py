@@ -6,8 +6,9 @@
     sharding   `sharded_over`, `varying`, `varying_like`: types inside `jax.shard_map`.
                `on_any_mesh`: functions on explicit meshes.
     sizes      Where another way becomes faster, with the benchmarks that say so.
+    cache      `keep_programs`: JAX's persistent cache, for the command.
     threads    Room for decompositions on machines with few cores; the only thing that
-               importing sets.
+               importing sets. `use_all_cores`, for the command.
 
 What runs on which platform is decided where it is lowered:
 `_riccati.batching.primitive` and `_singular`. docs/speed.md has the measurements.
@@ -15,6 +16,7 @@ What runs on which platform is decided where it is lowered:
 
 from . import sizes as sizes
 from . import threads as threads  # before XLA is started
+from .cache import keep_programs as keep_programs
 from .programs import compiled as compiled
 from .programs import inverse_root as inverse_root
 from .programs import is_few as is_few
@@ -26,3 +28,4 @@ from .sharding import on_any_mesh as on_any_mesh
 from .sharding import sharded_over as sharded_over
 from .sharding import varying as varying
 from .sharding import varying_like as varying_like
+from .threads import use_all_cores as use_all_cores

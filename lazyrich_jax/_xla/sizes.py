@@ -13,6 +13,9 @@ CACHE_BYTES = 250_000  # of K in a block
 ROTATED_ON_CPU = 2, 4  # smaller and larger side of matrices decomposed by rotations
 FEW_MATRICES = 16  # that aren't worth a loop of rotations
 
+# `python -m benchmarks.vectorised`: sums of more products are no vector instructions.
+LOOP_TERMS = 64
+
 # `python -m benchmarks.scalar_loop`: beyond 2000 operations, which come with six inputs
 # and outputs, XLA's code generator for CPUs fails.
 SCALAR_UNITS = 5

@@ -16,10 +16,13 @@ import os
 import re
 import warnings
 
+import jax
+
 SWITCH = "LAZYRICH_JAX_NPROC"
 
 LEAST = 4
 PER_DEVICE = 2
+_POOL_IS_GIVEN = "NPROC" in os.environ
 
 
 def cores() -> int:
@@ -40,6 +43,22 @@ def devices() -> int:
 def threads() -> int:
     """The size of the pool that is needed."""
     return max(LEAST, PER_DEVICE * devices())
+
+
+def use_all_cores() -> None:
+    """One of JAX's devices for each core, for a command, before its first computation.
+
+    Loops over blocks then take all of them (docs/speed.md). Where the environment has
+    the number of devices or the size of the pool, these stay.
+    """
+    count = cores()
+    if devices() > 1 or _POOL_IS_GIVEN or os.environ.get(SWITCH) == "0":
+        return
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+    except (AttributeError, RuntimeError):  # before jax 0.5; after a computation
+        return
+    os.environ["NPROC"] = str(max(LEAST, PER_DEVICE * count))
 
 
 def pool_runs() -> bool:

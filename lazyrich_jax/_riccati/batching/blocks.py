@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..._xla import is_few, keeping, sizes
+from ..._xla import is_few, keeping, kept, sizes
 from .primitive import Operation, for_each
 
 # Bytes of K in a block, on a CPU and elsewhere, where all cores of a card work on one.
@@ -86,6 +86,19 @@ def more_times(size: Any, is_mapped: Any, x: AbstractConstants, ts: Array) -> An
 def total(terms: Any) -> Array:
     """The sum, written out: a vector of lanes at a time."""
     return functools.reduce(jnp.add, list(terms))
+
+
+def long_total(term: Callable[[int], Array], count: int) -> Array:
+    """The sum of terms 0 to `count`, written out in several loops.
+
+    XLA for CPUs finds no vector instructions for one loop of hundreds of arrays.
+    """
+
+    def part(first: int) -> Array:
+        numbers = range(first, min(first + sizes.LOOP_TERMS, count))
+        return kept(lambda: total(term(i) for i in numbers))
+
+    return total(part(first) for first in range(0, count, sizes.LOOP_TERMS))
 
 
 def of_one(x: T) -> T:

@@ -14,14 +14,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._linalg import dot
-from ..._xla import is_few, keeping, kept, sizes
+from ..._xla import is_few, keeping, sizes
 from .blocks import (
     AbstractConstants,
     as_matrices,
     cut_of,
     divided,
     evaluated,
-    total,
+    long_total,
 )
 
 T = TypeVar("T", bound=AbstractConstants)
@@ -37,8 +37,12 @@ def matrix_times_vectors(
         found = one(x.constants, t)
         if t.ndim == 0:
             return dot(jnp.concatenate(found), x.vectors)
-        pairs = zip(itertools.chain(*found), x.vectors, strict=True)
-        return kept(lambda: total(number[None] * vector for number, vector in pairs))
+        numbers = list(itertools.chain(*found))
+
+        def term(i: int) -> Array:
+            return numbers[i][None] * x.vectors[i]
+
+        return long_total(term, len(numbers))
 
     both = _WithVectors(x, v)
     return evaluated(product, lambda x: x.vectors.shape[-1:], on_cpu, both, ts)

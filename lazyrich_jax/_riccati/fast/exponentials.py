@@ -73,8 +73,12 @@ def evaluate_exponentials(
 
     all_grown, grown_echelon, coefficients, k, of_all = kept(of_rows)
 
+    def of_columns():
+        return _largest(coefficients), _largest(all_grown)
+
+    top, most = kept(of_columns)
+
     def is_split():
-        top, most = _largest(coefficients), _largest(all_grown)
         return _largest(most) > _largest(top) + 1e-30
 
     def of_pairs(first):

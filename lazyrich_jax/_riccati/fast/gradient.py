@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..._xla import kept
-from ..batching.blocks import batched, of_one, total
+from ..batching.blocks import batched, long_total, of_one
 from ..batching.primitive import Operation, for_each
 from ..batching.products import matrix_times_vectors, vectors_times_matrix
 from ..frame import Frame, Problem
@@ -79,8 +78,8 @@ def _slopes_together(
 
 
 def _by_time(x: GradientConstants, t: Float[Array, "..."]) -> Float[Array, "..."]:
-    a = evaluate_cotangents(x, t)[1]
-    return kept(lambda: -total(total(row * row) for row in a.by_q))
+    by_q = evaluate_cotangents(x, t)[1].by_q.reshape(-1, *t.shape)
+    return -long_total(lambda i: by_q[i] * by_q[i], len(by_q))
 
 
 def _numbers(m: int, r: int, n: int) -> int:
@@ -98,7 +97,7 @@ _slope_by_time = batched("lazyrich_slope_by_time", _by_time, lambda x: ())
 # derivatives (differentiable.py) are by the problem.
 
 
-def _of_frames(frame: Frame) -> int:
+def count_of_numbers(frame: Frame) -> int:
     m, n = frame.s.shape[-1], frame.lower.shape[-1]
     return _numbers(m, frame.rates.shape[-1] - 2 * m, n)
 
@@ -147,7 +146,7 @@ jvps = Operation(
 )
 vjps = Operation(
     "lazyrich_vjp",
-    lambda problem, frame, ts, v: (_of_frames(frame), v.shape[2]),
+    lambda problem, frame, ts, v: (count_of_numbers(frame), v.shape[2]),
     functools.partial(_vjps, True),
     functools.partial(_vjps, False),
     _more_vectors,

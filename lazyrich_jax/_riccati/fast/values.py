@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from ..._linalg import dot, gain_of_decay, square_norm
 from ..._xla import kept
-from ..batching.blocks import batched, of_one, total
+from ..batching.blocks import batched, long_total, of_one, total
 from ..frame import Frame
 from .constants import Constants
 from .thin_qr import orthonormal, orthonormal_matrix
@@ -33,7 +33,7 @@ def product(
 
     "qqt" (all of it), "inputs", "outputs" or "function".
     """
-    return _PRODUCTS[part](_stacked(frame), ts[None])[0]
+    return products[part](_stacked(frame), ts[None])[0]
 
 
 def factor(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, "times n columns"]:
@@ -156,7 +156,7 @@ def _excess(x: Constants, t: Float[Array, "..."]) -> Float[Array, "..."]:
     if t.ndim == 0:
         return square_norm(error) / 2
     error = error.reshape(-1, *t.shape)
-    return kept(lambda: total(x * x for x in error) / 2)
+    return long_total(lambda i: error[i] * error[i], len(error)) / 2
 
 
 def _overlap(
@@ -285,7 +285,7 @@ _factors = batched(
     _factor,
     lambda x: (x.right.shape[-1] + x.left.shape[-1], of_one(x).sizes[2]),
 )
-_PRODUCTS = {
+products = {
     part: batched(
         f"lazyrich_{part}",
         functools.partial(_product, part),
