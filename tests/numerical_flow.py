@@ -22,8 +22,8 @@ def flow(weights, task, ts):
         error = sigma - product(ws) @ sxx
         steps = []
         for i in range(len(ws)):
-            above = product([np.eye(ws[i].shape[0]), *ws[i + 1 :]])
-            below = product([np.eye(ws[0].shape[1]), *ws[:i]])
+            above = product([np.eye(shapes[i][0]), *ws[i + 1 :]])
+            below = product([np.eye(shapes[0][1]), *ws[:i]])
             steps.append(above.T @ error @ below.T)
         return np.concatenate([s.ravel() for s in steps])
 

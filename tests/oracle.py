@@ -5,6 +5,8 @@ $G(t) = \int_0^t e^{2Fs} ds$, from one mpmath eigendecomposition of the whole of
 Nothing is shared with the library: no singular vectors, no choice of rows.
 """
 
+from typing import Any
+
 import mpmath as mp
 import numpy as np
 
@@ -149,7 +151,7 @@ def _exponents(rates, t):
     cap = GAP * mp.log(10)
     top = max(abs(s) for s, _ in rates)
     order = sorted(range(len(rates)), key=lambda i: rates[i][1])
-    exponents = [mp.mpf(0)] * len(rates)
+    exponents: list[Any] = [mp.mpf(0)] * len(rates)
     for sign in (1, -1):
         x, last_s, last_w = mp.mpf(0), None, mp.mpf(0)
         for i in order[::sign]:

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 
 import lazyrich_jax as lr
 
-app = lr.applications
+app: Any = lr.applications  # for arguments that its annotations refuse
 INF, NAN = jnp.inf, jnp.nan
 KEY = jax.random.key(0)
 
@@ -20,7 +21,9 @@ WIDE = lr.LambdaBalanced()(3, 3, 2, key=KEY)  # no positive balance
 FLOW = lr.GradientFlow()
 
 
-def continual(network=NETWORK, tasks=(TASK, TASK), durations=1.0, **options):
+def continual(
+    network: Any = NETWORK, tasks=(TASK, TASK), durations: Any = 1.0, **options
+):
     return app.continual(network, tasks, durations, **options)
 
 

@@ -20,7 +20,7 @@ from lazyrich_jax._riccati.reference.solution import solve
 from lazyrich_jax._xla import sizes as tuned
 from lazyrich_jax.sweeps.evaluate import _shard_map
 
-from . import cases
+from . import cases, compiled
 
 TS = jnp.linspace(0.1, 8.0, 70)
 PARTS = ("qqt", "inputs", "outputs", "function")
@@ -33,7 +33,7 @@ def frames(sizes, lmda, count):
     networks = [cases.balanced(sizes, lmda, 0.5, seed) for seed in range(count)]
     w1, w2 = (np.stack(w) for w in zip(*(n.weights for n in networks), strict=True))
     arrays = (jnp.asarray(x) for x in (w1, w2, np.stack(targets)))
-    prepare = jax.vmap(lambda *x: Frame(Problem(*x, jnp.asarray(lmda))))
+    prepare = jax.vmap(lambda *x: Frame(Problem(*x, lmda=jnp.asarray(lmda))))
     return jax.jit(prepare)(*arrays)
 
 
@@ -173,7 +173,7 @@ def test_a_sweep_keeps_little_but_its_results():
     )
     ts = jax.ShapeDtypeStruct((times,), jnp.float64)
     losses = jax.jit(jax.vmap(values.excess, in_axes=(0, None)))
-    memory = losses.lower(shapes, ts).compile().memory_analysis()
+    memory = compiled.memory(losses, shapes, ts)
     output = count * times * 8
     assert memory.output_size_in_bytes == output
     assert memory.temp_size_in_bytes + output < 3 * output + 200e6

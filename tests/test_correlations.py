@@ -99,7 +99,7 @@ def test_the_balance_of_random_weights(initialiser, text):
         jax.random.split(jax.random.key(0), 2000)
     )
     diagonal = np.eye(30, dtype=bool)
-    error = np.sqrt(variance[0, 0] / 2000 / 30)
+    error = float(np.sqrt(variance[0, 0] / 2000 / 30))
     np.testing.assert_allclose(draws[:, diagonal].mean(), expected, atol=5 * error)
     np.testing.assert_allclose(draws[:, ~diagonal].mean(), 0, atol=error)
     measured = np.var(draws, axis=0)

@@ -34,7 +34,8 @@ def derivatives(point, change, cotangent):
 def check(network, task, ts=TS, tolerance=1e-8):
     """Both modes, with respect to each of weights, correlation and time."""
     sigma = np.asarray(task.input_output_correlation)
-    point = (*(np.asarray(w) for w in network.weights), sigma, ts)
+    w1, w2 = (np.asarray(w) for w in network.weights)
+    point = w1, w2, sigma, ts
     rng = np.random.default_rng(0)
     cotangent = rng.normal(size=(len(ts), *2 * (sum(sigma.shape),))), 0 * ts
     for k in range(4):

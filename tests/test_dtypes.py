@@ -1,5 +1,7 @@
 """One dtype per computation: the wider of those given; half precision is refused."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,13 +10,14 @@ import pytest
 import lazyrich_jax as lr
 from lazyrich_jax import _dtypes, applications, kernels, measures, theory
 
+loose: Any = lr  # for lists, which its annotations refuse
 KEYS = jax.random.split(jax.random.key(0), 3)
 TASK, SECOND = (lr.Task.random_regression(3, 2, 8, key=k) for k in KEYS[:2])
 NETWORK = lr.LambdaBalanced(1.0, 0.3)(3, 2, 2, key=KEYS[2])
 SIGMA = TASK.input_output_correlation
 NTK = kernels.ntk(NETWORK, TASK.x[:3])
 TS = jnp.array([0.0, 1.0, 2.0])
-STAGES = dict(duration=2.0, ts=TS)
+STAGES: Any = dict(duration=2.0, ts=TS)
 SINGLE, DOUBLE = jnp.float32, jnp.float64
 
 
@@ -124,19 +127,21 @@ CASES = {
         (NETWORK, TASK, SECOND),
     ),
     "reversal": (
-        lambda *given: applications.reversal(*given, [0.1, 1.0], **STAGES),
+        lambda *start: applications.reversal(*start, lmda=[0.1, 1.0], **STAGES),
         (NETWORK, TASK),
     ),
     "transfer": (
-        lambda *given: applications.transfer(*given, [0.1, 1.0], **STAGES),
+        lambda *start: applications.transfer(*start, lmda=[0.1, 1.0], **STAGES),
         (NETWORK, TASK, SECOND),
     ),
     "finetune": (
-        lambda *given: applications.finetune(*given, [0.1, 1.0], **STAGES),
+        lambda *start: applications.finetune(*start, lmda=[0.1, 1.0], **STAGES),
         (NETWORK, TASK, SECOND),
     ),
     "attribute": (
-        lambda *given: applications.new_attribute(*given, 0, [0.1, 1.0], **STAGES),
+        lambda *start: applications.new_attribute(
+            *start, item=0, lmda=[0.1, 1.0], **STAGES
+        ),
         (NETWORK, TASK),
     ),
     "teacher": (
@@ -226,7 +231,7 @@ def test_scalars_and_whole_numbers_widen_nothing():
     assert kernels.ntk(network, np.eye(3, dtype=int)).dtype == SINGLE
     assert lr.Aligned(task, 1.0)(3, 2, 2, key=KEYS[0]).function.dtype == SINGLE
     # With nothing else they take the default.
-    assert lr.Task([[1, 2]], [[3]]).x.dtype == DOUBLE
+    assert loose.Task([[1, 2]], [[3]]).x.dtype == DOUBLE
 
 
 @pytest.mark.usefixtures("untyped")
@@ -239,7 +244,7 @@ def test_numpys_other_numbers_convert(dtype):
     np.testing.assert_array_equal(task.x, np.arange(6).reshape(2, 3))
     scalar = lr.LambdaBalanced(np.ones((), dtype)[()], 1.0).lmda
     assert scalar == 1.0
-    rows = lr.LinearNetwork(([list(row) for row in x],))  # NumPy's scalars in lists
+    rows = loose.LinearNetwork(([list(row) for row in x],))  # NumPy's scalars in lists
     np.testing.assert_array_equal(rows.function, task.x)
 
 

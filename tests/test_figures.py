@@ -12,6 +12,7 @@ from lazyrich_jax import figures
 from lazyrich_jax.__main__ import main
 from lazyrich_jax.figures import FIGURES, comparison
 from lazyrich_jax.figures.record import Difference, Record, difference, table
+from lazyrich_jax.figures.style import new_figure
 
 # The others take longer to compile: `.ci/run` computes all of them, within bounds.
 TINY = {
@@ -72,7 +73,7 @@ def stub(monkeypatch):
         monkeypatch.setattr(
             figure, "compute", lambda settings, track: Record({}, found)
         )
-        monkeypatch.setattr(figure, "draw", lambda data: figures.style.new_figure(1, 1))
+        monkeypatch.setattr(figure, "draw", lambda data: new_figure(1, 1))
 
     install(1e-4)
     yield install

@@ -21,7 +21,7 @@ def exact(start, flow_derivatives):
 
 def flow(start):
     law = lr.GradientFlow(adjoint=diffrax.ForwardMode())
-    trajectory = lr.learn(*start, TS, dynamics=law)
+    trajectory = lr.learn(*start, ts=TS, dynamics=law)
     return trajectory.loss, trajectory.qqt
 
 

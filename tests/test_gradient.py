@@ -14,7 +14,7 @@ from lazyrich_jax._riccati.fast import gradient, thin_qr, values
 from lazyrich_jax._riccati.frame import Frame, Problem
 from lazyrich_jax._xla import sizes as tuned
 
-from . import cases, oracle
+from . import cases, compiled, oracle
 
 TS = jnp.array([1e-30, 1e-4, 0.02, 0.3, 0.9, 2.0, 5.0, 12.0])
 
@@ -38,7 +38,7 @@ def many_problems(sizes, count):
     w1, w2 = (np.stack(w) for w in zip(*(n.weights for n in networks), strict=True))
 
     def prepare(*arrays):
-        problem = Problem(*arrays, jnp.asarray(1.0))
+        problem = Problem(*arrays, lmda=jnp.asarray(1.0))
         return problem, Frame(problem)
 
     return jax.jit(jax.vmap(prepare))(w1, w2, sigmas)
@@ -221,5 +221,5 @@ def test_a_sweep_of_gradients_keeps_no_slopes():
         return jnp.sum(solution.loss(ts))
 
     slopes = jax.jit(jax.vmap(jax.grad(total, (0, 1, 2))))
-    memory = slopes.lower(*arrays).compile().memory_analysis()
+    memory = compiled.memory(slopes, *arrays)
     assert memory.temp_size_in_bytes < 200e6

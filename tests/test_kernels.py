@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import lineax
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 import lazyrich_jax as lr
 
@@ -109,7 +110,7 @@ def test_the_empirical_kernel_of_any_model():
     x = jax.random.normal(jax.random.key(1), (4, 2))
     kernel = jax.jit(lambda x: kernels.empirical_ntk(model, x))(x)
     parameters, rest = eqx.partition(model, eqx.is_inexact_array)
-    flat, unravel = jax.flatten_util.ravel_pytree(parameters)
+    flat, unravel = ravel_pytree(parameters)
 
     def outputs(flat):
         return jax.vmap(eqx.combine(unravel(flat), rest))(x).T.ravel()
@@ -163,7 +164,7 @@ def test_the_empirical_kernel_of_tokens():
     model = Tokens(embedding, linear)
     tokens = np.array([0, 3, 3])
     parameters, rest = eqx.partition(model, eqx.is_inexact_array)
-    flat, unravel = jax.flatten_util.ravel_pytree(parameters)
+    flat, unravel = ravel_pytree(parameters)
 
     def outputs(flat):
         return jax.vmap(eqx.combine(unravel(flat), rest))(tokens).T.ravel()

@@ -71,11 +71,12 @@ def test_descent_approaches_the_flow_at_order_one():
     ts = TS.at[5].set(TS[4])
     exact = lr.learn(network, task, ts)
     rates = np.array([5e-3, 2.5e-3, 1.25e-3, 6.25e-4])
-    errors = []
-    for rate in rates:
-        descent = lr.learn(network, task, ts, dynamics=lr.GradientDescent(rate))
+    found = [
+        lr.learn(network, task, ts, dynamics=lr.GradientDescent(rate)) for rate in rates
+    ]
+    for descent in found:
         np.testing.assert_allclose(descent.ts, exact.ts, atol=1e-12)
-        errors.append(list(difference(descent, exact)))
+    errors = [list(difference(descent, exact)) for descent in found]
     orders = np.polyfit(np.log(rates), np.log(errors), 1)[0]
     np.testing.assert_allclose(orders, 1.0, atol=0.05)
 
@@ -85,7 +86,7 @@ def test_descent_approaches_the_flow_at_order_one():
         dynamics = lr.GradientDescent(rate)
         return lr.learn(network, task, ts, dynamics=dynamics).loss
 
-    np.testing.assert_allclose(traced(rates)[-1], descent.loss, rtol=1e-12)
+    np.testing.assert_allclose(traced(rates)[-1], found[-1].loss, rtol=1e-12)
 
 
 def test_single_precision():
@@ -178,17 +179,19 @@ def test_learn_compiles_once_per_shape():
             traces.append(ts.shape)
             return super().run(network, task, ts)
 
-    for seed, lmda in enumerate((0.0, 1.0, -50.0)):
-        network, task = problem((3, 2, 2), lmda, seed=seed)
-        lr.learn(network, task, TS + seed, dynamics=Counted())
+    lmdas = 0.0, 1.0, -50.0
+    problems = [problem((3, 2, 2), lmda, seed=i) for i, lmda in enumerate(lmdas)]
+    for seed, start in enumerate(problems):
+        lr.learn(*start, TS + seed, dynamics=Counted())
     assert traces == [TS.shape]
-    lr.learn(network, task, TS[1:], dynamics=Counted())
+    lr.learn(*problems[-1], TS[1:], dynamics=Counted())
     assert traces == [TS.shape, TS[1:].shape]
     # Nor do the options that are numbers compile anew.
     with_rate = eqx.filter_jit(
         eqx.debug.assert_max_traces(lambda rate: lr.GradientDescent(rate), max_traces=1)
     )
-    with_rate(jnp.array(0.1)), with_rate(jnp.array(0.2))
+    for rate in (0.1, 0.2):
+        with_rate(jnp.array(rate))
 
 
 def test_trajectories_compare_with_one_tree_map():

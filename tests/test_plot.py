@@ -1,5 +1,7 @@
 """What is drawn is the data; what can't be drawn is refused, and leaves no figure."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -10,10 +12,12 @@ import xarray
 from matplotlib.animation import writers
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from PIL.GifImagePlugin import GifImageFile
 
 import lazyrich_jax as lr
 from lazyrich_jax.plot import style
 
+loose: Any = lr.plot  # for arguments that its annotations refuse
 KEY = jax.random.key(0)
 TASK = lr.Task.random_regression(3, 2, samples=4, key=KEY)
 NETWORK = lr.LambdaBalanced(1.0, scale=0.3)(3, 2, 2, key=KEY)
@@ -206,7 +210,8 @@ def test_limits_of_a_matrix():
     assert lr.plot.matrix(jnp.zeros((2, 3))).images[0].get_clim() == (-1, 1)
     ax = lr.plot.matrix(np.array([[1, -3]]), limit=2.0)
     assert ax.images[0].get_clim() == (-2, 2)
-    assert ax.images[0].colorbar.extend == "both"
+    bar = ax.images[0].colorbar
+    assert bar is not None and bar.extend == "both"
 
 
 def test_the_phase_diagram_is_the_mean_over_keys(ax):
@@ -262,6 +267,7 @@ def test_a_gif_has_a_frame_for_every_time(tmp_path):
     path = tmp_path / "qqt.gif"
     assert lr.plot.animate_qqt(EXACT, str(path), fps=5) == path
     with PIL.Image.open(path) as film:
+        assert isinstance(film, GifImageFile)
         assert film.format == "GIF" and film.n_frames == 4
         assert film.info["duration"] == 200
     assert plt.get_fignums() == []
@@ -284,8 +290,8 @@ FAILED = lr.Trajectory(
     EXACT.ts, EXACT.loss, jax.tree.map(lambda w: w / 0.0, EXACT.network), EXACT.result
 )
 REFUSALS = {
-    "no trajectory": (lambda: lr.plot.loss(3), "`trajectories` must be .* `int`"),
-    "a task": (lambda: lr.plot.loss([EXACT, TASK]), r"`trajectories\[1\]` .* `Task`"),
+    "no trajectory": (lambda: loose.loss(3), "`trajectories` must be .* `int`"),
+    "a task": (lambda: loose.loss([EXACT, TASK]), r"`trajectories\[1\]` .* `Task`"),
     "none": (lambda: lr.plot.loss([]), "`trajectories` must hold .* empty"),
     "a batch": (
         lambda: lr.plot.function({"a": BATCH}),
@@ -315,7 +321,7 @@ REFUSALS = {
         r"`x` must be a matrix.* \(3,\)",
     ),
     "entries": (lambda: lr.plot.ntk(EXACT, TASK.x, entries=0), "`entries` .* was 0"),
-    "no task": (lambda: lr.plot.modes(EXACT, 3), "`task` must be a `Task`"),
+    "no task": (lambda: loose.modes(EXACT, 3), "`task` must be a `Task`"),
     "another task": (
         lambda: lr.plot.modes(EXACT, lr.Task.hierarchy(2)),
         "`task` must have the 3 inputs and 2 outputs .* 4 and 4",
@@ -331,7 +337,7 @@ REFUSALS = {
         "`index` must be an integer from -4 to 3, .* was 4",
     ),
     "index of no integer": (
-        lambda: lr.plot.representation(EXACT, index=0.5),
+        lambda: loose.representation(EXACT, index=0.5),
         "`index` .* was 0.5",
     ),
     "batch to map": (

@@ -1,6 +1,7 @@
 """Bad input is refused in words: what it is, what it must be, what it was."""
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import lazyrich_jax as lr
 
 pytestmark = pytest.mark.usefixtures("untyped")
 
+loose: Any = lr  # for arguments that its annotations refuse
 KEY = jax.random.key(0)
 TASK = lr.Task(2.0 * jnp.eye(3), jnp.ones((3, 2)))
 NETWORK = lr.LambdaBalanced(1.0)(3, 2, 2, key=KEY)
@@ -22,7 +24,9 @@ def bent(**changes):
     return lr.Task(changes.get("x", TASK.x), changes.get("y", TASK.y))
 
 
-def learn(network=NETWORK, task=TASK, ts=TS, dynamics=None, **options):
+def learn(
+    network: Any = NETWORK, task=TASK, ts: Any = TS, dynamics: Any = None, **options
+):
     if dynamics is None:
         dynamics = lr.Exact()
     return lr.learn(network, task, ts, dynamics=dynamics, **options)
@@ -31,7 +35,7 @@ def learn(network=NETWORK, task=TASK, ts=TS, dynamics=None, **options):
 SKEWED = bent(x=jnp.diag(jnp.array([1.0, 2.0, 3.0])))
 UNBALANCED = lr.Gaussian(1.0)(3, 2, 2, key=KEY)
 DEEP = lr.Gaussian(1.0)(3, 2, 2, 2, key=KEY)
-INITIALISE = lr.LambdaBalanced
+INITIALISE = loose.LambdaBalanced
 NAN, INF = float("nan"), float("inf")
 
 CASES = {
@@ -180,11 +184,14 @@ def test_refused(case):
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: lr.Task("a", jnp.ones((1, 1))), "`x` must be a real number or array"),
+        (
+            lambda: loose.Task("a", jnp.ones((1, 1))),
+            "`x` must be a real number or array",
+        ),
         (lambda: bent(x=TASK.x.astype(complex)), "`x` must be real, but .* complex"),
         (lambda: learn(network=TASK), "`network` must be a `LinearNetwork`"),
-        (lambda: lr.ExactSolution(TASK, NETWORK), "`network` .* may be swapped"),
-        (lambda: lr.ExactSolution(NETWORK, TASK.x), "`task` must be a `Task`"),
+        (lambda: loose.ExactSolution(TASK, NETWORK), "`network` .* may be swapped"),
+        (lambda: loose.ExactSolution(NETWORK, TASK.x), "`task` must be a `Task`"),
         (lambda: learn(dynamics="exact"), "`dynamics` must be a `AbstractDynamics`"),
     ],
 )

@@ -11,7 +11,7 @@ from lazyrich_jax._riccati.frame import Frame, Problem
 from lazyrich_jax._riccati.reference.solution import function_error, solve
 from lazyrich_jax._xla import sizes as tuned
 
-from . import cases, oracle
+from . import cases, compiled, oracle
 
 TS = np.array([1e-6, 1e-2, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0])
 
@@ -51,7 +51,7 @@ def check(networks, sigmas, digits=True):
     if digits:
         for i in range(len(networks)):
             arrays = (np.asarray(x[i]) for x in (w1, w2, sigmas))
-            expected = oracle.loss_excess(*arrays, float(lmda[i]), TS)
+            expected = oracle.loss_excess(*arrays, lmda=float(lmda[i]), t=TS)
             for found in forms:
                 np.testing.assert_allclose(found[i], expected, rtol=1e-11, atol=1e-300)
 
@@ -133,7 +133,7 @@ def test_single_precision():
     network = cases.network((3, 3, 3), 1.0, 0.4, target)
     arrays = (*network.weights, jnp.asarray(target), network.lmda)
     doubles = (np.asarray(x) for x in arrays[:3])
-    expected = oracle.loss_excess(*doubles, float(network.lmda), TS)
+    expected = oracle.loss_excess(*doubles, lmda=float(network.lmda), t=TS)
     for found in excesses(*(x[None].astype(jnp.float32) for x in arrays)):
         assert found.dtype == np.float32
         error = np.abs(np.asarray(found[0]) - expected)
@@ -154,7 +154,7 @@ def test_a_sweep_of_losses_keeps_little_but_its_losses():
 
     shapes = [(count, 3, 3)] * 3
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float64) for shape in shapes]
-    memory = losses.lower(*shapes).compile().memory_analysis()
+    memory = compiled.memory(losses, *shapes)
     output = count * times * 8
     assert memory.output_size_in_bytes == output
     assert memory.temp_size_in_bytes + output < 3 * output
@@ -170,11 +170,12 @@ def test_what_is_made_of_losses_is_no_part_of_their_loop():
         start = lr.LinearNetwork((w1, network.weights[1]))
         return jnp.sum(lr.ExactSolution(start, task, throw=False).loss(TS))
 
-    text = total.lower(network.weights[0]).compile().as_text()
+    text = compiled.text(total, network.weights[0])
     assert (" conditional(" in text) == (jax.default_backend() == "cpu")
 
 
 def test_larger_networks_take_the_general_form():
     network = cases.network((6, 6, 6), 0.0, 0.4, cases.sigma(6, 6))
-    problem = Problem(*network.weights, jnp.asarray(cases.sigma(6, 6)), network.lmda)
+    (w1, w2), sigma = network.weights, jnp.asarray(cases.sigma(6, 6))
+    problem = Problem(w1, w2, sigma, network.lmda)
     assert not scalar_loop.fits(Frame(problem))

@@ -1,5 +1,7 @@
 """Solvers, adjoints and optimisers of the simulated laws, and their derivatives."""
 
+from typing import Any
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -104,54 +106,55 @@ def test_optimisers_get_what_they_ask_for(name):
 def test_line_searches_see_the_minibatch():
     dynamics = lr.GradientDescent(optax.lbfgs(), batch_size=4, key=KEYS[0])
     single = jax.tree.map(lambda x: x.astype(jnp.float32), (NETWORK, TASK))
-    trajectory = lr.learn(*single, jnp.arange(3.0), dynamics=dynamics)
+    trajectory = lr.learn(*single, ts=jnp.arange(3.0), dynamics=dynamics)
     assert trajectory.loss.dtype == jnp.float32
     assert trajectory.result == lr.RESULTS.successful
 
 
+loose: Any = lr  # for arguments that its annotations refuse
 CASES = {
     "class": (
-        lambda: lr.GradientFlow(diffrax.Tsit5),
+        lambda: loose.GradientFlow(diffrax.Tsit5),
         r"`solver` must be a `AbstractSolver`.* the class `Tsit5`; type `Tsit5\(\)`",
     ),
     "name": (
-        lambda: lr.GradientFlow("dopri5"),
+        lambda: loose.GradientFlow("dopri5"),
         r"`solver` must .* the text 'dopri5'; type `diffrax.Dopri5\(\)`",
     ),
     "unknown name": (
-        lambda: lr.GradientFlow("rk4"),
+        lambda: loose.GradientFlow("rk4"),
         r"`solver` must .* the text 'rk4'; type `diffrax.Dopri8\(\)`",
     ),
     "other kind": (
-        lambda: lr.GradientFlow(diffrax.ForwardMode()),
+        lambda: loose.GradientFlow(diffrax.ForwardMode()),
         "`solver` must be a `AbstractSolver`, but it was a `ForwardMode`",
     ),
     "class of adjoints": (
-        lambda: lr.GradientFlow(adjoint=diffrax.ForwardMode),
+        lambda: loose.GradientFlow(adjoint=diffrax.ForwardMode),
         r"`adjoint` must .* the class `ForwardMode`; type `ForwardMode\(\)`",
     ),
     "name of an adjoint": (
-        lambda: lr.GradientFlow(adjoint="directadjoint"),
+        lambda: loose.GradientFlow(adjoint="directadjoint"),
         r"`adjoint` must .*; type `diffrax.DirectAdjoint\(\)`",
     ),
     "optimiser not made": (
-        lambda: lr.GradientDescent(optax.adam),
+        lambda: loose.GradientDescent(optax.adam),
         "`learning_rate` must be a number or an .* the function `adam`; pass what it",
     ),
     "class of optimisers": (
-        lambda: lr.GradientDescent(optax.GradientTransformation),
+        lambda: loose.GradientDescent(optax.GradientTransformation),
         "`learning_rate` must be .* the class `GradientTransformation`",
     ),
     "schedule": (
-        lambda: lr.GradientDescent(optax.constant_schedule(0.1)),
+        lambda: loose.GradientDescent(optax.constant_schedule(0.1)),
         "`learning_rate` must be a number or an .* the function ",
     ),
     "name of an optimiser": (
-        lambda: lr.GradientDescent("adam"),
+        lambda: loose.GradientDescent("adam"),
         r"`learning_rate` must .* the text 'adam'; such as `optax.adam\(1e-3\)`",
     ),
     "law not made": (
-        lambda: lr.learn(NETWORK, TASK, TS, dynamics=lr.GradientFlow),
+        lambda: loose.learn(NETWORK, TASK, TS, dynamics=lr.GradientFlow),
         r"`dynamics` must .* the class `GradientFlow`; type `GradientFlow\(\)`",
     ),
 }

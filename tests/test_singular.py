@@ -83,8 +83,8 @@ def test_mapped_over_axes_in_any_order():
         return (u[:, :2] * s[None]) @ v[:, :2].T, s
 
     twice = jax.jit(jax.vmap(jax.vmap(product), in_axes=1, out_axes=1))
-    product, s = twice(x)
-    np.testing.assert_allclose(product, x, atol=1e-14)
+    found, s = twice(x)
+    np.testing.assert_allclose(found, x, atol=1e-14)
     expected = [[singular_basis(sigma)[1] for sigma in row] for row in x]
     np.testing.assert_allclose(s, expected, atol=1e-14)
 

@@ -12,6 +12,7 @@ import pytest
 import lazyrich_jax as lr
 from lazyrich_jax.__main__ import main
 from lazyrich_jax.sweeps.spec import EXAMPLE, MEASURES, SpecError, decoded, parse
+from lazyrich_jax.sweeps.store import Store
 
 SMALL = (
     "--set",
@@ -107,7 +108,7 @@ def test_interrupted(spec, tmp_path, capsys, monkeypatch):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lr.sweeps.store.Store, "write", stop)
+    monkeypatch.setattr(Store, "write", stop)
     store = tmp_path / "results.zarr"
     command = ["sweep", str(spec), "--store", str(store), *SMALL]
     assert main([*command, "--set", 'measure.names=["loss"]']) == 130
@@ -235,7 +236,7 @@ def test_points_that_are_refused_say_why():
 
 
 def test_the_reason_is_there_when_a_sweep_is_cut_off(tmp_path, monkeypatch):
-    write, written = lr.sweeps.store.Store.write, []
+    write, written = Store.write, []
 
     def interrupted(self, *args):
         if len(written) == 2:
@@ -249,7 +250,7 @@ def test_the_reason_is_there_when_a_sweep_is_cut_off(tmp_path, monkeypatch):
         )
         return {"function": network.function}
 
-    monkeypatch.setattr(lr.sweeps.store.Store, "write", interrupted)
+    monkeypatch.setattr(Store, "write", interrupted)
     path, grid = tmp_path / "a.zarr", lr.sweeps.Grid(lmda=[2.0, 0.0, -1.0, -2.0])
     with pytest.raises(KeyboardInterrupt):
         lr.sweeps.run(fn, grid, store=path, chunk_size=1, progress=False)

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import zarr
 
 import lazyrich_jax as lr
 from lazyrich_jax.__main__ import main
+from lazyrich_jax.sweeps.store import Store
 
 run, Grid = lr.sweeps.run, lr.sweeps.Grid
 XS = np.array([1.0, 2.0, 4.0])
@@ -95,7 +97,7 @@ def test_urls_are_refused_without_fsspec(tmp_path, monkeypatch, capsys):
 @pytest.mark.filterwarnings("default")  # of fsspec
 def test_urls_are_opened_by_fsspec(tmp_path, monkeypatch, capsys):
     pytest.importorskip("fsspec")
-    url, write, written = "memory://sweeps/a.zarr", lr.sweeps.store.Store.write, []
+    url, write, written = "memory://sweeps/a.zarr", Store.write, []
 
     def interrupted(self, *args):
         if written:
@@ -103,7 +105,7 @@ def test_urls_are_opened_by_fsspec(tmp_path, monkeypatch, capsys):
         written.append(1)
         return write(self, *args)
 
-    monkeypatch.setattr(lr.sweeps.store.Store, "write", interrupted)
+    monkeypatch.setattr(Store, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         quiet(url, chunk_size=1)
     monkeypatch.undo()
@@ -171,7 +173,7 @@ def test_a_store_of_the_first_format_goes_on(tmp_path):
     path = tmp_path / "a.zarr"
     whole = quiet(path).load()
     group = zarr.open_group(path)
-    attributes = dict(group.attrs)
+    attributes: dict[str, Any] = dict(group.attrs)
     for name in ("sweep", "versions", "outputs"):
         attributes[name] = json.loads(attributes[name])
     attributes["coordinates"] = json.loads(attributes.pop("coordinate_names"))

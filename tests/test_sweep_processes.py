@@ -16,6 +16,7 @@ import pytest
 import xarray
 
 import lazyrich_jax as lr
+from lazyrich_jax.sweeps import processes
 from lazyrich_jax.sweeps.evaluate import Lanes
 from lazyrich_jax.sweeps.identity import Plan
 from lazyrich_jax.sweeps.processes import Heartbeat
@@ -67,6 +68,11 @@ def done(path):
     return int((lr.sweeps.load(path).status == 1).sum()) if path.exists() else 0
 
 
+def first_line(process):
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
 def wait_for_more(path, before):
     limit = time.time() + 60
     while done(path) <= before:
@@ -78,7 +84,7 @@ def test_killed_at_any_moment(tmp_path, undisturbed):
     path, rng, before = tmp_path / "a.zarr", random.Random(0), 0
     for kill in range(10):
         process = start(path)
-        assert process.stdout.readline() == "ready\n"
+        assert first_line(process) == "ready\n"
         if kill % 2:  # while it starts, or while it computes
             wait_for_more(path, before)
             time.sleep(rng.uniform(0, 0.2))
@@ -114,7 +120,7 @@ def test_two_processes_share_a_sweep(tmp_path, undisturbed):
 
 
 def test_a_store_may_be_long_in_the_making(tmp_path, monkeypatch):
-    monkeypatch.setattr(lr.sweeps.processes, "STALE", 0.5)
+    monkeypatch.setattr(processes, "STALE", 0.5)
     dtype, grid = jnp.dtype("float64"), lr.sweeps.Grid(x=[1.0, 2.0])
     mesh = jax.sharding.Mesh(np.array(jax.local_devices()[:1]), ("d",))
     lanes = Lanes(lambda p: {"y": p["x"]}, grid.template(dtype), mesh)
@@ -133,7 +139,7 @@ def test_a_killed_process_ends_the_other_and_the_sweep_goes_on(tmp_path, undistu
     path, address = tmp_path / "a.zarr", f"127.0.0.1:{free_port()}"
     both = [start(path, str(i), address) for i in range(2)]
     for process in both:
-        assert process.stdout.readline() == "ready\n"
+        assert first_line(process) == "ready\n"
     wait_for_more(path, 0)
     both[1].send_signal(signal.SIGKILL)
     began = time.time()

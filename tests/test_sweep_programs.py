@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import lazyrich_jax as lr
+from lazyrich_jax.sweeps import program as programs
+from lazyrich_jax.sweeps.evaluate import Lanes
 
 run, Grid = lr.sweeps.run, lr.sweeps.Grid
 XS = np.array([1.0, 2.0, 4.0, 8.0])
@@ -95,7 +97,7 @@ def test_few_programs_are_kept(compiled):
     for i in range(20):
         quiet(lambda p, i=i: {"y": p["x"] - i}, Grid(x=XS))
     assert len(compiled) == 20
-    assert len(lr.sweeps.program._KEPT) <= 16
+    assert len(programs._KEPT) <= 16
 
 
 def test_a_block_fills_the_memory_that_is_given(compiled, tmp_path):
@@ -103,9 +105,7 @@ def test_a_block_fills_the_memory_that_is_given(compiled, tmp_path):
         return {"y": jnp.sum(jnp.sin(point["x"] * jnp.arange(1000.0)))}
 
     grid = Grid(x=np.arange(64.0))
-    lanes = lr.sweeps.evaluate.Lanes(
-        fn, grid.template(jnp.float64), jax.sharding.Mesh(ALL, ("d",))
-    )
+    lanes = Lanes(fn, grid.template(jnp.float64), jax.sharding.Mesh(ALL, ("d",)))
     for memory in (5e4, 2e5, 1e7):
         given = {"store": tmp_path / f"{memory}.zarr", "memory": memory}
         compiled.clear()
@@ -115,7 +115,7 @@ def test_a_block_fills_the_memory_that_is_given(compiled, tmp_path):
         assert block == 64 or lanes.memory(block) > 0.8 * memory
         assert lanes.memory(block) <= memory
         compiled.clear()
-        lr.sweeps.program._KEPT.clear()
+        programs._KEPT.clear()
         # A store has its blocks: nothing is compiled to go on with it.
         assert quiet(fn, grid, **given).attrs["block"] == [block] and not compiled
     assert block == 64
@@ -173,7 +173,7 @@ def test_the_mesh_of_one_device_is_used():
         jax.debug.callback(lambda x: seen.append(x.devices()), point["x"])
         return {"y": point["x"]}
 
-    program = lr.sweeps.evaluate.Lanes(
+    program = Lanes(
         watched, Grid(x=XS).template(jnp.float64), jax.sharding.Mesh(ALL[1:], ("d",))
     )
     values = program._compiled(2)(XS[:2])

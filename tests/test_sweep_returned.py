@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import lazyrich_jax as lr
+from lazyrich_jax.sweeps.evaluate import Lanes
 
 run, Grid, Zip = lr.sweeps.run, lr.sweeps.Grid, lr.sweeps.Zip
 XS = np.array([1.0, 2.0, 4.0])
@@ -32,8 +34,8 @@ class Record:
 
 
 class Module(eqx.Module):
-    loss: jax.Array
-    steps: tuple
+    loss: Any
+    steps: Any
     name: str = eqx.field(static=True, default="run")
 
 
@@ -120,7 +122,7 @@ def test_names_are_checked_before_anything_runs(tmp_path, monkeypatch, fn, messa
     def never(*args):
         raise AssertionError("it ran")
 
-    monkeypatch.setattr(lr.sweeps.evaluate.Lanes, "__call__", never)
+    monkeypatch.setattr(Lanes, "__call__", never)
     with pytest.raises((ValueError, TypeError), match=message):
         quiet(fn, Grid(x=XS), store=tmp_path / "a.zarr")
     assert not list(tmp_path.iterdir())

@@ -12,6 +12,8 @@ import pytest
 import xarray
 
 import lazyrich_jax as lr
+from lazyrich_jax.sweeps.processes import held
+from lazyrich_jax.sweeps.store import Store
 
 run, Grid, Zip = lr.sweeps.run, lr.sweeps.Grid, lr.sweeps.Zip
 XS, YS = np.linspace(-2, 2, 7), np.array([1.0, 2.0, 5.0])
@@ -300,7 +302,7 @@ def test_every_damaged_chunk_costs_its_block(tmp_path):
 
 def test_two_sweeps_on_one_store_are_refused(tmp_path):
     path, grid = tmp_path / "a.zarr", Grid(x=XS, y=YS)
-    with lr.sweeps.processes.held(path, 0):
+    with held(path, 0):
         with pytest.raises(RuntimeError, match=r"another sweep is writing .*process"):
             quiet(wave, grid, store=path)
     assert (quiet(wave, grid, store=path).status == 1).all()
@@ -309,7 +311,7 @@ def test_two_sweeps_on_one_store_are_refused(tmp_path):
 
 def test_a_disk_that_fills_leaves_what_is_written(tmp_path, monkeypatch):
     path, grid = tmp_path / "a.zarr", Grid(x=XS, y=YS)
-    write, written = lr.sweeps.store.Store.write, []
+    write, written = Store.write, []
 
     def full(self, *args):
         if len(written) == 4:
@@ -317,7 +319,7 @@ def test_a_disk_that_fills_leaves_what_is_written(tmp_path, monkeypatch):
         written.append(1)
         return write(self, *args)
 
-    monkeypatch.setattr(lr.sweeps.store.Store, "write", full)
+    monkeypatch.setattr(Store, "write", full)
     with pytest.raises(OSError, match=r"No space left .*; 4 of 7 blocks are there"):
         quiet(wave, grid, chunk_size=3, store=path)
     assert (lr.sweeps.load(path).status == 1).sum() == 12

@@ -10,7 +10,7 @@ from lazyrich_jax import _triangular
 from lazyrich_jax._riccati.fast import thin_qr, values
 from lazyrich_jax._riccati.frame import Frame, Problem
 
-from . import cases
+from . import cases, compiled
 
 
 def k_of(columns):
@@ -171,7 +171,7 @@ def test_reflections_wait_in_their_loop():
     above, diagonal = k_of(12)
     of_many = jax.jit(jax.vmap(thin_qr.orthonormal_matrix))
     arrays = jax.tree.map(lambda x: jnp.stack([x] * 3), (above, diagonal))
-    text = of_many.lower(*arrays).compile().as_text()
+    text = compiled.text(of_many, *arrays)
     entry = text[text.index("\nENTRY") :]
     loops = [line for line in entry.splitlines() if " while(" in line]
     assert len(loops) == 2  # that of `inverse_factor`, and theirs

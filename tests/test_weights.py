@@ -34,17 +34,23 @@ def distance(a, b):
     ids=str,
 )
 def test_the_flows_own_weights(sizes, lmdas):
-    for seed, lmda in enumerate(lmdas):
+    tight = lr.GradientFlow(rtol=1e-12, atol=1e-14)
+
+    def start(seed, lmda):
         key = jax.random.key(seed)
         task = lr.Task.random_regression(sizes[0], sizes[2], 12, key=key)
         task = lr.Task(2**0.5 * task.x, task.y)  # inputs of variance 2
-        network = cases.balanced(sizes, lmda, 0.5, seed)
+        return cases.balanced(sizes, lmda, 0.5, seed), task
+
+    starts = [start(*one) for one in enumerate(lmdas)]
+    for network, task in starts:
         solution = lr.ExactSolution(network, task)
         own = solution.weights(TS)
-        tight = lr.GradientFlow(rtol=1e-12, atol=1e-14)
         flow = lr.learn(network, task, TS, dynamics=tight).network
         assert distance(own, flow) < 1e-8
         np.testing.assert_allclose(own.qqt, solution.qqt(TS), atol=1e-12)
+    network, task = starts[-1]
+    solution = lr.ExactSolution(network, task)
     assert jax.eval_shape(solution.weights, 0.3).weights[0].shape == sizes[1::-1]
     # At infinity the weights are those of a late time; times need no order.
     flow = lr.learn(network, task, TS.at[-1].set(60.0), dynamics=tight).network
@@ -194,6 +200,7 @@ def test_a_chain_of_tasks_is_one_run_with_the_task_switched(lmda):
         ),
         max_steps=2**14,
     ).ys
+    assert once is not None
     q = jnp.concatenate([once[0].mT, once[1]], axis=1)
     for law in (lr.Exact(), lr.GradientFlow()):
         middle = lr.learn(network, tasks[0], before, dynamics=law)
