@@ -168,7 +168,7 @@ def _orthogonal(
     The second result is the squares of their norms. Both are results of the loop: XLA
     may recompute other values for every use, each time rounded differently.
     """
-    # Below this angle the square of the residual is rounding.
+    # The residual's square is at rounding level below this angle.
     dtype = columns[0].dtype
     least = jnp.asarray(jnp.finfo(dtype).eps ** 0.5 / 2, dtype)
 

@@ -110,7 +110,7 @@ class Task(eqx.Module):
         return dot(function, task.input_correlation) - task.input_output_correlation
 
     def whitened(self) -> "Task":
-        r"""The same targets for inputs with $\Sigma_{xx} = I$, up to rounding.
+        r"""The task with its targets and inputs of $\Sigma_{xx} = I$, up to rounding.
 
         The new inputs are the white inputs nearest to the old ones (zero-phase
         whitening, $\Sigma_{xx}^{-1/2} x_n$).
@@ -138,7 +138,7 @@ class Task(eqx.Module):
         return Task(jnp.where(spans, white, jnp.nan), self.y)
 
     def reversed(self) -> "Task":
-        """The same inputs with the targets' sign flipped (reversal learning)."""
+        """The task with its inputs and the negative of its targets (reversal)."""
         return Task(self.x, -self.y)
 
     @classmethod

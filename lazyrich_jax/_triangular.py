@@ -1,4 +1,4 @@
-"""Triangular factors and solves of one matrix; `jax.vmap` makes them those of many.
+"""Triangular factors and solves of one matrix; `jax.vmap` maps them over many.
 
 They do without LAPACK. Its batched calls can wait for each other for ever on machines
 with few cores, and its threads compete with XLA's.

@@ -1,4 +1,4 @@
-"""From a network and its task to the problem that the engine solves."""
+"""The reduction of a network and its task to the problem that the engine solves."""
 
 import equinox as eqx
 import jax.numpy as jnp

@@ -49,7 +49,7 @@ class Protocol(eqx.Module):
     """The arguments of an application, checked before any computation.
 
     In the first stage every balance learns `task` for `duration`. All arguments except
-    the tasks are in one dtype; the tasks' tolerances are those of their own dtypes.
+    the tasks are in one dtype; each task keeps its dtype, which sets its tolerance.
     """
 
     network: LinearNetwork

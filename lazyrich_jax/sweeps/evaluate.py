@@ -57,7 +57,7 @@ class Lanes:
         self._keys = sorted(template)
 
     def memory(self, lanes: int) -> int:
-        """The bytes that the program for `lanes` points uses on all devices in total."""
+        """The bytes that the program for `lanes` points uses, summed over devices."""
         with program.no_mesh():
             compiled = self._compiled(self._shared(lanes))
         return self.mesh.size * program.memory(compiled)

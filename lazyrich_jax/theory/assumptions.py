@@ -55,7 +55,7 @@ def function_of(
 def isotropic_variance(task: Task, dtype: jnp.dtype) -> Float[Array, ""]:
     r"""The c of $\Sigma_{xx} = cI$ in `dtype`; other inputs are refused (traced: NaN).
 
-    The tolerance is that of the inputs' dtype.
+    The inputs' dtype sets the tolerance.
     """
     tolerance = exactness_tolerance(task.x.dtype)
     finer = jax.tree.map(lambda x: x.astype(dtype), task)
@@ -77,8 +77,8 @@ def _variance(task: Task, tolerance: float) -> tuple[Float[Array, ""], Bool[Arra
 def balance_of(name: str, network: LinearNetwork, task: Task) -> Float[Array, ""]:
     r"""The balance of a two-layer network that fits `task`, in their common dtype.
 
-    Other networks are refused (traced unbalanced ones: NaN). The tolerance is that of
-    the network's dtype.
+    Other networks are refused (traced unbalanced ones: NaN). The network's dtype sets
+    the tolerance.
     """
     check_fit(network, task, name)
     check_two_layers(network, name)

@@ -179,7 +179,7 @@ def _lack(smaller: Array, decay: Array, less: Array, ratio: Array) -> Array:
 def _lean(grows: Array, other: Array, both: Array, late: Array) -> Array:
     """How the limit depends on dF between a growing and another row.
 
-    Where `late`, only the part of it that is not yet reached.
+    Late, it is only the part that is not yet reached.
     """
     zero = _zero(grows, other)
     share = 2 * grows / jnp.where(zero, 1.0, grows + other)
