@@ -1,7 +1,8 @@
 """Measures the errors of the exact solution and writes them to docs/accuracy.md.
 
-Against the arbitrary-precision oracle of the tests, over their whole table of cases:
-`python -m benchmarks.accuracy`, from the root of the repository (about ten minutes).
+The reference is the arbitrary-precision oracle of the tests, over their whole table of
+cases. Run `python -m benchmarks.accuracy` from the root of the repository (about ten
+minutes).
 """
 
 import collections
@@ -74,7 +75,7 @@ differences in 160 digits:
 
 
 def value_error(network, task, ts, dtype):
-    """The error of `qqt` with everything rounded to `dtype` before."""
+    """The error of `qqt` for a network and task rounded to `dtype`."""
     network, task = jax.tree.map(lambda x: x.astype(dtype), (network, task))
     w1, w2 = (np.asarray(w, float) for w in network.weights)
     x, y = np.asarray(task.x, float), np.asarray(task.y, float)
@@ -119,7 +120,7 @@ def derivative_errors(network, task):
 def attacked(rng):
     """Forward and backward errors of a random problem from the whole range.
 
-    And whether its start is a saddle up to rounding.
+    The last result is whether its start is a saddle up to rounding.
     """
     while True:
         sizes = list(cases.SIZES.values())[rng.integers(len(cases.SIZES))]
@@ -160,12 +161,12 @@ def attacked(rng):
 
 
 def quantiles(errors):
-    """Cells of the table."""
+    """Quantiles as cells of the table."""
     return " | ".join(f"{x:.1e}" for x in np.quantile(errors, (0.5, 0.9, 1.0)))
 
 
 def attack_cells(rng):
-    """What the text says of the attack."""
+    """The numbers for the text on backward errors."""
     draws = [attacked(rng) for _ in range(ATTACKS)]
     plain = [draw[:2] for draw in draws if not draw[2]]
     forward, backward = (np.concatenate(x) for x in zip(*plain, strict=True))
