@@ -26,8 +26,9 @@ DERIVATIVE_TIMES = np.array([1e-4, 0.05, 0.5, 2.0, 6.0])
 TEXT = """# Measured accuracy
 
 Written by `python -m benchmarks.accuracy` with {versions}, on CPU. Every entry is the
-largest relative error, in the Frobenius norm at one time. The reference is an evaluation
-in sufficiently many digits (`tests/oracle.py`), which shares no formula with the library.
+largest relative error, in the Frobenius norm at one time. The reference is an
+evaluation in sufficiently many digits (`tests/oracle.py`), which shares no formula with
+the library.
 
 Values of $QQ^\\top$ at the times {times}, for every feasible
 lambda in {lmdas} and scale in {scales} ({count} networks). Single

@@ -106,7 +106,7 @@ def _on_boundary(
     target: Float[Array, " in"],
     side: float | Float[Array, ""],
 ) -> Float[Array, " in"]:
-    """Input weights on the boundary; `side` is the direction they turn from the target."""
+    """Input weights on the boundary, on one `side` of the target."""
     unit = target / norm(target)
     along = neuron_boundary(a, delta, target) / norm(target)
     # The remaining part of |w|^2 = a^2 - delta is orthogonal to the target.
