@@ -245,7 +245,7 @@ axes[0].set(
 )
 axes[0].legend(loc="lower left")
 
-small = order[jnp.argmax(jnp.exp(designed[-1, order, 1]) < 1)]  # the fastest with small weights
+small = order[jnp.argmax(jnp.exp(designed[-1, order, 1]) < 1)]  # the best start with small weights
 chosen = jnp.stack(
     [designed[-1, small], jnp.log(jnp.array([0.05, 0.415])), jnp.log(jnp.array([1.13, 0.03]))]
 )
