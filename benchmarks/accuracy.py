@@ -1,7 +1,8 @@
 """Measures the errors of the exact solution and writes them to docs/accuracy.md.
 
-Against the arbitrary-precision oracle of the tests, over their whole table of cases:
-`python -m benchmarks.accuracy`, from the root of the repository (about ten minutes).
+The reference is the arbitrary-precision oracle of the tests, over their whole table of
+cases. Run `python -m benchmarks.accuracy` from the root of the repository (about ten
+minutes).
 """
 
 import collections
@@ -25,8 +26,9 @@ DERIVATIVE_TIMES = np.array([1e-4, 0.05, 0.5, 2.0, 6.0])
 TEXT = """# Measured accuracy
 
 Written by `python -m benchmarks.accuracy` with {versions}, on CPU. Every entry is the
-largest relative error, in the Frobenius norm at one time, against an evaluation in as
-many digits as it takes (`tests/oracle.py`), which shares no formula with the library.
+largest relative error, in the Frobenius norm at one time. The reference is an
+evaluation in sufficiently many digits (`tests/oracle.py`), which shares no formula with
+the library.
 
 Values of $QQ^\\top$ at the times {times}, for every feasible
 lambda in {lmdas} and scale in {scales} ({count} networks). Single
@@ -47,10 +49,10 @@ Backward errors of the values, for {attacks} draws of sizes, of scales
 ({attack_lmdas}), of the inputs' variance
 ({variances}) and of tasks
 ({tasks}), each at six times up to 100 over the largest
-rate. A backward error says by how much, relative to their norms, weights and
-correlation must be changed for the result to be exact. It is 1e-15 times the forward
-error over the change of $QQ^\\top$ with random changes of 1e-15 of those norms (the
-largest of three), or over 1e-15 of $QQ^\\top$ itself where that is larger:
+rate. The backward error is the change of weights and correlation, relative
+to their norms, that makes the result exact. It is estimated as 1e-15 times the forward
+error, divided by the change of $QQ^\\top$ under random changes of 1e-15 of those norms
+(the largest of three), or by 1e-15 of $QQ^\\top$ itself where that is larger:
 
 | error | median | 90 % | largest |
 |---|---|---|---|
@@ -59,13 +61,13 @@ largest of three), or over 1e-15 of $QQ^\\top$ itself where that is larger:
 
 The forward error is the backward error times the conditioning of the problem: {above}
 of the {draws} values have one above 1e-11. Near a saddle rounding of the weights grows
-as $e^{{2st}}$, whoever computes it. {saddles} draws start at a saddle up to rounding
-and are left out. The solution stays there. The given weights differ from a saddle by
+as $e^{{2st}}$ in any computation. {saddles} draws start at a saddle up to rounding
+and are left out. The solution stays at the saddle. The given weights differ from it by
 rounding, and may leave it at late times.
 
 First derivatives of $QQ^\\top$ along random directions, at the times
-{derivative_times}, lambda in 0, 1, -1 where feasible, scale 0.4, against differences
-in 160 digits:
+{derivative_times}, lambda in 0, 1, -1 where feasible, scale 0.4. The reference is
+differences in 160 digits:
 
 | sizes | weights | correlation | time |
 |---|---|---|---|
@@ -74,7 +76,7 @@ in 160 digits:
 
 
 def value_error(network, task, ts, dtype):
-    """The error of `qqt` with everything rounded to `dtype` before."""
+    """The error of `qqt` for a network and task rounded to `dtype`."""
     network, task = jax.tree.map(lambda x: x.astype(dtype), (network, task))
     w1, w2 = (np.asarray(w, float) for w in network.weights)
     x, y = np.asarray(task.x, float), np.asarray(task.y, float)
@@ -119,7 +121,7 @@ def derivative_errors(network, task):
 def attacked(rng):
     """Forward and backward errors of a random problem from the whole range.
 
-    And whether its start is a saddle up to rounding.
+    The last result is whether its start is a saddle up to rounding.
     """
     while True:
         sizes = list(cases.SIZES.values())[rng.integers(len(cases.SIZES))]
@@ -160,12 +162,12 @@ def attacked(rng):
 
 
 def quantiles(errors):
-    """Cells of the table."""
+    """Quantiles as cells of the table."""
     return " | ".join(f"{x:.1e}" for x in np.quantile(errors, (0.5, 0.9, 1.0)))
 
 
 def attack_cells(rng):
-    """What the text says of the attack."""
+    """The numbers for the text on backward errors."""
     draws = [attacked(rng) for _ in range(ATTACKS)]
     plain = [draw[:2] for draw in draws if not draw[2]]
     forward, backward = (np.concatenate(x) for x in zip(*plain, strict=True))

@@ -1,6 +1,7 @@
-"""Where the time goes: `python -m benchmarks.breakdown` prints it for docs/speed.md.
+"""A breakdown of the time, printed by `python -m benchmarks.breakdown`.
 
-In double precision, microseconds for a network, or for a network at a time.
+Times are in microseconds for one network, or for one network at one time, in double
+precision.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from lazyrich_jax.bench.problems import problem, solution
 
 
 def best(function, *args, repeat=10):
-    """Seconds of the fastest call, compiled."""
+    """Seconds of the fastest call, without compilation."""
     compiled = jax.jit(function).lower(*args).compile()
     seconds = []
     for _ in range(repeat):
@@ -32,7 +33,7 @@ def best(function, *args, repeat=10):
 
 
 def whole(p):
-    """Microseconds of the loss of a network at a time; nothing compiled is reused."""
+    """Microseconds for the loss of one network at one time, newly compiled."""
     jax.clear_caches()
     return (
         1e6 * best(methods.exact_of_arrays, p.w1, p.w2, p.sigma, p.ts) / p.evaluations
@@ -40,7 +41,7 @@ def whole(p):
 
 
 def summed(p):
-    """The same of the sum of a network's losses."""
+    """Microseconds per loss for the sum of each network's losses, newly compiled."""
     jax.clear_caches()
 
     def total(*arrays):
@@ -50,7 +51,7 @@ def summed(p):
 
 
 def without(name, measurement, p):
-    """A measurement where XLA does as it likes: without `keeping`, or `once`."""
+    """A measurement with `keeping` or `once` switched off."""
     places = [place for place in (blocks, scalar_loop, _linalg) if hasattr(place, name)]
     real = getattr(scalar_loop, name)
     nothing = {"keeping": lambda _: contextlib.nullcontext(), "once": lambda x: x}[name]

@@ -1,8 +1,9 @@
-"""What a card does: `python -m benchmarks.card` prints it for benchmarks/results.
+"""Measurements on a card, printed by `python -m benchmarks.card`.
 
-Many 5-5-5 networks at 100 times in one call, in both precisions: whole, by their parts,
-and by the size of blocks; then functions and gradients, in double precision. A million
-networks; on a CPU, to see that it runs, a thousand. About five minutes on a card.
+It measures the losses of a million 5-5-5 networks at 100 times in one call, in both
+precisions: the whole, its parts, and several sizes of blocks. Functions and gradients
+follow, in double precision. It takes about five minutes on a card. On a CPU it takes a
+thousand networks, to test that it runs.
 """
 
 import functools

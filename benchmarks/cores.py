@@ -1,8 +1,9 @@
-"""The exact solution and its rivals with one of JAX's devices for each core of a CPU.
+"""The exact solution and its rivals with one JAX device for each core of a CPU.
 
-`JAX_NUM_CPU_DEVICES=2 python -m benchmarks.cores` on two cores: a table of microseconds
-for a network at a time, with one device, which XLA lets use all cores where it can, and
-with all, each with its share of the networks; in turns, the fastest of each.
+`JAX_NUM_CPU_DEVICES=2 python -m benchmarks.cores`, on two cores, prints a table of
+microseconds for one network at one time. It compares one device, for which XLA uses all
+cores where it can, with all devices, each with its share of the networks. Measurements
+alternate, and the fastest counts.
 """
 
 import time
@@ -31,7 +32,7 @@ CASES = (
 
 
 def shares(p: Problem) -> list[Problem]:
-    """Of the networks, for each device."""
+    """The share of the networks for each device."""
     devices = jax.devices("cpu")
     parts = np.array_split(np.arange(len(p.w1)), len(devices))
     return [

@@ -1,9 +1,9 @@
-"""The loop of scalars against blocks, at the sizes that the loop is for.
+"""The scalar loop against blocks, at the sizes of the scalar loop.
 
-`python -m benchmarks.scalar_loop` prints the table of docs/speed.md: double precision,
-losses of 1000 networks at 100 times without decompositions, in one run. Cores are those
-the process may use (`taskset -c 0` for one); `XLA_FLAGS=--xla_cpu_max_isa=AVX2` is the
-table for machines without AVX-512.
+`python -m benchmarks.scalar_loop` prints the table of docs/speed.md: losses of 1000
+networks at 100 times without decompositions, in double precision, in one run. It uses
+the cores that the process may use (`taskset -c 0` for one).
+`XLA_FLAGS=--xla_cpu_max_isa=AVX2` gives the table for machines without AVX-512.
 """
 
 import os
@@ -21,7 +21,7 @@ SIZES = (1, 1, 1), (3, 2, 2), (3, 3, 3), (5, 2, 5), (4, 4, 4), (5, 5, 5)
 
 
 def measured(function, *args):
-    """Seconds of compiling, and of the fastest of 30 calls."""
+    """Seconds of compilation, and of the fastest of 30 calls."""
     start = time.perf_counter()
     compiled = jax.jit(function).lower(*args).compile()
     first = time.perf_counter() - start

@@ -1,7 +1,7 @@
-"""How long large sweeps take, and what memory they keep: `python -m benchmarks.sweeps`.
+"""The time and memory of large sweeps: `python -m benchmarks.sweeps`.
 
-Writes docs/sweeps.png, the resident memory while a sweep of a million points goes to
-disk, and prints the figures that docs/sweeps.md quotes.
+It writes docs/sweeps.png, the resident memory during a sweep of a million points to
+disk, and prints the numbers in docs/sweeps.md.
 """
 
 import pathlib
@@ -24,7 +24,7 @@ def resident():
 
 
 class Sampler(threading.Thread):
-    """Resident memory over time."""
+    """A thread that records resident memory over time."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -32,14 +32,14 @@ class Sampler(threading.Thread):
         self.running = True
 
     def run(self):
-        """Sample until stopped."""
+        """Sample until `running` is false."""
         while self.running:
             self.samples.append((time.perf_counter() - self.start_time, resident()))
             time.sleep(0.1)
 
 
 def sweep(points, ts, folder):
-    """Seconds for the losses of `points` networks at `ts`, to disk; and the memory."""
+    """Seconds for the losses of `points` networks at `ts`, to disk, and the memory."""
     task = lr.Task.random_regression(3, 2, 10, key=jax.random.key(0))
 
     def losses(point):
@@ -61,7 +61,7 @@ def sweep(points, ts, folder):
 
 
 def main():
-    """Both sweeps."""
+    """Measure both sweeps, and draw the memory of the larger one."""
     with tempfile.TemporaryDirectory() as folder:
         seconds, _ = sweep(100_000, jnp.linspace(0, 10, 100), folder)
         print(f"1e5 points x 100 times of loss, float64, with writing: {seconds:.1f} s")

@@ -1,7 +1,7 @@
 """The methods of `lazyrich bench`, one by one, under pytest-benchmark.
 
-`python -m pip install ".[bench]"`, then `python -m pytest benchmarks`. The error
-of each method is stored beside its times, and must be what the method promises.
+Run `python -m pip install ".[bench]"`, then `python -m pytest benchmarks`. The error
+of each method is stored beside its times, and must be within the method's bound.
 """
 
 import jax
@@ -51,7 +51,8 @@ def test_gradients(benchmark, method):
     some = problem((3, 2, 2), 10, 20)
     call = make()
     found = benchmark(lambda: jax.block_until_ready(call(some)))
-    # Of the correlation: in weights the methods differ where the balance breaks.
+    # The slopes by the correlation are compared: slopes by the weights differ in
+    # directions that break the balance.
     error = difference(found[2], methods.exact_gradient()(some)[2])
     benchmark.extra_info["error"] = error
     assert error <= most

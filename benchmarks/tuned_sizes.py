@@ -1,8 +1,8 @@
-"""The losses' time with other sizes than those of `_xla.sizes`, on a CPU.
+"""The time of losses for other values of `_xla.sizes`, on a CPU.
 
-`python -m benchmarks.tuned_sizes` prints microseconds for the loss of a network at a
-time in double precision, compilation excluded, each size on a problem that it matters
-for. The middle value is the one in use.
+`python -m benchmarks.tuned_sizes` prints microseconds for the loss of one network at
+one time in double precision, without compilation. Each size is varied on a problem that
+depends on it. The middle value is the one in use.
 """
 
 import time
@@ -31,7 +31,7 @@ CASES = (
 
 
 def microseconds(p):
-    """For a network at a time; nothing compiled is reused."""
+    """Microseconds for one network at one time, newly compiled."""
     jax.clear_caches()
     call = methods.exact()
     jax.block_until_ready(call(p))

@@ -28,7 +28,7 @@ from .sweeps.store import Store
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # not all can write every character
+        if isinstance(stream, io.TextIOWrapper):  # its encoding may lack characters
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 class _UsageError(Exception):
-    """What the user must change."""
+    """An error that the user must correct."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,8 +77,8 @@ def _parser() -> argparse.ArgumentParser:
         help="write the paper's figures",
         description="Compute figures exactly and by simulation (in double precision), "
         "write each as PNG and PDF with its data (NPZ) and its caption (TXT), and all "
-        "of them as one report (report.html). The status is 1 where theory and "
-        "simulation differ by more than they may.",
+        "of them as one report (report.html). The status is 1 if theory and simulation "
+        "differ by more than their bound.",
     )
     command.add_argument(
         "names", nargs="*", metavar="NAME", help="figures to write; all by default"
@@ -96,9 +96,9 @@ def _parser() -> argparse.ArgumentParser:
         "sweep",
         help="run a sweep from a file",
         description="Evaluate measures of exact learning over balances, scales and "
-        "seeds, as a TOML file says, and write them to a zarr store. Cut off, it goes "
-        "on where it was when it is run again. The status is 1 where no point was "
-        "computed without failure, and 3 where some points failed.",
+        "seeds, as a TOML file specifies, and write them to a zarr store. An "
+        "interrupted sweep resumes when it is run again. The status is 1 if every "
+        "point failed, and 3 if some points failed.",
     )
     command.add_argument("spec", nargs="?", metavar="SPEC", help="TOML file")
     command.add_argument("--store", metavar="PATH", help="where to write: path or URL")
@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="SECTION.KEY=VALUE",
-        help="put over the file; may be repeated",
+        help="override a value of the file; may be repeated",
     )
     command.add_argument(
         "--resume", action="store_true", help="refuse to start a new store"
@@ -115,16 +115,16 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--allow-failures",
         action="store_true",
-        help="status 0 where some points failed, but not all",
+        help="status 0 if some points failed, but not all",
     )
     command.add_argument(
-        "--example", action="store_true", help="print a commented SPEC, and stop"
+        "--example", action="store_true", help="print a commented SPEC and stop"
     )
-    command = commands.add_parser("show", help="what a sweep's store holds")
+    command = commands.add_parser("show", help="show the contents of a sweep's store")
     command.add_argument("store", metavar="PATH")
     command = commands.add_parser(
         "bench",
-        help="measure how fast the exact solution is",
+        help="measure the speed of the exact solution",
         description="Time the exact loss and its gradient beside NumPy, LAPACK, "
         "diffrax and gradient descent, on this machine, in double precision, and write "
         "a table, a plot and the numbers (about eight minutes on two cores).",
@@ -154,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
 
 @contextlib.contextmanager
 def _usage() -> Iterator[None]:
-    """Turn errors of the user's input into one sentence, without a traceback."""
+    """Turn errors of the user's input into a message without a traceback."""
     try:
         yield
     except (SpecError, _UsageError):
@@ -283,7 +283,7 @@ def _directory(given: str) -> Path:
 
 
 def _computed(names: Sequence[str], out: Path, quick: bool) -> Iterator[Reproduction]:
-    """Every figure, one after another, or on a CPU several at a time."""
+    """The figures in order; a CPU computes several at a time."""
     _prepare()
     workers = min(len(names), os.cpu_count() or 1, 4)
     if workers == 1 or jax.default_backend() != "cpu":
@@ -291,7 +291,7 @@ def _computed(names: Sequence[str], out: Path, quick: bool) -> Iterator[Reproduc
             track = functools.partial(tqdm, desc=name, leave=False)
             yield reproduce(name, out, quick=quick, track=track)
         return
-    # Batched decompositions of XLA can wait for ever in a small pool of threads.
+    # XLA's batched decompositions can wait for ever in a small pool of threads.
     os.environ.setdefault("NPROC", "4")
     # Most of the time is spent compiling, which uses one core.
     context = multiprocessing.get_context("spawn")

@@ -1,8 +1,9 @@
-r"""The balanced weights of a function, with the derivatives that they have.
+r"""The balanced weights of a function, with derivatives wherever these exist.
 
-Whatever no rotation of the hidden units changes depends on the function and the balance
-alone, smoothly where no mode and no hidden unit vanishes: equal singular values do no
-harm. Singular vectors, which have no derivative there, are constants here.
+Quantities that are invariant under rotations of the hidden units depend only on the
+function and the balance. The dependence is smooth where no mode and no hidden unit
+vanishes, also at equal singular values. Singular vectors have no derivative there, and
+are constants in this module.
 """
 
 import functools
@@ -22,7 +23,7 @@ from ._linalg import (
     sylvester,
 )
 
-# Weights of the two layers: of hidden units, of modes, of units beyond those.
+# Weights of the two layers, by hidden units, by modes, and by units beyond the modes.
 Weights = tuple[Float[Array, "hidden in"], Float[Array, "out hidden"]]
 Pair = tuple[Float[Array, "modes in"], Float[Array, "out modes"]]
 Further = tuple[Float[Array, "inward in"], Float[Array, "out outward"]]
@@ -48,8 +49,8 @@ OF_RANK = (
 
 OF_SURPLUS = (
     "Derivatives of rebalanced weights with respect to the weights must be taken where "
-    "the hidden units beyond the function's modes have weights that say along which "
-    "outputs (or inputs) they lie, but these were zero."
+    "the hidden units beyond the function's modes have nonzero weights to fix their "
+    "outputs (or inputs), but these were zero."
 )
 
 
@@ -68,11 +69,11 @@ def modes_of_matrix(matrix: Float[Array, "out in"]) -> Modes:
 
 
 def modes_of(w1: Float[Array, "hidden in"], w2: Float[Array, "out hidden"]) -> Modes:
-    """The modes of the function `w2 @ w1`: as many as its rank can be."""
+    """The modes of the function `w2 @ w1`, as many as its highest possible rank."""
     w1, w2 = jax.lax.stop_gradient((w1, w2))
     if w1.shape[0] > min(w1.shape[1], w2.shape[0]):
         return modes_of_matrix(dot(w2, w1))
-    # Through the factors: the product has further singular values, all zero.
+    # From the factors: the product has further singular values, all zero.
     q2, r2 = jnp.linalg.qr(w2)
     q1, r1 = jnp.linalg.qr(w1.mT)
     u, s, vt = jnp.linalg.svd(dot(r2, r1.mT))
@@ -82,10 +83,9 @@ def modes_of(w1: Float[Array, "hidden in"], w2: Float[Array, "out hidden"]) -> M
 def leading_part(
     matrix: Float[Array, "out in"], modes: Modes, k: int
 ) -> Float[Array, "out in"]:
-    """The best approximation of rank `k`, by all modes of the matrix.
+    """The best approximation of rank `k`, given all modes of the matrix.
 
-    Its derivatives divide by the gap between modes that are kept and modes that aren't,
-    and by no other.
+    Its derivatives divide only by the gap between modes that are kept and others.
 
     **Raises:** a runtime error for a derivative where that gap is zero.
     """
@@ -106,8 +106,9 @@ def _leading_projector(
 
 @_leading_projector.defjvp
 def _leading_projector_jvp(k, primals, tangents):
-    # The singular values are eigenvalues of [[0, m'], [m, 0]]. Those above `between`
-    # are the positive ones of its difference, whose sign is its polar factor.
+    # The singular values are eigenvalues of `both` = [[0, m], [m', 0]]. Those above
+    # `between` are positive eigenvalues of `both - between * eye`; the polar factor of
+    # this matrix is its sign.
     (matrix, modes), (dmatrix, _) = primals, tangents
     between = (modes.s[k - 1] + modes.s[k]) / 2
 
@@ -128,14 +129,14 @@ def _leading_projector_jvp(k, primals, tangents):
 def balanced_pair(
     function: Float[Array, "out in"], lmda: Float[Array, ""], modes: Modes
 ) -> Pair:
-    """The `lmda`-balanced weights of a function with these modes, a hidden unit each.
+    """The `lmda`-balanced weights of a function with one hidden unit for every mode.
 
     **Raises:** a runtime error for a derivative that does not exist.
     """
     # Singular values that are zero up to rounding are zero.
     noise = max(function.shape) * jnp.finfo(modes.s.dtype).eps * modes.s[0]
     s1, s2 = split_singular_values(jnp.where(modes.s <= noise, 0.0, modes.s), lmda)
-    if function.shape == (modes.s.size, modes.s.size):  # no direction is left over
+    if function.shape == (modes.s.size, modes.s.size):  # no left-over direction
         bad = jnp.min(s1) + jnp.min(s2) == 0
     else:
         bad = jnp.minimum(jnp.min(s1), jnp.min(s2)) == 0
@@ -154,7 +155,7 @@ def _balanced_pair(
 
 @_balanced_pair.defjvp
 def _balanced_pair_jvp(primals, tangents):
-    # Of all changes of the weights, one turns no hidden units:
+    # One of the possible changes of the weights does not rotate the hidden units:
     # w2' dw2 = dw1 w1' + dlmda / 2. It solves two Sylvester equations.
     (function, lmda, modes), (dfunction, dlmda, _) = primals, tangents
     w1, w2 = _balanced_pair(*primals)
@@ -183,11 +184,12 @@ def with_surplus(
     further: Further,
     throw: bool = True,
 ) -> Weights:
-    """The weights of modes, rotated by `r`, and of the hidden units beyond them.
+    """The weights of the modes, rotated by `r`, and of the surplus hidden units.
 
-    Those hold `sqrt(abs(lmda))` in the layer that is large, along `further` directions,
-    (surplus, in) and (out, surplus). A side without room for them takes none. Domine et
-    al. 2025, Algorithm 1, for every feasible size and sign.
+    Surplus units have weights `sqrt(abs(lmda))` in the larger layer, along the
+    directions `further`, (surplus, in) and (out, surplus). A side with too few
+    directions has none of them. This is Algorithm 1 of Domine et al. 2025, for every
+    feasible size and sign.
     """
     w1, w2 = pair
     k = w1.shape[0]
@@ -208,7 +210,7 @@ def with_surplus(
 def rebalanced_pair(
     w1: Float[Array, "hidden in"], w2: Float[Array, "out hidden"], lmda: Array
 ) -> Weights:
-    """The `lmda`-balanced weights of `w2 @ w1` whose hidden units stay near these."""
+    """The `lmda`-balanced weights of `w2 @ w1`, near the given hidden units."""
     modes = modes_of(w1, w2)
     pair = balanced_pair(dot(w2, w1), lmda, modes)
     r, further = beside_modes(pair, w1, w2)
@@ -218,9 +220,9 @@ def rebalanced_pair(
 def beside_modes(
     pair: Pair, w1: Float[Array, "hidden in"], w2: Float[Array, "out hidden"]
 ) -> tuple[Float[Array, "hidden hidden"], Further]:
-    """The hidden directions of modes and those that they leave free, near weights'.
+    """Hidden directions of the modes and of surplus units, near the given weights'.
 
-    And the outputs and inputs along which these lie.
+    The second result is the inputs and outputs of the surplus units.
     """
     v1, v2 = pair
     r = nearest_isometry(dot(w2.mT, v2) + dot(w1, v1.mT))
@@ -237,9 +239,9 @@ def _beside(
     weights: Float[Array, "n hidden"],
     rest: Float[Array, "hidden more"],
 ) -> Float[Array, "n _"]:
-    """Orthonormal columns beside those of `basis`, nearest to `weights @ rest`.
+    """Orthonormal columns, orthogonal to `basis`, nearest to `weights @ rest`.
 
-    None where there is no room for as many.
+    The result is empty if the space has too few further dimensions.
     """
     room, count = basis.shape[0] - basis.shape[1], rest.shape[1]
     if room < count:
@@ -254,6 +256,6 @@ def _beside(
 
 
 def _complement(basis: Float[Array, "n k"]) -> Float[Array, "n rest"]:
-    """An orthonormal basis of the rest of the space, turned no more than needed."""
+    """An orthonormal basis of the complement, with the smallest possible derivative."""
     rest = complete_basis(jax.lax.stop_gradient(basis))
     return nearest_isometry(rest - dot(basis, dot(basis.mT, rest)))

@@ -1,4 +1,4 @@
-"""One grammar for messages: "`name` must ..., but ..."."""
+"""Checks of arguments. Their messages share one grammar: "`name` must ..., but ..."."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,19 +15,19 @@ from ._xla import sharded_over
 
 
 def is_concrete(tree: Any) -> bool:
-    """Whether every array in `tree` has a value to look at now (none is traced)."""
+    """Whether every array in `tree` has a value now (none is traced)."""
     return not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(tree))
 
 
 def known(array: Array) -> np.ndarray | None:
-    """The values of an array, also under differentiation; `None` where it is traced."""
+    """The values of an array, also under differentiation; `None` if it is traced."""
     if isinstance(array, jax.core.Tracer):
         array = jax.lax.stop_gradient(array)
     return None if isinstance(array, jax.core.Tracer) else np.asarray(array)
 
 
 def number(array: Array, spec: str = "") -> str:
-    """A scalar for a message, which must not need its value."""
+    """A scalar as text for a message; it may be traced."""
     value = known(array)
     return "a traced value" if value is None else format(float(value), spec)
 
@@ -82,7 +82,7 @@ def as_scalar(name: str, value: Any) -> Array:
 
 
 def finite(name: str, array: Array) -> Array:
-    """`array`, refused where it is NaN or infinite; traced values of that kind: NaN."""
+    """`array`; NaN and infinity are refused, or become NaN if they are traced."""
     values = known(array)
     if values is None:
         return jnp.where(jnp.isfinite(array), array, jnp.nan)
@@ -93,9 +93,9 @@ def finite(name: str, array: Array) -> Array:
 def positive(
     name: str, array: Array, *, zero: bool = False, throw: bool = False
 ) -> Array:
-    """`array`, refused where it is not finite and positive (or zero).
+    """`array`; entries that aren't finite and positive (or zero) are refused.
 
-    Traced values of that kind become NaN; with `throw` they stop the program.
+    Traced entries become NaN instead; with `throw` they stop the program.
     """
 
     def is_good(x: Any) -> Any:
@@ -113,9 +113,10 @@ def checked(
     *,
     throw: bool = False,
 ) -> Array:
-    """`array`, refused unless each entry `is_good`; it must do or be `what`.
+    """`array`; entries that aren't `is_good` are refused.
 
-    Traced entries that aren't become NaN; with `throw` they stop the program.
+    `what` completes the message "`name` must". Traced bad entries become NaN instead;
+    with `throw` they stop the program.
     """
     message = f"`{name}` must {what}, but"
     values = known(array)
@@ -133,7 +134,7 @@ def checked(
 
 
 def _refuse_first(values: np.ndarray, good: Any, message: str) -> None:
-    """Raise an error that names the first value that isn't good, and its place."""
+    """Raise an error that names the first bad value and its index."""
     if np.all(good):
         return
     index = tuple(int(i) for i in np.argwhere(~np.asarray(good))[0])
@@ -155,7 +156,7 @@ def size(name: str, value: Any, *, least: int = 1) -> int:
 
 
 def as_times(name: str, value: Any, *, infinite: bool = True) -> Array:
-    """`value` as times of any shape and order; traced ones that are bad become NaN."""
+    """`value` as times of any shape and order; traced bad times become NaN."""
     ts = as_real(name, value)
     values = known(ts)
     if values is None:
@@ -179,7 +180,7 @@ def square(name: str, value: Any) -> Array:
 
 
 def same_shape(**arrays: Array) -> None:
-    """Refuse two arrays, given by name, of different shapes."""
+    """Refuse two arrays of different shapes; their names are the keywords."""
     (first, a), (second, b) = arrays.items()
     require(
         a.shape == b.shape,
@@ -212,24 +213,24 @@ def times_fault(ts: np.ndarray, *, ordered: bool, infinite: bool) -> str | None:
 
 
 def times_valid(ts: Array, *, infinite: bool) -> Array:
-    """Whether ordered times are good, as a traceable boolean."""
+    """Whether times are valid and in order, as a traceable boolean."""
     ok = jnp.all(ts >= 0) & jnp.all(ts[1:] >= ts[:-1])
     return ok if infinite else ok & jnp.all(jnp.isfinite(ts))
 
 
 def sizes_text(sizes: Sequence[int]) -> str:
-    """Sizes as the field writes them: `3-2-2`."""
+    """Sizes in the usual notation: `3-2-2`."""
     return "-".join(str(size) for size in sizes)
 
 
 def error_if(x: Any, bad: Array, message: str) -> Any:
-    """`x`, with a runtime error where a traced value is bad."""
+    """`x`, with a runtime error if a traced `bad` is true."""
     can_raise(bad)
     return eqx.error_if(x, bad, message)
 
 
 def can_raise(bad: Array) -> None:
-    """Refuse to look for runtime errors where JAX does not allow them."""
+    """Raise an error inside `jax.shard_map`, which allows no runtime errors."""
     if sharded_over(bad):
         raise TypeError(
             "`throw` must be `False` inside `jax.shard_map`, which has no runtime "
@@ -239,7 +240,7 @@ def can_raise(bad: Array) -> None:
 
 
 def can_solve(name: str, tree: Any) -> None:
-    """Refuse an ODE solver where `jax.shard_map` checks what varies."""
+    """Refuse an ODE solver inside `jax.shard_map` with its check on (`check_vma`)."""
     if sharded_over(*jax.tree.leaves(tree)):
         raise TypeError(
             f"`{name}` must be used inside `jax.shard_map(..., check_vma=False)`, but "
@@ -251,7 +252,7 @@ def can_solve(name: str, tree: Any) -> None:
 def refuse_derivative(
     x: Array, bad: Array, *, message: str, throw: bool = True
 ) -> Array:
-    """`x`, whose derivative where `bad` is a runtime error, or without `throw` NaN."""
+    """`x`; its derivative is a runtime error where `bad` (NaN without `throw`)."""
     return x
 
 
@@ -260,14 +261,14 @@ def _refuse_derivative_jvp(primals, tangents, *, message, throw=True):
     (x, bad), (dx, _) = primals, tangents
     if dx is None:
         return x, None
-    # On the derivative: XLA leaves out a check of values that nothing uses.
+    # The check is on the derivative: XLA drops checks of values that nothing uses.
     mark = jnp.where(bad, jnp.nan, jnp.ones((), x.dtype))
     return x, dx * (error_if(mark, bad, message) if throw else mark)
 
 
 @eqx.filter_custom_jvp
 def refuse_second_derivative(x: Array, bad: Array, *, message: str) -> Array:
-    """`x`, whose second derivative where `bad` is a runtime error."""
+    """`x`; its second derivative is a runtime error where `bad`."""
     return x
 
 

@@ -1,4 +1,4 @@
-"""Arrays of real numbers, and the one precision in which to compute with several."""
+"""Real arrays, and the common precision of several arrays."""
 
 from typing import Any, overload
 
@@ -11,8 +11,9 @@ from jaxtyping import Array
 def as_real(name: str, value: Any, *, whole: bool = False) -> Array:
     """`value` as a real array in single or double precision.
 
-    Whole numbers take the dtype of the other arguments, as Python scalars do, or stay
-    as they are. NumPy's longer floats and foreign byte orders are converted.
+    Whole numbers become weakly typed floats: like Python scalars they take the dtype of
+    other arguments. With `whole` they stay integers. NumPy's longer floats and foreign
+    byte orders are converted.
     """
     message = f"`{name}` must be a real number or array, but it was {value!r}."
     if isinstance(value, str):
@@ -29,7 +30,10 @@ def as_real(name: str, value: Any, *, whole: bool = False) -> Array:
 
 
 def _as_array(value: Any) -> Array:
-    """`value` as JAX reads it; NumPy's other numbers in double precision."""
+    """`value` as a JAX array; types unknown to JAX are converted first.
+
+    Longer floats become double, foreign byte orders native.
+    """
     try:
         dtype = getattr(value, "dtype", None)
         if not isinstance(dtype, np.dtype) or dtype.isnative:
@@ -44,7 +48,7 @@ def _as_array(value: Any) -> Array:
 
 
 def require_precision(name: str, dtype: jnp.dtype) -> None:
-    """Refuse complex numbers and half precision, which no method here allows."""
+    """Refuse complex numbers and half precision."""
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"`{name}` must be real, but its dtype was {dtype}.")
     if jnp.finfo(dtype).bits < 32:
@@ -55,10 +59,10 @@ def require_precision(name: str, dtype: jnp.dtype) -> None:
 
 
 def common_dtype(**given: Any) -> jnp.dtype:
-    """The dtype in which to compute with arrays, or trees of them, given by name.
+    """The widest dtype of arrays, or trees of arrays; their names are the keywords.
 
-    The widest one, whatever JAX's setting of promotion. Weakly typed arrays (Python
-    scalars, whole numbers) take it, and don't widen it.
+    JAX's setting of promotion does not matter. Weakly typed arrays (Python scalars,
+    whole numbers) don't widen it.
     """
     strong = []
     for name, tree in given.items():
@@ -70,7 +74,7 @@ def common_dtype(**given: Any) -> jnp.dtype:
 
 
 def rounding(**given: Any) -> float:
-    """The machine epsilon of the coarsest dtype given: what its values are good to."""
+    """The machine epsilon of the coarsest dtype given."""
     arrays = [x for x in jax.tree.leaves(given) if _is_float(x)]
     return max(float(jnp.finfo(x.dtype).eps) for x in arrays)
 
@@ -84,7 +88,7 @@ def promoted(**given: Any) -> tuple[Any, ...]: ...
 
 
 def promoted(**given: Any) -> tuple[Any, ...]:
-    """Arrays, or trees of them, given by name, all in their `common_dtype`."""
+    """Arrays, or trees of arrays, converted to their `common_dtype`."""
     dtype = common_dtype(**given)
 
     def cast(x: Any) -> Any:

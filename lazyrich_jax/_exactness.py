@@ -1,4 +1,4 @@
-"""What closed forms need of a network and a task: that they fit, balance, isotropy."""
+"""Conditions of closed forms: fitting sizes, balanced weights, isotropic inputs."""
 
 import jax
 import jax.numpy as jnp
@@ -11,18 +11,18 @@ from ._task import Task
 
 
 def exactness_tolerance(dtype: jnp.dtype) -> float:
-    """The relative imbalance and anisotropy that is taken for rounding."""
+    """The relative imbalance and anisotropy that count as rounding."""
     return float(jnp.finfo(dtype).eps) ** 0.5
 
 
 def is_task(name: str, task: Task) -> None:
-    """Refuse what isn't a task."""
+    """Raise a `TypeError` unless `task` is a `Task`."""
     hint = "of a correlation, `Task.from_correlation(sigma)`"
     _checks.instance(name, task, Task, hint)
 
 
 def check_fit(network: LinearNetwork, task: Task, name: str = "network") -> None:
-    """Refuse other types, and a network whose inputs or outputs are not the task's."""
+    """Refuse other types, and a network without the task's input and output sizes."""
     _checks.instance(name, network, LinearNetwork, "the arguments may be swapped")
     is_task("task", task)
     sizes = network.sizes
@@ -34,7 +34,7 @@ def check_fit(network: LinearNetwork, task: Task, name: str = "network") -> None
 
 
 def check_two_layers(network: LinearNetwork, name: str = "network") -> None:
-    """Refuse a network of another depth."""
+    """Refuse a network without exactly two layers."""
     _checks.require(
         network.depth == 2,
         f"`{name}` must have two layers, but it had {network.depth}.",
@@ -49,8 +49,8 @@ def is_balanced(
 ) -> Bool[Array, ""]:
     """Whether closed forms are exact for a network, up to rounding.
 
-    `variance` is that of the inputs, `s` the singular values of their correlation with
-    the targets.
+    `variance` is the inputs' variance, `s` the singular values of the correlation of
+    inputs and targets.
     """
     most = tolerated_imbalance(network, variance, s, tolerance)
     return network.balance_residual <= most
@@ -62,14 +62,15 @@ def tolerated_imbalance(
     s: Float[Array, " modes"],
     tolerance: float,
 ) -> Float[Array, ""]:
-    r"""How large $|W_2^\top W_2 - W_1 W_1^\top - \lambda I|$ may be.
+    r"""The largest allowed $|W_2^\top W_2 - W_1 W_1^\top - \lambda I|$.
 
-    It changes every mode, relative to the mode itself, by about its quotient with the
-    mode's rate. So it must be small against the slowest rate, not only against the
-    weights, which may belong to other modes; the rounding of large weights is excepted.
+    An imbalance changes every mode, relative to the mode, by about the imbalance over
+    the mode's rate. It must therefore be small against the slowest rate, not only
+    against the weights, which may belong to other modes. The rounding of large weights
+    is allowed.
     """
     square = sum(square_norm(w) for w in network.weights)
-    # As weights squared, which have the units of a rate over the inputs' variance.
+    # A rate over the inputs' variance has the units of a squared weight.
     rates = safe_hypot(s / variance, network.lmda / 2)
     noise = 4 * max(network.sizes) * jnp.finfo(s.dtype).eps * jnp.max(rates)
     slowest = jnp.min(jnp.where(rates > noise, rates, jnp.inf))
@@ -77,11 +78,11 @@ def tolerated_imbalance(
     return jnp.minimum(tolerance * square, by_rate)
 
 
-_PER_RATE = 64  # 1e-6 in double precision, of each mode
+_PER_RATE = 64  # allows relative changes of 1e-6 of each mode in double precision
 
 
 def imbalance_text(network: LinearNetwork, task: Task) -> str:
-    """How far a network is from balanced, as a sentence."""
+    """A sentence on the imbalance of a network."""
     tolerance = exactness_tolerance(network.weights[0].dtype)
     finer, task = _dtypes.promoted(network=network, task=task)
     s = jnp.linalg.svd(task.input_output_correlation, compute_uv=False)
@@ -97,9 +98,10 @@ def imbalance_text(network: LinearNetwork, task: Task) -> str:
 
 
 def refined(network: LinearNetwork, dtype: jnp.dtype) -> LinearNetwork:
-    """A network in a wider `dtype`, balanced to its rounding if it was to its own.
+    """A network in a wider `dtype`; a network balanced to its own rounding stays so.
 
-    What learns it in stages judges the later ones by that dtype.
+    It becomes balanced to the rounding of `dtype`, by which learning in several stages
+    judges the later stages.
     """
     own = network.weights[0].dtype
     finer = jax.tree.map(lambda w: w.astype(dtype), network)
@@ -112,7 +114,7 @@ def refined(network: LinearNetwork, dtype: jnp.dtype) -> LinearNetwork:
 
 
 def anisotropy_text(task: Task) -> str:
-    """How far inputs are from isotropic, as a sentence."""
+    """A sentence on the anisotropy of the inputs."""
     tolerance = exactness_tolerance(task.x.dtype)
     return (
         f"|Sxx - c I| / |c I| was {_checks.number(task.anisotropy, '.3g')} at the "

@@ -1,4 +1,4 @@
-"""How a network's weights are drawn before learning starts."""
+"""Initialisers: distributions of a network's weights before learning."""
 
 import abc
 import itertools
@@ -29,7 +29,7 @@ class AbstractInitialiser(eqx.Module):
 
 
 class _Balanced(AbstractInitialiser):
-    """Weights of one balance; the function has a Gaussian product's singular values."""
+    """Balanced weights whose function has the singular values of a Gaussian product."""
 
     lmda: Float[Array, ""]
     scale: Float[Array, ""]
@@ -46,7 +46,7 @@ class _Balanced(AbstractInitialiser):
 
     @abc.abstractmethod
     def _aligned_task(self, in_size: int, out_size: int) -> Task | None:
-        """The task, of these sizes, whose singular vectors the function has."""
+        """The task that gives the function its singular vectors, if any."""
 
     def __call__(
         self, in_size: int, hidden_size: int, out_size: int, *, key: PRNGKeyArray
@@ -68,18 +68,19 @@ class _Balanced(AbstractInitialiser):
 class LambdaBalanced(_Balanced):
     r"""Random weights with $W_2^\top W_2 - W_1 W_1^\top = \lambda I$ exactly.
 
-    Domine et al. 2025, Algorithm 1, for every feasible size and sign (the published
-    form leaves out the bottleneck and valid signs at `hidden = min(in, out)`). With
-    one key, the function's singular vectors and values don't depend on `lmda`; the
+    This is Algorithm 1 of Domine et al. 2025 for every feasible size and sign. The
+    published form omits the bottleneck and valid signs at `hidden = min(in, out)`. For
+    one key, the function's singular vectors and values don't depend on `lmda`, and the
     values grow as `scale**2`.
 
     **Arguments:**
 
     - `lmda`: the balance, any sign; positive needs `hidden_size <= out_size`,
       negative `hidden_size <= in_size`.
-    - `scale`: the standard deviation of the Gaussian weights whose product is kept.
-    - `throw`: whether an infeasible `lmda` or `scale` that is traced (under `jax.jit`
-      or `jax.vmap`) stops the program (the default) or gives that network NaN weights.
+    - `scale`: the standard deviation of the Gaussian weights whose product gives the
+      function.
+    - `throw`: whether an infeasible traced `lmda` or `scale` (under `jax.jit` or
+      `jax.vmap`) stops the program (the default) or gives that network NaN weights.
 
     **Raises:** `ValueError` for an infeasible `lmda`, a non-positive `scale` or size.
 
@@ -109,9 +110,9 @@ class Aligned(_Balanced):
     r"""Balanced weights whose function shares the task's singular vectors.
 
     $W_2 W_1 = U A V^\top$ with $\Sigma = U S V^\top$ and $A \ge 0$ (the aligned
-    initialisation of Saxe et al. 2014 and Domine et al. 2025, Algorithm 2), so that
-    every mode learns on its own. The strengths $A$, in decreasing order, are the
-    singular values that `LambdaBalanced` would give with the same key.
+    initialisation of Saxe et al. 2014 and Domine et al. 2025, Algorithm 2). Every mode
+    then learns independently. The strengths $A$, in decreasing order, are the singular
+    values that `LambdaBalanced` gives for the same key.
 
     **Arguments:**
 
@@ -149,13 +150,13 @@ class Aligned(_Balanced):
 class Gaussian(AbstractInitialiser):
     r"""Independent Gaussian weights (balanced only on average, so not for `Exact`).
 
-    `Gaussian(std)` sets the standard deviation itself: one number, or one per layer.
+    `Gaussian(std)` sets the standard deviation: one number, or one per layer.
     `Gaussian.lecun()`, `.he()`, `.glorot()` and `.scaled(scale)` set the variances
-    $1/n_{in}$, $2/n_{in}$, $2/(n_{in}+n_{out})$ and $\alpha^2/n_{in}$ of the layer's
-    own sizes. Further hidden sizes make deeper networks.
+    $1/n_{in}$, $2/n_{in}$, $2/(n_{in}+n_{out})$ and $\alpha^2/n_{in}$, with the sizes
+    of each layer. Further hidden sizes make deeper networks.
 
     **Raises:** `ValueError` for a negative or non-finite `std` (traced: NaN weights),
-    or one of neither length 1 nor the number of layers.
+    and for a `std` that has neither one entry nor one per layer.
 
     ```python
     import jax
@@ -186,22 +187,22 @@ class Gaussian(AbstractInitialiser):
 
     @classmethod
     def lecun(cls) -> "Gaussian":
-        """Variance `1 / n_in`."""
+        """Weights of variance `1 / n_in`."""
         return cls(1.0, fan="in")
 
     @classmethod
     def he(cls) -> "Gaussian":
-        """Variance `2 / n_in`."""
+        """Weights of variance `2 / n_in`."""
         return cls(2.0**0.5, fan="in")
 
     @classmethod
     def glorot(cls) -> "Gaussian":
-        """Variance `2 / (n_in + n_out)`."""
+        """Weights of variance `2 / (n_in + n_out)`."""
         return cls(1.0, fan="mean")
 
     @classmethod
     def scaled(cls, scale: Real[ArrayLike, "..."] | Sequence[float]) -> "Gaussian":
-        """Variance `scale**2 / n_in`, `scale` being one number or one per layer."""
+        """Weights of variance `scale**2 / n_in`; `scale` may differ between layers."""
         return cls(scale, fan="in")
 
     def __call__(
@@ -276,7 +277,8 @@ def _draw_balanced(
 ) -> LinearNetwork:
     """A balanced network whose function's singular values are a Gaussian product's.
 
-    Its singular vectors are those of `sigma`, or of the product where it is `None`.
+    The function has the singular vectors of `sigma`, or of the Gaussian product if
+    `sigma` is `None`.
     """
     in_size, hidden_size, out_size = sizes
     k = min(sizes)

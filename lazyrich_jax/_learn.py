@@ -1,4 +1,4 @@
-"""One verb for learning, whatever the law."""
+"""`learn`: training under any law of learning."""
 
 from collections.abc import Sequence
 
@@ -25,25 +25,25 @@ def learn(
 
     **Arguments:**
 
-    - `network`: where learning starts.
-    - `task`: what is learned.
-    - `ts`: times in units of learning rate x step: non-negative, in non-decreasing
-      order, repeats allowed; infinity only for `Exact`.
+    - `network`: the `LinearNetwork` at time 0.
+    - `task`: the `Task` to learn.
+    - `ts`: times in units of learning rate x step, non-negative and in non-decreasing
+      order. Repeats are allowed; infinity only for `Exact`.
     - `dynamics`: the law: `Exact()`, `GradientFlow()` or `GradientDescent(rate)`.
-    - `throw`: whether to raise where learning fails (the default), or to return and
-      say why in `trajectory.result`; under `jax.vmap` each member has its own result.
+    - `throw`: whether a failure raises an error (the default) or is reported in
+      `trajectory.result`. Under `jax.vmap` each member has its own result.
 
     **Returns:** a `Trajectory`, computed in the wider of the dtypes of `network` and
-    `task`. Times and the numbers of the law take that dtype, too.
+    `task`. Times and the numbers of the law are converted to that dtype.
 
     **Raises:** `ValueError` for bad input: sizes that don't fit, bad times, values
     that aren't finite, and for `Exact` unbalanced weights, anisotropic inputs and other
-    depths than two. `TypeError` for half precision. `RuntimeError` where descent
-    diverges or the solver gives up. With traced arguments what depends on values is a
-    runtime error instead.
+    depths than two. `TypeError` for half precision. `RuntimeError` if descent
+    diverges or the solver fails. With traced arguments, errors that depend on values
+    are runtime errors instead.
 
-    Differentiable in the modes of the law: `Exact` in all, `GradientFlow` in those of
-    its `adjoint` (reverse by default), `GradientDescent` in forward mode.
+    Each law has its modes of differentiation: `Exact` has all, `GradientFlow` those of
+    its `adjoint` (reverse by default), `GradientDescent` forward mode.
 
     ```python
     import jax

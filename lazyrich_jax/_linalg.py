@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from ._xla import once, sizes
 
-# Of `sylvester`.
+# Eigenvectors and eigenvalues of the coefficients of `sylvester`.
 Spectra = tuple[
     Float[Array, "n n"], Float[Array, " n"], Float[Array, "m m"], Float[Array, " m"]
 ]
@@ -22,10 +22,10 @@ def dot(*matrices: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def short_dot(*matrices: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`dot`, its sums written out where they are short: faster, slower to compile.
+    """`dot` with short sums written out: faster, but slower to compile.
 
-    XLA calls a library for each of a batch of products, which costs more than a small
-    one itself.
+    XLA calls a library for each product of a batch. The call costs more than a small
+    product.
     """
 
     def product(a: Array, b: Array) -> Array:
@@ -46,7 +46,7 @@ def square_norm(x: Float[Array, "..."]) -> Float[Array, ""]:
 def mean_decay(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     r"""$(1 - e^{-x}) / x$ for $x \ge 0$, with value 1 and slope -1/2 at zero.
 
-    A series below 0.1 keeps its derivatives as accurate as its value.
+    A series below 0.1 keeps the derivatives as accurate as the value.
     """
     small = x < 0.1
     near = jnp.where(small, x, 0.0)
@@ -60,9 +60,9 @@ def mean_decay(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def gain_of_decay(
     rate: Float[Array, "..."], decay: Float[Array, "..."], t: Float[Array, "..."]
 ) -> Float[Array, "..."]:
-    """(1 - e^{-2 rate t}) / (2 rate), for a rate that isn't negative; `decay` its root.
+    """(1 - e^{-2 rate t}) / (2 rate) for `rate` >= 0, given `decay` = e^{-rate t}.
 
-    A series while the difference is small: `expm1` takes as long as four exponentials.
+    A series replaces small differences: `expm1` takes as long as four exponentials.
     """
     x = 2 * rate * t
     near = x < 0.5
@@ -79,9 +79,9 @@ def decay_difference(
 ) -> Float[Array, "k k"]:
     r"""$-(f(x) - f(y)) / (x - y)$ for $f(x) = (1 - e^{-2xt}) / 2x$: positive.
 
-    Of every pair of non-negative `rates` x, y, `gap` being |x - y|; where that is zero,
-    $-f'$. At most $t^2$ and $1 / 2xy$. A series for small rates, and a form without
-    subtractions of nearly equal numbers for large ones.
+    The pairs are all pairs of non-negative `rates` x, y, with `gap` = |x - y|. The
+    value is $-f'$ at equal rates and at most $t^2$ and $1 / 2xy$. Small rates use a
+    series, large ones a form that never subtracts nearly equal numbers.
     """
     larger = jnp.maximum(rates[:, None], rates[None])
     smaller = jnp.minimum(rates[:, None], rates[None])
@@ -95,7 +95,10 @@ def decay_quotient(
     far: Float[Array, "..."],
     t: Float[Array, "..."],
 ) -> Float[Array, "..."]:
-    """`decay_difference` of pairs of rates, from `far`, it times the larger."""
+    """`decay_difference` of pairs of rates; `far` is its product with the larger rate.
+
+    Small rates use a series instead of `far`.
+    """
     near = 4 * larger * t < 1
     x, y = (2 * t * jnp.where(near, z, 0.0) for z in (larger, smaller))
     terms = [-((-1) ** k) / math.factorial(k + 1) for k in range(1, 16)]
@@ -108,7 +111,8 @@ def mixed_difference(
 ) -> Float[Array, "..."]:
     r"""$(f(y) e^{-xt} - f(x) e^{-yt}) / (x + y)$ for $f(x) = (1 - e^{-2xt}) / 2x$.
 
-    For `rise` x and `fall` y, both non-negative; $t^2 (y - x) t / 6$ as they vanish.
+    `rise` is x and `fall` is y, both non-negative. The value tends to
+    $t^2 (y - x) t / 6$ as they vanish.
     """
     a, b = rise * t, fall * t
     far = mean_decay(2 * b) * jnp.exp(-a) - mean_decay(2 * a) * jnp.exp(-b)
@@ -122,7 +126,10 @@ def mixed_quotient(
     decay: Float[Array, "..."],
     t: Float[Array, "..."],
 ) -> Float[Array, "..."]:
-    """`mixed_difference` from `far`, it times x + y, and e^{-(x + y) t}."""
+    """`mixed_difference`, given its product `far` with x + y.
+
+    `decay` is e^{-(x + y) t}. Small rates use a series instead of `far`.
+    """
     a, b = rise * t, fall * t
     near = jnp.maximum(a, b) < 1
     u, v = (jnp.where(near, z, 0.0) ** 2 for z in (a, b))
@@ -167,7 +174,7 @@ def safe_hypot(x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "
     x, y = jnp.broadcast_arrays(x, y)
     big = jnp.maximum(jnp.abs(x), jnp.abs(y))
     zero = big == 0
-    # The scale is a constant for differentiation: the value does not depend on it.
+    # The value does not depend on the scale: it is a constant for differentiation.
     scale = jax.lax.stop_gradient(jnp.where(zero, 1.0, big))
     radicand = jnp.where(zero, 1.0, (x / scale) ** 2 + (y / scale) ** 2)
     return jnp.where(zero, 0.0, scale * jnp.sqrt(radicand))
@@ -176,7 +183,7 @@ def safe_hypot(x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "
 def norm(x: Float[Array, "..."], axis: int | None = None) -> Float[Array, "..."]:
     """The norm of all entries, or along an axis, with zero gradient at zero.
 
-    Without under- or overflow of the squares.
+    The squares neither underflow nor overflow.
     """
     largest = jnp.max(jnp.abs(x), axis=axis, keepdims=True)
     largest = jax.lax.stop_gradient(jnp.where(largest == 0, 1.0, largest))
@@ -187,18 +194,18 @@ def norm(x: Float[Array, "..."], axis: int | None = None) -> Float[Array, "..."]
 
 
 def finite_time(t: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Infinity as a time so long that nothing tells it from infinity.
+    """`t`, with a huge finite time in place of infinity.
 
-    Its rates multiply to finite numbers, and inf * 0 is NaN in a derivative.
+    Its products with rates are finite; inf * 0 would be NaN in a derivative.
     """
     return jnp.minimum(t, float(jnp.finfo(t.dtype).max) ** 0.4)
 
 
 def merge_repeated(s: Float[Array, " modes"], size: int) -> Float[Array, " modes"]:
-    """Singular values with those equal, or zero, up to rounding made exactly so.
+    """Singular values; those equal up to rounding are made equal, tiny ones zero.
 
-    A gap that is only rounding would otherwise decide which of two equal modes wins
-    at infinite time. `s` is in decreasing order; `size` is the matrix's larger side.
+    Otherwise a gap due to rounding would decide which of two equal modes wins at
+    infinite time. `s` is in decreasing order; `size` is the matrix's larger side.
     """
     if s.size == 0:
         return s
@@ -217,12 +224,12 @@ def sylvester(
     x: Float[Array, "n m"],
     spectra: Spectra,
 ) -> Float[Array, "n m"]:
-    r"""The Y with `b @ Y + Y @ c == x` for positive semidefinite `b` and `c`.
+    r"""The solution Y of `b @ Y + Y @ c == x` for positive semidefinite `b` and `c`.
 
-    `spectra` are their eigenvectors and eigenvalues, `(left, of_b, right, of_c)`,
+    `spectra` holds their eigenvectors and eigenvalues, `(left, of_b, right, of_c)`,
     constants for differentiation. Y is zero along pairs of zero eigenvalues.
-    Derivatives of any order divide by sums of eigenvalues only: repeated ones do no
-    harm.
+    Derivatives of any order divide by sums of eigenvalues only: repeated eigenvalues
+    do no harm.
     """
     left, of_b, right, of_c = spectra
     total = of_b[:, None] + of_c[None]
@@ -241,10 +248,10 @@ def _sylvester_jvp(primals, tangents):
 
 @jax.custom_jvp
 def nearest_isometry(x: Float[Array, "rows columns"]) -> Float[Array, "rows columns"]:
-    """The matrix with orthonormal columns (rows, where it is wide) nearest to `x`.
+    """The polar factor: the nearest matrix with orthonormal columns (rows if wide).
 
-    The polar factor. It has derivatives wherever `x` has full rank; elsewhere, those of
-    one of the nearest.
+    Its derivative exists where `x` has full rank. At a lower rank the nearest matrix
+    is not unique; the derivative belongs to the one returned.
     """
     u, _, vt = jnp.linalg.svd(x, full_matrices=False)
     return dot(u, vt)
@@ -267,18 +274,17 @@ def _nearest_isometry_jvp(primals, tangents):
 def complete_basis(
     columns: Float[Array, "n k"],
 ) -> Float[Array, "n rest"]:
-    """An orthonormal basis of what `k` orthonormal columns leave over in R^n."""
+    """An orthonormal basis of the complement of `k` orthonormal columns in R^n."""
     q, _ = jnp.linalg.qr(columns, mode="complete")
     return q[:, columns.shape[1] :]
 
 
 @jax.custom_jvp
 def symmetric_root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """The root of a positive semidefinite matrix; derivatives also where its
-    eigenvalues repeat.
+    """The root of a positive semidefinite matrix.
 
-    Eigenvalues that are negative or zero up to rounding count as zero, and have no
-    derivative.
+    It has derivatives at repeated eigenvalues too. Eigenvalues that are negative or
+    zero up to rounding count as zero; derivatives along pairs of them are zero.
     """
     roots, basis = _roots(matrix)
     return dot(basis * roots[None], basis.T)

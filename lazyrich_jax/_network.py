@@ -21,10 +21,10 @@ class LinearNetwork(eqx.Module):
     - `weights`: the matrices from the input on, each of shape (out, in): for two
       layers `(w1, w2)` with `w1` (hidden, in) and `w2` (out, hidden).
 
-    All have the widest of their dtypes, single or double precision.
+    All weights are converted to the widest of their dtypes, single or double precision.
 
-    **Raises:** `ValueError` where a weight is not a finite matrix or the sizes don't
-    chain; `TypeError` where one is not real, or in half precision.
+    **Raises:** `ValueError` if a weight is not a finite matrix or the sizes don't
+    chain; `TypeError` if a weight is not real, or in half precision.
 
     Calling the network maps one sample, (in,) to (out,); use `jax.vmap` for a batch.
     The properties also work on networks whose weights carry leading batch axes, such
@@ -91,9 +91,9 @@ class LinearNetwork(eqx.Module):
         r"""The balance $\lambda^* = \mathrm{tr}(W_2^\top W_2 - W_1 W_1^\top) / N_h$.
 
         It minimises $\|W_2^\top W_2 - W_1 W_1^\top - \lambda I\|_F$, whether or not the
-        weights are balanced; positive where the readout is larger. Gradient flow
-        conserves it. A scalar for two layers; for more, one value for every hidden
-        layer, on the last axis.
+        weights are balanced, and is positive if the readout is larger. Gradient flow
+        conserves it. It is a scalar for two layers. Deeper networks have one value for
+        every hidden layer, on the last axis.
 
         **Raises:** `ValueError` for a network of one layer, which has no balance.
         """
@@ -111,9 +111,9 @@ class LinearNetwork(eqx.Module):
     @property
     @compiled
     def balance_residual(self) -> Float[Array, "..."]:
-        r"""$\|W_2^\top W_2 - W_1 W_1^\top - \lambda^* I\|_F$: zero where balanced.
+        r"""$\|W_2^\top W_2 - W_1 W_1^\top - \lambda^* I\|_F$: zero if balanced.
 
-        Shaped like `lmda`; absolute, in the units of a squared weight.
+        It has the shape of `lmda` and the units of a squared weight.
         """
         residuals = []
         for balance in self._balances():
@@ -169,13 +169,12 @@ class LinearNetwork(eqx.Module):
     def rebalanced(self, lmda: Real[ArrayLike, ""]) -> "LinearNetwork":
         r"""The `lmda`-balanced network with this network's function, for two layers.
 
-        Of all such networks, the hidden basis is chosen to stay near this one's, so
-        that a balanced network rebalanced to its own `lmda` is itself. Differentiable
-        also where the function's singular values repeat. A derivative that does not
-        exist is a runtime error: where a mode has the strength zero, or a hidden unit
-        is zero in both layers.
+        Its hidden basis is the one nearest to this network's: a balanced network
+        rebalanced to its own `lmda` is unchanged. It is differentiable also where the
+        function's singular values repeat. Where a mode has strength zero, or a hidden
+        unit is zero in both layers, a derivative does not exist and is a runtime error.
 
-        **Raises:** `ValueError` for a depth other than two, and where the sizes
+        **Raises:** `ValueError` for a depth other than two, and if the sizes
         don't allow the sign of `lmda`: positive needs `hidden <= out`, negative needs
         `hidden <= in`. A traced `lmda` of the wrong sign gives NaN weights.
         """

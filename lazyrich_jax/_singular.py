@@ -1,10 +1,10 @@
-"""Singular value decompositions; of many small matrices at once, by rotations.
+"""Singular value decompositions; rotations decompose many small matrices at once.
 
-One-sided Jacobi rotations (Hestenes 1958) turn the columns of all matrices among
-themselves until they are orthogonal: the basis on the right. Householder's reflections
-of what they have become are the basis on the left, complete whatever the rank. The
-matrices are lanes on the last axis: a graphics card, or a vector unit, works on many of
-them at once, where libraries work on one after the other.
+One-sided Jacobi rotations (Hestenes 1958) of each matrix's columns make these columns
+orthogonal; the product of the rotations is the right basis. Householder reflections of
+the orthogonal columns give the left basis, complete at any rank. The matrices are lanes
+on the last axis: a graphics card or a vector unit works on many of them at once.
+Libraries work on one after the other.
 """
 
 import functools
@@ -19,9 +19,7 @@ from ._checks import refuse_derivative
 from ._linalg import dot
 from ._xla import is_few, once, sizes, varying_like
 
-# The smaller and the larger side at most: their arithmetic is written out. On a CPU
-# more would take longer to compile than it saves, or save nothing.
-SWEEPS = 30  # at most; a handful is needed
+SWEEPS = 30  # the most sweeps over all pairs of columns; convergence takes a handful
 
 REPEATED = (
     "Derivatives of singular vectors must be taken where the task's singular values "
@@ -40,9 +38,10 @@ Lanes = Float[Array, "rows lanes"]
 def singular_basis(sigma: Float[Array, "out in"]) -> Bases:
     """The full `u`, `s`, `v` with `sigma = u[:, :k] @ diag(s) @ v[:, :k].T`.
 
-    For finite numbers. Has no derivative.
+    The entries must be finite. The function has no derivative.
     """
-    only_cpu = jax.default_backend() == "cpu"  # nothing else to trace for
+    # Without another platform the CPU's sizes decide.
+    only_cpu = jax.default_backend() == "cpu"
     if not _fits(sigma, sizes.ROTATED_ON_CPU if only_cpu else sizes.ROTATED):
         return by_library(sigma)
     u, s, v = _of_all(sigma[None])
@@ -72,7 +71,7 @@ def _(size: Any, batched: list[bool], sigma: Array) -> tuple[Any, Any]:
 
 
 def by_library(sigma: Float[Array, "*matrices out in"]) -> Bases:
-    """By LAPACK, or its like."""
+    """Decompositions by LAPACK or the platform's library."""
     u, s, vt = jnp.linalg.svd(sigma)
     return u, s, vt.mT
 
@@ -92,7 +91,8 @@ def singular_vectors(sigma: Float[Array, "out in"], throw: bool = True) -> Bases
     """`singular_basis` by LAPACK, with derivatives.
 
     **Raises:** a runtime error for derivatives where singular values repeat or, for
-    unequal sizes, are zero: the vectors have none there. Without `throw`, NaN.
+    unequal sizes, are zero: the vectors have none there. Without `throw` the
+    derivatives are NaN.
     """
     s = jnp.linalg.svd(jax.lax.stop_gradient(sigma), compute_uv=False)
     bad = nearly_repeated(s, sigma.shape)
@@ -103,7 +103,10 @@ def singular_vectors(sigma: Float[Array, "out in"], throw: bool = True) -> Bases
 def nearly_repeated(
     s: Float[Array, " modes"], shape: tuple[int, ...]
 ) -> Bool[Array, ""]:
-    """Whether gaps have lost half of their digits, also those to left-over zeros."""
+    """Whether a gap of singular values has lost half of its digits.
+
+    For unequal sizes the smallest singular value counts as a gap too.
+    """
     gaps = s[:-1] - s[1:]
     if shape[0] != shape[1]:
         gaps = jnp.append(gaps, s[-1])
@@ -116,7 +119,7 @@ def turned(
     v: Float[Array, "in in"],
     change: Float[Array, "out in"],
 ) -> Bases:
-    """The change of singular vectors and values with that of the matrix."""
+    """The change of singular vectors and values under a `change` of the matrix."""
     k = s.size
     core = dot(u.mT, change, v)
     square = core[:k, :k]
@@ -135,13 +138,13 @@ def turned(
 def _generator(
     core: Float[Array, "k k"], rest: Float[Array, "rest k"]
 ) -> Float[Array, "n n"]:
-    """A rotation's, from its parts within and out of `k` modes."""
+    """A rotation's generator, given its blocks within and out of `k` modes."""
     zero = jnp.zeros((rest.shape[0], rest.shape[0]), core.dtype)
     return jnp.block([[core, -rest.mT], [rest, zero]])
 
 
 def by_rotations(sigma: Float[Array, "matrices out in"]) -> Bases:
-    """By rotations."""
+    """Decompositions by one-sided Jacobi rotations."""
     is_wide = sigma.shape[1] < sigma.shape[2]
     x = jnp.moveaxis(sigma, 0, -1)
     x = x.swapaxes(0, 1) if is_wide else x
@@ -160,12 +163,12 @@ def by_rotations(sigma: Float[Array, "matrices out in"]) -> Bases:
 def _orthogonal(
     columns: list[Lanes], rows: int
 ) -> tuple[Float[Array, "k both lanes"], Float[Array, "k lanes"]]:
-    """Columns turned until their first `rows`, of size one, are orthogonal.
+    """Columns rotated until their first `rows`, of size one, are orthogonal.
 
-    And the squares of their norms. Both leave a loop: XLA may make other results again
-    for every use, each time rounded differently.
+    The second result is the squares of their norms. Both are results of the loop: XLA
+    may recompute other values for every use, each time rounded differently.
     """
-    # Below this angle the square of the residual is rounding.
+    # The residual's square is at rounding level below this angle.
     dtype = columns[0].dtype
     least = jnp.asarray(jnp.finfo(dtype).eps ** 0.5 / 2, dtype)
 
@@ -203,7 +206,7 @@ def _pairs(k: int) -> list[tuple[int, int]]:
 def _turned(
     x: Lanes, y: Lanes, rows: int
 ) -> tuple[Lanes, Lanes, Float[Array, "lanes"]]:
-    """Two columns made orthogonal by a rotation, and the tangent of its angle."""
+    """Two columns made orthogonal by a rotation, and its angle's absolute tangent."""
     a, b = x[:rows], y[:rows]
     xx, yy, xy = _dot(a, a), _dot(b, b), _dot(a, b)
     noise = rows * jnp.finfo(x.dtype).eps * jnp.sqrt(jnp.maximum(xx, yy))
@@ -219,7 +222,7 @@ def _turned(
 def _sorted(
     columns: Float[Array, "k both lanes"], squares: Float[Array, "k lanes"]
 ) -> tuple[Float[Array, "k both lanes"], Float[Array, "k lanes"]]:
-    """Columns by falling norm, and their norms."""
+    """Columns in the order of falling norms, and these norms."""
     k = jnp.arange(squares.shape[0])
     is_before = (squares[:, None] > squares[None]) | (
         (squares[:, None] == squares[None]) & (k[:, None] < k[None])[..., None]
@@ -233,17 +236,17 @@ def _sorted(
 def _completed(
     columns: Float[Array, "k rows lanes"],
 ) -> Float[Array, "rows rows lanes"]:
-    """Orthonormal rows, the first of them along orthogonal columns."""
+    """A complete orthonormal basis as rows; the first `k` are along the columns."""
     k, rows, _ = columns.shape
     x = jnp.concatenate([columns, _eye(rows, columns)]).swapaxes(0, 1)
     row = jnp.arange(rows)[:, None]
     limits = jnp.finfo(x.dtype)
 
-    # A loop, for the same reason as that of `_orthogonal`.
+    # The result of a loop, as in `_orthogonal`.
     def reflect(j: Array, x: Array) -> Array:
         v = jnp.where(row >= j, x[:, j], 0.0)
         square, first = _dot(v, v), x[j, j]
-        is_zero = square < limits.tiny / limits.eps  # its digits would be lost
+        is_zero = square < limits.tiny / limits.eps  # too small to keep its digits
         norm = jnp.where(is_zero, 0.0, jnp.sqrt(square))
         v = v + jnp.where(row == j, jnp.where(first < 0, -norm, norm)[None], 0.0)
         half = jnp.where(is_zero, 1.0, norm * (norm + jnp.abs(first)))

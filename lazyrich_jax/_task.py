@@ -1,4 +1,4 @@
-"""What a network learns: inputs, targets and their correlations."""
+"""Regression tasks: inputs, targets and their correlations."""
 
 import equinox as eqx
 import jax
@@ -23,10 +23,10 @@ class Task(eqx.Module):
     - `x`: the inputs, shape (samples, in).
     - `y`: the targets, shape (samples, out).
 
-    Both have the wider of their dtypes, single or double precision.
+    Both are converted to the wider of their dtypes, single or double precision.
 
-    **Raises:** `ValueError` where `x` or `y` is not a finite matrix, or their numbers
-    of samples differ; `TypeError` where one is not real, or in half precision.
+    **Raises:** `ValueError` if `x` or `y` is not a finite matrix, or their numbers
+    of samples differ; `TypeError` if one is not real, or in half precision.
 
     ```python
     import jax
@@ -82,7 +82,7 @@ class Task(eqx.Module):
     @property
     @compiled
     def input_variance(self) -> Float[Array, ""]:
-        r"""The $c$ for which $c I$ is nearest to $\Sigma_{xx}$: its mean eigenvalue."""
+        r"""The mean eigenvalue $c$ of $\Sigma_{xx}$: $c I$ is nearest to it."""
         return square_norm(self.x) / self.x.size
 
     @property
@@ -110,13 +110,13 @@ class Task(eqx.Module):
         return dot(function, task.input_correlation) - task.input_output_correlation
 
     def whitened(self) -> "Task":
-        r"""The same targets for inputs with $\Sigma_{xx} = I$, up to rounding.
+        r"""The task with its targets and inputs of $\Sigma_{xx} = I$, up to rounding.
 
-        The inputs nearest to the old ones (zero-phase whitening,
-        $\Sigma_{xx}^{-1/2} x_n$).
+        The new inputs are the white inputs nearest to the old ones (zero-phase
+        whitening, $\Sigma_{xx}^{-1/2} x_n$).
 
-        **Raises:** `ValueError` where the inputs don't span every direction: too few
-        samples, or dependent inputs. Traced inputs that don't give NaN.
+        **Raises:** `ValueError` if the inputs don't span every direction: too few
+        samples, or dependent inputs. Traced dependent inputs give NaN.
         """
         _checks.require(
             self.samples >= self.in_size,
@@ -138,7 +138,7 @@ class Task(eqx.Module):
         return Task(jnp.where(spans, white, jnp.nan), self.y)
 
     def reversed(self) -> "Task":
-        """The same inputs with the targets' sign flipped (reversal learning)."""
+        """The task with its inputs and the negative of its targets (reversal)."""
         return Task(self.x, -self.y)
 
     @classmethod
@@ -156,7 +156,7 @@ class Task(eqx.Module):
         The inputs have mean zero and identity correlation, both up to rounding (the
         regression task of Domine et al. 2025, appendix on implementation).
 
-        **Raises:** `ValueError` unless `samples > in_size`: removing the mean costs
+        **Raises:** `ValueError` unless `samples > in_size`: removal of the mean uses
         one sample.
         """
         scale = _checks.as_scalar("target_scale", target_scale)
@@ -177,9 +177,9 @@ class Task(eqx.Module):
     ) -> "Task":
         """Targets from a linear teacher, `y = function @ x + noise * normal`.
 
-        `function` has shape (out, in): for a teacher network, `teacher.function`. The
-        inputs are white as in `random_regression`. Without noise the correlation is
-        `function` itself, up to rounding.
+        `function` has shape (out, in); a teacher network's is `teacher.function`. The
+        inputs are white as in `random_regression`. Without noise the correlation equals
+        `function` up to rounding.
 
         **Raises:** `ValueError` unless `samples > in` and `noise >= 0` (traced: NaN).
         """
@@ -200,12 +200,12 @@ class Task(eqx.Module):
         each branching of the tree adds an attribute, +1 on one side, -1 on the other
         and 0 outside. Inputs are one-hot items, so `x = I` and
         $\Sigma_{xx} = I / 2^{\text{levels}}$; targets are the items' attributes, rows
-        of `y`: the orientation of Braun et al. (2022), where the network converges to
+        of `y`. This is the orientation of Braun et al. (2022): the network converges to
         `y.T`, its input representation is hierarchical and its output
         representation diagonal. (The code of Domine's thesis swaps the two.)
 
         The singular values repeat. `separate=True` multiplies the i-th attribute
-        (from 1) by `1 + 0.1 / i`, as every hierarchy run of Braun et al. does.
+        (from 1) by `1 + 0.1 / i`, as in every hierarchy run of Braun et al.
 
         **Raises:** `ValueError` unless `levels` is an integer of at least 1.
         """
@@ -230,7 +230,8 @@ class Task(eqx.Module):
     def from_correlation(cls, sigma: Real[ArrayLike, "out in"]) -> "Task":
         r"""A task with white inputs whose input-output correlation is `sigma`.
 
-        `in` samples, $x = \sqrt{N_i} I$, without noise: the loss of `sigma` is zero.
+        It has `in` samples, $x = \sqrt{N_i} I$, without noise: the loss of `sigma` is
+        zero.
         """
         sigma = _checks.as_matrix("sigma", sigma)
         root = sigma.shape[1] ** 0.5

@@ -1,4 +1,4 @@
-"""What learning returns, whichever law produced it."""
+"""Trajectories: the result of learning under every law."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from ._network import LinearNetwork
 
 
 class RESULTS(eqx.Enumeration):
-    """How learning ended. `RESULTS[result]` is the message."""
+    """The outcomes of learning. `RESULTS[result]` is the message."""
 
     successful = ""
     unbalanced_weights = (
@@ -47,14 +47,14 @@ class RESULTS(eqx.Enumeration):
 
 
 def raise_if_failed(x: Any, result: RESULTS) -> Any:
-    """`x`, with a runtime error where a traced `result` is a failure."""
+    """`x`, with a runtime error if a traced `result` is a failure."""
     failed = result != RESULTS.successful
     can_raise(failed)
     return result.error_if(x, failed)
 
 
 def describe(result: RESULTS) -> str:
-    """How learning ended, in words; of a batch, how often it failed."""
+    """A result in words; for a batch, the number of failures."""
     failed = np.asarray(result != RESULTS.successful)
     if not failed.any():
         return "successful"
@@ -66,15 +66,15 @@ def describe(result: RESULTS) -> str:
 class Trajectory(eqx.Module):
     r"""A network at the times `ts` of its learning.
 
-    Every law of learning returns this, so two are compared with one `jax.tree.map`.
+    Every law of learning returns one: `jax.tree.map` compares two.
 
     **Attributes:**
 
     - `ts`: the times, (T,), in units of learning rate x step.
     - `loss`: $\frac1{2P} \sum_n \|y_n - \hat y_n\|^2$, (T,).
     - `network`: the `LinearNetwork`, its weights with a leading time axis. From `Exact`
-      the weights are known up to a rotation of the hidden units, which none of the
-      quantities below depends on.
+      the weights are known up to a rotation of the hidden units. The properties below
+      don't depend on it.
     - `result`: a member of `lazyrich_jax.RESULTS`.
     """
 

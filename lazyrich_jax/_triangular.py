@@ -1,7 +1,7 @@
-"""Triangular factors and solves, of a matrix or, mapped over, of many.
+"""Triangular factors and solves of one matrix; `jax.vmap` maps them over many.
 
-Written without LAPACK: its batched calls can wait for each other for ever on machines
-with few cores, and its threads and XLA's stand in each other's way.
+They do without LAPACK. Its batched calls can wait for each other for ever on machines
+with few cores, and its threads compete with XLA's.
 """
 
 import jax
@@ -16,12 +16,13 @@ from ._xla import sizes, varying_like
 def triangle(x: Float[Array, "rows columns"]) -> Float[Array, "columns columns"]:
     """The lower triangular L of `x = QL`, positive on its diagonal, Q orthonormal.
 
-    For `rows >= columns`. By Householder reflections, each onto the row in which its
-    column is largest, which keeps the digits of small rows and of small products of
-    columns (Powell and Reid 1969; Cox and Higham 1998).
+    `x` must have `rows >= columns`. Each Householder reflection maps a column onto the
+    row in which it is largest. This keeps the digits of small rows and of small
+    products of columns (Powell and Reid 1969; Cox and Higham 1998).
     """
     count = x.shape[1]
-    x = x[:, ::-1].mT  # the last column is reflected first; columns as rows: contiguous
+    # The last column is reflected first. Columns are stored as rows: contiguous.
+    x = x[:, ::-1].mT
     free, pivots = (
         jnp.ones(x.shape[1], bool),
         jnp.zeros(count + -count % sizes.TRIANGLE_COLUMNS, int),
@@ -48,9 +49,9 @@ def triangle(x: Float[Array, "rows columns"]) -> Float[Array, "columns columns"]
 
 
 def _reflect_block(i: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
-    """Block i made zero in the rows that are free, all later columns reflected with it.
+    """Reflect the columns of block i to zero in the free rows, and all later columns.
 
-    The product of its reflections is I - V' T V.
+    The product of the block's reflections is I - V' T V.
     """
     columns, free, pivots = state
     start = i * sizes.TRIANGLE_COLUMNS
@@ -84,7 +85,10 @@ def _reflect_block(i: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
 def _reflect(
     j: Array, columns: Float[Array, "columns rows"], free: Bool[Array, " rows"]
 ) -> tuple[Float[Array, "columns rows"], Float[Array, " rows"], Int[Array, ""]]:
-    """Column j made zero in the free rows but one, by I - v v'; v; that row."""
+    """Reflect column j, by I - v v', to zero in all free rows but one: its pivot.
+
+    Returns the columns, v and the pivot's row.
+    """
     v = jnp.where(free, columns[j], 0.0)
     pivot = jnp.argmax(jnp.where(free, jnp.abs(v), -1.0))
     norm = jnp.sqrt(square_norm(v))
@@ -146,9 +150,9 @@ def _over_upper(
 
 
 def inverse_factor(gram: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """inv(L) for `gram = L.T @ L`, L lower triangular; NaN if there is none.
+    """inv(L) for `gram = L.T @ L`, L lower triangular; NaN if L does not exist.
 
-    By blocks of columns, with most of the arithmetic in products of matrices.
+    Blocks of columns leave most of the arithmetic to products of matrices.
     """
     n = gram.shape[0]
     size = n + -n % sizes.TRIANGLE_COLUMNS
@@ -161,7 +165,7 @@ def inverse_factor(gram: Float[Array, "n n"]) -> Float[Array, "n n"]:
             jax.lax.dynamic_slice_in_dim(x, start, sizes.TRIANGLE_COLUMNS)
             for x in (gram, eye)
         )
-        above = dot(rows, inverse)  # of R, transposed; zero from the diagonal on
+        above = dot(rows, inverse)  # R transposed, zero from the diagonal on
         square = dot(rows, own.mT) - dot(above, above.mT)
         left = jnp.concatenate([square, own - dot(inverse, above.mT).mT], axis=1)
         done: list[Array] = []

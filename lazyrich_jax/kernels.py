@@ -25,14 +25,15 @@ def ntk(
     r"""The neural tangent kernel of a linear network of any depth, on inputs `x`.
 
     $K_{(i,n),(j,m)} = \sum_\theta \partial_\theta \hat y_i(x_n)\,
-    \partial_\theta \hat y_j(x_m)$, outputs before samples. For two layers
+    \partial_\theta \hat y_j(x_m)$, outputs before samples. For two layers it is
     $I \otimes X W_1^\top W_1 X^\top + W_2 W_2^\top \otimes X X^\top$ with `x` = $X$
-    (Jacot et al. 2018; Theorem 4.1.3 of Domine's thesis). A sum over the layers of
-    $A_lA_l^\top \otimes B_lB_l^\top$: what is above a layer, and what is below.
+    (Jacot et al. 2018; Theorem 4.1.3 of Domine's thesis). It is computed as the sum of
+    $A_lA_l^\top \otimes B_lB_l^\top$ over the layers, with $A_l$ the product of the
+    layers above and $B_l$ the activity of the layer below.
 
     **Returns:** (out * samples, out * samples).
 
-    **Raises:** `ValueError` where `x` is not a matrix with a column per input.
+    **Raises:** `ValueError` if `x` is not a matrix with a column per input.
     """
     return _ntk(*_inputs(network, x))
 
@@ -49,7 +50,7 @@ def _ntk(weights: Weights, x: Array) -> Array:
 def ntk_blocks(
     network: LinearNetwork, x: Real[ArrayLike, "samples in"]
 ) -> Float[Array, "out out samples samples"]:
-    """The neural tangent kernel, a block of samples for every pair of outputs.
+    """The neural tangent kernel as a block (samples, samples) per pair of outputs.
 
     **Raises:** as `ntk`.
     """
@@ -71,7 +72,7 @@ def ntk_trace(
 ) -> Float[Array, "samples samples"]:
     r"""The neural tangent kernel summed over outputs.
 
-    For two layers $N_o X W_1^\top W_1 X^\top + |W_2|_F^2\,XX^\top$.
+    For two layers it is $N_o X W_1^\top W_1 X^\top + |W_2|_F^2\,XX^\top$.
 
     **Raises:** as `ntk`.
     """
@@ -90,11 +91,12 @@ def _ntk_trace(weights: Weights, x: Array) -> Array:
 def ntk_operator(
     network: LinearNetwork, x: Real[ArrayLike, "samples in"]
 ) -> "lineax.FunctionLinearOperator":
-    r"""The neural tangent kernel as an operator, for sizes at which no matrix fits.
+    r"""The neural tangent kernel as an operator, for sizes too large for a matrix.
 
-    A product with a vector of shape (out * samples,) costs what a step of gradient
-    descent does, and no array grows with the square of the samples. The operator is a
-    positive semidefinite one of lineax: `.mv(vector)`, and `lineax.linear_solve`.
+    A product with a vector of shape (out * samples,) costs as much as a step of
+    gradient descent, and no array grows with the square of the samples. The result is
+    a positive semidefinite operator of lineax: it has `.mv(vector)`, and
+    `lineax.linear_solve` takes it.
 
     **Raises:** as `ntk`.
 
@@ -166,24 +168,23 @@ def empirical_ntk(
     r"""The neural tangent kernel of any Equinox model, from its derivatives.
 
     $K_{(i,n),(j,m)} = \sum_\theta \partial_\theta \hat y_i(x_n)\,
-    \partial_\theta \hat y_j(x_m)$ over all floating-point arrays of the model; of a
-    `LinearNetwork`, `ntk`. Complex parameters count as two: their real and imaginary
-    parts. Holds the derivatives of every output: outputs x samples x parameters
-    numbers.
+    \partial_\theta \hat y_j(x_m)$ over all floating-point arrays of the model. For a
+    `LinearNetwork` it equals `ntk`. A complex parameter counts as two: its real and
+    imaginary parts. The derivatives of all outputs take memory for outputs x samples x
+    parameters numbers.
 
     **Arguments:**
 
-    - `model`: a module (or any tree that can be called) that maps one sample to an
-      array of real outputs, of any shape; without randomness
-      (`eqx.nn.inference_mode`).
+    - `model`: a module (or any callable tree) that maps one sample to an array of real
+      outputs, of any shape. It must have no randomness (`eqx.nn.inference_mode`).
     - `x`: the samples, along the first axis. Whole numbers, such as tokens, reach the
       model as they are.
 
     **Returns:** (outputs * samples, outputs * samples), outputs before samples.
 
-    **Raises:** `ValueError` where `x` has no axis of samples or the model can't map
-    one; `TypeError` for a model without parameters, such as a plain function, one in
-    half precision, and one whose outputs are not real.
+    **Raises:** `ValueError` if `x` has no axis of samples or the model can't map a
+    sample; `TypeError` for a model without parameters, such as a plain function, for
+    half precision, and for outputs that are not real.
     """
     samples = _dtypes.as_real("x", x, whole=True)
     _checks.require(
@@ -215,7 +216,7 @@ def empirical_ntk(
 
 
 def _outputs(parts: tuple[PyTree, PyTree], rest: PyTree, sample: Array) -> Array:
-    """The model's outputs, from the real and imaginary parts of its parameters."""
+    """The model's outputs, given the real and imaginary parts of its parameters."""
 
     def whole(real: Any, imaginary: Any) -> Any:
         return real if imaginary is None else jax.lax.complex(real, imaginary)
@@ -239,9 +240,9 @@ def _empirical(parts: tuple[PyTree, PyTree], rest: PyTree, x: Array) -> Array:
 def input_similarity(
     network: LinearNetwork, x: Real[ArrayLike, "samples in"]
 ) -> Float[Array, "samples samples"]:
-    r"""How similar inputs are to the first hidden layer: $X W_1^\top W_1 X^\top$.
+    r"""The similarity of inputs in the first hidden layer, $X W_1^\top W_1 X^\top$.
 
-    (Braun et al. 2022; Domine's thesis, section 4.1.)
+    References: Braun et al. 2022; Domine's thesis, section 4.1.
 
     **Raises:** as `ntk`.
     """
@@ -252,13 +253,13 @@ def input_similarity(
 def output_similarity(
     network: LinearNetwork, y: Real[ArrayLike, "samples out"]
 ) -> Float[Array, "samples samples"]:
-    r"""How similar outputs are to the last hidden layer: $Y (W_L W_L^\top)^+ Y^\top$.
+    r"""The similarity of outputs in the last hidden layer, $Y (W_L W_L^\top)^+ Y^\top$.
 
-    The similarity of the smallest hidden activities that give them (Braun et al. 2022;
-    Domine's thesis, section 4.1). `y` are targets or outputs; what lies outside of the
-    range of $W_L$ does not count.
+    It is the similarity of the smallest hidden activities with these outputs (Braun et
+    al. 2022; Domine's thesis, section 4.1). `y` are targets or outputs; their parts
+    outside of the range of $W_L$ do not count.
 
-    **Raises:** `ValueError` where `y` is not a matrix with a column per output.
+    **Raises:** `ValueError` if `y` is not a matrix with a column per output.
     """
     _single(network)
     y = _checks.as_matrix("y", y)
@@ -278,7 +279,7 @@ def _gram(x: Float[Array, "samples k"], w: Float[Array, "hidden k"]) -> Array:
 
 
 def _single(network: LinearNetwork) -> None:
-    """Refuse other types, and a batch of networks."""
+    """Refuse other types, and a network with leading batch axes."""
     hint = "of another model, `empirical_ntk`"
     _checks.instance("network", network, LinearNetwork, hint)
     shape = network.weights[0].shape
@@ -292,7 +293,7 @@ def _single(network: LinearNetwork) -> None:
 def _inputs(
     network: LinearNetwork, x: Real[ArrayLike, "samples in"]
 ) -> tuple[Weights, Array]:
-    """The weights, and the inputs that fit them, in one dtype."""
+    """The weights and the inputs `x`, checked for their size, in one dtype."""
     _single(network)
     x = _checks.as_matrix("x", x)
     _checks.require(
@@ -306,7 +307,7 @@ def _inputs(
 
 @compiled
 def _around(weights: Weights, x: Array) -> tuple[list[Array], list[Array]]:
-    """For every layer the product of the layers above, and what reaches it of `x`."""
+    """For every layer, the product of the layers above it and its inputs for `x`."""
     below = [x]
     for w in weights[:-1]:
         below.append(dot(below[-1], w.T))

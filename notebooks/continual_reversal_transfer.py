@@ -13,11 +13,11 @@
 # %% [markdown]
 # # When the task changes: continual learning, reversal and transfer
 #
-# A network has learned something, and then the world changes. How much does it forget? Can it
-# learn the opposite? Does what it has learned help? For two-layer linear networks there are exact
-# answers: gradient flow conserves the balance $\lambda I = W_2^\top W_2 - W_1W_1^\top$ whatever
-# the task is, so that each task is learned in closed form from where the one before has ended.
-# `lr.applications` has an experiment for each question; every result prints itself.
+# A network has learned a task, and then the task changes. How much does the network forget? Can it
+# learn the opposite? Does its knowledge help? Two-layer linear networks have exact answers.
+# Gradient flow conserves the balance $\lambda I = W_2^\top W_2 - W_1W_1^\top$ on every task. Each
+# task is therefore learned in closed form from the end of the previous one. `lr.applications` has
+# an experiment for each question, and every result prints a table.
 
 # %%
 import jax
@@ -31,10 +31,11 @@ import lazyrich_jax as lr
 from lazyrich_jax.plot.style import COLOURS, LINESTYLES
 
 # %% [markdown]
-# One task and one network for all of them: the semantic hierarchy of eight items, and an 8-8-8
-# network with a small start. (The determinant of its function has the sign of the target's, or at
-# $\lambda = 0$ it would end at a saddle.) The two further tasks keep the items: one shares half of
-# the hierarchy's singular vectors, the other differs by a random matrix of rank one.
+# All experiments use one task and one network: the semantic hierarchy of eight items, and an 8-8-8
+# network with a small start. (The determinants of its function and of the target have the same
+# sign; otherwise it would end at a saddle at $\lambda = 0$.) Two further tasks have the same items.
+# One shares half of the hierarchy's singular vectors. The other differs by a random matrix of rank
+# one.
 
 # %%
 task = lr.Task.hierarchy(levels=3)
@@ -50,9 +51,9 @@ for name, m in {
     print(f"sign of the determinant, {name}: {float(jnp.linalg.slogdet(m)[0]):+.0f}")
 
 # %% [markdown]
-# ## Continual learning: what is forgotten?
+# ## Continual learning: how much is forgotten?
 #
-# Let the network learn the three tasks in turn, with gradient descent beside the exact solution.
+# The network learns the three tasks in turn, with gradient descent beside the exact solution.
 
 # %%
 tasks = [task, half, nudged]
@@ -74,14 +75,14 @@ ax.legend(frameon=False, ncols=4, loc="upper right")
 print(f"largest difference of the losses: {jnp.abs(exact.losses - descent.losses).max():.2g}")
 
 # %% [markdown]
-# Each task is learned, and the others pay for it. Once the tasks are learned completely, the price
-# is nothing but a difference of correlations: with $\Sigma_{xx} = cI$, training on task $k$ after
-# task $i$ costs task $i$
+# Learning each task raises the losses on the others. If the tasks are learned completely, this cost
+# is a difference of correlations. With $\Sigma_{xx} = cI$, training on task $k$ after task $i$
+# costs task $i$
 #
 # $$\mathcal F_{ik} = \frac1{2c}\,|\Sigma_k - \Sigma_i|_F^2 .$$
 #
-# Neither $\lambda$ nor the start nor the tasks between play a part. (Below the diagonal, where
-# training came before, `forgetting` is what was gained; we leave that out.)
+# It does not depend on $\lambda$, on the start, or on the tasks in between. (Below the diagonal
+# `forgetting` is the gain from earlier training. We leave it out.)
 
 # %%
 sigmas = jnp.stack([t.input_output_correlation for t in tasks])
@@ -96,14 +97,14 @@ print("largest difference:", jnp.abs(jnp.triu(exact.forgetting - predicted)).max
 # %% [markdown]
 # ## Reversal: a saddle, and the way out
 #
-# Now the sharpest change there is: the same inputs with the opposite targets. A mode of the
-# converged network starts the second stage at $a_0 = -s$, and
+# The strongest change keeps the inputs and reverses the targets. A mode of the converged network
+# starts the second stage at $a_0 = -s$, and
 #
 # $$\dot a = \sqrt{\lambda^2 + 4a^2}\,(s - a)$$
 #
-# must take it through zero. At $\lambda = 0$ the speed is $2|a|$: it vanishes on the way, and the
-# network stays at the saddle for ever. Any balance, of either sign, opens the way, in a time that
-# grows only like $\log(1/|\lambda|)/s$. A network of one layer has no saddle at all.
+# must take it through zero. At $\lambda = 0$ the speed is $2|a|$. It vanishes at zero, and the
+# network stays at the saddle for ever. With any balance of either sign the mode passes zero, in a
+# time that grows only like $\log(1/|\lambda|)/s$. A network of one layer has no saddle.
 
 # %%
 ts = jnp.linspace(0, 80, 200)
@@ -133,16 +134,16 @@ print(
 
 # %% [markdown]
 # The dotted line of $\lambda = 0$ falls to the loss of the zero function and stays there. The
-# simulation (solid) follows it, and then leaves it: an exact saddle is a matter of every digit,
-# and rounding (or the last digits of the first task, not yet learned at the flip), magnified by
-# $e^{2st}$, frees it. When it does so is up to the computer, not to the theory. For all other
-# balances descent and theory agree, and the times in the table are those predicted from aligned
-# modes.
+# simulation (solid) follows it, and then leaves it. Two errors move the simulation off the exact
+# saddle: rounding, and the last digits of the first task, which are not yet learned at the flip.
+# The dynamics magnify them by $e^{2st}$. The time of the escape therefore depends on the computer,
+# not on the theory. For all other balances descent and theory agree, and the times in the table
+# agree with the predictions from aligned modes.
 #
 # ## Transfer: does the balance matter for a second task?
 #
-# A less hostile world: the hierarchy, and then the nudged one. Every balance starts from the same
-# function and learns both.
+# In a milder change, the second task is the hierarchy plus a matrix of rank one. Every balance
+# starts from the same function and learns both tasks.
 
 # %%
 moved = lr.applications.transfer(network, task, nudged, lmdas, duration=jnp.inf, ts=ts)
@@ -168,15 +169,15 @@ _ = axes[1].set(
 )
 
 # %% [markdown]
-# Forgetting is the same at every balance (the table's last column), as it must be. What differs is
-# the way: large balances learn the second task fast, with a kernel that stands still; small ones
-# slowly, by changing their features.
+# Forgetting is equal at every balance (the table's last column), as predicted. The paths differ.
+# Large balances learn the second task fast, with a constant kernel. Small balances learn it slowly,
+# by changing their features.
 #
 # ## Fine-tuning: change the balance of a trained network
 #
-# Here the balance is an intervention: one pretraining at $\lambda = 0.5$, after which the layers
-# are rescaled against each other (`network.rebalanced(lmda)`), so that the function is the same
-# but its balance is another.
+# Here the balance is an intervention. One network is pretrained at $\lambda = 0.5$. Then
+# `network.rebalanced(lmda)` rescales the layers against each other. It changes the balance and
+# keeps the function.
 
 # %%
 tuned = lr.applications.finetune(network, task, nudged, lmdas, duration=jnp.inf, ts=ts)
@@ -185,18 +186,17 @@ gap = jnp.abs(tuned.after.loss - moved.after.loss).max()
 print(f"largest difference of the loss curves from those of `transfer`: {gap:.1g}")
 
 # %% [markdown]
-# The same numbers as before. A function and a balance determine the representations, and so all
-# that follows: once the first task is learned completely, it makes no difference at which balance
-# it was learned. Rebalancing an already trained network is as good as having started with that
-# balance.
+# The numbers equal those of `transfer`. A function and a balance determine the representations, and
+# therefore all further learning. The balance during a completely learned first task does not
+# matter. Rebalancing a trained network has the same effect as a start with that balance.
 #
-# ## A new attribute: to whom does it generalise?
+# ## A new attribute: to which items does it generalise?
 #
-# So far both signs of $\lambda$ did the same. Here they don't. The network learns the hierarchy;
-# then it is told something new about one item ("the canary can sing"): a new output with a readout
-# row that starts at zero, learned from this item alone. Which other items are taken to have the
-# attribute is up to the hidden layer: with $K = XW_1^\top W_1X^\top$ the output for item $j$ tends
-# to $K_{j,\text{item}} / K_{\text{item},\text{item}}$.
+# So far both signs of $\lambda$ had the same effect. For generalisation they differ. The network
+# learns the hierarchy, and then a new attribute of one item ("the canary can sing"). The attribute
+# is a new output with a readout row that starts at zero, learned from this item alone. The hidden
+# layer determines its generalisation to other items: with $K = XW_1^\top W_1X^\top$ the output for
+# item $j$ tends to $K_{j,\text{item}} / K_{\text{item},\text{item}}$.
 
 # %%
 told = lr.applications.new_attribute(network, task, 0, lmdas, duration=jnp.inf, ts=ts)
@@ -221,16 +221,16 @@ axes[1].set(xlim=(0, 10), xlabel="time since the attribute is learned", title=r"
 _ = axes[1].legend(frameon=False)
 
 # %% [markdown]
-# For $\lambda \ge 0$ the attribute spreads along the tree: to the robin most, to the fish less,
-# and to no plant. For large negative $\lambda$ it stays with the canary: its hidden layer holds
-# all items equally far apart, and there is nothing to generalise along.
+# For $\lambda \ge 0$ the attribute spreads along the tree: most to the robin, less to the fish, and
+# not to the plants. For large negative $\lambda$ it is restricted to the canary. The hidden layer
+# then represents all items at equal distances, and has no structure for generalisation.
 #
-# ## What we saw
+# ## Summary
 #
-# - After complete learning, forgetting is a difference of correlations, the same for all networks.
-# - At $\lambda = 0$ a network never learns the reverse of what it knows; any other balance lets
-#   it, the sooner the larger $|\lambda|$ is.
-# - Large balances of either sign transfer fast and with an unchanged kernel. It is the balance
-#   during the second task that counts; that of the first can be changed afterwards.
-# - The sign of $\lambda$ shows in generalisation: structured for $\lambda \ge 0$, none for
-#   $\lambda \to -\infty$.
+# - After complete learning, forgetting is a difference of correlations, equal for all networks.
+# - At $\lambda = 0$ a network never learns the reverse of its task. At any other balance it does,
+#   and sooner for larger $|\lambda|$.
+# - Large balances of either sign transfer fast and with an unchanged kernel. Only the balance
+#   during the second task matters. The balance of the first task can be changed afterwards.
+# - Generalisation depends on the sign of $\lambda$: it is structured for $\lambda \ge 0$ and absent
+#   for $\lambda \to -\infty$.

@@ -13,11 +13,10 @@
 # %% [markdown]
 # # Gradients through the theory
 #
-# The exact solution is a function of the start, and it can be differentiated: with respect to the
-# balance $\lambda$ of the layers, the scale of the weights, the data, the time. So questions about
-# learning can be asked backwards. *How does the loss depend on $\lambda$, and when? From which
-# start did a network come whose loss curve we have seen? Which start learns as fast, and moves its
-# kernel as much, as we want?*
+# The exact solution is a differentiable function of the start: of the balance $\lambda$ of the
+# layers, the scale of the weights, the data and the time. Its gradients answer inverse questions
+# about learning. *How does the loss depend on $\lambda$, and when? Which start produced an observed
+# loss curve? Which start learns at a desired speed and moves its kernel by a desired distance?*
 
 # %%
 import jax
@@ -34,12 +33,11 @@ from lazyrich_jax.plot.style import COLOURS
 # %% [markdown]
 # ## One function for all questions
 #
-# A start has two parameters here, $\log\lambda$ and the logarithm of its scale; the directions of
-# its weights are drawn once and known. What we observe of its learning: the loss at 41 times, and
-# the rich-lazy index of its tangent kernel, $|K_\infty - K_0| / (|K_\infty| + |K_0|)$, 0 for lazy
-# and 1 for rich learning. For two parameters and many observations forward mode is the natural
-# choice: one Jacobian of everything serves all questions below. We compile it for eight starts
-# side by side.
+# A start has two parameters here, $\log\lambda$ and the logarithm of its scale. The directions of
+# its weights are drawn once and known. We observe the loss at 41 times, and the rich-lazy index of
+# the tangent kernel, $|K_\infty - K_0| / (|K_\infty| + |K_0|)$, which is 0 for lazy and 1 for rich
+# learning. Forward mode suits two parameters and many observations. One Jacobian of all
+# observations answers all questions below. We compile it for eight starts at once.
 
 # %%
 u, v = (jax.random.orthogonal(key, 2) for key in jax.random.split(jax.random.key(0)))
@@ -74,10 +72,10 @@ print("signs of the determinants of start and target:", signs)  # equal: no sadd
 # %% [markdown]
 # ## When does $\lambda$ matter?
 #
-# All balances start from the same function and end at the same solution, so the derivative of the
-# loss with respect to $\lambda$ is zero at both ends of learning. In between it says how much
-# would be gained by a little more balance, and when. Beside it the same from simulations: the
-# difference of two runs of gradient descent, at $\lambda e^{\pm 0.02}$.
+# All balances start from the same function and end at the same solution. The derivative of the
+# loss with respect to $\lambda$ is therefore zero at both ends of learning. In between it measures
+# the effect of slightly more balance at every time. For comparison we take the difference of two
+# runs of gradient descent, at $\lambda e^{\pm 0.02}$.
 
 # %%
 lmdas = jnp.array([0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0])
@@ -118,21 +116,20 @@ print(
 )
 
 # %% [markdown]
-# The derivative is negative throughout: more balance is faster at any time. It has its say while
-# the loss falls, earlier for larger $\lambda$. And it is largest for $\lambda = 1$, of the order
-# of the task's strengths; at $\lambda = 0.01$, far below the function at the start, a bit more of
-# it changes next to nothing.
+# The derivative is negative throughout: more balance is faster at any time. It is large while the
+# loss falls, which is earlier for larger $\lambda$. It is largest for $\lambda = 1$, which is of
+# the order of the task's strengths. The value $\lambda = 0.01$ is far below the function at the
+# start, and slightly more balance changes almost nothing.
 #
-# ## Backwards: which start had this loss curve?
+# ## Inference: which start had this loss curve?
 #
-# Somebody trained a network by gradient descent and shows us its loss, with some noise, but not
-# its start. We recover $\lambda$ and the scale by descending, with optax, the misfit of the exact
-# curve,
+# A network was trained by gradient descent. We know its loss, with some noise, but not its start.
+# We recover $\lambda$ and the scale by minimising, with optax, the misfit of the exact curve,
 #
 # $$E(\theta) = \tfrac12\,\overline{(\log L_\theta(t) - \log L_\text{seen}(t))^2},\qquad
 # \nabla E = \overline{(\log L_\theta - \log L_\text{seen})\,\nabla\log L_\theta},$$
 #
-# from eight guesses at once. The bar is the mean over the times where the loss seen is above
+# from eight guesses at once. The bar is the mean over the times at which the observed loss is above
 # $10^{-3}$.
 
 # %%
@@ -144,7 +141,10 @@ use = observed > 1e-3
 
 
 def minimise(objective, guesses, steps, rate):
-    """Adam on an objective of what is observed, that returns values and gradients."""
+    """Minimise an objective of the observations by Adam.
+
+    The objective returns values and gradients.
+    """
     optimiser = optax.adam(optax.cosine_decay_schedule(rate, steps))
     update = jax.jit(optimiser.update)
     parameters, state, path = guesses, optimiser.init(guesses), [guesses]
@@ -172,7 +172,7 @@ print("found from every guess (lambda, scale):\n", jnp.exp(path[-1]).round(3))
 print(f"best: lambda {best[0]:.3f} (true 0.3), scale {best[1]:.3f} (true 0.2)")
 
 # %%
-# A map of the misfit (and of what the next section needs), eight starts at a time.
+# A map of the misfit, and of the quantities of the next section, for eight starts at a time.
 axis_l, axis_s = jnp.geomspace(0.01, 10, 24), jnp.geomspace(0.03, 2, 24)
 grid = jnp.log(jnp.stack(jnp.meshgrid(axis_l, axis_s, indexing="ij"), axis=-1))
 found = [observe_and_jacobian(g) for g in grid.reshape(-1, 8, 2)]
@@ -196,18 +196,18 @@ axes[1].set(xlabel="time", ylabel="loss", ylim=(1e-5, 5))
 axes[1].legend(frameon=False)
 
 # %% [markdown]
-# All guesses end in one valley, with a bend. Along its horizontal arm $\lambda$ is too small to
-# matter, and only the scale is known; along its vertical arm the scale is too small to matter, and
-# only $\lambda$ is. The true start lies where both count. The guesses with the smallest misfit
-# have found it to within a few per cent, from a curve with noise of five; those farther off are
-# still creeping along the floor of the valley. The fitted curve follows what was seen over five
-# decades, two more than it was fitted to.
+# All guesses end in one valley with a bend. Along its horizontal arm $\lambda$ is too small to
+# matter, and the data determine only the scale. Along its vertical arm the scale is too small to
+# matter, and the data determine only $\lambda$. The true start lies at the bend, where both matter.
+# The guesses with the smallest misfit are within a few per cent of it; the noise of the curve is
+# five per cent. The other guesses still move slowly along the floor of the valley. The fitted curve
+# follows the observed one over five decades, two more than the fit used.
 #
-# ## Design: as rich as we want, and then as fast as possible
+# ## Design: a given richness at the highest speed
 #
-# Suppose that the kernel is to move by a given amount, an index of 0.5: half-way between lazy and
-# rich. Many starts do that, whole curves of them. Which of them learns fastest, in the sense of
-# the smallest loss at $t = 1$? We minimise
+# Suppose that the kernel should move by a given distance, an index of 0.5: half-way between lazy
+# and rich. Whole curves of starts have this index. Which of them learns fastest, with the smallest
+# loss at $t = 1$? We minimise
 #
 # $$\log L_\theta(1) + 1000\,(\text{index}_\theta - 0.5)^2 .$$
 
@@ -245,7 +245,7 @@ axes[0].set(
 )
 axes[0].legend(loc="lower left")
 
-small = order[jnp.argmax(jnp.exp(designed[-1, order, 1]) < 1)]  # the best with small weights
+small = order[jnp.argmax(jnp.exp(designed[-1, order, 1]) < 1)]  # the best start with small weights
 chosen = jnp.stack(
     [designed[-1, small], jnp.log(jnp.array([0.05, 0.415])), jnp.log(jnp.array([1.13, 0.03]))]
 )
@@ -269,24 +269,23 @@ axes[1].legend(frameon=False)
 print("index, by descent:", simulated[1][:3], " exact:", seen["index"][:3])
 
 # %% [markdown]
-# Two curves have an index of 0.5. On the lower one the kernel grows and turns by that much, on the
-# upper one large weights must shrink. From most guesses the paths fall onto the lower curve and
-# slide along it to its bend, at $\lambda$ of about 1.1 and a scale of about 0.19: the best mixture
-# of a balance and a function that is partly there at the start. The right panel compares it with
-# two others of the same richness, in gradient descent: a start with little balance is much slower;
-# one with little function is hardly so, for the lower arm of the curve is nearly flat.
+# Two curves have an index of 0.5. On the lower one the kernel grows and turns; on the upper one
+# large weights shrink. From most guesses the paths fall onto the lower curve and move along it to
+# its bend, at $\lambda$ of about 1.1 and a scale of about 0.19. This is the best combination of a
+# balance and a function that is partly learned at the start. The right panel compares it, in
+# gradient descent, with two other starts of the same richness. A start with little balance is much
+# slower. A start with a small function is only slightly slower, since the lower arm of the curve is
+# nearly flat.
 #
-# Two guesses did something else: they went up along the upper curve and out of the picture, to
-# ever larger weights. By what we asked for they are right, since large weights learn fast in units
-# of learning rate times step; but they force descent to small steps. A gradient finds what was
-# wished for, not what was meant.
+# Two guesses moved up along the upper curve and out of the picture, to ever larger weights. They
+# are right by our objective, since large weights learn fast in units of learning rate times step.
+# But they force descent to small steps. The objective did not include this cost.
 #
-# ## What we saw
+# ## Summary
 #
 # - The exact solution has exact derivatives. They agree with differences of simulations, and need
 #   neither a step width nor a second run.
-# - $\lambda$ matters while the loss falls, and where it is comparable to the strengths of the
-#   task.
-# - A loss curve tells the balance and the scale of its start, where both count for it; where one
-#   drowns the other, the valley of the misfit says so.
-# - Starts can be designed by their consequences: so rich, and as fast as that allows.
+# - $\lambda$ matters while the loss falls, and if it is comparable to the strengths of the task.
+# - A loss curve determines the balance and the scale of its start if both matter. If one dominates,
+#   the valley of the misfit shows it.
+# - Starts can be designed by their consequences, such as a given richness at the highest speed.

@@ -14,14 +14,14 @@
 # # From lazy to rich: one number decides how a network learns
 #
 # Two networks compute the same function at the start, see the same data and reach the same
-# solution. One of them learns in sudden steps and builds features; the other glides down an
-# exponential and hardly changes inside. What is different? In a two-layer linear network $\hat y =
-# W_2W_1x$ it can be a single number, the balance of its layers, which gradient flow conserves:
+# solution. One of them learns in sudden steps and builds features. The loss of the other falls as
+# an exponential, and its features hardly change. In a two-layer linear network $\hat y = W_2W_1x$ a
+# single number can make this difference: the balance of its layers, which gradient flow conserves,
 #
 # $$\lambda I = W_2^\top W_2 - W_1W_1^\top .$$
 #
-# We follow it through its whole range: first mode by mode, then through the tangent kernel, and
-# last through the shape of the network, where something unexpected happens.
+# We vary it over its whole range. We look first at single modes, then at the tangent kernel, and
+# last at the shape of the network, which can prevent lazy learning.
 
 # %%
 import jax
@@ -35,23 +35,23 @@ import lazyrich_jax as lr
 from lazyrich_jax.plot.style import COLOURS
 
 # %% [markdown]
-# ## A mode has an equation of its own
+# ## Each mode has a separate equation
 #
 # Let $\Sigma = \frac1P\sum_n y_nx_n^\top = USV^\top$ be the task's correlation, and let the
-# network start *aligned* with it, $W_2W_1(0) = UA_0V^\top$. Then it stays so, and with white
+# network start *aligned* with it, $W_2W_1(0) = UA_0V^\top$. It stays aligned, and with white
 # inputs every singular value $a$ of the function obeys
 #
 # $$\dot a = \sqrt{\lambda^2 + 4a^2}\,(s - a).$$
 #
-# The square root is the speed, $|w_1|^2 + |w_2|^2$ of the mode's two weights. Where $|\lambda| \ll
-# a$ it is $2a$: a mode must grow to become fast, which makes a **sigmoid**. Where $|\lambda| \gg
-# a$ it is the constant $|\lambda|$: an **exponential**,
+# The square root is the speed, $|w_1|^2 + |w_2|^2$ of the mode's two weights. For $|\lambda| \ll a$
+# it is $2a$: a mode must grow to become fast, and its curve is a **sigmoid**. For $|\lambda| \gg a$
+# it is the constant $|\lambda|$, and the curve is an **exponential**,
 #
 # $$a(t) = \frac{s\,e^{2st}}{e^{2st} - 1 + s/a_0}\quad(\lambda \to 0), \qquad
 # a(t) = s + (a_0 - s)\,e^{-|\lambda|t}\quad(|\lambda| \to \infty).$$
 #
-# In between there is a closed form too, `lr.theory.aligned_modes`. We put gradient descent beside
-# it, from the same small function ($a_0$ of about $10^{-3}$) at four balances.
+# `lr.theory.aligned_modes` has the closed form for all $\lambda$. We compare it with gradient
+# descent, from the same small function ($a_0$ of about $10^{-3}$) at four balances.
 
 # %%
 strengths = jnp.array([4.0, 2.0, 1.0])
@@ -95,15 +95,15 @@ print(f"largest difference between descent and theory: {gap:.2g}")
 
 # %% [markdown]
 # On the left the strong mode is learned first, then the next, then the weak one: three steps, each
-# a sigmoid. On the right all three rise together at one rate, $|\lambda|$, whatever their
-# strength. The dots of the closed form lie on the simulation at every balance, and on the limits
-# at both ends.
+# a sigmoid. On the right all three rise together at one rate, $|\lambda|$, which does not depend on
+# their strengths. The dots of the closed form lie on the simulation at every balance, and on the
+# limits at both ends.
 #
-# ## When the stages disappear
+# ## The stages disappear at large balances
 #
-# The time until a mode has reached nine tenths of its strength has a closed form as well. For
-# small $\lambda$ it is $\frac1{2s}\ln\frac{9(s - a_0)}{a_0}$, different for every mode; for large
-# $\lambda$ it is $\ln(10)/|\lambda|$, the same for all.
+# The time until a mode has reached nine tenths of its strength has a closed form too. For
+# small $\lambda$ it is $\frac1{2s}\ln\frac{9(s - a_0)}{a_0}$, different for every mode. For large
+# $\lambda$ it is $\ln(10)/|\lambda|$, equal for all modes.
 
 # %%
 balances = jnp.geomspace(1e-4, 1e3, 200)
@@ -122,27 +122,25 @@ print(
 
 # %% [markdown]
 # The three curves are far apart on the left and one line on the right. They merge where $\lambda$
-# exceeds the strength $s$ of the task: "large" and "small" are measured in units of what is
-# learned.
+# exceeds the strength $s$ of the task: the strength is the unit of "large" and "small".
 #
-# ## What moves inside: the tangent kernel
+# ## Changes of features: the tangent kernel
 #
-# A network whose tangent kernel $K = I \otimes XW_1^\top W_1X^\top + W_2W_2^\top \otimes XX^\top$
-# stands still learns like a linear model with fixed features: it is *lazy*. Two measures tell how
-# far the kernel has moved from start to end:
+# A network with a constant tangent kernel $K = I \otimes XW_1^\top W_1X^\top + W_2W_2^\top \otimes
+# XX^\top$ learns like a linear model with fixed features: it is *lazy*. Two measures give the
+# change of the kernel from start to end:
 #
 # $$\text{kernel distance} = 1 - \frac{\langle K_0, K_\infty\rangle}{|K_0||K_\infty|}, \qquad
 # \text{rich-lazy index} = \frac{|K_\infty - K_0|}{|K_0| + |K_\infty|}.$$
 #
-# The first sees the kernel turn, the second sees it turn or grow. The start is now an ordinary
-# random one, not aligned, with the same function at every $\lambda$; $QQ^\top$ of the exact
-# solution, $Q = [W_1^\top; W_2]$, holds everything the kernel is made of, at any time including
-# $t = \infty$.
+# The first measures only rotation of the kernel, the second rotation and growth. The start is now
+# random, not aligned, with the same function at every $\lambda$. $QQ^\top$ of the exact solution,
+# $Q = [W_1^\top; W_2]$, determines the kernel at any time including $t = \infty$.
 
 
 # %%
 def kernels_moved(qqt, x, n_in):
-    """Kernel distance and rich-lazy index of every time, from the first."""
+    """Kernel distance and rich-lazy index of every time, relative to the first."""
     kernels = jax.vmap(
         lambda p: lr.kernels.ntk_of_representations(p[:n_in, :n_in], p[n_in:, n_in:], x)
     )(qqt)
@@ -151,7 +149,7 @@ def kernels_moved(qqt, x, n_in):
 
 
 def spectrum(task, sizes, lmdas, ts, scale=0.1, seed=0):
-    """Distance, index and loss over balance and time, exactly."""
+    """Exact distance, index and loss over balance and time."""
 
     def one(lmda):
         start = lr.LambdaBalanced(lmda, scale)(*sizes, key=jax.random.key(seed))
@@ -169,7 +167,7 @@ square = spectrum(task, (3, 3, 3), lmda_axis, time_axis)
 distance, index, _ = square
 
 # %% [markdown]
-# The simulation beside it: gradient descent at a few balances, for long enough to converge.
+# For comparison we run gradient descent at a few balances until it has converged.
 
 # %%
 checked = jnp.array([-10.0, -1.0, -0.1, 0.1, 1.0, 10.0])
@@ -206,24 +204,23 @@ print(
 )
 
 # %% [markdown]
-# Rich in the middle, lazy on either side: for a square network the sign of $\lambda$ hardly
-# matters, since either layer can be the large one. At the ends the index falls as $1/\lambda^2$
-# (by a factor of 84 between 10 and 100): the kernel itself grows as $|\lambda|$ while its change
-# falls as $1/|\lambda|$.
+# Learning is rich in the middle and lazy on either side. For a square network the sign of $\lambda$
+# hardly matters, since either layer can be the large one. At the ends the index falls as
+# $1/\lambda^2$ (by a factor of 84 between 10 and 100): the kernel grows as $|\lambda|$ while its
+# change falls as $1/|\lambda|$.
 #
 # ## Architecture: the side that never becomes lazy
 #
-# Now let the layers differ in width. A *funnel* has more inputs than hidden units (here 4-2-2), an
+# Now the layers differ in width. A *funnel* has more inputs than hidden units (here 4-2-2), an
 # *inverted funnel* more outputs (2-2-4). If $\lambda$ favours the layer on the wide side (the
 # first layer of a funnel, $\lambda < 0$), this large layer spans only two of its four directions.
-# What they can fit is learned within the lazy time $1/|\lambda|$. The rest must
-# wait until the directions themselves have turned towards the task, at the rate
+# The part of the task within these directions is learned in the lazy time $1/|\lambda|$. The other
+# part is learned only after the directions have turned towards the task, at the rate
 #
 # $$\kappa - \tfrac{|\lambda|}2 \approx \frac{s^2}{|\lambda|},\qquad
 # \kappa = \sqrt{s^2 + \lambda^2/4},$$
 #
-# which is slower the larger $|\lambda|$ is: **delayed rich** learning
-# (`lr.theory.delayed_rich_time`).
+# which falls with $|\lambda|$. This is **delayed rich** learning (`lr.theory.delayed_rich_time`).
 
 # %%
 u, v = (
@@ -263,15 +260,15 @@ axes[0].set_ylabel("time")
 _ = fig.colorbar(image, ax=axes, label="kernel distance from the start")
 
 # %% [markdown]
-# Solid white: the lazy time $1/|\lambda|$; dashed: the delayed time of the stronger mode. In the
-# square network the kernel stands still at either end. In the funnel it does so only on the right.
-# On the left it moves after all, the later the larger $|\lambda|$ is, along the dashed line, and
-# it moves far.
+# The solid white line is the lazy time $1/|\lambda|$, the dashed line the delayed time of the
+# stronger mode. In the square network the kernel is constant at both ends. In the funnel it is
+# constant only on the right. On the left the kernel moves far, along the dashed line, and later for
+# larger $|\lambda|$.
 #
-# One column of the map, $\lambda = -31.6$, shows the two phases. Beside the exact curves we put
-# gradient descent, of the funnel and of its mirror image: transpose the task, exchange and
-# transpose the layers, and the funnel at $\lambda$ becomes an inverted funnel (2-2-4) at
-# $-\lambda$.
+# One column of the map, $\lambda = -31.6$, shows the two phases. The exact curves are beside
+# gradient descent of the funnel and of its mirror image. The mirror image has the transposed task,
+# and the layers exchanged and transposed: the funnel at $\lambda$ becomes an inverted funnel
+# (2-2-4) at $-\lambda$.
 
 # %%
 column = 5
@@ -309,17 +306,16 @@ print(
 )
 
 # %% [markdown]
-# The loss falls at the lazy time (solid line) to a plateau, while the kernel stands still. Around
-# the delayed times (dashed, one per mode) the kernel moves, and the loss goes to zero with it:
-# lazy first, rich later.
+# The loss falls at the lazy time (solid line) to a plateau, while the kernel is constant. Around
+# the delayed times (dashed, one per mode) the kernel moves, and the loss goes to zero with it.
+# Learning is lazy first and rich later.
 #
-# ## What we saw
+# ## Summary
 #
-# - Aligned modes go from sigmoids, learned one after another, to exponentials of one rate
-#   $|\lambda|$. The scale that divides the two is the strength of the task.
-# - The kernel of a square network moves where $|\lambda|$ is small and stands still where it is
-#   large, for either sign.
-# - Where $\lambda$ favours a layer that is wider than the hidden one, no $|\lambda|$ is large
-#   enough: the network becomes rich all the same, after a time that grows in proportion to
-#   $|\lambda|$.
+# - With growing $|\lambda|$ aligned modes change from sigmoids, learned one after another, to
+#   exponentials of one rate $|\lambda|$. The strength of the task separates the two regimes.
+# - The kernel of a square network moves if $|\lambda|$ is small and is constant if it is large, for
+#   either sign.
+# - If $\lambda$ favours a layer that is wider than the hidden one, the network becomes rich at
+#   every $|\lambda|$, after a time that is proportional to $|\lambda|$.
 # - Gradient descent lies on the exact curves throughout.

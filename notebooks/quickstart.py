@@ -14,8 +14,8 @@
 # # Quickstart: how a linear network learns
 #
 # A two-layer linear network computes $\hat y = W_2 W_1 x$. Gradient flow conserves its balance
-# $W_2^\top W_2 - W_1 W_1^\top$; when that starts as $\lambda I$, the whole trajectory has a closed
-# form. Here we compute it, check it against gradient descent, and see what $\lambda$ does.
+# $W_2^\top W_2 - W_1 W_1^\top$. If the balance is $\lambda I$, the whole trajectory has a closed
+# form. We compute it, check it against gradient descent, and look at the effect of $\lambda$.
 
 # %%
 import jax
@@ -30,7 +30,7 @@ import lazyrich_jax as lr
 # %% [markdown]
 # ## A task and a network
 #
-# A random regression task with white inputs, and a network that starts small and balanced at
+# The task is a random regression with white inputs. The network starts small and balanced at
 # $\lambda = 0$.
 
 # %%
@@ -62,10 +62,10 @@ print(f"largest difference of the function: {gap:.2g}")
 # The loss falls in steps, one for every singular value of the task: from small balanced weights
 # the network learns the strong mode first. This is the *rich* regime.
 #
-# ## What $\lambda$ does
+# ## The effect of $\lambda$
 #
-# The singular values of the function at the start are the same for every $\lambda$; what changes
-# is which layer is large. One `vmap` solves all of them.
+# The singular values of the function at the start are equal for every $\lambda$. Only the sizes
+# of the two layers change. One `vmap` solves all of them.
 
 # %%
 lmdas = jnp.array([0.0, 1.0, 5.0, 20.0])
@@ -84,9 +84,9 @@ ax.set(xlabel="time", ylabel="loss")
 ax.legend()
 
 # %% [markdown]
-# With growing $\lambda$ the plateaus go and the curve becomes an exponential: the *lazy* regime,
-# in which the network behaves as a linear model with a fixed kernel. How far the kernel moves
-# tells the two apart.
+# With growing $\lambda$ the plateaus vanish and the curve becomes an exponential. This is the
+# *lazy* regime: the network behaves like a linear model with a fixed kernel. The distance that the
+# kernel moves distinguishes the two regimes.
 
 
 # %%

@@ -11,13 +11,13 @@
 # ---
 
 # %% [markdown]
-# # A semantic hierarchy: what is learned first, and what it looks like inside
+# # A semantic hierarchy: the order of learning, and the representations
 #
 # Children tell animals from plants before they tell birds from fish, and birds from fish before
-# canaries from robins. A linear network trained on such a tree does the same, if it is rich. We
-# ask two questions: in which *order* does a network learn the levels of a tree, and which
-# *representation* does it end with, as the balance $\lambda I = W_2^\top W_2 - W_1W_1^\top$ of its
-# layers goes from large negative through zero to large positive?
+# canaries from robins. A rich linear network trained on such a tree learns in the same order. We
+# ask two questions. In which *order* does a network learn the levels of a tree? Which
+# *representation* does it converge to, as the balance $\lambda I = W_2^\top W_2 - W_1W_1^\top$ of
+# its layers goes from large negative through zero to large positive values?
 
 # %%
 import jax
@@ -35,9 +35,9 @@ from lazyrich_jax.plot.style import COLOURS
 #
 # Eight items, one-hot, are the leaves of a binary tree. Every branching is an attribute that
 # separates its two sides ($+1$ and $-1$; 0 elsewhere), and one attribute is shared by all. The
-# attributes are orthogonal, so the singular value decomposition of $\Sigma = \frac1P\sum_n
-# y_nx_n^\top$ is the tree itself: a mode for every branching, and the higher it is, the more items
-# it speaks of, and the larger its singular value.
+# attributes are orthogonal. The singular value decomposition of $\Sigma = \frac1P\sum_n
+# y_nx_n^\top$ is therefore the tree: it has a mode for every branching. A higher branching concerns
+# more items and has a larger singular value.
 
 # %%
 task = lr.Task.hierarchy(levels=3)
@@ -61,14 +61,14 @@ for ax in axes:
 # ## The order of learning
 #
 # One-hot items have $\Sigma_{xx} = cI$ with $c = 1/8$. At $\lambda = 0$, from small weights, an
-# aligned mode is the sigmoid of the other notebook: half of it is learned at about
+# aligned mode is a sigmoid (see the notebook `lazy_to_rich`). Half of it is learned at about
 #
 # $$t \approx \frac1{2s}\ln\frac{s/c}{a_0},$$
 #
 # so large singular values come first. We compute the whole trajectory of an 8-8-8 network exactly,
-# with gradient descent beside it, from a random start that is *not* aligned. One thing to check at
-# $\lambda = 0$: gradient flow can't change the sign of $\det W_2W_1$, so a start of the other sign
-# than the target's ends at a saddle, one mode short.
+# with gradient descent beside it, from a random start that is *not* aligned. At $\lambda = 0$
+# gradient flow can't change the sign of $\det W_2W_1$. A start with the opposite sign of the
+# target's ends at a saddle, without one of the modes. We check the signs.
 
 # %%
 ts = jnp.linspace(0, 120, 241)
@@ -86,7 +86,7 @@ rich_descent = lr.learn(small, task, ts, dynamics=lr.GradientDescent(0.05))
 
 
 def strengths(trajectory):
-    """How much of every attribute the function has: 1 where it is learned."""
+    """The learned fraction of every attribute: 1 when it is learned."""
     y = task.y
     return jnp.einsum("tai,ia->ta", trajectory.function, y) / jnp.sum(y * y, axis=0)
 
@@ -107,14 +107,14 @@ print(
 )
 
 # %% [markdown]
-# Level by level, from the root to the leaves. Attributes of one level aren't learned at one
-# moment, since the start favours some of them and mixes others, but none is half learned before
-# those of the levels above.
+# The network learns level by level, from the root to the leaves. Attributes of one level aren't
+# learned at one time, since the start favours some of them and mixes others. But none is half
+# learned before the attributes of the levels above.
 #
 # ## Differentiation in the hidden layer
 #
-# The same order can be seen from inside. Let $h_i = W_1x_i$ be the hidden activity of item $i$. We
-# follow the squared distance of the canary from its sibling, from a cousin and from a plant.
+# The hidden layer shows the same order. Let $h_i = W_1x_i$ be the hidden activity of item $i$. We
+# plot the squared distance of the canary from its sibling, from a cousin and from a plant.
 
 
 # %%
@@ -143,23 +143,23 @@ axes[0].legend(frameon=False)
 _ = axes[1].set_ylim(0, 1.1)
 
 # %% [markdown]
-# In the rich network, the distances open one after another, and end ordered like the tree. In the
-# network at $\lambda = -30$ the items are equally far apart before learning starts, and stay so:
-# its first layer is a rotation times $\sqrt{|\lambda|}$, up to small corrections, and learning
-# hardly touches it.
+# In the rich network the distances grow one after another, and end in the order of the tree. In the
+# network at $\lambda = -30$ the items are equally far apart before learning, and stay so. Its first
+# layer is a rotation times $\sqrt{|\lambda|}$, up to small corrections, and hardly changes during
+# learning.
 #
-# ## Where the representations end
+# ## Converged representations
 #
-# Converged representations depend on the task and the balance alone. With $\Sigma / c = USV^\top$,
+# Converged representations depend only on the task and the balance. With $\Sigma / c = USV^\top$,
 #
 # $$W_2W_2^\top \to U\,\frac{\sqrt{\lambda^2 + 4S^2} + \lambda}2\,U^\top, \qquad
 # W_1^\top W_1 \to V\,\frac{\sqrt{\lambda^2 + 4S^2} - \lambda}2\,V^\top .$$
 #
-# At $\lambda = 0$ these are $USU^\top$ and $VSV^\top$: both layers carry the task. For $\lambda
-# \to +\infty$ they are $\lambda I$ and $VS^2V^\top/\lambda$: the large layer knows nothing of the
-# task, and the small one all. For $\lambda \to -\infty$ the layers change places. $QQ^\top$ with
-# $Q = [W_1^\top; W_2]$ shows them together: input representation top left, output representation
-# bottom right, the function between.
+# At $\lambda = 0$ these are $USU^\top$ and $VSV^\top$: both layers represent the task. For $\lambda
+# \to +\infty$ they are $\lambda I$ and $VS^2V^\top/\lambda$: only the small layer represents the
+# task. For $\lambda \to -\infty$ the layers change places. $QQ^\top$ with $Q = [W_1^\top; W_2]$
+# shows them together: the input representation top left, the output representation bottom right,
+# and the function in the other blocks.
 
 # %%
 final = jnp.array([0.0, jnp.inf])
@@ -183,19 +183,21 @@ for column, (lmda, run) in zip(axes.T, ends.items(), strict=True):
     column[1].set_title("output, at the end")
 
 # %% [markdown]
-# - $\lambda = 0$: the items' representation shows the tree (blocks within blocks), that of the
-#   attributes is diagonal, larger for the attributes of higher branchings.
-# - $\lambda = 10$: the output representation is near $\lambda I$, at the start as at the end. The
-#   input representation, next to nothing at the start, is small at the end too (mind the colour
-#   bar), but it has the tree.
-# - $\lambda = -10$: the reverse. All items are equally different from each other, $|\lambda| I$;
-#   nothing in the hidden layer says that canary and robin have much in common.
+# - $\lambda = 0$: the items' representation shows the tree (blocks within blocks). The attributes'
+#   representation is diagonal, with larger entries for attributes of higher branchings.
+# - $\lambda = 10$: the output representation is near $\lambda I$, both at the start and at the end.
+#   The input representation is almost zero at the start. At the end it is still small (see the
+#   colour bar), but it shows the tree.
+# - $\lambda = -10$: the roles are exchanged. The items' representation is $|\lambda| I$: all items
+#   are equally different, and the hidden layer does not show that canary and robin have much in
+#   common.
 #
 # ## How task-specific is a representation?
 #
-# A score between 0 and 1: the larger of the alignments of $W_1^\top W_1$ with $VSV^\top$ and with
-# $VS^2V^\top$, and for the output with $USU^\top$ and $US^2U^\top$. A representation that knows
-# nothing, the identity, doesn't score 0, but as much as the identity is aligned with those.
+# We use a score between 0 and 1. For the input representation $W_1^\top W_1$ it is the larger of
+# the alignments with $VSV^\top$ and $VS^2V^\top$, and for the output representation with $USU^\top$
+# and $US^2U^\top$. The identity does not represent the task. Its score is not 0, but its alignment
+# with these matrices.
 
 
 # %%
@@ -239,19 +241,19 @@ ax.legend(frameon=False, loc="lower center", fontsize=8)
 print(f"the identity scores {blank:.3f}")
 
 # %% [markdown]
-# Lines: theory; markers: gradient descent from random balanced weights. At $\lambda = 0$ both
+# Lines are theory, markers gradient descent from random balanced weights. At $\lambda = 0$ both
 # representations have the full score. Towards either end the large layer falls to the score of the
-# identity, and the small layer keeps its own: it dips where it is between $VSV^\top$ and
-# $VS^2V^\top$, and comes back. (The identity scores high since the singular values of this tree
-# differ by no more than a factor of two.)
+# identity. The small layer keeps its score, except for a dip where it is between $VSV^\top$ and
+# $VS^2V^\top$. (The identity scores high since the singular values of this tree differ by no more
+# than a factor of two.)
 #
-# ## What we saw
+# ## Summary
 #
 # - A rich network learns the tree from the root to the leaves, and its hidden layer differentiates
 #   in the same order.
-# - "Lazy" doesn't mean that nothing is represented. For $\lambda \to +\infty$ the input
-#   representation is as task-specific as in the rich regime, though small; for
-#   $\lambda \to -\infty$ the input representation is blank, and all of the task is in the readout.
-# - The sign of $\lambda$ decides *where* the task is represented; the kernel distance, which
-#   treats both signs alike, doesn't see it. What that means for generalisation is in the notebook
-#   on continual learning, reversal and transfer.
+# - Lazy networks represent the task too. For $\lambda \to +\infty$ the input representation is
+#   small, but as task-specific as in the rich regime. For $\lambda \to -\infty$ the input
+#   representation is a multiple of the identity, and only the readout represents the task.
+# - The sign of $\lambda$ determines *which* layer represents the task. The kernel distance treats
+#   both signs alike and doesn't show it. The notebook on continual learning, reversal and transfer
+#   shows the consequences for generalisation.

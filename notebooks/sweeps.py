@@ -13,11 +13,11 @@
 # %% [markdown]
 # # Sweeps: a phase diagram of learning
 #
-# Where is a network rich, and where is it lazy? Two numbers of its start matter: the balance
+# Which starts make a network rich, and which make it lazy? Two numbers matter: the balance
 # $\lambda$ of its layers, $\lambda I = W_2^\top W_2 - W_1W_1^\top$, and the scale of its function.
 # One exact solution is cheap, and so is a grid of them. `lr.sweeps` evaluates a function of one
-# point at every point of a grid: compiled once, many points at a time, in bounded memory, into a
-# labelled dataset, and, if you like, into a store that goes on where it was interrupted.
+# point at every point of a grid. It compiles the function once, evaluates many points at a time in
+# bounded memory, and returns a labelled dataset. With a store it can resume after an interruption.
 
 # %%
 import jax
@@ -37,10 +37,11 @@ from lazyrich_jax.plot.style import COLOURS
 # %% [markdown]
 # ## A function of one point, and a grid
 #
-# The function takes a point, a dictionary of coordinates, and returns a dictionary of what is
-# measured (with names for the dimensions of an array, such as `("time", losses)`). Random keys are
-# an axis like others. We measure the rich-lazy index $|K_\infty - K_0| / (|K_\infty| + |K_0|)$ of
-# the tangent kernel $K$: 0 where the kernel stands still, 1 where nothing of the start is left.
+# The function takes a point, a dictionary of coordinates, and returns a dictionary of measurements
+# (with names for the dimensions of an array, such as `("time", losses)`). Random keys are an axis
+# like others. We measure the rich-lazy index $|K_\infty - K_0| / (|K_\infty| + |K_0|)$ of the
+# tangent kernel $K$. It is 0 if the kernel is constant, and 1 if the start's kernel is negligible
+# at the end.
 
 # %%
 strengths = jnp.array([2.0, 1.0])
@@ -68,7 +69,7 @@ grid = lr.sweeps.Grid(
 print(grid)
 
 # %% [markdown]
-# ## A store that goes on
+# ## A store that can be resumed
 #
 # With `store=` the results are written block by block. We use blocks of 100 points, in a temporary
 # folder.
@@ -82,9 +83,9 @@ print(lr.sweeps.summary(data.status.values))
 print(data)
 
 # %% [markdown]
-# Suppose that the machine died while it was writing: one block was never written, and another is
-# cut in half. The same call goes on: the blocks that are whole are left alone, those two are
-# computed again, and the results are the same bit for bit.
+# Suppose that the machine died while it was writing. One block was never written, and another is
+# cut in half. The same call resumes the sweep. It keeps the complete blocks and computes these two
+# again. The results are equal bit for bit.
 
 # %%
 before = data.load().copy(deep=True)
@@ -99,7 +100,7 @@ print(f"{len(again)} of {len(blocks)} blocks were written again")
 print("the same results:", before.identical(data.load()))
 
 # %% [markdown]
-# What it refuses is to mix two sweeps in one store; the error says in what they differ.
+# A store refuses another sweep. The error names the differences.
 
 # %%
 other = lr.sweeps.Grid(lmda=jnp.array([0.0, 1.0]), key=jax.random.split(jax.random.key(0), 20))
@@ -109,10 +110,10 @@ except ValueError as error:
     print(str(error).replace(temporary.name, "..."))
 
 # %% [markdown]
-# ## Looking at it, and a simulation beside it
+# ## The results, beside a simulation
 #
-# The dataset has names for everything, so that the mean over keys is `data.richness.mean("key")`.
-# The same sweep with gradient descent is the same few lines with another law.
+# All dimensions of the dataset have names: the mean over keys is `data.richness.mean("key")`. The
+# sweep with gradient descent takes the same few lines with another law.
 
 
 # %%
@@ -162,16 +163,16 @@ gap = np.abs(descent.richness.values - data.richness.values[::3, :3]).max()
 print(f"largest difference between descent and exact: {gap:.2g}")
 
 # %% [markdown]
-# The index is near one about $\lambda = 0$. On the right it falls to zero. On the left it doesn't,
-# and how much is left depends on the draw: with three inputs and two hidden units this is a
-# funnel, whose first layer can't span its inputs, and a large negative $\lambda$ makes learning
-# *delayed rich* instead of lazy (see the notebook `lazy_to_rich`).
+# The index is near one around $\lambda = 0$. On the right it falls to zero. On the left it tends to
+# a value that depends on the draw. With three inputs and two hidden units this network is a funnel,
+# whose first layer can't span its inputs. A large negative $\lambda$ makes its learning *delayed
+# rich* instead of lazy (see the notebook `lazy_to_rich`).
 #
 # ## The phase diagram
 #
-# Balance against scale, over several keys, is common enough to be a function of its own, and to
-# have its own plot. A square network this time, 2-2-2, with an even number of balances, so that
-# none is zero.
+# Sweeps of balance and scale over several keys are common. They have a function and a plot,
+# `lr.sweeps.phase_diagram` and `lr.plot.phase_diagram`. The network is now square, 2-2-2, and the
+# number of balances is even, so that none is zero.
 
 # %%
 square = lr.Task.from_correlation((u * strengths) @ jax.random.orthogonal(jax.random.key(5), 2))
@@ -190,24 +191,23 @@ for name, ax in zip(("richness", "kernel_distance", "convergence_time"), axes, s
     lr.plot.phase_diagram(diagram, name, ax=ax)
 
 # %% [markdown]
-# - The *index* needs both for the rich regime (yellow): layers of about the same size, $|\lambda|$
-#   below the strength of the task, and a small scale. It is lost to the sides, where one layer is
-#   large, and towards a scale of about one, where the function is as large as the task's and need
-#   not grow. Above that it returns: large weights have to shrink.
-# - The *kernel distance* sees only whether the kernel turns. A small kernel that grows out of
-#   almost nothing, at the bottom, turns little; a large one, of random directions, turns most. The
-#   V is where $|\lambda|$ is of the order of the function, $\text{scale}^2$: outside of it the
-#   kernel starts as a multiple of the identity.
-# - The *convergence time* is up to $\lambda$ first of all: large balances are fast, at every
-#   scale.
+# - The *index* is large (yellow) if two conditions hold: layers of about equal size, with
+#   $|\lambda|$ below the strength of the task, and a small scale. It is small at the sides, where
+#   one layer is large, and near a scale of one, where the function is as large as the task's and
+#   need not grow. It is large again at larger scales, where the weights shrink.
+# - The *kernel distance* measures only the rotation of the kernel. At the bottom a small kernel
+#   grows from almost zero and turns little. A large kernel of random directions turns most. At the
+#   V $|\lambda|$ is of the order of the function, $\text{scale}^2$. Outside of it the kernel starts
+#   as a multiple of the identity.
+# - The *convergence time* depends mostly on $\lambda$: large balances are fast at every scale.
 #
 # ## A failure is a value
 #
-# Any function that JAX can map can be swept. How large may the learning rate of gradient descent
-# be? Too large a one diverges; a sweep doesn't stop there, but says so in the `status` of the
-# point. At the solution of a square network with white inputs the largest curvature is
-# $\sqrt{\lambda^2 + 4s_1^2}$ ($s_1$: the task's largest singular value), so that a solution is
-# stable for learning rates
+# A sweep takes any function that JAX can map. How large may the learning rate of gradient descent
+# be? Descent diverges if it is too large. The sweep doesn't stop, and reports the divergence in the
+# `status` of the point. At the solution of a square network with white inputs the largest curvature
+# is $\sqrt{\lambda^2 + 4s_1^2}$ ($s_1$: the task's largest singular value). A solution is
+# therefore stable for learning rates
 #
 # $$\eta < \frac2{\sqrt{\lambda^2 + 4s_1^2}} .$$
 
@@ -255,22 +255,21 @@ solid = 2 / np.hypot(edge.lmda, 2 * float(strengths[0]))
 print(f"below the solid line {float(learned.where(edge.rate < solid).mean()):.1%} learn the task")
 
 # %% [markdown]
-# Below the solid line descent learns the task; grey points have diverged (or, on
-# the right, haven't learned). But there is something
-# between. For large $\lambda$ it learns at up to *twice* the border, where no solution of this
-# balance is stable. The right panel shows how: the balance, conserved by gradient flow, isn't
-# conserved by large steps. The network is thrown out of its valley into one of smaller
-# $|\lambda|$, and smaller curvature: the *catapult* of Lewkowycz et al. (2020). This is beyond the
-# exact solution, which is that of the flow; the balance at the end says where the two part. For
-# small $\lambda$ there is nowhere to go, for no solution is flatter than $2s_1$: descent
-# oscillates (yellow) or diverges.
+# Below the solid line descent learns the task. Grey points have diverged (or, on the right,
+# haven't learned). There is a third regime in between. For large $\lambda$ descent learns at up to
+# *twice* the border, where no solution of this balance is stable. The right panel shows the
+# mechanism: gradient flow conserves the balance, but large steps don't. The network leaves its
+# valley for one of smaller $|\lambda|$, and therefore smaller curvature: the *catapult* of
+# Lewkowycz et al. (2020). The exact solution describes the flow and can't show this. The balance at
+# the end marks where descent departs from the flow. For small $\lambda$ no solution is flatter than
+# $2s_1$: descent oscillates (yellow) or diverges.
 #
-# ## What we saw
+# ## Summary
 #
-# - A sweep is a function of a point and a grid; the result has names, a status for every point,
-#   and, in a store, survives what interrupts it.
-# - Richness takes a small balance and a small scale, but the two measures of it see different
-#   things.
+# - A sweep is a function of a point and a grid. The result has names and a status for every point.
+#   In a store it survives interruptions.
+# - Richness needs a small balance and a small scale. Its two measures differ: the index includes
+#   growth of the kernel, the distance only rotation.
 # - In a funnel, one side of $\lambda = 0$ never becomes lazy.
-# - Simulations can be swept like theory, failures included, and show where the flow stops being a
+# - Simulations can be swept like theory, failures included. They show where the flow is no longer a
 #   model of descent.

@@ -1,4 +1,4 @@
-"""The table of cases that the exact solution must be right for."""
+"""The table of cases for tests of the exact solution."""
 
 import itertools
 
@@ -37,7 +37,7 @@ def feasible(sizes, lmda):
 def balanced(sizes, lmda, scale, seed=0):
     """A balanced network as `LambdaBalanced` draws them, in NumPy: nothing to compile.
 
-    For tests of what comes after the draw; `test_init` has those of the draw itself.
+    Tests of later stages use it; `test_init` tests the draw.
     """
     n_in, hidden, n_out = sizes
     rng = np.random.default_rng(seed)
@@ -57,10 +57,10 @@ def balanced(sizes, lmda, scale, seed=0):
 
 
 def network(sizes, lmda, scale, target, seed=0):
-    """A balanced start that is no saddle.
+    """A balanced start that is not at a saddle.
 
-    Half of all square draws are one at lambda = 0, and nearly one at 1e-8: rounding of
-    the weights is then amplified by e^{2 s t}.
+    Half of all square draws are at a saddle for lambda = 0, and near one for 1e-8. The
+    flow then amplifies the rounding of the weights by e^{2 s t}.
     """
     start = lr.LambdaBalanced(lmda, scale)(*sizes, key=jax.random.key(seed))
     if len(set(sizes)) == 1 and abs(lmda) < 1e-3:
@@ -84,7 +84,7 @@ def table():
 
 
 def special():
-    """(name, network, task): degenerate tasks, ranks, and inputs of other variance."""
+    """(name, network, task) for degenerate tasks, ranks, and other input variances."""
     eye = np.eye(3)
     deficient = np.outer([1.0, 2, 0.5], [1.0, -1, 1])
     for lmda in (0.0, 1.0, -10.0):
@@ -119,7 +119,7 @@ def make_task(sizes, strengths=(2.0, 1.4, 0.9, 0.5, 0.3), variance=2.0, seed=0):
 
 
 def start(sizes, lmda, scale=0.7, seed=1, task=None):
-    """A balanced network; with `task`, one that is no saddle of it at lambda = 0."""
+    """A balanced network; with `task`, one that is at no saddle of it at lambda = 0."""
     network = balanced(sizes, lmda, scale, seed)
     if task is not None and len(set(sizes)) == 1:
         w1, w2 = network.weights

@@ -8,9 +8,9 @@ import jaxlib
 
 
 def knows(flag):
-    """Whether this jaxlib has the flag: an unknown one ends the process.
+    """Whether this jaxlib has the flag; an unknown flag ends the process.
 
-    The name itself stays when a flag is gone; what sets it doesn't.
+    The binary may keep the name of a removed flag, but not the name of its setter.
     """
     setter = f"set_{flag}".encode()
     for library in Path(jaxlib.__file__).parent.glob("*.so"):
@@ -21,17 +21,17 @@ def knows(flag):
     return False
 
 
-# Before jax is imported: two devices, and room for their linear algebra on two cores.
-# Most of the time goes into compiling: optimisation is a quarter of it, and the newer
-# of XLA's two code generators takes twice as long as the older one. (Notebooks, figures
+# Before jax is imported: two devices, and a thread pool for their linear algebra.
+# Compilation takes most of the time. Optimisation is a quarter of it, and the newer of
+# XLA's two code generators takes twice as long as the older one. (Notebooks, figures
 # and benchmarks run with neither setting.)
 flags = [
     "--xla_force_host_platform_device_count=2",
     "--xla_backend_optimization_level=0",
 ]
-if knows("xla_cpu_parallel_codegen_split_count"):  # a process of tests for each core
+if knows("xla_cpu_parallel_codegen_split_count"):  # each core runs a process of tests
     flags.append("--xla_cpu_parallel_codegen_split_count=1")
-AS_USERS = None  # options of `jax.jit` for the newer one
+AS_USERS = None  # options of `jax.jit` for the newer code generator
 if knows("xla_cpu_use_fusion_emitters"):
     flags.append("--xla_cpu_use_fusion_emitters=false")
     AS_USERS = {"xla_cpu_use_fusion_emitters": True}
@@ -52,7 +52,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 @pytest.fixture
 def untyped():
-    """Bad input meets the library's own checks, not the tests' shape checks."""
+    """Without the tests' shape checks, the library checks bad input."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,8 +1,8 @@
-r"""The exact flow of two-layer linear networks, in as many digits as it takes.
+r"""The exact flow of two-layer linear networks, in sufficiently many digits.
 
-Evaluates $P(t) = e^{Ft} Q_0 [I + Q_0^\top G(t) Q_0]^{-1} Q_0^\top e^{Ft}$ as it stands,
-$G(t) = \int_0^t e^{2Fs} ds$, from one mpmath eigendecomposition of the whole of F.
-Nothing is shared with the library: no singular vectors, no choice of rows.
+It evaluates $P(t) = e^{Ft} Q_0 [I + Q_0^\top G(t) Q_0]^{-1} Q_0^\top e^{Ft}$,
+$G(t) = \int_0^t e^{2Fs} ds$, unchanged, from one mpmath eigendecomposition of F. It
+shares no step with the library: it has no singular vectors and no choice of rows.
 """
 
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 import mpmath as mp
 import numpy as np
 
-DIGITS = 40  # that are left over in the result
-GAP = 80  # decades between modes beyond which more time changes nothing
-SAME = mp.mpf("1e-13")  # singular values this close are taken as equal at t = infinity
+DIGITS = 40  # correct digits of the result
+GAP = 80  # decades between modes; larger gaps do not change the result
+SAME = mp.mpf("1e-13")  # relative gap of values that count as equal at infinity
 
 
 def qqt(w1, w2, sigma, lmda, t, variance=1.0):
@@ -41,14 +41,14 @@ def perturbed(x, size, rng):
 
 
 def loss_excess(w1, w2, sigma, lmda, t, variance=1.0):
-    """|W2 W1 - sigma / c|^2 c / 2: the loss above that of the best linear map."""
+    """|W2 W1 - sigma / c|^2 c / 2: the loss above the best linear map's."""
     return _evaluate(w1, w2, sigma, lmda, t, variance, _excess).astype(float)
 
 
 def slopes(w1, w2, sigma, t, changes, variance=1.0):
     """The derivatives of `qqt` and `loss_excess` along `changes` of (w1, w2, sigma, t).
 
-    By differences. The balance is that nearest to the weights and changes with them.
+    They are differences. The balance nearest to the weights changes with them.
     """
     step = mp.mpf(10) ** -(DIGITS // 2)
 
@@ -70,8 +70,8 @@ def slopes(w1, w2, sigma, t, changes, variance=1.0):
 def relative_error(found, expected):
     """The largest relative error in the Frobenius norm over matrices at times.
 
-    Relative to the first of them where less than 1e-14 of it is left: such an end is
-    zero up to the rounding of a balance.
+    Matrices below 1e-14 of the first one are compared relative to the first: such an
+    end is zero up to the rounding of a balance.
     """
     found = np.asarray(found, float)
     assert np.all(np.isfinite(found))
@@ -106,7 +106,7 @@ def _evaluate(w1, w2, sigma, lmda, t, variance, quantity):
     with mp.workdps(2 * DIGITS):
         rates, _ = _spectrum(sigma, lmda, variance)
         largest = max(abs(x) for t in times for x in _exponents(rates, t)[0])
-        # Twice e^{2wt}: once for the inverse, once for what multiplies it.
+        # Both the inverse and its factors need the digits of e^{2wt}.
         digits = int(2 * DIGITS + 4 * largest / mp.log(10))
     with mp.workdps(digits):
         rates, basis = _spectrum(sigma, lmda, variance)
@@ -134,7 +134,7 @@ def _spectrum(sigma, lmda, variance):
             f[n_in + i, j] = f[j, n_in + i] = mp.mpf(sigma[i, j])
     values, basis = mp.eigsy(f)
     signed = [mp.sign(w) * mp.sqrt(max(w * w - half**2, 0)) for w in values]
-    # What is zero but for the working precision is zero.
+    # Eigenvalues at the level of the working precision are zero.
     noise = max(abs(w) for w in values) * mp.mpf(10) ** (6 - mp.mp.dps)
     values = [w if abs(w) > noise else mp.mpf(0) for w in values]
     noise *= mp.mpf(10) ** (mp.mp.dps // 2)
@@ -143,10 +143,10 @@ def _spectrum(sigma, lmda, variance):
 
 
 def _exponents(rates, t):
-    """w t and (e^{2wt} - 1) / 2w of every mode, neighbours at most `GAP` decades apart.
+    """w t and (e^{2wt} - 1) / 2w of every mode, with gaps cut at `GAP` decades.
 
-    With e^{-gap} below what the result holds, P no longer depends on the gap, only on
-    the order: this makes t = infinity (and rate * t = 1e10) affordable.
+    If e^{-gap} is below the result's precision, P depends only on the order of modes,
+    not on the gap. The cut makes t = infinity (and rate * t = 1e10) affordable.
     """
     cap = GAP * mp.log(10)
     top = max(abs(s) for s, _ in rates)

@@ -1,4 +1,4 @@
-"""What applications refuse, before anything is computed."""
+"""Refusals of the applications, before any computation."""
 
 import importlib
 import re
@@ -17,7 +17,7 @@ KEY = jax.random.key(0)
 TASK = lr.Task(2.0 * jnp.eye(3), jnp.ones((3, 2)))
 OTHER = lr.Task(jnp.eye(4), jnp.ones((4, 2)))
 NETWORK = lr.LambdaBalanced(1.0)(3, 2, 2, key=KEY)
-WIDE = lr.LambdaBalanced()(3, 3, 2, key=KEY)  # no positive balance
+WIDE = lr.LambdaBalanced()(3, 3, 2, key=KEY)  # allows no positive balance
 FLOW = lr.GradientFlow()
 
 
@@ -149,7 +149,7 @@ for verb in ("transfer", "finetune"):
 def test_refused(untyped, monkeypatch, case):
     for room in ("stages", "continual", "attribute", "transfer"):
         module = importlib.import_module(f"lazyrich_jax.applications.{room}")
-        monkeypatch.setattr(module, "learn", None)  # before anything is learned
+        monkeypatch.setattr(module, "learn", None)  # refusals come before learning
     call, message = CASES[case]
     with pytest.raises(ValueError) as error:
         call()

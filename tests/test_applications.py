@@ -24,14 +24,14 @@ def optimum(task):
 
 
 def crossing(ts, curve, level):
-    """When a falling curve crosses a level, by bisection of its interpolation."""
+    """The time at which a falling curve crosses a level, by interpolation."""
     fine = np.linspace(ts[0], ts[-1], 400_001)
     below = np.interp(fine, ts, curve) <= level
     return fine[np.argmax(below)] if below.any() else np.inf
 
 
 def ntk(weights, x):
-    """The tangent kernel from the derivative by every weight, one by one."""
+    """The tangent kernel from the derivatives by each weight."""
     w1, w2 = weights
     by_w1 = np.einsum("ih,nj->inhj", w2, x)
     by_w2 = np.einsum("ik,nh->inkh", np.eye(len(w2)), x @ w1.T)
@@ -41,7 +41,7 @@ def ntk(weights, x):
 
 # Reversal
 
-S = np.array([1.1, 0.5])  # of the correlation
+S = np.array([1.1, 0.5])  # singular values of the correlation
 C = 0.64  # the inputs' variance
 LMDAS = np.array([0.0, 1e-6, 1e-4, 1.0, -2.0])
 
@@ -78,15 +78,15 @@ def test_only_a_balance_frees_a_network_from_what_it_has_learned(opposite, rever
         np.broadcast_to(opposite.input_output_correlation / C, (5, 2, 3)),
         atol=1e-12,
     )
-    # At the saddle at zero a quarter of the loss is left, for ever.
+    # At the saddle at zero a quarter of the loss remains for ever.
     np.testing.assert_allclose(outcome.after.loss[0, -1], np.sum(S**2) / (2 * C))
     np.testing.assert_allclose(outcome.after.loss[1:, -1], 0, atol=1e-12)
     np.testing.assert_allclose(outcome.time[1:], outcome.predicted_time[1:], rtol=1e-6)
-    # It diverges as log(1 / lambda) / s of the slowest mode.
+    # The time diverges as log(1 / lambda) / s of the slowest mode.
     np.testing.assert_allclose(
         outcome.time[1] - outcome.time[2], np.log(100) / S[-1], rtol=1e-4
     )
-    # Where the balance is large it is simulated in no time, to the end and back.
+    # Large balances are simulated quickly, through both stages.
     for i in (3, 4):
         weights = network.rebalanced(LMDAS[i]).weights
         trained = flow(weights, opposite, [0, 80.0])[1]
@@ -107,7 +107,7 @@ def test_a_task_half_learned_is_reversed_at_any_balance(opposite, reverse):
     np.testing.assert_allclose(
         outcome.before.ts[0], np.append(np.minimum(ts[:-1], 2.5), 2.5)
     )
-    # One layer, from the same function, through the same two stages.
+    # The shallow network learns both stages from the same function.
     function = np.asarray(network.function)
     shallow = flow([function], opposite, [0, 2.5])[1]
     path = flow(shallow, opposite.reversed(), ts[:-1])
@@ -123,7 +123,7 @@ BALANCES = np.array([-3.0, 0.2, 3.0])
 
 @pytest.fixture(scope="module")
 def pair():
-    """A network, two tasks with noisy targets, times."""
+    """A network, two tasks with noisy targets, and times."""
     keys = jax.random.split(jax.random.key(7), 3)
     task, second = (lr.Task.random_regression(3, 2, 8, key=key) for key in keys[:2])
     network = lr.LambdaBalanced(0.6, 0.5)(3, 2, 2, key=keys[2])
@@ -161,7 +161,7 @@ def test_transfer_is_two_flows(pair):
     text = str(outcome)
     assert text.startswith("Transfer of a 3-2-2 network at 3 balances")
     assert f"{float(outcome.forgetting[0]):.4g}" in text.splitlines()[2]
-    # A batch, and what is traced, have the first line only.
+    # Batches and traced results print only the first line.
     twice = str(jax.tree.map(lambda x: jnp.stack([x, x]), outcome))
     assert twice == "Transfer x (2,) of a 3-2-2 network at 3 balances"
     traced = []
@@ -186,7 +186,7 @@ def test_finetuning_changes_the_balance_and_not_the_function(pair):
         np.testing.assert_allclose(outcome.kernel_distance[i], distance, rtol=1e-7)
         np.testing.assert_allclose(outcome.forgetting[i], forgotten, rtol=1e-8)
     assert str(outcome).startswith("FineTuning of a 3-2-2 network at 3 balances")
-    # What is wrong with the second task is said of the second task.
+    # Errors about the second task name the second task.
     skewed = lr.Task(second.x * jnp.arange(1.0, 4.0)[None], second.y)
     with pytest.raises(
         ValueError, match=r"^`second` must .* isotropic.*`lmda\[0\]`, -3"
@@ -220,7 +220,7 @@ def test_one_balance_that_fails_leaves_the_others_alone(pair):
     np.testing.assert_array_equal(np.isnan(outcome.forgetting), [False, True, False])
     np.testing.assert_array_equal(np.isnan(outcome.time), [False, True, False])
     assert "result: 1 of 3 failed" in str(outcome)
-    # Diverged and yet finite: what was measured is no number either.
+    # Measures of a diverged run are NaN, even if it is finite.
     short = app.transfer(
         network,
         task,
@@ -236,7 +236,7 @@ def test_one_balance_that_fails_leaves_the_others_alone(pair):
         np.testing.assert_array_equal(
             np.isnan(getattr(short, name)), [False, True, False], err_msg=name
         )
-    # Traced: what can't be seen before is marked, or raised at run time.
+    # Traced bad values are marked, or raise an error at run time.
     bad = lmda.at[1].set(NAN)
     traced = jax.jit(lambda lmda: run(lmda, False))(bad)
     np.testing.assert_array_equal(
@@ -338,7 +338,7 @@ def test_a_new_attribute_with_all_else_frozen(items):
         np.testing.assert_allclose(
             outcome.predicted[i], similarity / similarity[ITEM], atol=1e-9
         )
-    # What is generalised is known from the start; how much of it, from time.
+    # The pattern of generalisation is fixed; its size depends on time.
     np.testing.assert_allclose(
         outcome.generalisation,
         outcome.predicted[:, None] * outcome.generalisation[:, :, [ITEM]],
@@ -361,7 +361,7 @@ def test_transfer_is_structured_or_unstructured(items):
     outcome = app.new_attribute(
         network, task, ITEM, EXTREMES, duration=INF, ts=np.full(7, np.inf)
     )
-    # At infinite time the prediction is what has happened.
+    # At infinite time the generalisation equals the prediction.
     np.testing.assert_allclose(
         outcome.generalisation[:, -1], outcome.predicted, atol=1e-12
     )
@@ -373,5 +373,5 @@ def test_transfer_is_structured_or_unstructured(items):
         (np.eye(4)[ITEM], rich / rich[ITEM], lazy / lazy[ITEM])
     ):
         np.testing.assert_allclose(outcome.predicted[i], expected, atol=2e-3)
-    assert rich[0] / rich[ITEM] > 0.1  # the sibling is told apart from the cousins
+    assert rich[0] / rich[ITEM] > 0.1  # the sibling differs from the cousins
     assert "4-4-4 network at 3 balances" in str(outcome)

@@ -1,4 +1,4 @@
-"""The benchmark measures what it says, and writes what it promises."""
+"""The measurements of the benchmark, and the files that it writes."""
 
 import json
 import platform
@@ -36,9 +36,9 @@ def test_all_methods_find_the_same_losses(few, method, most):
     found = np.asarray(method(few))
     assert found.shape == exact.shape
     assert difference(found, exact) < most
-    # Half as precise would not do.
+    # Twice the error exceeds the bound.
     assert difference(found + 2 * most * exact.max(), exact) > most
-    # Networks that share a task.
+    # One shared task gives the results of equal tasks.
     one = few.with_one_task()
     each = few._replace(sigma=np.broadcast_to(one.sigma, few.sigma.shape))
     assert one.sigma.ndim == 2
@@ -97,7 +97,7 @@ def test_the_command_writes_table_numbers_and_plot(tmp_path, capsys, monkeypatch
 
 
 def test_some_of_the_measurements(tmp_path, capsys, monkeypatch):
-    """On a card: what part of it is used, and how much slower the rivals are."""
+    """On a card the report has the share of its limits, and the rivals' speeds."""
     real, small = measurements.problem, ((2, 1, 2), 3, 10)
     monkeypatch.setattr(measurements, "problem", lambda *args: real(*small))
     monkeypatch.setattr(measurements, "SIZES", ((2, 1, 2),))

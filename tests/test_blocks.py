@@ -1,6 +1,6 @@
-"""Many networks at many times, in blocks: the same numbers however they are asked for.
+"""Many networks at many times, in blocks: numbers don't depend on maps and blocks.
 
-That the numbers are right is in test_scalar_loop.py.
+test_scalar_loop.py tests that the numbers are right.
 """
 
 import functools
@@ -27,7 +27,7 @@ PARTS = ("qqt", "inputs", "outputs", "function")
 
 
 def frames(sizes, lmda, count):
-    """A batch of frames of networks with a task each."""
+    """A batch of frames of networks, each with its own task."""
     n_in, _, n_out = sizes
     targets = [cases.sigma(n_out, n_in, seed) for seed in range(count)]
     networks = [cases.balanced(sizes, lmda, 0.5, seed) for seed in range(count)]
@@ -41,7 +41,7 @@ def frames(sizes, lmda, count):
     "sizes, lmda", [((4, 2, 3), 1.0), ((2, 3, 4), 2.0), ((4, 3, 2), -1.0)], ids=str
 )
 def test_the_parts_of_qqt(sizes, lmda):
-    """In lanes, and as matrices, against the general form."""
+    """Values in lanes and as matrices equal the general form."""
     frame = jax.tree.map(lambda x: x[0], frames(sizes, lmda, 1))
     n = sizes[0]
 
@@ -61,7 +61,7 @@ def test_the_parts_of_qqt(sizes, lmda):
 @pytest.mark.parametrize("largest", [20, 1], ids=["lanes", "matrices"])
 @pytest.mark.parametrize("networks, times", [(3, 37), (37, 3)], ids=str)
 def test_many_small_blocks(monkeypatch, largest, networks, times):
-    """Blocks that overlap, of times of one network and of networks at one time."""
+    """Overlapping blocks of times or of networks give the right values."""
     frame = frames((3, 3, 3), 1.0, networks)
     ts = jnp.sort(jax.random.uniform(jax.random.key(0), (networks, times), maxval=5.0))
     whole = jax.jit(jax.vmap(values.excess))(frame, ts)
@@ -72,7 +72,7 @@ def test_many_small_blocks(monkeypatch, largest, networks, times):
 
 
 def test_mapped_in_any_order():
-    """Over networks, times, or both, one map in the other, with shared or own times."""
+    """Maps over networks, times or both, nested in any order, give the right values."""
     frame = frames((2, 1, 1), 1.0, 4)
     ts = jax.random.uniform(jax.random.key(0), (3, 4, 5), maxval=5.0)
     alone = [jax.tree.map(lambda x, i=i: x[i], frame) for i in range(4)]
@@ -105,7 +105,7 @@ def test_mapped_in_any_order():
 
 @pytest.mark.parametrize("excess", [values.excess, scalar_loop.excess])
 def test_where_there_is_more_than_a_cpu(excess):
-    """The same program for every platform: on a CPU it still takes its own form."""
+    """A program for every platform uses the CPU's form on a CPU."""
     frame = frames((2, 1, 1), 1.0, 4)
     ts = jnp.broadcast_to(TS[None], (4, TS.size))
     of_all = jax.jit(jax.vmap(excess))
@@ -116,7 +116,7 @@ def test_where_there_is_more_than_a_cpu(excess):
 
 @pytest.mark.parametrize("sizes", [(3, 2, 2), (5, 2, 5)], ids=str)
 def test_blocks_of_a_card(monkeypatch, sizes):
-    """What a graphics card does: losses in lanes, too, are made block by block."""
+    """A graphics card evaluates losses in lanes block by block."""
     frame = frames(sizes, 1.0, 40)
     ts = jnp.broadcast_to(TS[None], (40, TS.size))
     expected = jax.jit(jax.vmap(scalar_loop.excess))(frame, ts)
@@ -132,7 +132,7 @@ def test_blocks_of_a_card(monkeypatch, sizes):
 
 
 def test_on_two_devices():
-    """Each device its own networks."""
+    """Each of two devices evaluates its own networks."""
     devices = jax.sharding.Mesh(jax.devices()[:2], ("network",))
     spec = jax.sharding.PartitionSpec("network")
     frame = frames((3, 2, 2), 1.0, 4)
@@ -144,7 +144,7 @@ def test_on_two_devices():
 
 
 def test_a_bad_network_does_not_touch_its_neighbours():
-    """NaN stays with the network, or the time, that it belongs to."""
+    """A NaN affects only its own network or time."""
     good = cases.balanced((3, 3, 3), 1.0, 0.5)
     bad = lr.LinearNetwork((good.weights[0] * 3, good.weights[1]))
     networks = jax.tree.map(lambda *x: jnp.stack(x), good, bad, good)
@@ -165,7 +165,7 @@ def test_a_bad_network_does_not_touch_its_neighbours():
 
 
 def test_a_sweep_keeps_little_but_its_results():
-    """Not so much as one array of a matrix for every network and time."""
+    """No array has a matrix for every network and time."""
     count, times = 10_000, 100
     shapes = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype),

@@ -1,4 +1,4 @@
-"""Continual learning, against one flow of SciPy across the switches."""
+"""Continual learning, against SciPy's flow across the changes of task."""
 
 import equinox as eqx
 import jax
@@ -34,7 +34,7 @@ def learned(start, tasks):
 
 
 def integrated(network, tasks, durations):
-    """The function at any time of one integration across the switches."""
+    """The function at any time, integrated across the changes of task."""
     switches = np.cumsum(durations)
     shapes = [w.shape for w in network.weights]
 
@@ -89,9 +89,9 @@ def test_continual_learning_is_one_flow_across_the_switches(start, tasks, learne
     )
     h = 1e-3
     for n, t in enumerate(ts):
-        if n % 21 == 0:  # to the right of a switch
+        if n % 21 == 0:  # right of a change of task
             rate = (4 * losses(t + h) - losses(t + 2 * h) - 3 * losses(t)) / (2 * h)
-        elif n % 21 == 20:  # to its left
+        elif n % 21 == 20:  # left of a change of task
             rate = (3 * losses(t) + losses(t - 2 * h) - 4 * losses(t - h)) / (2 * h)
         else:
             rate = (losses(t + h) - losses(t - h)) / (2 * h)
@@ -123,7 +123,7 @@ def test_forgetting_is_what_the_losses_say(start, tasks, learned):
     expected = (ends - np.diagonal(ends)[None]).T
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(learned.forgetting, expected, atol=1e-13)
-    # Once every task is learned to the end, half of the squared distance of two.
+    # After complete learning, forgetting is half of the squared distance of two tasks.
     complete = app.continual(start, tasks, 300, points=21)
     sigmas = np.stack([t.input_output_correlation for t in tasks])
     published = np.sum((sigmas[:, None] - sigmas[None]) ** 2, axis=(2, 3)) / 2
@@ -150,7 +150,7 @@ def test_the_task_that_fails_is_named(start, tasks):
             start, tasks, 0.2, points=2, dynamics=lr.GradientDescent(0.1)
         ).losses[-1]
 
-    # Traced tasks work too, and raise at run time.
+    # Traced tasks work too; bad ones raise an error at run time.
     np.testing.assert_allclose(jax.jit(last)(tasks), last(tasks), rtol=1e-12)
     bad = [tasks[0], lr.Task(tasks[1].x, tasks[1].y)]
     bad[1] = jax.tree.map(lambda a: a * jnp.nan, bad[1])

@@ -63,10 +63,10 @@ def test_forgetting_after_learning_to_the_end_is_a_difference_of_correlations(ta
     )
     np.testing.assert_allclose(theory.forgetting(sj, sk, i), published, rtol=1e-12)
     np.testing.assert_allclose(measured, published, rtol=1e-7)
-    # Of a task just learned: all of its signal, and that of the next.
+    # Forgetting of a just learned task is half of the squared distance.
     own = theory.forgetting(sj, sk, j)
     np.testing.assert_allclose(own, np.sum((sk - sj) ** 2) / 2, rtol=1e-12)
-    # A small change keeps its digits where a difference of losses has none.
+    # A small change keeps its digits; a difference of losses has none.
     tiny = 1e-9 * np.ones((2, 3))
     np.testing.assert_allclose(
         theory.forgetting(sj, sj + tiny, j), np.sum(tiny**2) / 2, rtol=1e-6

@@ -1,4 +1,4 @@
-"""Derivatives through the theory, against differences of high-precision arithmetic."""
+"""Derivatives of the solution, against differences in high-precision arithmetic."""
 
 import equinox as eqx
 import jax
@@ -32,7 +32,7 @@ def derivatives(point, change, cotangent):
 
 
 def check(network, task, ts=TS, tolerance=1e-8):
-    """Both modes, with respect to each of weights, correlation and time."""
+    """Compare both modes, with respect to weights, correlation and time."""
     sigma = np.asarray(task.input_output_correlation)
     w1, w2 = (np.asarray(w) for w in network.weights)
     point = w1, w2, sigma, ts
@@ -45,10 +45,10 @@ def check(network, task, ts=TS, tolerance=1e-8):
         expected, expected_loss = oracle.slopes(*point, change)
         norm = np.linalg.norm(expected, axis=(1, 2))
         error = np.linalg.norm(found - expected, axis=(1, 2))
-        # Where the slope is far below rounding of P (t = 0) only that can be asked.
+        # A slope far below the rounding of P (t = 0) has an absolute bound.
         floor = 1e-14 * np.abs(found).max()
         assert np.all(error <= tolerance * norm + floor), (k, error / norm)
-        # A rounding of the slope of P reaches that of the loss times the error.
+        # Rounding of the slope of P enters the loss's slope times the error.
         rounding = np.finfo(float).eps * np.abs(found).max() * np.linalg.norm(sigma)
         floor = max(1e-14 * np.abs(expected_loss).max(), rounding, 1e-28)
         error = np.abs(found_loss - expected_loss)
@@ -63,7 +63,7 @@ def check(network, task, ts=TS, tolerance=1e-8):
 def test_square(lmda, scale):
     target = cases.sigma(3, 3)
     network = cases.network((3, 3, 3), lmda, scale, target)
-    ts = TS[:5] / (1 + abs(lmda) / 50)  # while something still changes
+    ts = TS[:5] / (1 + abs(lmda) / 50)  # before convergence
     check(network, lr.Task.from_correlation(target), ts)
 
 
@@ -101,7 +101,7 @@ def test_saddles_and_zero_weights():
     target = cases.sigma(3, 3)
     u, s, vt = np.linalg.svd(target)
     learned = lr.LinearNetwork((np.sqrt(s)[:, None] * vt, u * np.sqrt(s)))
-    # Later, leaving the saddle amplifies the rounding of the weights.
+    # At later times leaving the saddle amplifies the rounding of the weights.
     early = np.append(TS[:4], 0.3)
     check(learned, lr.Task.from_correlation(-target), early)
     zero = jax.tree.map(jnp.zeros_like, learned)
@@ -117,12 +117,12 @@ def test_large_times_and_infinity():
             lr.Task.from_correlation(sigma),
             np.array([8.0, 30.0, 300.0, 1e3, 1e4]),
         )
-    # At infinity: P = 2 F on its growing modes, whatever the start.
+    # At infinity P = 2 F on its growing modes for every start.
     point = (*network.weights, np.eye(3), np.full(5, np.inf))
     still, nothing = np.zeros((3, 3)), (np.zeros((5, 6, 6)), np.zeros(5))
     change = (np.ones((3, 3)), still, still, np.ones(5))
     slope = derivatives(point, change, nothing)[0][0]
-    trace = 2 * jnp.sum(network.weights[0])  # of W1 W1': lambda falls by 2/3 of it
+    trace = 2 * jnp.sum(network.weights[0])  # lambda falls by 2/3 of it
     root = 5**0.5
     lmda = -trace / 3
     expected = jnp.eye(3) * (lmda / root + lmda) / 2
@@ -159,7 +159,7 @@ def exact_function(*point):
 
 @pytest.mark.parametrize("lmda", [0.0, -10.0])
 def test_with_respect_to_balance_scale_and_data(lmda):
-    """At the hierarchy: inputs of variance 1/4, repeated singular values."""
+    """The hierarchy has inputs of variance 1/4 and repeated singular values."""
     task = lr.Task.hierarchy(2)
     point = jnp.array(lmda), jnp.array(0.4), task.x, task.y
     # The inputs stay isotropic.
@@ -231,7 +231,7 @@ def test_vmap_of_grad_is_grad_of_vmap_and_bad_members_are_alone():
 
 
 def smooth(w1, w2, sigma, t, throw=True):
-    """A function of everything, without the balance check that differences break."""
+    """A function of all arguments, without the balance check: differences fail it."""
     lmda = jnp.trace(w2.T @ w2 - w1 @ w1.T) / w1.shape[0]
     problem = Problem(w1, w2, sigma, lmda, throw)
     frame = Frame(problem)
@@ -247,7 +247,7 @@ def fourth_order(f, x, move, h=1e-3):
 
 
 def test_second_derivatives():
-    """Composed as jacfwd of jacrev, of weights, correlation and time together."""
+    """Jacfwd of jacrev, by weights, correlation and time together."""
     point = (
         *cases.network((2, 3, 4), 1.0, 0.4, None).weights,
         jnp.asarray(cases.sigma(4, 2)),
@@ -275,14 +275,14 @@ def test_second_derivatives():
 
 @eqx.filter_jit
 def by_weights_and_time(w1, w2, sigma, t, change):
-    """The gradient of `smooth` with respect to these, and its change along `change`."""
+    """The gradient of `smooth` by weights and time, and its change along `change`."""
     gradient = jax.grad(lambda w1, w2, t: smooth(w1, w2, sigma, t), argnums=(0, 1, 2))
     return jax.jvp(gradient, (w1, w2, t), change)
 
 
 @eqx.filter_jit
 def by_task(w1, w2, sigma, t, throw):
-    """The second derivative of `smooth` with respect to the task, along ones."""
+    """The second derivative of `smooth` by the task, along a matrix of ones."""
     gradient = jax.grad(lambda sigma: smooth(w1, w2, sigma, t, throw=throw))
     return jax.jvp(gradient, (sigma,), (jnp.ones_like(sigma),))[1]
 
@@ -291,7 +291,7 @@ def test_second_derivatives_are_right_or_refused_at_repeated_modes():
     w1, w2 = cases.network((3, 3, 3), 1.0, 0.4, np.eye(3)).weights
     t, repeated = jnp.float64(0.7), jnp.eye(3)
 
-    # With respect to weights (and so the balance) and time: right.
+    # Second derivatives by weights (and so the balance) and time are right.
     def gradient(flat, change):
         v1, v2, t = unflatten(flat)
         slope, second = by_weights_and_time(v1, v2, repeated, t, unflatten(change))
@@ -307,7 +307,7 @@ def test_second_derivatives_are_right_or_refused_at_repeated_modes():
         expected = fourth_order(lambda x, m=move: gradient(x, m)[0], flat, move)
         np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
 
-    # With respect to the task: refused, or NaN.
+    # Second derivatives by the task are refused, or NaN.
     w1, w2 = cases.network((2, 2, 2), 1.0, 0.4, np.eye(2)).weights
     with pytest.raises(Exception, match=r"Second derivatives .* must be taken where"):
         jax.block_until_ready(by_task(w1, w2, jnp.eye(2), t, throw=True))
@@ -315,7 +315,7 @@ def test_second_derivatives_are_right_or_refused_at_repeated_modes():
 
 
 def test_near_a_saddle():
-    """First derivatives keep their digits; second ones would not, and are refused."""
+    """First derivatives keep their digits; second derivatives are refused."""
     target = np.diag([2.0, 1.0, 0.5])
     for lmda in (1e-4, 1e-8, 1e-12):
         w1, w2 = lr.LambdaBalanced(lmda, 0.5)(3, 3, 3, key=jax.random.key(0)).weights
@@ -329,7 +329,7 @@ def test_near_a_saddle():
 
 
 def test_divided_differences():
-    """Their values and slopes, far from, near and at coinciding arguments."""
+    """Values and slopes are right far from, near and at coinciding arguments."""
     rates = np.array([0.0, 1e-12, 1e-3, 0.2, 0.2 + 1e-9, 0.25, 0.5, 3.0, 40.0])
     rates = jnp.asarray(rates)
 

@@ -1,4 +1,4 @@
-"""The examples in docstrings and in the README run; the page of theorems is true."""
+"""The examples in docstrings and pages run; the page of theorems has valid names."""
 
 import functools
 import inspect
@@ -18,7 +18,7 @@ THEOREMS = (ROOT / "docs" / "theorems.md").read_text()
 
 
 def public():
-    """Everything a user can type, with its name."""
+    """All public names, with their objects."""
     modules = lr.applications, lr.kernels, lr.measures, lr.plot, lr.sweeps, lr.theory
     for module in (lr, *modules):
         prefix = module.__name__.replace(lr.__name__, "lr")

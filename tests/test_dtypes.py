@@ -1,4 +1,4 @@
-"""One dtype per computation: the wider of those given; half precision is refused."""
+"""One dtype per computation, the widest of its arguments; half precision is refused."""
 
 from typing import Any
 
@@ -181,7 +181,7 @@ def test_the_widest_dtype_is_that_of_all(case):
     for i in range(len(given)):
         mixed = [x if i != j else given[i] for j, x in enumerate(rough)]
         found = floats(function(*mixed))
-        if case != "network":  # with a double of its own
+        if case != "network":  # this case holds a double itself
             assert {x.dtype for x in floats(function(*rough))} == {jnp.dtype(SINGLE)}
         assert {x.dtype for x in found} == {jnp.dtype(DOUBLE)}
         if case in ("teacher", "balanced", "balance of a task"):  # other draws
@@ -201,7 +201,7 @@ def test_half_precision_is_refused_in_the_same_words(case):
 
 
 def test_continual_learning_of_a_single_network_goes_on_in_double():
-    # The balance of single precision is none in double: the second task was refused.
+    # A network balanced in single precision is not balanced in double.
     network = cast(NETWORK, SINGLE)
     learned = applications.continual(network, [TASK, SECOND], 2.0, points=3)
     exact = applications.continual(NETWORK, [TASK, SECOND], 2.0, points=3)
@@ -224,13 +224,13 @@ def test_each_is_judged_by_the_dtype_that_it_came_in():
 @pytest.mark.usefixtures("untyped")
 def test_scalars_and_whole_numbers_widen_nothing():
     network, task = cast(NETWORK, SINGLE), cast(TASK, SINGLE)
-    # Times and rates take the dtype of what is learned.
+    # Times and rates take the dtype of the network and task.
     trajectory = lr.learn(network, task, TS, dynamics=lr.GradientFlow(rtol=1e-5))
     assert trajectory.loss.dtype == trajectory.ts.dtype == SINGLE
     assert theory.aligned_modes(np.arange(3), jnp.float32(1), 1, 0.5).dtype == SINGLE
     assert kernels.ntk(network, np.eye(3, dtype=int)).dtype == SINGLE
     assert lr.Aligned(task, 1.0)(3, 2, 2, key=KEYS[0]).function.dtype == SINGLE
-    # With nothing else they take the default.
+    # Whole numbers alone take the default dtype.
     assert loose.Task([[1, 2]], [[3]]).x.dtype == DOUBLE
 
 
@@ -244,7 +244,7 @@ def test_numpys_other_numbers_convert(dtype):
     np.testing.assert_array_equal(task.x, np.arange(6).reshape(2, 3))
     scalar = lr.LambdaBalanced(np.ones((), dtype)[()], 1.0).lmda
     assert scalar == 1.0
-    rows = loose.LinearNetwork(([list(row) for row in x],))  # NumPy's scalars in lists
+    rows = loose.LinearNetwork(([list(row) for row in x],))  # lists of NumPy's scalars
     np.testing.assert_array_equal(rows.function, task.x)
 
 

@@ -1,4 +1,4 @@
-"""The exact solution against high-precision arithmetic, and the laws it must obey."""
+"""The exact solution against high-precision arithmetic, and its laws."""
 
 import equinox as eqx
 import jax
@@ -35,7 +35,7 @@ def case_name(x):
     return x if isinstance(x, str) else ""
 
 
-# Every size, each with some of the balances and scales; all: benchmarks/accuracy.py.
+# Every size with some balances and scales; benchmarks/accuracy.py has all.
 SOME = list(cases.table())[::11]
 
 
@@ -90,7 +90,7 @@ def test_rank_deficient_weights(rank):
     u, v, r = (np.linalg.qr(rng.normal(size=(3, 3)))[0][:, :rank] for _ in range(3))
     root = np.sqrt([0.5, 0.2][:rank])
     network = lr.LinearNetwork((r * root @ v.T, u * root @ r.T))
-    # Which modes leave zero is up to rounding, which grows as e^{s t}.
+    # Rounding grows as e^{s t} and decides which modes leave zero.
     task = lr.Task.from_correlation(random_sigma(3, 3))
     assert worst(network, task, np.array([0.0, 1e-3, 0.3, 3.0])) < 1e-11
 
@@ -105,7 +105,7 @@ def test_reversal_at_zero_lambda_is_a_saddle():
     modes = np.asarray(u.T @ decayed[1] @ vt.T)
     np.testing.assert_allclose(modes, np.diag(s / (2 * np.exp(2 * s) - 1)), atol=1e-12)
     assert jnp.abs(decayed[2]).max() < 1e-12
-    # Any other balance frees it.
+    # At any other balance the network learns the reversed task.
     freed = lr.ExactSolution(learned.rebalanced(0.1), task).function(jnp.inf)
     np.testing.assert_allclose(freed, -sigma, atol=1e-12)
 
@@ -232,7 +232,7 @@ def test_ntk_of_any_depth_is_the_jacobians_gram_matrix():
 
 
 def test_a_shared_task_is_decomposed_once():
-    """The singular vectors of a task that no network changes have no batch axis."""
+    """The singular vectors of a shared task have no batch axis."""
     task = lr.Task.random_regression(3, 2, 10, key=KEY)
 
     def prepared(w1, w2):

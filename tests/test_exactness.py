@@ -1,4 +1,4 @@
-"""What counts as balanced, what becomes of refused members, and backward errors."""
+"""Tolerances of balance, refused members of a batch, and backward errors."""
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ def test_imbalance_of_a_small_direction_is_not_hidden_by_a_large_one(turn, stren
 def test_rounding_of_large_weights_is_not_imbalance():
     task = cases.make_task((3, 3, 3))
     network = cases.start((3, 3, 3), 0.0, 1e5, task=task)
-    assert network.balance_residual > 1e-6  # of the rates, which are about one
+    assert network.balance_residual > 1e-6  # relative to the rates, which are about one
     end = lr.ExactSolution(network, task).function(jnp.inf)
     expected = task.input_output_correlation / task.input_variance
     np.testing.assert_allclose(end, expected, atol=1e-12)
@@ -83,7 +83,7 @@ def test_derivatives_at_infinity_from_tiny_starts(size):
 
 
 def test_backward_errors():
-    """From the whole range of scales, balances, variances and tasks."""
+    """Backward errors are small over all scales, balances, variances and tasks."""
     rng = np.random.default_rng(5)
     for _ in range(4):
         _, backward, saddle = accuracy.attacked(rng)

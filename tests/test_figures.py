@@ -14,7 +14,7 @@ from lazyrich_jax.figures import FIGURES, comparison
 from lazyrich_jax.figures.record import Difference, Record, difference, table
 from lazyrich_jax.figures.style import new_figure
 
-# The others take longer to compile: `.ci/run` computes all of them, within bounds.
+# The others take longer to compile: `.ci/run` computes all and checks their bounds.
 TINY = {
     "figure1": {"steps": 400, "points": 20},
     "aligned_modes": {"points": 20},
@@ -51,7 +51,7 @@ def test_it_says_what_it_is(name):
         text = figure.caption(settings)
         assert len(text) > 80 and "{" not in text
         assert text == " ".join(text.split())
-    # What is not a parameter of the caption can't be wrong there.
+    # The caption has numbers: its parameters.
     numbers = re.findall(r"\d+", figure.caption(figure.FULL))
     assert numbers
 
@@ -64,7 +64,7 @@ def test_list(capsys):
 
 @pytest.fixture
 def stub(monkeypatch):
-    """Figure 1 without its computing."""
+    """Figure 1 without its computation."""
     figure = FIGURES["figure1"]
     real = figure.FULL
 
@@ -93,7 +93,7 @@ def test_one_figure_and_its_report(stub, tmp_path, capsys):
     assert f"data:image/png;base64,{image}" in page
     assert "λ = &lt;0&gt;: loss" in page
     assert "learning_rate" in page and "jax" in page
-    # Self-contained: nothing is fetched.
+    # The page is self-contained: it fetches nothing.
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
 
 
@@ -104,7 +104,7 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 def test_the_report_opens_from_disk_in_a_browser(stub, tmp_path):
     assert main(["reproduce", "figure1", "--out", str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text()
-    # Elsewhere, so that nothing beside it is found; the script reports what was shown.
+    # The page is moved to an empty folder; the script reports the images it shows.
     alone = tmp_path / "alone" / "page.html"
     alone.parent.mkdir()
     script = (
@@ -145,7 +145,7 @@ def test_the_exact_curves_owe_nothing_to_the_simulation():
     settings = figure.QUICK._replace(lmdas=(0.01,), steps=400, points=20)
     data = figure.compute(settings).data
     rate = settings.learning_rate / 2
-    # The same times in twice as many steps.
+    # Twice as many steps cover the same times.
     steps = 2 * data["steps"]
     task, network = figure.start(settings, 0.01)
     finer = comparison.run(network, task, steps, rate)
@@ -172,7 +172,7 @@ def test_directory_that_cannot_be(tmp_path, capsys):
 
 
 def test_directory_that_cannot_be_written(tmp_path, capsys, monkeypatch):
-    # Not by permissions: root may write anywhere.
+    # Permissions would not do: root may write anywhere.
     monkeypatch.setattr("os.access", lambda path, mode: False)
     assert main(["reproduce", "--out", str(tmp_path)]) == 2
     assert "`--out` must be writable" in capsys.readouterr().err

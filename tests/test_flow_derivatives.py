@@ -1,4 +1,4 @@
-"""Whose derivatives: the flow's along the class, and on request in every direction."""
+"""Derivatives are the flow's along the class, and on request in every direction."""
 
 import diffrax
 import jax
@@ -42,9 +42,9 @@ def test_every_direction_of_weights_inputs_and_targets(sizes, lmda):
     change = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), start)
     values, found = jax.jvp(lambda x: exact(x, True), (start,), (change,))
     expected = jax.jvp(flow, (start,), (change,))[1]
-    agree(found, expected, 2e-8)  # the solver's
+    agree(found, expected, 2e-8)  # the solver's error
     agree(values, exact(start, False), 1e-14)
-    # The formula, continued off the class, has another derivative there.
+    # The formula has another derivative off the class.
     formula = jax.jvp(lambda x: exact(x, False), (start,), (change,))[1]
     for a, b in zip(formula, expected, strict=True):
         assert np.abs(a - b).max() > 0.05 * np.abs(b).max()
@@ -75,7 +75,7 @@ def test_along_the_class_the_formula_has_the_derivatives_of_the_flow():
     task = cases.make_task((3, 2, 2))
 
     def start(x):
-        """Balanced whatever `x`, on white inputs turned and scaled by it."""
+        """A balanced start for all `x`, and white inputs rotated and scaled by `x`."""
         lmda, scale, angle = x
         cos, sin = jnp.cos(angle), jnp.sin(angle)
         turn = scale * jnp.stack([jnp.stack([cos, -sin]), jnp.stack([sin, cos])])
@@ -98,7 +98,7 @@ def test_at_infinity_and_of_refused_members():
         solution = lr.ExactSolution(network, task, throw=False, flow_derivatives=True)
         return solution.function(t)
 
-    # Everything is learned, from any weights.
+    # At infinity everything is learned from any weights.
     slope = jax.jacfwd(function)(network, jnp.inf)
     assert all(jnp.abs(x).max() < 1e-8 for x in jax.tree.leaves(slope))
     bad = jax.tree.map(lambda w: w + 0.1, network)

@@ -1,6 +1,6 @@
-"""The slopes of the loss in their two forms, and late, when little of it is left.
+"""The slopes of the loss in their two forms, and near convergence.
 
-That it is right is in test_derivatives.py, which asks for few times: matrices. More
+test_derivatives.py tests that few times, evaluated as matrices, are right. More times
 have lanes on the last axes.
 """
 
@@ -31,7 +31,7 @@ def forms(w1, w2, sigma):
 
 
 def many_problems(sizes, count):
-    """Of networks with a task each."""
+    """Problems and frames of many networks, each with its own task."""
     n_in, _, n_out = sizes
     sigmas = np.stack([cases.sigma(n_out, n_in, seed) for seed in range(count)])
     networks = [cases.balanced(sizes, 1.0, 0.4, seed) for seed in range(count)]
@@ -45,7 +45,7 @@ def many_problems(sizes, count):
 
 
 def times_change(problem, frame, ts, change):
-    """The slopes at all times, times a change."""
+    """The product of the slopes at all times with a change."""
     one = jax.tree.map(lambda x: x[None], (problem, frame, ts, change[:, None]))
     return gradient.jvps(*one)[0, :, 0]
 
@@ -85,7 +85,7 @@ def test_degenerate_tasks_saddles_and_single_precision():
     learned = lr.LinearNetwork((np.sqrt(s)[:, None] * vt, u * np.sqrt(s)))
     zero = jax.tree.map(jnp.zeros_like, learned)
     check([*networks, learned, zero], [*sigmas, 2 * target, target])
-    # Away from a saddle; later, that amplifies rounding.
+    # The times are before a saddle amplifies rounding.
     check([*networks, learned, zero], [*sigmas, -target, target], times=5)
     check([*networks, zero, zero], [*sigmas, target, target], 1e-4, dtype=jnp.float32)
 
@@ -113,7 +113,7 @@ def test_it_keeps_its_digits_as_it_vanishes(sizes, lmda):
         change[k] = rng.normal(size=point[k].shape) if k < 3 else np.ones(3)
         expected = oracle.slopes(*point, change)[1]
         found = slope((*change[:3], np.tile(change[3], 22)))[:3]
-        # The optimum's slope is 1e-33, not zero.
+        # The slope at the optimum is 1e-33, not zero.
         np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-32)
 
 
@@ -121,7 +121,7 @@ def test_it_keeps_its_digits_as_it_vanishes(sizes, lmda):
     "largest, networks, times", [(32, 3, 37), (32, 37, 3), (1, 3, 37)], ids=str
 )
 def test_products_are_those_of_all_slopes(monkeypatch, largest, networks, times):
-    """In blocks that overlap, of one vector and of several."""
+    """Products in overlapping blocks equal products with all slopes."""
     problems, frames = many_problems((3, 2, 2), networks)
     rng = np.random.default_rng(0)
     ts = jnp.asarray(np.sort(rng.uniform(0.0, 5.0, (networks, times))))
@@ -155,7 +155,7 @@ def test_products_are_those_of_all_slopes(monkeypatch, largest, networks, times)
 
 @pytest.mark.parametrize("sizes", [(3, 3, 3), (4, 2, 3), (2, 5, 3)], ids=str)
 def test_columns_in_groups(monkeypatch, sizes):
-    """More than eight are made orthonormal by a loop; here more than one."""
+    """More than eight columns are made orthonormal by loops over groups."""
     problems, frames = many_problems(sizes, 2)
     ts = jnp.linspace(0.1, 6.0, 73)
 
@@ -180,7 +180,7 @@ def test_columns_in_groups(monkeypatch, sizes):
 
 
 def test_both_modes_and_all_at_once():
-    """Jacobians by rows, by columns, and a gradient that has the times as well."""
+    """Jacobians by rows, by columns, and a gradient by the times too."""
     n_in, _, n_out = sizes = (3, 2, 2)
     sigma = jnp.asarray(cases.sigma(n_out, n_in))
     ts = jnp.linspace(0.1, 3.0, tuned.FEW_LANES + 6)
@@ -209,7 +209,7 @@ def test_both_modes_and_all_at_once():
 
 
 def test_a_sweep_of_gradients_keeps_no_slopes():
-    """Those of 10,000 networks at 100 times, 125 each, would take a gigabyte."""
+    """All slopes of 10,000 networks at 100 times would take a gigabyte."""
     count, times = 10_000, 100
     shapes = [(count, 5, 5)] * 3
     arrays = [jax.ShapeDtypeStruct(shape, jnp.float64) for shape in shapes]

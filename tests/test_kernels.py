@@ -31,7 +31,7 @@ def make(sizes, dtype=jnp.float64):
 
 
 def by_differences(network, x):
-    """J J^T, J by differences of the outputs with every weight, in NumPy."""
+    """J J^T in NumPy, with J by differences of the outputs."""
     weights = [np.array(w) for w in network.weights]
 
     def outputs():
@@ -93,7 +93,7 @@ def test_the_exact_solution_has_the_kernel_of_the_flow():
 def test_the_operator_solves_at_sizes_where_no_matrix_fits():
     network = lr.LambdaBalanced(3.0)(20, 6, 30, key=jax.random.key(0))
     x = jax.random.normal(jax.random.key(1), (4000, 20))
-    operator = kernels.ntk_operator(network, x)  # as a matrix: 115 GB
+    operator = kernels.ntk_operator(network, x)  # its matrix would take 115 GB
     vector = operator.mv(jax.random.normal(jax.random.key(2), (120_000,)))
 
     @jax.jit
@@ -130,7 +130,7 @@ def test_the_empirical_kernel_of_any_model():
 
 
 class Spectral(eqx.Module):
-    """A model of complex parameters, with real outputs."""
+    """A model with complex parameters and real outputs."""
 
     weight: jax.Array
     shift: jax.Array
@@ -146,7 +146,7 @@ def test_the_empirical_kernel_of_complex_parameters():
     x = jax.random.normal(keys[1], (2, 3))
     kernel = kernels.empirical_ntk(model, x)
 
-    def outputs(flat):  # of real parameters
+    def outputs(flat):  # as a function of real parameters
         w = jax.lax.complex(flat[:6], flat[6:12]).reshape(2, 3)
         shift = jax.lax.complex(flat[12:14], flat[14:])
         return jax.vmap(Spectral(w, shift))(x).T.ravel()
@@ -201,12 +201,12 @@ def test_similarities():
     np.testing.assert_allclose(
         kernels.input_similarity(network, x), x @ w1.T @ w1 @ x.T, rtol=1e-12
     )
-    # Rank two of four: the pseudo-inverse counts what the layer can produce.
+    # At rank two of four, the pseudo-inverse counts only the layer's range.
     published = y @ np.linalg.pinv(w2 @ w2.T, rcond=1e-10) @ y.T
     np.testing.assert_allclose(
         kernels.output_similarity(network, y), published, rtol=1e-9
     )
-    # Of the network's own outputs: of the hidden activity itself.
+    # The similarity of the network's outputs equals that of the hidden activity.
     hidden = x @ w1.T
     np.testing.assert_allclose(
         kernels.output_similarity(network, hidden @ w2.T), hidden @ hidden.T, rtol=1e-9

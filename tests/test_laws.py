@@ -23,7 +23,7 @@ def problem(sizes, lmda, scale=0.4, dtype=jnp.float64, seed=0):
 
 
 def difference(a, b):
-    """The largest relative distance over time, of each of what a trajectory holds."""
+    """The largest relative distance over time of each quantity of a trajectory."""
     names = ("loss", "function", "input_representation", "output_representation", "qqt")
     for name in names:
         x, y = (np.asarray(getattr(t, name)).reshape(len(t.ts), -1) for t in (a, b))
@@ -80,7 +80,7 @@ def test_descent_approaches_the_flow_at_order_one():
     orders = np.polyfit(np.log(rates), np.log(errors), 1)[0]
     np.testing.assert_allclose(orders, 1.0, atol=0.05)
 
-    # A traced rate is a rate too.
+    # The rate may be traced.
     @jax.vmap
     def traced(rate):
         dynamics = lr.GradientDescent(rate)
@@ -95,7 +95,7 @@ def test_single_precision():
     exact = lr.learn(network, task, ts)
     assert exact.loss.dtype == exact.qqt.dtype == jnp.float32
     network64, task64 = jax.tree.map(lambda x: x.astype(jnp.float64), (network, task))
-    # White and balanced in double precision too.
+    # The task and network are white and balanced in double precision too.
     task64 = lr.Task(2**0.5 * task64.whitened().x, task64.y)
     network64 = network64.rebalanced(1.0)
     assert max(difference(exact, lr.learn(network64, task64, TS))) < 1e-5
@@ -119,7 +119,7 @@ def test_deep_networks_and_any_inputs(dynamics):
         trajectory.loss, jax.vmap(task.loss)(trajectory.function), rtol=1e-14
     )
     assert trajectory.loss[2] < trajectory.loss[1] < trajectory.loss[0]
-    # Gradient flow conserves the balance of every pair of layers; descent nearly.
+    # Gradient flow conserves the balance of every pair of layers; descent nearly does.
     drift = jnp.abs(trajectory.network.lmda - network.lmda[None]).max()
     assert drift < (1e-8 if isinstance(dynamics, lr.GradientFlow) else 1e-2)
 
@@ -186,7 +186,7 @@ def test_learn_compiles_once_per_shape():
     assert traces == [TS.shape]
     lr.learn(*problems[-1], TS[1:], dynamics=Counted())
     assert traces == [TS.shape, TS[1:].shape]
-    # Nor do the options that are numbers compile anew.
+    # New values of numerical options do not compile again.
     with_rate = eqx.filter_jit(
         eqx.debug.assert_max_traces(lambda rate: lr.GradientDescent(rate), max_traces=1)
     )
@@ -222,5 +222,5 @@ def test_learn_under_jit_vmap_and_grad():
         batch, slopes = jax.jit(jax.vmap(both))(lmdas)
         np.testing.assert_allclose(batch, one_by_one, rtol=1e-8)
         np.testing.assert_allclose(slopes[1], near, rtol=1e-6)
-    slope = jax.grad(loss)(lmdas[1], lr.Exact())  # where values look concrete
+    slope = jax.grad(loss)(lmdas[1], lr.Exact())  # under grad values look concrete
     np.testing.assert_allclose(slope, near, rtol=1e-6)

@@ -13,7 +13,7 @@ from lazyrich_jax._xla import threads as _threads
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "lazyrich_jax"
 
-# By package, "" being the whole: from the ground up.
+# The floors of each package from the lowest up; "" is the whole library.
 FLOORS = {
     "": (
         {"_dtypes", "_xla"},
@@ -97,7 +97,7 @@ FILES = sorted(f for f in PACKAGE.rglob("*.py") if f != PACKAGE / "__init__.py")
 
 
 def faults(package: pathlib.Path, path: pathlib.Path) -> list[str]:
-    """What is wrong with the imports of `path`, a module of `package`."""
+    """The faulty imports of `path`, a module of `package`, in words."""
     tree = ast.parse(path.read_text())
     own = path.relative_to(package).with_suffix("").parts
     found = [
@@ -116,7 +116,7 @@ def faults(package: pathlib.Path, path: pathlib.Path) -> list[str]:
             found.append(f"line {node.lineno} hides an import")
         if target == ("__version__",) or own[-1] == "__init__":
             continue
-        # Both stand in rooms of the smallest package that holds both.
+        # Their floors are compared in the smallest package that holds both.
         depth = 0
         while own[depth : depth + 1] == target[depth : depth + 1]:
             depth += 1
@@ -146,7 +146,7 @@ def imported(node: ast.AST) -> list[str]:
 def relative_imports(
     tree: ast.AST, own: tuple[str, ...]
 ) -> list[tuple[ast.ImportFrom, tuple[str, ...]]]:
-    """Relative imports, each with the place of what it imports."""
+    """Relative imports, each with the path of the imported module."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level > 0:
@@ -218,7 +218,7 @@ SWEEPS = sorted((PACKAGE / "sweeps").glob("*.py"))
 
 
 def science(path: pathlib.Path, package: pathlib.Path) -> set[str]:
-    """What a module of sweeps imports from other rooms, but for checks and results."""
+    """The imports of a sweeps module from other packages, except checks and results."""
     own = path.relative_to(package).with_suffix("").parts
     tree = ast.parse(path.read_text())
     rooms = {target[0] for _, target in relative_imports(tree, own)}
@@ -252,9 +252,9 @@ def test_import_is_quiet():
 
 @pytest.mark.parametrize("devices", [1, 3])
 def test_decompositions_at_the_same_time_end(devices):
-    """Batched ones wait for each other for ever in a pool that is too small.
+    """Batched decompositions wait for each other for ever in too small a pool.
 
-    Of one program in a pool of two, of several devices in one of as many.
+    The cases are one program in a pool of two, and as many devices as threads.
     """
     code = (
         "import jax; jax.config.update('jax_enable_x64', True); "
@@ -314,7 +314,7 @@ def test_importing_sets_one_variable_or_says_that_it_is_too_late(monkeypatch):
     before = dict(os.environ)
     monkeypatch.setattr(_threads, "pool_runs", lambda: False)
     _threads.make_room()
-    monkeypatch.setenv("NPROC", os.environ["NPROC"])  # to be undone
+    monkeypatch.setenv("NPROC", os.environ["NPROC"])  # so that monkeypatch restores it
     assert dict(os.environ) == before | {"NPROC": "4"}
     _threads.make_room()
     assert os.environ["NPROC"] == "4"

@@ -1,4 +1,4 @@
-"""What measures say of networks that learn."""
+"""Measures along the learning of networks."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ def test_task_specificity_of_lazy_and_rich_networks():
         of_input = score(end.input_representation, sigma)
         of_output = score(end.output_representation, sigma.T)
         assert (of_input > 0.999) == inputs and (of_output > 0.99) == outputs
-    # As published, with the two candidates written out.
+    # The published form, with both candidates written out.
     r = rng.normal(size=(3, 3))
     r = r @ r.T
     published = max(cosine(r, vt.T @ np.diag(s**p) @ vt) for p in (1, 2))
@@ -71,7 +71,7 @@ def test_convergence_time_between_and_at_infinity():
 
 
 def test_the_index_sees_what_the_kernel_distance_does_not():
-    # A small aligned network with equal modes: features grow, the kernel only scales.
+    # In a small aligned network with equal modes features grow, and the kernel scales.
     task = lr.Task.from_correlation(np.eye(3))
     for scale, low, high in ((1e-2, 0.95, 1.0), (1.0, 0.0, 1e-6)):
         network = lr.LinearNetwork((scale * jnp.eye(3), scale * jnp.eye(3)))

@@ -1,4 +1,4 @@
-"""What the limits of learning refuse, and what they say."""
+"""Refusals of the limits of learning, and their messages."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The limits of learning, against the numerical flow; limits are tested as limits."""
+"""The limits of learning, against the numerical flow and as limits."""
 
 import jax
 import jax.numpy as jnp
@@ -47,13 +47,13 @@ def test_converged_representations_are_where_the_flow_ends(kind, lmda):
     end = theory.converged_representations(
         task, lmda, sizes[1], start=network if between else None
     )
-    # At lambda = 0 surplus hidden units never quite finish: 1 / t.
+    # At lambda = 0 surplus hidden units decay only as 1 / t.
     surplus = lmda == 0 and sizes[1] > min(sizes[0], sizes[2])
     t = 60.0 if surplus else 300.0
     w1, w2 = flow(network.weights, task, np.array([0.0, t]))[1]
     bound = 1.5 / t if surplus else 1e-8
     assert_close(end, (w2 @ w1, w1.T @ w1, w2 @ w2.T), bound)
-    if surplus:  # ...but the rest does: what is left is theirs alone
+    if surplus:  # all other parts have converged
         np.testing.assert_allclose(end.function, w2 @ w1, atol=1e-8)
     else:
         ntk = lr.kernels.ntk(lr.LinearNetwork((w1, w2)), task.x)
@@ -76,14 +76,14 @@ def test_a_balanced_function_determines_its_representations(kind):
 
 
 def test_repeated_and_zero_singular_values():
-    # The semantic hierarchy: ends of all values that repeat.
+    # The semantic hierarchy has repeated singular values.
     task = lr.Task.hierarchy(2)
     for lmda in (0.0, 3.0, -10.0):
         network = start((4, 4, 4), lmda, 0.7, 5, task)
         end = theory.converged_representations(task, lmda, 4)
         expected = states(network.weights, task, np.array([0.0, 200.0]))
         assert_close(end, [x[-1] for x in expected], 1e-8)
-    # Rank one: the other modes decay to zero, algebraically at lambda = 0.
+    # At rank one the other modes decay to zero, algebraically for lambda = 0.
     task = make_task((3, 3, 3), (2.0, 0.0, 0.0))
     network = start((3, 3, 3), 2.0)
     expected = states(network.weights, task, np.array([0.0, 60.0]))
@@ -148,7 +148,7 @@ def test_the_lazy_limit_is_approached_at_its_order(sizes, sign):
         right = states(network.weights, task, ts)
         errors.append(distances(lazy, right))
     order = -np.polyfit(np.log(lmdas), np.log(errors), 1)[0]
-    # The function to order 1 / lambda^2; the representations to one order more.
+    # Errors are of order 1 / lambda^2 in the function, of one order more otherwise.
     np.testing.assert_allclose(order, [2, 3, 3], atol=0.2)
 
 
@@ -166,7 +166,7 @@ def test_the_change_of_the_ntk_falls_as_one_over_lambda(sign):
         predicted = theory.lazy_limit(jnp.array([0.0, jnp.inf]), network, task)
         predicted = np.subtract(*predicted.ntk(task.x)[::-1])
         error = np.linalg.norm(predicted - (last - first)) / changes[-1]
-        assert error < 30 / lmda**2  # both terms of order 1 / lambda are there
+        assert error < 30 / lmda**2  # holds only with both terms of order 1 / lambda
     fit = np.polyfit(np.log(lmdas), np.log([changes, indices]).T, 1)[0]
     np.testing.assert_allclose(fit, [-1, -2], atol=0.05)
 
@@ -189,7 +189,7 @@ def test_limits_in_single_precision_and_traced():
     def converged(lmda):
         return theory.converged_representations(make_task((2, 3, 3)), lmda, 3)
 
-    end = converged(jnp.array([1.0, 0.0, -1.0]))  # negative: not for these sizes
+    end = converged(jnp.array([1.0, 0.0, -1.0]))  # -1 is infeasible for these sizes
     bad = jnp.isnan(end.output_representation).any(axis=(1, 2))
     assert bad.tolist() == [False, False, True]
     lazy = jax.jit(theory.lazy_limit)(0.1, start(sizes, 0.0), make_task(sizes))
@@ -228,7 +228,7 @@ def test_derivatives_for_any_sizes():
         near = jax.tree.map(lambda a, b: (a - b) / 2e-6, f(x + step), f(x - step))
         for got, expected in zip(*map(jax.tree.leaves, (slope, near)), strict=True):
             np.testing.assert_allclose(got, expected, atol=1e-7)
-    # Under grad too, where values look concrete, and in jit.
+    # The check holds under grad, where values look concrete, and in jit.
     slope = jax.jacrev(lambda w: lazy(w).function)(network.weights[1])
     again = jax.jit(jax.jacrev(lambda w: lazy(w).function))(network.weights[1])
     assert jnp.isfinite(slope).all() and jnp.any(slope != 0)

@@ -1,4 +1,4 @@
-"""What measures refuse, and what they say."""
+"""Refusals of the measures, and their messages."""
 
 from typing import Any
 

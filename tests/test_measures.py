@@ -1,4 +1,4 @@
-"""Measures against references in NumPy and SciPy, and what leaves them unchanged."""
+"""Measures against references in NumPy and SciPy, and their invariances."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import lazyrich_jax as lr
 
 measures = lr.measures
-KERNELS = {  # of two kernels of the same samples
+KERNELS = {  # measures of two kernels of the same samples
     "kernel_alignment": measures.kernel_alignment,
     "kernel_distance": measures.kernel_distance,
     "centred_kernel_alignment": measures.centred_kernel_alignment,
@@ -22,7 +22,7 @@ KERNELS = {  # of two kernels of the same samples
     "representational_change": measures.representational_change,
     "rich_lazy_index": measures.rich_lazy_index,
 }
-SPECTRA = {  # of one matrix
+SPECTRA = {  # measures of one matrix
     "effective_rank": measures.effective_rank,
     "participation_ratio": measures.participation_ratio,
 }
@@ -137,7 +137,7 @@ def test_scale_and_rotation(seeds, scales, count):
         if name == "bures_distance":
             both = both / np.sqrt(scales[0])
         np.testing.assert_allclose(both, value, **close, err_msg=name)
-        # The same samples in another order; and, but for what is centred, a rotation.
+        # Measures are invariant under permutations and, unless centred, rotations.
         shuffled = JITTED[name](a[order][:, order], b[order][:, order])
         np.testing.assert_allclose(shuffled, value, **close, err_msg=name)
         if "centred" in name:
@@ -154,7 +154,7 @@ def test_scale_and_rotation(seeds, scales, count):
     assert 0 <= JITTED["rich_lazy_index"](a, b) <= 1
     assert 1 <= JITTED["effective_rank"](a) <= min(count, N) + 1e-6
     assert 1 <= JITTED["participation_ratio"](a) <= min(count, N) + 1e-6
-    # Distances are metrics: zero only for the same, and no way round is shorter.
+    # Distances are metrics: positive definite, with the triangle inequality.
     c = kernel(seeds[0] + 5000, count=count)
     bures_ = JITTED["bures_distance"]
     assert bures_(a, c) <= bures_(a, b) + bures_(b, c) + 1e-9
@@ -186,7 +186,7 @@ RANK_ONE, EYE = ONE @ ONE.T, np.eye(N)
 @pytest.mark.parametrize(
     "name, args, value",
     [
-        # Two kernels: zero has no direction, rank one and equal eigenvalues do.
+        # A zero kernel has no direction; rank one and equal eigenvalues have one.
         ("kernel_alignment", (ZERO, EYE), np.nan),
         ("kernel_distance", (ZERO, ZERO), np.nan),
         ("kernel_distance", (RANK_ONE, EYE), 1 - N**-0.5),
@@ -235,7 +235,7 @@ def test_zero_rank_one_and_repeated_values(name, args, value, dtype):
         strict=True,
     ):
         assert got.dtype == dtype
-        if name == "mode_strengths":  # of null modes, signs are arbitrary
+        if name == "mode_strengths":  # signs of null modes are arbitrary
             got, expected = jnp.abs(got), np.abs(expected)
         np.testing.assert_allclose(
             got,
@@ -258,7 +258,7 @@ def test_gradients_and_batches():
         np.testing.assert_allclose(slope, near / (2 * h), rtol=1e-5, err_msg=name)
         batch = jax.jit(jax.vmap(f))(*(x[None] for x in args))
         np.testing.assert_allclose(batch[0], value(*args), rtol=1e-12, err_msg=name)
-    # Right or finite where eigenvalues repeat, and where nothing has moved.
+    # Slopes are right or finite where eigenvalues repeat or nothing has moved.
     slope = jax.grad(measures.bures_distance)(jnp.eye(N), 4 * jnp.eye(N))
     np.testing.assert_allclose(slope, -jnp.eye(N) / 24**0.5, rtol=1e-6)
     for f in (measures.rich_lazy_index, measures.representational_change):
@@ -293,7 +293,7 @@ def test_units_do_not_matter(size, dtype):
 
 def test_derivatives_where_a_matrix_is_degenerate():
     rank_two = jnp.asarray(features(0, N, 2) @ features(1, 2, N))
-    # Of zero: a constant. Of singular values that are only rounding: nothing.
+    # The slope is zero at zero, and along singular values at rounding level.
     np.testing.assert_array_equal(jax.grad(measures.participation_ratio)(ZERO), ZERO)
     slope = jax.grad(measures.effective_rank)(rank_two)
     u, _, vt = jnp.linalg.svd(rank_two)
@@ -302,7 +302,7 @@ def test_derivatives_where_a_matrix_is_degenerate():
     distance, slope = jax.value_and_grad(measures.procrustes_distance)(rank_two, turned)
     assert distance < 1e-13
     np.testing.assert_array_equal(slope, 0 * slope)
-    # What is not a number has no derivative, either.
+    # The derivative of NaN is NaN.
     for name in "centred_kernel_alignment", "unbiased_centred_kernel_alignment":
         for a, b in (ZERO, EYE), (ONE @ ONE.T, EYE):
             value, slopes = jax.value_and_grad(KERNELS[name], argnums=(0, 1))(
@@ -312,7 +312,7 @@ def test_derivatives_where_a_matrix_is_degenerate():
     for sigma in EYE, rank_two[:, :4], ZERO:
         slope = jax.grad(lambda x: measures.mode_strengths(x, x)[0])(jnp.asarray(sigma))
         assert jnp.isnan(slope).all()
-    single = jnp.diag(jnp.arange(4.0)[::-1])  # one value of zero, of a square matrix
+    single = jnp.diag(jnp.arange(4.0)[::-1])  # a square matrix with one zero value
     slope = jax.grad(lambda x: measures.mode_strengths(single, x)[0])(single)
     np.testing.assert_allclose(slope, 0 * single, atol=1e-12)
 

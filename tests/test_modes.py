@@ -34,7 +34,7 @@ def test_aligned_modes_of_any_sign_follow_their_equation(lmda):
 
     a = aligned(TS, s, a0, lmda)
     assert a.shape == (len(TS), len(s))
-    # At lambda = 1e-6 a start of the wrong sign amplifies the solver's error at zero.
+    # At lambda = 1e-6 a start of opposite sign amplifies the solver's error at zero.
     bound = 1e-9 if abs(lmda) != 1e-6 else 1e-5
     np.testing.assert_allclose(a.T, ode(velocity, a0).y, atol=bound)
     np.testing.assert_array_equal(a, aligned(TS, s, a0, -lmda))
@@ -62,7 +62,7 @@ def test_the_limits_of_aligned_modes():
     rich = theory.sigmoidal_modes(TS, s, a0)
     change = [jnp.abs(aligned(TS, s, a0, x) - rich)[:3].max() for x in lmdas]
     np.testing.assert_allclose(np.polyfit(np.log(lmdas), np.log(change), 1)[0], 2, 0.1)
-    # Rich modes of the wrong sign are the exception: any balance frees them in the end.
+    # Rich modes of opposite sign are the exception: any balance makes them pass zero.
     assert abs(rich[-1, 2]) < 1e-4
     np.testing.assert_allclose(aligned(50.0, 1.0, -0.3, 1e-4), 1.0, rtol=1e-12)
     lmdas = np.array([1e2, 1e3, 1e4])
@@ -81,7 +81,7 @@ def test_sigmoidal_modes_follow_their_equation():
     np.testing.assert_allclose(theory.sigmoidal_modes(TS, s, a0).T, exact, atol=1e-10)
     end = theory.sigmoidal_modes(jnp.inf, s, a0)
     np.testing.assert_allclose(end, np.where(s * a0 > 0, s, 0.0), atol=1e-100)
-    # A mode that starts with the wrong sign keeps its digits as it vanishes.
+    # A mode that starts with the opposite sign keeps its digits as it vanishes.
     a = float(theory.sigmoidal_modes(40.0, 2.0, -0.5))
     assert a == pytest.approx(-2 / (5 * np.exp(160)), rel=1e-12)
 
@@ -94,7 +94,7 @@ def test_no_overflow_and_infinite_times():
             a = aligned(jnp.array([1e6, jnp.inf], dtype), s, a0, lmda)
             assert a.dtype == dtype
             np.testing.assert_allclose(a, jnp.stack([s, s]), atol=1e-6)
-        # At lambda = 0 the wrong sign ends at zero, and zero stays.
+        # At lambda = 0 modes of opposite sign end at zero, and zero stays.
         end = aligned(jnp.array(jnp.inf, dtype), s, a0, 0.0)
         np.testing.assert_allclose(end, [3, 0, 0, 3, 0], atol=1e-6)
         np.testing.assert_array_equal(aligned(jnp.array(5, dtype), s, 0.0, 0.0), 0.0)
@@ -105,13 +105,13 @@ def test_small_modes_keep_their_digits():
     assert a == pytest.approx(1e-12 * np.e, rel=1e-11)
     a = float(aligned(1e-7, 1.0, 1e-12, 2.0))
     assert a == pytest.approx(1e-12 + 2e-7 * (1 - 1e-7), rel=1e-9)
-    # Past zero, from the wrong sign; and at the saddle, for ever smaller.
+    # Modes of opposite sign pass zero, or decay at the saddle.
     a = float(aligned(7.0, -2.0, 2.0, 1e-12))
-    assert a == pytest.approx(6.010489441761087e-13, rel=1e-9)  # in fifty digits
+    assert a == pytest.approx(6.010489441761087e-13, rel=1e-9)  # from fifty digits
     assert float(aligned(1.0, 30.0, -1.0, 0.0)) == pytest.approx(
         -30 / (31 * np.exp(60) - 1), rel=1e-12
     )
-    # Weak tasks, in single precision.
+    # Weak tasks are right in single precision.
     one = jnp.float32(1)
     for modes in (aligned(one, 1e-8 * one, one, 0.0), sigmoidal(one, 1e-8 * one, one)):
         np.testing.assert_allclose(modes, 1 / 3, rtol=1e-6)
@@ -135,10 +135,10 @@ def test_gradients_are_finite_and_right():
                 )
                 near = float(high - low) / 2e-5
                 assert abs(slopes[i] - near) < 1e-6 + 1e-4 * abs(near), (t, s, a0, lmda)
-    # Leaving the saddle at zero, upwards; and the kink that gradient descent sees.
+    # Slopes on leaving the saddle at zero upwards, and at convergence.
     assert float(slope(1.0, 1.0, 0.0, 0.0)[2]) == pytest.approx(np.exp(2))
     assert float(slope(np.inf, 0.7, 0.1, 1.0)[1]) == pytest.approx(1, rel=1e-15)
-    # Into the saddle, and late on the way out of it: what they were has been forgotten.
+    # Near the saddle, and long after it, the start is forgotten.
     for args in ((1e3, 1.0, -1e-12, 0.0), (np.inf, -2.0, 1e-3, 0.0)):
         assert np.array(slope(*args)).tolist() == [0, 0, 0, 0]
     for args in ((30.0, 2.0, -2.0, 1e-4), (0.3, 1e3, 0.0, 1e-12)):
@@ -163,12 +163,12 @@ def test_time_to_reach_inverts_the_modes():
         reached = np.array([aligned(x, s, a0, lmda) for x in t]) / s
         np.testing.assert_allclose(reached[ahead], fraction[ahead], rtol=1e-10)
         assert (t[~ahead] == 0).all()
-    # A simulation gets there at that time.
+    # A simulation reaches the fraction at that time.
     ends = np.array([0, 2.0])
     flow = ode(lambda t, a: np.sqrt(1 + 4 * a * a) * (2 - a), [0.01], ends).y
     reached = float(reach(flow[0, -1] / 2, 2.0, 0.01, 1.0))
     assert reached == pytest.approx(2.0, rel=1e-9)
-    # Lambda = 0: the logarithm of the textbook, or never.
+    # At lambda = 0 it is the textbook's logarithm, or infinite.
     t = float(reach(0.9, 2.0, 0.01, 0.0))
     assert t == pytest.approx(np.log(1.8 * 1.99 / (0.01 * 0.2)) / 4, rel=1e-13)
     assert jnp.isinf(reach(0.5, 2.0, jnp.array([0.0, -0.1]), 0.0)).all()
@@ -220,7 +220,7 @@ def test_deep_modes_of_two_layers_are_the_aligned_ones():
         deep = theory.deep_modes(ts, s, a0, jnp.array([lmda]))
         assert deep.shape == (2, 2, 5)
         np.testing.assert_allclose(deep, aligned(ts, s, a0, lmda), atol=1e-10)
-    # Derivatives, where strengths are tied and change places as a balance passes zero.
+    # Derivatives are right where strengths are equal and a balance passes zero.
     value_and_slope = jax.jit(
         jax.value_and_grad(
             lambda s, a, x: theory.deep_modes(0.5, s, a, x), argnums=(0, 1, 2)
@@ -240,7 +240,7 @@ def test_deep_modes_of_two_layers_are_the_aligned_ones():
         near = [(value(flat + h) - value(flat - h)) / 2e-6 for h in 1e-6 * np.eye(4)]
         _, (by_s, by_a, by_x) = value_and_slope(flat[0], flat[1], flat[2:])
         np.testing.assert_allclose([by_s, by_a, *by_x], near, atol=1e-7)
-    # Stiff at the start, and no less accurate between steps.
+    # A stiff start keeps the accuracy.
     stiff = theory.deep_modes(jnp.array([0.0, 100.0]), 1.0, 0.1, jnp.array([1e3, 0.0]))
     np.testing.assert_allclose(stiff, [0.1, 1.0], rtol=1e-12)
     inside, last = (
@@ -266,7 +266,7 @@ def test_deep_modes_have_a_derivative_at_the_saddle(lmda):
 
     slope = jax.jit(jax.grad(mode))
     for s in (0.7, -0.7, 0.0):
-        # From above; by a power of the start, slowly.
+        # The one-sided slope from above converges slowly, as a power of the start.
         near, nearer = ((mode(x, s) / x).item() for x in (h, h / 1e3))
         assert abs(slope(0.0, s) - nearer) < 1e-6 + abs(near - nearer)
         assert mode(0.0, s) == 0
@@ -281,7 +281,7 @@ def test_shallow_networks_and_any_inputs(spread):
     w = theory.shallow_function(TS, start, task)
     exact = np.stack([product(w) for w in flow([start], task, TS)])
     np.testing.assert_allclose(w, exact, atol=1e-10)
-    if spread:  # with white inputs, mode by mode in any basis
+    if spread:  # with white inputs the modes decouple in any basis
         white = task.whitened()
         u, s, vt = np.linalg.svd(white.input_output_correlation)
         entries = [u.T @ product(w) @ vt.T for w in flow([start], white, TS)]

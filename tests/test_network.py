@@ -81,7 +81,7 @@ def test_rebalanced_keeps_the_function(sizes):
         assert abs(other.lmda - lmda) < 1e-14 * scale
         assert other.balance_residual < 1e-14 * scale
         np.testing.assert_allclose(other.function, network.function, atol=1e-13)
-        # A balanced network is already what it would be rebalanced to.
+        # Rebalancing a balanced network to its own balance changes nothing.
         again = other.rebalanced(lmda)
         for w, v in zip(again.weights, other.weights, strict=True):
             np.testing.assert_allclose(w, v, atol=1e-12 * (1 + abs(lmda) ** 0.5))

@@ -34,7 +34,7 @@ def integrated(w, a, target, ts=TS, sxx=None):
 
 
 def starts(delta):
-    """A neuron with a > 0, its mirror image, and one without function."""
+    """A neuron with a > 0, its mirror image, and one with zero function."""
     one = theory.neuron_from_function(START, delta)
     yield one.w, one.a
     yield -one.w, -one.a
@@ -59,7 +59,7 @@ def test_the_neuron_follows_its_flow(delta):
         if size.min() > 0.1:
             cosine = ws @ TARGET / size / np.linalg.norm(TARGET)
             np.testing.assert_allclose(state.alignment(TARGET), cosine, atol=1e-9)
-        # The end, and which of the two it is.
+        # The neuron converges to the right one of both ends.
         stuck = not (w.any() or a)
         end = neuron(jnp.inf, w, a, TARGET)
         np.testing.assert_allclose(end.function, 0 if stuck else TARGET, atol=1e-12)
@@ -96,7 +96,7 @@ def test_large_balances_are_lazy_in_their_own_way():
             limit = theory.lazy_limit(ts, network, task).function[:, 0]
             ws, as_ = integrated(np.asarray(start.w), float(start.a), TARGET, ts)
             errors.append(np.abs(as_[:, None] * ws - limit).max())
-    # delta > 0: towards the target; delta < 0: along the function at the start.
+    # The function moves to the target (delta > 0) or along the start (delta < 0).
     order = np.polyfit(np.log(deltas), np.log(np.array(errors).reshape(2, 3)).T, 1)[0]
     np.testing.assert_allclose(order, -2, atol=0.1)
 
@@ -105,7 +105,7 @@ def test_the_basin_boundary_decides_the_sign_of_the_end():
     for delta in (0.0, -2.0, -10.0):
         for a in (-4.0, 1.5):
             edge = float(theory.neuron_boundary(a, delta, TARGET))
-            # The w on the boundary with this balance, and one on each side.
+            # One w is on the boundary, and one on each side.
             s = np.linalg.norm(TARGET)
             along = edge / s
             rest = a * a - delta - along**2
@@ -117,19 +117,19 @@ def test_the_basin_boundary_decides_the_sign_of_the_end():
                 assert np.sign(end[-1]) == sign
                 state = theory.SingleNeuron(jnp.asarray(w), jnp.asarray(a))
                 assert jnp.sign(state.growing_component(TARGET)) == sign
-    # With a balance above zero, no neuron lies beyond the boundary.
+    # With a positive balance no neuron lies beyond the boundary.
     edge = abs(float(theory.neuron_boundary(1.5, 2.0, TARGET)))
     assert edge > 0.5 * np.linalg.norm(TARGET)  # |w|^2 = a^2 - delta = 1/4
 
 
 def test_on_the_boundary_the_neuron_ends_at_a_saddle():
-    # Exactly: no weight along the mode that grows.
+    # No weight lies along the growing mode.
     target = jnp.array([1.0, 0.0])
     state = neuron(
         jnp.array([1.0, 200.0, jnp.inf]), jnp.array([-1.0, 0.0]), 1.0, target
     )
     np.testing.assert_allclose(state.a, [1 / np.sqrt(2 * np.e**2 - 1), 0, 0], atol=1e-9)
-    for target in ([3.0, 4.0], [1.0, 1.0], [1e-3, 0.0]):  # exact but for rounding
+    for target in ([3.0, 4.0], [1.0, 1.0], [1e-3, 0.0]):  # exact up to rounding
         w = np.array(target) / np.linalg.norm(target)
         assert neuron(jnp.inf, w, -1.0, np.array(target)).a == 0
         state = theory.SingleNeuron(jnp.asarray(w), jnp.asarray(-1.0))
@@ -157,7 +157,7 @@ def test_one_datum(function):
             ws, as_ = integrated(np.asarray(start.w), float(start.a), target, ts, sxx)
             errors.append(np.abs(as_[-1] * ws[-1] - limit).max())
         order = np.polyfit(np.log(deltas), np.log(errors), 1)[0]
-        # At delta < 0 what is far from the function's line takes long to leave it.
+        # At delta < 0 the limit converges slowly far from the function's line.
         assert order < -0.9, (sign, errors)
 
 
@@ -168,7 +168,7 @@ def test_kernel_and_its_distance():
     np.testing.assert_allclose(
         state.kernel[0], lr.kernels.ntk(network, jnp.eye(3)), atol=1e-12
     )
-    # Kunin et al.: the distance written out, with a(t)^2 in the second norm.
+    # The distance of Kunin et al., with a(t)^2 in the second norm.
     w0, a0, w, a = state.w[0], state.a[0], state.w[2], state.a[2]
     d, n0, n = 3, w0 @ w0, w @ w
     product = d * a0**2 * a**2 + a0**2 * n + a**2 * n0 + (w0 @ w) ** 2
@@ -189,7 +189,7 @@ def test_gradients():
         return jnp.sum(state.function * jnp.arange(1.0, 4.0))
 
     slopes = jax.jit(jax.grad(end, argnums=(0, 1, 2, 3)))
-    for a in (0.0, 0.7, float(jnp.linalg.norm(w))):  # the last with a balance of zero
+    for a in (0.0, 0.7, float(jnp.linalg.norm(w))):  # the last has zero balance
         for t in (0.5, 2.0):
             args = (t, w, a, jnp.asarray(TARGET))
             slope = jnp.concatenate([jnp.ravel(x) for x in slopes(*args)])
@@ -217,7 +217,7 @@ def test_derivatives_at_a_target_of_zero():
 
     derivatives = jax.jit(jax.jacfwd(state, argnums=(0, 1, 2)))
     w, zero = jnp.array([0.3, -0.4]), jnp.zeros(2)
-    # A positive balance, a negative one, and none, with either sign of `a`.
+    # The balances are positive, negative and zero, with both signs of `a`.
     for a in (0.8, 0.2, 0.5, -0.5):
         args = zero, w, jnp.asarray(a)
         flat = np.concatenate([np.ravel(x) for x in args])

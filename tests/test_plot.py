@@ -1,4 +1,4 @@
-"""What is drawn is the data; what can't be drawn is refused, and leaves no figure."""
+"""Plots draw the data; they refuse bad data, and leave no figure then."""
 
 from typing import Any
 
@@ -69,19 +69,19 @@ EXPECTED = {
 
 @pytest.fixture(autouse=True)
 def closed():
-    """A refusal leaves no figure open, and a test closes its own."""
+    """Close all figures at the end of every test."""
     yield
     plt.close("all")
 
 
 @pytest.fixture
 def ax():
-    """Axes of a figure that pyplot doesn't know of."""
+    """Axes of a figure outside pyplot."""
     return Figure().subplots()
 
 
 def lines(ax):
-    """The drawn curves, without what stands for a label or a level."""
+    """The drawn curves, without lines for labels and levels."""
     return [line for line in ax.lines if np.size(line.get_xdata()) > 2]
 
 

@@ -1,4 +1,4 @@
-"""A function of many networks as one operation: gathered, and traced when compiled."""
+"""A function of many networks as one operation: maps are gathered, traces are few."""
 
 import functools
 
@@ -14,7 +14,7 @@ TS = jnp.arange(1.0, 21).reshape(4, 5)
 
 
 def powers():
-    """Sums of x^t over the entries of x, and how often that is traced, with what."""
+    """An operation for sums of x^t over the entries of x, and a list of its traces."""
     seen = []
 
     def on_cpu(x, ts):
@@ -41,13 +41,13 @@ def powers():
 
 
 def expected(x, ts):
-    """By NumPy, of one."""
+    """The sums for one network, by NumPy."""
     x, ts = np.asarray(x), np.asarray(ts)
     return np.array([[np.sum(x**t / 1e9) for t in ts]])
 
 
 def test_it_is_traced_once_when_compiled():
-    """Under maps, derivatives of what surrounds it, and whatever is not used."""
+    """It is traced once under maps and derivatives, and never if it is not used."""
     of_all, seen = powers()
 
     def one(x, ts):
@@ -63,7 +63,7 @@ def test_it_is_traced_once_when_compiled():
 
 
 def not_at_all(function):
-    """As is, and nothing in it compiled."""
+    """The function without compilation."""
 
     def uncompiled(*args):
         with jax.disable_jit():
@@ -76,7 +76,7 @@ def not_at_all(function):
     "jit", [jax.jit, lambda f: f, not_at_all], ids=["compiled", "in parts", "not"]
 )
 def test_maps_are_gathered(jit):
-    """Over networks, times, both, one in the other, and along any axis."""
+    """Maps over networks, times or both, nested and along any axis, are gathered."""
     of_all, seen = powers()
 
     def one(x, ts):
@@ -103,12 +103,12 @@ def test_maps_are_gathered(jit):
     ):
         seen.clear()
         np.testing.assert_allclose(jit(mapped)(*args), right, rtol=1e-14)
-        if jit is jax.jit:  # else the same shapes are not compiled again
+        if jit is jax.jit:  # otherwise these shapes are not compiled again
             assert seen == [shapes]
 
 
 def test_products_have_derivatives():
-    """With a matrix and its transpose: by what it is made of, and by vectors."""
+    """Products with a matrix and its transpose have derivatives by both arguments."""
 
     def matrix(x, ts):  # (networks, times, entries of x)
         x, ts = for_each((x, ts))
@@ -151,7 +151,7 @@ def test_products_have_derivatives():
 
 
 def operation_of_products(product, turned, rows):
-    """Of a matrix, or its transpose, with vectors."""
+    """An operation for products of a matrix, or its transpose, with vectors."""
     one = functools.partial(product, turned)
     return Operation(
         "product", lambda x, ts, v: (rows(x, ts, v), v.shape[2]), one, one, never
@@ -159,5 +159,5 @@ def operation_of_products(product, turned, rows):
 
 
 def never(size, is_mapped, *args):
-    """Gather nothing but networks."""
+    """A `Gather` that makes more networks of every map."""
     return None

@@ -1,7 +1,7 @@
 """The published solutions, corrected and longhand, against flow and exact solution.
 
-NumPy only, as one would type them in from the page. The library evaluates the general
-formula behind them all; here are the forms of the literature, where they hold.
+They use NumPy only and follow the printed page. The library evaluates the general
+formula. The forms of the literature are tested here where they hold.
 """
 
 import numpy as np
@@ -30,8 +30,8 @@ def problem(sizes, lmda, seed=3):
 def spectrum(sigma, lmda):
     """Compact singular vectors, their complements, S_lambda, and A and X of the paper.
 
-    X = sgn(lambda) sqrt((S_lambda - S) / (S_lambda + S)): the printed
-    (sqrt(lambda^2 + 4 S^2) - 2 S) / lambda without its division by lambda.
+    X = sgn(lambda) sqrt((S_lambda - S) / (S_lambda + S)) equals the printed
+    (sqrt(lambda^2 + 4 S^2) - 2 S) / lambda and doesn't divide by lambda.
     """
     n_out, n_in = sigma.shape
     m = min(n_out, n_in)
@@ -43,7 +43,7 @@ def spectrum(sigma, lmda):
 
 
 def theorem_diagonalisation(sigma, lmda):
-    """O and Lambda of F (theorems 3.3.1 and 3.4.2): equation 3.52, not item 2."""
+    """O and Lambda of F (theorems 3.3.1 and 3.4.2), by equation 3.52, not item 2."""
     u, v, u_rest, v_rest, rate, a, x = spectrum(sigma, lmda)
     top = np.hstack([v * (a - x * a), v * (a + x * a)])
     bottom = np.hstack([u * (a + x * a), -u * (a - x * a)])
@@ -56,7 +56,7 @@ def theorem_diagonalisation(sigma, lmda):
 
 
 def theorem_equal_sizes(t, w1, w2, sigma, lmda):
-    """Theorem 4.3 for in = hidden = out, with the inverse that the print lacks."""
+    """Theorem 4.3 for in = hidden = out, with the inverse missing in print."""
     u, v, _, _, rate, a, x = spectrum(sigma, lmda)
     plus, minus = np.diag(a + x * a), np.diag(a - x * a)
     b = w2.T @ u @ plus + w1 @ v @ minus
@@ -74,7 +74,7 @@ def theorem_equal_sizes(t, w1, w2, sigma, lmda):
 
 
 def theorem_any_sizes(t, w1, w2, sigma, lmda):
-    """The same for any feasible sizes, before it is rearranged for large t."""
+    """Theorem 4.3 for any feasible sizes, before its rearrangement for large t."""
     u, v, u_rest, v_rest, rate, a, x = spectrum(sigma, lmda)
     plus, minus = np.diag(a + x * a), np.diag(a - x * a)
     b = w2.T @ u @ plus + w1 @ v @ minus
@@ -112,11 +112,11 @@ def test_solutions_of_the_literature(sizes, lmda):
     network, task, w1, w2, sigma = problem(sizes, lmda)
     qs = [np.vstack([a.T, b]) for a, b in flow(network.weights, task, TS)]
     right = np.array([q @ q.T for q in qs])
-    if sizes in ((3, 3, 3), (2, 3, 4)):  # of the others, test_exact and test_laws tell
+    if sizes in ((3, 3, 3), (2, 3, 4)):  # test_exact and test_laws test others
         exact = lr.ExactSolution(network, task).qqt(TS)
         np.testing.assert_allclose(exact, right, atol=1e-9)
     if sizes[1] >= min(sizes[0], sizes[2]):
-        # Not yet arranged for large times, it has lost its digits by the last.
+        # This form is not for large times: it has lost its digits at the last.
         published = [theorem_any_sizes(t, w1, w2, sigma, lmda) for t in TS[:-1]]
         np.testing.assert_allclose(published, right[:-1], atol=1e-8)
     if len(set(sizes)) == 1:
@@ -132,7 +132,7 @@ def test_solutions_of_the_literature(sizes, lmda):
 
 
 def test_task_aligned_singular_vectors_with_dense_strengths():
-    # Zero-balanced W1 = A V^T, W2 = U A^T with A not diagonal: modes that couple.
+    # Zero-balanced W1 = A V^T, W2 = U A^T with A not diagonal: the modes couple.
     rng = np.random.default_rng(0)
     sigma = rng.normal(size=(3, 3))
     u, s, vt = np.linalg.svd(sigma)
@@ -193,9 +193,9 @@ def test_what_is_conserved_beyond_linear_networks(kind):
     change = w2.T @ w2 - w1 @ w1.T - before
     moved = np.abs(change).max()
     lmda = float(lr.measures.balance(w1, w2)[0])
-    if kind == "linear":  # all of the balance
+    if kind == "linear":  # conserves all of the balance
         assert moved < 1e-3
-    elif kind == "relu":  # its diagonal, and so its trace
+    elif kind == "relu":  # conserves the diagonal, and so the trace
         assert np.abs(np.diag(change)).max() < 1e-3 < 1e-2 < moved
         np.testing.assert_allclose(lmda, np.trace(before) / 4, atol=1e-3)
     else:

@@ -1,4 +1,4 @@
-"""How fast learning ends, and where it waits, against the numerical flow."""
+"""Convergence rates, delays and saddles, against the numerical flow."""
 
 import jax
 import numpy as np
@@ -53,15 +53,15 @@ def test_delayed_rich_learning_takes_the_time_it_should():
         ts = np.array([0.0, 8 / lmda, 1.0 * float(delayed[2]), 9 * float(delayed[2])])
         function, _, _ = states(network.weights, task, ts)
         losses = [float(theory.loss(f, task)) for f in function]
-        # Something is learned at once; the rest on the slow scale.
+        # A part is learned at once, the other part on the slow scale.
         assert losses[0] > 1.1 * losses[1] > 1.2 * losses[2] > 1e3 * losses[3]
         lazy = theory.lazy_limit(ts[1], network, task)
         np.testing.assert_allclose(function[1], lazy.function, atol=0.6 / lmda)
-    # Nothing is delayed in square networks, nor where lambda favours the other side.
+    # Square networks, and lambda that favours the other side, have no delay.
     for sizes, lmda in (((3, 3, 3), 9.0), ((3, 3, 5), -9.0), ((3, 5, 5), 9.0)):
         times = theory.delayed_rich_time(make_task(sizes), lmda, sizes[1])
         np.testing.assert_array_equal(times, 0.0)
-    # Exact where subtraction would leave nothing.
+    # The time is exact where subtraction would lose all digits.
     rate = 1 / float(theory.delayed_rich_time(task, 1e9, 3)[0])
     assert rate == pytest.approx(4 / 2e9, rel=1e-12)
 
@@ -69,7 +69,7 @@ def test_delayed_rich_learning_takes_the_time_it_should():
 def test_reversal_starts_at_a_saddle_unless_there_is_a_balance():
     for sizes in ((3, 3, 3), (4, 2, 2), (2, 4, 4)):
         task = make_task(sizes)
-        s = 2.0  # the strongest mode is the nearest to being stuck
+        s = 2.0  # the strongest mode is nearest to the saddle
         for lmda in (0.0, 1e-3, 2.0, -2.0):
             if lmda < 0 and sizes[1] > sizes[0]:
                 continue
@@ -81,7 +81,7 @@ def test_reversal_starts_at_a_saddle_unless_there_is_a_balance():
             expected = c / (c * c + 4 * s * s) ** 0.25
             assert distance == pytest.approx(expected, abs=1e-6, rel=1e-3)
             assert float(theory.saddle_distance(learned, task)) > 1
-    # Stuck at lambda = 0, free otherwise.
+    # The network stays at the saddle at lambda = 0 and leaves it otherwise.
     task = make_task((2, 2, 2))
     for lmda, end in ((0.0, 0.0), (0.5, -1.0)):
         sigma = task.input_output_correlation / 2

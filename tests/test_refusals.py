@@ -1,4 +1,4 @@
-"""Bad input is refused in words: what it is, what it must be, what it was."""
+"""Bad input is refused; messages name the argument, the condition and the value."""
 
 import re
 from typing import Any

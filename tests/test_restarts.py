@@ -1,4 +1,4 @@
-"""The start is what was given, also where a learned network is a saddle of its task."""
+"""Values at time zero equal the start's, also for learned networks at a saddle."""
 
 import itertools
 
@@ -28,7 +28,7 @@ def learned(w1, w2, sigma, t):
 @jax.jit
 @jax.vmap
 def restarted(w1, w2, sigma):
-    """Q0 as it is reproduced, and QQ^T and the loss at early times."""
+    """The reproduced Q0, and QQ^T and the loss at early times."""
     task = lr.Task.from_correlation(sigma)
     solution = lr.ExactSolution(lr.LinearNetwork((w1, w2)), task)
     frame = solution.frame
@@ -37,7 +37,7 @@ def restarted(w1, w2, sigma):
 
 
 def relearned(sizes):
-    """Learned weights, and the correlations of the tasks they go on with."""
+    """Learned weights, and the correlations of their next tasks."""
     first = cases.sigma(sizes[2], sizes[0])
     u, s, vt = np.linalg.svd(first, full_matrices=False)
     partly = u * (s * np.where(np.arange(s.size) % 2, -1, 1)) @ vt
@@ -70,7 +70,7 @@ def test_learned_networks_start_as_they_are(sizes):
 
 @pytest.mark.parametrize("sizes", SIZES[:3], ids=str)
 def test_early_times_are_right_as_far_as_the_problem_determines_them(sizes):
-    """Errors of the start grow as e^{2st}, s the largest singular value."""
+    """The bound grows like errors of a start, as e^{2st} for the largest s."""
     w1, w2, sigma = relearned(sizes)
     some = slice(0, 4) if sizes == (4, 2, 5) else slice(8, 20, 4)  # tasks, or times
     w1, w2, sigma = w1[some], w2[some], sigma[some]
@@ -97,7 +97,7 @@ def test_no_row_is_lost_however_large_its_weights_on_tiny_ones():
 
 @pytest.mark.parametrize("shape", ((6, 3, 3), (6, 5, 2), (12, 9, 4)), ids=str)
 def test_no_row_is_lost_whatever_the_sizes_of_rows_and_their_rounding(shape):
-    """Rows of a low rank, of sizes over up to 17 decades, with rounding or without."""
+    """Rows of low rank, with sizes over up to 17 decades, are reproduced."""
     count, hidden, rank = shape
     rng = np.random.default_rng(1)
     rows = rng.normal(size=(300, count, rank)) @ rng.normal(size=(300, rank, hidden))
@@ -117,7 +117,7 @@ def test_no_row_is_lost_whatever_the_sizes_of_rows_and_their_rounding(shape):
 
 
 def test_derivatives_of_a_rank_deficient_start():
-    """Rounding that is chosen as a row would take all of their digits."""
+    """A pivot row of pure rounding would take all digits of the derivatives."""
     sizes = (3, 7, 4)
     task = lr.Task.from_correlation(cases.sigma(4, 3))
     errors = derivative_errors(cases.network(sizes, 0.0, 0.4, cases.sigma(4, 3)), task)
@@ -125,7 +125,7 @@ def test_derivatives_of_a_rank_deficient_start():
 
 
 def test_derivatives_of_early_losses_after_a_reversal():
-    """Along the class, against differences in many digits."""
+    """Derivatives along the class agree with differences in many digits."""
     w1, w2, sigma = (x[8] for x in relearned((3, 3, 3)))
     ts = np.array([0.0, 0.1, 1.0])
     rng = np.random.default_rng(0)
@@ -144,7 +144,7 @@ def test_derivatives_of_early_losses_after_a_reversal():
 @pytest.mark.parametrize("sign", [1, -1], ids=["near a saddle", "else"])
 @pytest.mark.parametrize("size", [1e-14, 1e-12, 1e-9])
 def test_derivatives_of_a_start_near_a_lower_rank(size, sign):
-    """Tiny pivots must not take their digits, by either form, in either mode."""
+    """Tiny pivots must not take their digits, in both forms and both modes."""
     network = cases.balanced((2, 4, 2), 0.0, 0.8, 3)
     rng = np.random.default_rng(0)
     w1, w2 = (w + size * rng.normal(size=w.shape) for w in network.weights)

@@ -19,9 +19,9 @@ TS = np.array([1e-6, 1e-2, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0])
 @jax.jit
 @jax.vmap
 def excesses(w1, w2, sigma, lmda):
-    """The excess at all times: the general form, lanes, blocks and blocks of matrices.
+    """The excess at all times by the general form, lanes, blocks, blocks of matrices.
 
-    More than `tuned.FEW_LANES` times have lanes on the last axes, fewer are matrices.
+    More than `tuned.FEW_LANES` times have lanes on the last axes; fewer are matrices.
     """
     frame = Frame(Problem(w1, w2, sigma, lmda))
     assert scalar_loop.fits(frame)
@@ -40,7 +40,7 @@ def excesses(w1, w2, sigma, lmda):
 
 
 def check(networks, sigmas, digits=True):
-    """`digits`: whether even a vanishing excess must be right to 1e-11."""
+    """Compare all forms; with `digits` a vanishing excess must be right to 1e-11."""
     w1, w2 = (jnp.stack(w) for w in zip(*(n.weights for n in networks), strict=True))
     lmda = jnp.stack([n.lmda for n in networks])
     sigmas = jnp.stack([jnp.asarray(s) for s in sigmas])
@@ -88,14 +88,14 @@ def test_saddles_and_bottlenecks_with_nothing_left_to_learn():
     target = cases.sigma(3, 3)
     u, s, vt = np.linalg.svd(target)
     learned = lr.LinearNetwork((np.sqrt(s)[:, None] * vt, u * np.sqrt(s)))
-    # Some modes at zero, one of them in a direction without a target.
+    # Some modes are zero, one of them in a direction without a target.
     low = u[:, :2] * s[:2] @ vt[:2]
     some = np.array([0.3, 0.0, 0.0])
     partly = lr.LinearNetwork((some[:, None] * vt, u * some))
     zero = jax.tree.map(jnp.zeros_like, learned)
     networks, sigmas = [learned, learned, partly, zero], [-target, target, low, target]
     check(networks, sigmas, digits=False)
-    # A teacher of the rank of the bottleneck: the loss vanishes, and keeps its digits.
+    # For a teacher of the bottleneck's rank the loss vanishes, and keeps its digits.
     u, s, vt = np.linalg.svd(cases.sigma(3, 4))
     low = u[:, :2] * s[:2] @ vt[:2]
     check([cases.network((4, 2, 3), 1.0, 0.4, low)], [low])
@@ -103,7 +103,7 @@ def test_saddles_and_bottlenecks_with_nothing_left_to_learn():
 
 @pytest.mark.parametrize("sizes", [(9, 9, 9), (10, 9, 11), (9, 10, 12)], ids=str)
 def test_more_columns_than_are_written_out(sizes):
-    """In lanes and as matrices; of another network, all but at a saddle, too."""
+    """Losses in lanes and as matrices agree, also near a saddle."""
     n_in, _, n_out = sizes
     target = cases.sigma(n_out, n_in)
     one = cases.network(sizes, 1.0, 0.4, target)
@@ -141,8 +141,8 @@ def test_single_precision():
 
 
 def test_a_sweep_of_losses_keeps_little_but_its_losses():
-    """All of a loss is one loop: nothing as large as the output is written besides."""
-    count, times = 20_000, 100  # large enough for XLA to think of other ways
+    """A loss is one loop: it writes no other array as large as the output."""
+    count, times = 20_000, 100  # large enough for XLA to use other strategies
 
     @jax.jit
     @jax.vmap
@@ -161,7 +161,7 @@ def test_a_sweep_of_losses_keeps_little_but_its_losses():
 
 
 def test_what_is_made_of_losses_is_no_part_of_their_loop():
-    """Or a sum of them would take several times as long as they do."""
+    """Otherwise a sum of losses would take several times as long."""
     network = cases.network((3, 2, 2), 1.0, 0.4, cases.sigma(2, 3))
     task = lr.Task.from_correlation(cases.sigma(2, 3))
 

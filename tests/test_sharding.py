@@ -48,7 +48,7 @@ def flowed(lmda):
 
 
 def explicit_mesh():
-    return jax.make_mesh((2,), ("lmda",))  # of explicit axes since JAX 0.9
+    return jax.make_mesh((2,), ("lmda",))  # its axes are explicit since JAX 0.9
 
 
 def sharded(mesh):

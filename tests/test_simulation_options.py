@@ -53,7 +53,7 @@ def test_the_wrong_mode_is_told_what_to_type(derivative):
 
 
 def by_hand(optimiser, steps):
-    """Losses of full-batch descent, by optax alone."""
+    """The losses of full-batch descent by optax alone."""
     w = NETWORK.weights
     sigma, sxx = TASK.input_output_correlation, TASK.input_correlation
     rest = jnp.sum(TASK.y**2) / (2 * TASK.samples)
@@ -87,7 +87,7 @@ OPTIMISERS = {
 
 @pytest.fixture
 def promoting():
-    """Optax adds numbers of several kinds."""
+    """Standard promotion: optax adds numbers of several dtypes."""
     with jax.numpy_dtype_promotion("standard"):
         yield
 

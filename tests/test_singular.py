@@ -1,4 +1,4 @@
-"""Singular values of many small matrices, by rotations, whatever the matrices are."""
+"""Singular values of many small matrices of all kinds, by rotations."""
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +8,11 @@ import pytest
 from lazyrich_jax._singular import by_rotations, singular_basis
 from lazyrich_jax._xla import sizes as tuned
 
-EACH = 20  # matrices of a kind
+EACH = 20  # matrices of each kind
 
 
 def matrices(m, n):
-    """Kinds of matrices that decompositions find hard, by name."""
+    """Kinds of matrices that are hard to decompose, by name."""
     rng = np.random.default_rng(0)
     k = min(m, n)
 
@@ -50,7 +50,7 @@ def matrices(m, n):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("m, n", [(5, 5), (2, 4), (5, 1), (4, 3)], ids=str)
 def test_any_matrix(m, n, dtype):
-    """Against NumPy's, in units of rounding, over the largest entry."""
+    """Errors against NumPy are a few units of rounding of the largest entry."""
     kinds = matrices(m, n)
     x = jnp.asarray(np.concatenate(list(kinds.values())), dtype)
     u, s, v = (np.asarray(a, float) for a in jax.jit(by_rotations)(x))
@@ -75,7 +75,7 @@ def test_any_matrix(m, n, dtype):
 
 
 def test_mapped_over_axes_in_any_order():
-    """One by one, by the library, and all at once, by rotations, find the same."""
+    """The library, one by one, and rotations, all at once, agree."""
     x = jnp.asarray(np.random.default_rng(0).normal(size=(5, 4, 3, 2)))
 
     def product(sigma):
@@ -106,6 +106,6 @@ def test_which_matrices_are_rotated_on_a_cpu(monkeypatch, shape, rotated):
         return "while" in str(jax.make_jaxpr(jax.vmap(singular_basis))(x))
 
     assert rotates(shape[0]) == rotated
-    # Of a program for every platform a part. (Traces are kept: another shape.)
+    # A program for every platform includes rotations. (A new shape avoids old traces.)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert rotates(shape[0] + 1) == (shape[0] > tuned.FEW_MATRICES)

@@ -1,4 +1,4 @@
-"""Derivatives of starts, by differences, where singular values repeat or vanish too."""
+"""Derivatives of starts, against differences, also at repeated and zero values."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ KEY = jax.random.key(1)
 TASK = lr.Task.random_regression(3, 2, 10, key=jax.random.key(0))
 STEP = 1e-4
 
-# Sizes with and without further hidden units, further directions beside those included.
+# Sizes with and without surplus hidden units, also with further directions.
 CASES = (
     ((3, 3, 3), 0.5),
     ((3, 3, 3), 0.0),
@@ -29,7 +29,7 @@ def flat(network):
 
 
 def differences(f, x, dx):
-    """The derivative of `f` at `x` along `dx`, to the fourth order of the step."""
+    """The derivative of `f` at `x` along `dx`, of fourth order in the step."""
 
     def at(step):
         return f(jax.tree.map(lambda a, b: a + step * b, x, dx))
@@ -39,7 +39,7 @@ def differences(f, x, dx):
 
 
 def random(sizes, kind, seed=0):
-    """Weights whose product has random, or equal, singular values; and a change."""
+    """Weights whose product has random or equal singular values, and a change."""
     rng = np.random.default_rng(seed)
     shapes = (sizes[1], sizes[0]), (sizes[2], sizes[1])
     weights, change = (tuple(rng.normal(size=s) for s in shapes) for _ in range(2))
@@ -61,20 +61,20 @@ def test_rebalanced(sizes, lmda, kind):
 
     def both(x):
         network = lr.LinearNetwork(x[0]).rebalanced(lmda + x[1])
-        # Where some are equal, the weights stay near these, which a rotation may turn.
+        # With equal ones, the hidden basis stays near the given weights.
         return network.qqt if kind == "equal" else flat(network)
 
     x, dx = (weights, 0.0), (change, 0.0 if surplus and lmda == 0 else 1.0)
 
     def moved(x):
-        if dx[1] == 0:  # not so much as traced: it has no derivative
+        if dx[1] == 0:  # not traced: it has no derivative
             return jax.jvp(lambda w: both((w, x[1])), x[:1], dx[:1])[1]
         return jax.jvp(both, (x,), (dx,))[1]
 
     found = jax.jit(moved)(x)
     expected = differences(both, x, dx)
     np.testing.assert_allclose(found, expected, atol=1e-8 * np.abs(expected).max())
-    # Second derivatives are those of the first.
+    # Second derivatives equal derivatives of first ones.
     found = jax.jit(lambda x: jax.jvp(moved, (x,), (dx,))[1])(x) if dx[1] else None
     if found is not None:
         expected = differences(moved, x, dx)
@@ -88,7 +88,7 @@ def test_rebalanced_in_reverse():
         w1, w2 = network.weights
         return lr.LinearNetwork((factor * w1, w2)).rebalanced(lmda).qqt.sum()
 
-    # trace(sqrt(lmda^2 + 4 s^2)) + 2 trace(s), s = 0.2 factor
+    # The size is trace(sqrt(lmda^2 + 4 s^2)) + 2 trace(s), s = 0.2 factor.
     by_factor, by_lmda = jax.grad(size, (0, 1))(1.0, 0.5)
     root = np.sqrt(0.25 + 0.16)
     np.testing.assert_allclose(by_factor, 2 * 0.16 / root + 0.8, rtol=1e-12)
@@ -102,7 +102,7 @@ def test_rebalanced_zero_network():
         weights = tuple(w + factor * jnp.eye(2) for w in zero.weights)
         return jnp.trace(lr.LinearNetwork(weights).rebalanced(lmda).qqt)
 
-    # 2 sqrt(lmda^2 + 4 factor^4)
+    # The trace is 2 sqrt(lmda^2 + 4 factor^4).
     by_factor, by_lmda = jax.grad(trace, (0, 1))(0.0, 0.5)
     np.testing.assert_allclose((by_factor, by_lmda), (0.0, 2.0), atol=1e-12)
     with pytest.raises(
@@ -125,7 +125,7 @@ def test_further_units_along_no_direction_are_refused():
 
 @pytest.mark.parametrize("sizes", [(2, 3, 5), (1, 4, 6)], ids=str)
 def test_further_units_at_zero_lmda(sizes):
-    """They grow as sqrt(lmda): representations have a one-sided slope, weights none."""
+    """Units grow as sqrt(lmda): representations have one-sided slopes, weights none."""
 
     def trace(lmda, throw=True):
         start = lr.LambdaBalanced(lmda, 0.3, throw=throw)
@@ -139,7 +139,7 @@ def test_further_units_at_zero_lmda(sizes):
     ):
         jax.jacfwd(trace)(0.0)
     assert jnp.isnan(jax.grad(lambda x: trace(x, throw=False))(0.0))
-    # What doesn't move has no derivative to refuse.
+    # A fixed argument has no derivative to refuse.
     assert jnp.isfinite(
         jax.grad(
             lambda scale: lr.LambdaBalanced(0.0, scale)(*sizes, key=KEY).qqt.sum()
@@ -178,7 +178,7 @@ def test_aligned_with_equal_strengths_is_refused():
     with pytest.raises(RuntimeError, match="singular values are distinct"):
         jax.grad(total)(jnp.eye(3))
     assert jnp.all(jnp.isnan(jax.grad(lambda y: total(y, throw=False))(jnp.eye(3))))
-    # By the balance there is nothing to refuse.
+    # The derivative by the balance exists.
     task = lr.Task(jnp.eye(3), jnp.eye(3))
     slope = jax.grad(lambda x: lr.Aligned(task, x, 0.3)(3, 3, 3, key=KEY).qqt.sum())
     assert jnp.isfinite(slope(1.0))
@@ -197,7 +197,7 @@ ENDS = (
 
 @pytest.mark.parametrize("sizes, strengths, lmda", ENDS, ids=str)
 def test_ends_and_saddles_by_tasks_with_equal_strengths(sizes, strengths, lmda):
-    """To first and second order."""
+    """Ends and saddle distances have right first and second derivatives."""
     rng = np.random.default_rng(0)
     n_in, hidden, n_out = sizes
     u, v = (np.linalg.qr(rng.normal(size=(n, n)))[0] for n in (n_out, n_in))
@@ -235,7 +235,7 @@ def test_modes_without_a_rate_are_never_learned(sizes):
 
 
 def test_derivatives_by_lmda_of_ends_of_tasks_of_low_rank():
-    """They exist although those by the task don't; not where units lie anywhere."""
+    """They exist, unlike derivatives by the task, unless surplus units are free."""
     function = np.diag([1.5, 0.7, 0.0, 0.0])[:3]
 
     def outputs(lmda):

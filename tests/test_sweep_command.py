@@ -1,4 +1,4 @@
-"""`lazyrich sweep` and `lazyrich show`, and the measures that they know."""
+"""`lazyrich sweep` and `lazyrich show`, and their measures."""
 
 import os
 import subprocess
@@ -50,7 +50,7 @@ def test_the_example_runs_is_shown_and_resumes(spec, tmp_path, capsys):
     start = lr.LambdaBalanced(2.0, 0.1)(3, 2, 2, key=jax.random.key(3))
     loss = lr.ExactSolution(start, task).loss(jnp.linspace(0, 5, 6))
     np.testing.assert_allclose(data.loss.sel(lmda=2.0, scale=0.1)[0], loss, rtol=1e-12)
-    # Another sweep does not go there.
+    # The store refuses another sweep.
     assert main([*command, "--set", "task.seed=1"]) == 2
     assert "differs in config spec" in capsys.readouterr().err
 
@@ -206,7 +206,7 @@ def test_the_status_tells_of_failure_and_its_reason(spec, tmp_path, capsys):
     status, out, err = command("some", [-1, 2])
     assert status == 3 and REASON in out and "nonfinite" not in out
     assert "1 of 2 points failed; `--allow-failures` allows it" in err and REASON in err
-    # It is in the store, for those who go on and those who look.
+    # The store keeps the reason, for `--resume` and `show`.
     status, out, err = command("some", [-1, 2], "--resume")
     assert status == 3 and REASON in err
     assert command("some", [-1, 2], "--allow-failures")[0] == 0

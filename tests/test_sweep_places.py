@@ -1,4 +1,4 @@
-"""Where stores are, what their attributes are, and that `config` may be anything."""
+"""Places of stores, their attributes, and values of `config`."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def quiet(store, **kwargs):
 
 @pytest.fixture(autouse=True)
 def places(tmp_path, monkeypatch):
-    """A home, a variable, and a directory to be in."""
+    """A home, a variable and a working directory."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -94,7 +94,7 @@ def test_urls_are_refused_without_fsspec(tmp_path, monkeypatch, capsys):
     assert not list((tmp_path / "here").iterdir())
 
 
-@pytest.mark.filterwarnings("default")  # of fsspec
+@pytest.mark.filterwarnings("default")  # fsspec warns
 def test_urls_are_opened_by_fsspec(tmp_path, monkeypatch, capsys):
     pytest.importorskip("fsspec")
     url, write, written = "memory://sweeps/a.zarr", Store.write, []
@@ -115,7 +115,7 @@ def test_urls_are_opened_by_fsspec(tmp_path, monkeypatch, capsys):
     assert f"'{url}x' does not exist" in capsys.readouterr().err
     with pytest.raises(ValueError, match="differs in dtype"):
         quiet(url, dtype="float32")
-    # Without a rename, a store that is not whole is made again.
+    # Without a rename, an incomplete store is created again.
     create = zarr.Group.create_array
 
     def fails(self, name, **kwargs):
@@ -178,7 +178,7 @@ def test_a_store_of_the_first_format_goes_on(tmp_path):
         attributes[name] = json.loads(attributes[name])
     attributes["coordinates"] = json.loads(attributes.pop("coordinate_names"))
     group.attrs.put({**attributes, "format": 1})
-    checksum = np.array([12345])  # nobody reads it anymore
+    checksum = np.array([12345])  # no longer read
     group.create_array("checksum", data=checksum, dimension_names=["checksum_x"])
     old = {"data": whole.y.values, "chunks": 3, "dimension_names": ["x"]}
     group.create_array("y", overwrite=True, **old)  # chunks without a checksum

@@ -1,4 +1,4 @@
-"""Sweeps in processes of their own: killed at any moment, and sharing a store."""
+"""Sweeps in separate processes: killed at any time, and sharing a store."""
 
 import os
 import random
@@ -85,7 +85,7 @@ def test_killed_at_any_moment(tmp_path, undisturbed):
     for kill in range(10):
         process = start(path)
         assert first_line(process) == "ready\n"
-        if kill % 2:  # while it starts, or while it computes
+        if kill % 2:  # at the start, or during computation
             wait_for_more(path, before)
             time.sleep(rng.uniform(0, 0.2))
         else:
@@ -126,7 +126,7 @@ def test_a_store_may_be_long_in_the_making(tmp_path, monkeypatch):
     lanes = Lanes(lambda p: {"y": p["x"]}, grid.template(dtype), mesh)
     plan = Plan(grid, None, dtype, lanes, {}, {}, chunk_size=1, memory=1e9)
     path, other = tmp_path / "a.zarr", tmp_path / "b.zarr"
-    with Heartbeat(path, 0, 2):  # as while it compiles
+    with Heartbeat(path, 0, 2):  # as during compilation
         timer = threading.Timer(1.5, Store.create, (path, plan))
         timer.start()
         assert _opened(path, plan, Heartbeat(path, 1, 2)).count_done() == 0

@@ -1,4 +1,4 @@
-"""Programs of sweeps: compiled once, told apart by all that they hold, on any mesh."""
+"""Programs of sweeps: compiled once, distinguished by all contents, on any mesh."""
 
 import contextlib
 
@@ -35,7 +35,7 @@ def compiled(monkeypatch):
 
 
 def times(factor, name="y"):
-    """A function whose constant stands in an inner program, which no text shows."""
+    """A function with a constant in an inner program, which the text does not show."""
     factor = np.asarray([factor, 7.25])
     return lambda p: {name: jax.jit(lambda x: jnp.sum(x * factor))(p["x"])}
 
@@ -50,13 +50,13 @@ def test_the_same_sweep_is_compiled_once(compiled):
     for _ in range(3):
         np.testing.assert_array_equal(quiet(fn, Grid(x=XS)).y, 3 * XS)
     assert len(compiled) == 1 and len(traces) == 3
-    # Other values and other names take the same program.
+    # Other values and other names use the same program.
     np.testing.assert_array_equal(quiet(fn, Grid(x=XS + 1)).y, 3 * XS + 3)
     np.testing.assert_array_equal(
         quiet(lambda p: {"z": p["u"] * 3.0}, Grid(u=XS)).z, 3 * XS
     )
     assert len(compiled) == 1
-    # What the function holds may change, and so may sizes and dtypes.
+    # The function's constants may change, and so may sizes and dtypes.
     held[0] = 5.0
     np.testing.assert_array_equal(quiet(fn, Grid(x=XS)).y, 5 * XS)
     assert len(compiled) == 2
@@ -110,13 +110,13 @@ def test_a_block_fills_the_memory_that_is_given(compiled, tmp_path):
         given = {"store": tmp_path / f"{memory}.zarr", "memory": memory}
         compiled.clear()
         (block,) = quiet(fn, grid, **given).attrs["block"]
-        # Once for the most points, which tells how many fit, and once for those.
+        # It compiles once for the most points, and once for the number that fits.
         assert len(compiled) <= 2
         assert block == 64 or lanes.memory(block) > 0.8 * memory
         assert lanes.memory(block) <= memory
         compiled.clear()
         programs._KEPT.clear()
-        # A store has its blocks: nothing is compiled to go on with it.
+        # The store fixes the blocks: resuming compiles nothing.
         assert quiet(fn, grid, **given).attrs["block"] == [block] and not compiled
     assert block == 64
 
@@ -130,7 +130,7 @@ def test_a_store_refuses_another_constant_of_an_inner_program(tmp_path):
 
 
 def explicit():
-    return jax.make_mesh((2,), ("d",))  # with the axis types of this version
+    return jax.make_mesh((2,), ("d",))  # its axis types depend on the version
 
 
 def losses(point):
@@ -199,7 +199,7 @@ def test_precision_of_the_points_and_of_the_task():
         return lr.learn(start, task, ts, throw=False)
 
     learning = lr.sweeps.learning(task, (2, 2, 2), ts)
-    for fn, rtol in ((learning, 1e-6), (by_hand, 1e-2)):  # other draws by hand
+    for fn, rtol in ((learning, 1e-6), (by_hand, 1e-2)):  # draws differ by hand
         single, double = (quiet(fn, grid, dtype=d) for d in ("float32", "float64"))
         assert (single.status == 1).all() and (double.status == 1).all()
         assert single.loss.dtype == double.loss.dtype == np.float64

@@ -1,4 +1,4 @@
-"""What a swept function may return, and the names that it and the grid may have."""
+"""Results of a swept function, and names in results and grids."""
 
 import collections
 import dataclasses
@@ -146,7 +146,7 @@ def test_a_grid_has_each_name_once(make, message):
 
 
 def test_names_that_only_look_like_others(tmp_path):
-    # The sweep's own dimensions don't meet an axis of any name.
+    # The sweep's own dimensions don't clash with any axis.
     grid = Grid(x=XS, x_block=XS[:2], **{"my axis": XS[:1]})
     data = quiet(lambda p: {"λ": p["x"]}, grid, store=tmp_path / "a.zarr")
     np.testing.assert_array_equal(data["λ"][:, 0, 0], XS)

@@ -1,4 +1,4 @@
-"""Sweeps: grids, blocks, devices, failures, and stores that survive anything."""
+"""Sweeps: grids, blocks, devices, failures, and stores that survive damage."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def test_trajectories_modules_and_arrays():
     direct = lr.learn(lr.LambdaBalanced(-1.0)(3, 3, 2, key=KEY), task, ts)
     np.testing.assert_allclose(data.loss[0], direct.loss, rtol=1e-10)
     np.testing.assert_allclose(data.function[0], direct.function, atol=1e-10)
-    # A balance that the sizes don't allow fails alone.
+    # Only the balance that the sizes don't allow fails.
     assert data.status.values.tolist() == [1, 1, MEANINGS.index("nonfinite_values")]
     assert np.isnan(data.loss[2]).all() and not np.isnan(data.loss[:2]).any()
     one = quiet(lambda p: jnp.ones(2) * p["x"], Grid(x=XS))
@@ -129,7 +129,7 @@ def test_failure_is_alone(capsys):
     assert "1 error (the first at index (2,))" in out
     assert out.rstrip().endswith("The first error: `x` must not be this one.")
     assert data.attrs["error"] == "`x` must not be this one."
-    with pytest.raises(ZeroDivisionError):  # what is wrong with the program itself
+    with pytest.raises(ZeroDivisionError):  # an error in the function itself
         quiet(lambda p: {"x": p["x"] * (1 / 0)}, Grid(x=XS))
 
 
@@ -146,7 +146,7 @@ def test_devices_share_a_block():
     grid = Grid(lmda=np.linspace(-2, 2, 8))
     alone, shared = (quiet(loss, grid, mesh=m, chunk_size=8).loss for m in (one, two))
     np.testing.assert_allclose(shared, alone, rtol=1e-13)
-    # What rounds the same whatever stands beside it is the same bit for bit.
+    # Operations with the same rounding in all lanes agree bit for bit.
     alone, shared = (quiet(wave, Grid(x=XS, y=YS), mesh=m) for m in (one, two))
     np.testing.assert_array_equal(alone["sum"], shared["sum"])
 
@@ -167,7 +167,7 @@ def test_numerical_flows_and_memory(tmp_path):
         np.testing.assert_allclose(
             loss, lr.ExactSolution(start, task).loss(1.0), rtol=1e-7
         )
-    # A thousand numbers of eight bytes, a few times over: so many points fit.
+    # A point takes a few arrays of a thousand numbers of eight bytes.
     fn, grid = lambda p: {"y": p["x"] * jnp.ones(1000)}, Grid(x=np.arange(64.0))
     for memory, least, most in ((2e4, 1, 2), (2e5, 8, 25), (None, 64, 64)):
         path = tmp_path / f"{memory}.zarr"
@@ -218,7 +218,7 @@ def test_a_store_goes_on_and_refuses_another_sweep(tmp_path):
     grid = Grid(x=XS, y=YS)
     whole = quiet(watched, grid, chunk_size=3, store=path).load()
     jax.effects_barrier()
-    assert len(calls) == 28  # seven blocks, of four lanes on two devices
+    assert len(calls) == 28  # seven blocks of four lanes on two devices
     calls.clear()
     xarray.testing.assert_identical(quiet(watched, grid, store=path).load(), whole)
     jax.effects_barrier()
@@ -268,7 +268,7 @@ def test_every_damaged_chunk_costs_its_block(tmp_path):
 
     def watched(point):
         jax.debug.callback(lambda x: calls.append(1), point["x"])
-        zero = jnp.zeros(2, jnp.int32)  # as a missing chunk reads
+        zero = jnp.zeros(2, jnp.int32)  # the value of a missing chunk
         return {"n": zero, "is_small": jnp.bool_(False), "x2": point["x"] ** 2}
 
     def computed(expected):
@@ -278,7 +278,7 @@ def test_every_damaged_chunk_costs_its_block(tmp_path):
         assert len(calls) == expected
         return again
 
-    whole = computed(12)  # three blocks, of four lanes on two devices
+    whole = computed(12)  # three blocks of four lanes on two devices
     assert computed(0).equals(whole)
     for chunk in ("n/c/1/0", "is_small/c/0", "x2/c/2", "status/c/2"):  # 2 is not full
         good = (path / chunk).read_bytes()
@@ -329,7 +329,7 @@ def test_a_disk_that_fills_leaves_what_is_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="`store` must be"):
         quiet(wave, grid, store=tmp_path / "file" / "a.zarr")
-    if os.path.isdir("/proc"):  # not writable, for root either
+    if os.path.isdir("/proc"):  # not writable, even for root
         with pytest.raises(OSError, match="`store` must be writable"):
             quiet(wave, grid, store="/proc/a.zarr")
     (tmp_path / "folder").mkdir()

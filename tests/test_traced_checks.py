@@ -1,4 +1,4 @@
-"""What is refused when concrete is refused, or marked, when it is traced."""
+"""Values that are refused when concrete are refused or marked when traced."""
 
 import re
 
@@ -49,7 +49,7 @@ def transferred(duration=1.0, tolerance=0.1):
     ).time
 
 
-# What a number gives; one that is allowed, and those that aren't.
+# A function of a number, an allowed number, and bad ones.
 MARKED = {
     "scale": (
         lambda s: lr.LambdaBalanced(1.0, s, throw=False)(3, 2, 2, key=KEYS[0]).function,
@@ -159,7 +159,7 @@ def test_a_bad_member_is_marked_and_its_neighbours_stay(case):
 @pytest.mark.parametrize("case", MARKED)
 def test_the_same_is_refused_where_it_is_concrete_or_differentiated(case):
     if case == "threshold":
-        return  # NaN for NaN
+        return  # NaN gives NaN
     function, _, bad = MARKED[case]
     for value in bad:
         with pytest.raises(ValueError, match=r"must (not )?be"):

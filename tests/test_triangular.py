@@ -1,4 +1,4 @@
-"""Triangular factors, and K made orthonormal as a matrix."""
+"""Triangular factors, and thin QR decompositions of K as a matrix."""
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +14,14 @@ from . import cases, compiled
 
 
 def k_of(columns):
-    """Rows above the diagonal, and it, of columns that are far from parallel."""
+    """Rows above the diagonal, and the diagonal, with columns far from parallel."""
     rng = np.random.default_rng(columns)
     above = tuple(0.3 * rng.normal(size=(rows, columns)) for rows in (columns, 1, 3))
     return above, rng.uniform(0.5, 2.0, columns)
 
 
 def nearly_parallel():
-    """The same, with large rows that are nearly multiples of each other."""
+    """Rows and diagonal with large rows that are nearly multiples of each other."""
     (first, *others), diagonal = k_of(12)
     return (1e9 * (first[:, :1] + 1e-5 * first), *others), diagonal
 
@@ -39,7 +39,7 @@ def exact(above, diagonal):
 
 
 def check(above, diagonal, rtol):
-    """Every row of Q to its own digits."""
+    """Every row of Q must be right relative to its own size."""
     (units, inverse) = jax.jit(thin_qr.orthonormal_matrix)(above, diagonal)
     found = np.concatenate([*units, np.asarray(diagonal)[:, None] * inverse])
     q, expected = exact(above, diagonal)
@@ -66,7 +66,7 @@ def test_factors(columns):
 
 
 def test_derivatives():
-    """In both modes, of more columns than are written out."""
+    """Both modes are right for more columns than are written out."""
     x, dx, cotangent = np.random.default_rng(0).normal(size=(3, 14, 11))
 
     @jax.jit
@@ -94,13 +94,13 @@ def test_orthonormal(columns):
 def test_rows_keep_their_digits_where_columns_are_nearly_parallel():
     above, diagonal = nearly_parallel()
     check(above, diagonal, rtol=2e-9)
-    # Without reflections nothing would be left.
+    # Without reflections all digits would be lost.
     k = np.concatenate([*above, np.diag(diagonal)])
     assert np.linalg.cond(k / np.linalg.norm(k, axis=0)) > 1e6
 
 
 def test_squares_without_digits():
-    """Columns so small that their squares have none left."""
+    """Columns may be so small that their squares have no digits."""
     above, diagonal = k_of(12)
     size = np.where(np.arange(12) % 2, 1e-160, 1.0)
     above, diagonal = tuple(size * x for x in above), size * diagonal
@@ -112,7 +112,7 @@ def test_squares_without_digits():
 
 
 def test_one_bad_matrix_among_good_ones(monkeypatch):
-    """The good ones stay as they are, and alone need no reflections at all."""
+    """Good matrices are unchanged, and need no reflections alone."""
     good, diagonal = k_of(12)
     bad = nearly_parallel()[0]
     both = jax.tree.map(lambda *x: jnp.stack(x), (good, diagonal), (bad, diagonal))
@@ -167,11 +167,11 @@ def test_networks_hardly_ever_need_reflections(monkeypatch, sizes):
 
 
 def test_reflections_wait_in_their_loop():
-    """XLA would take what is the same in every pass out of it, and always do it."""
+    """XLA would move constant arithmetic out of the loop and always do it."""
     above, diagonal = k_of(12)
     of_many = jax.jit(jax.vmap(thin_qr.orthonormal_matrix))
     arrays = jax.tree.map(lambda x: jnp.stack([x] * 3), (above, diagonal))
     text = compiled.text(of_many, *arrays)
     entry = text[text.index("\nENTRY") :]
     loops = [line for line in entry.splitlines() if " while(" in line]
-    assert len(loops) == 2  # that of `inverse_factor`, and theirs
+    assert len(loops) == 2  # the loops of `inverse_factor` and of the reflections

@@ -14,7 +14,7 @@ import lazyrich_jax as lr
 from . import cases
 from .conftest import AS_USERS
 
-# As many times everywhere: each number of them is a compilation of seconds.
+# All tests use as many times: each number of times takes seconds to compile.
 TS = jnp.array([0.0, 0.05, 0.3, 1.0, 2.5])
 
 
@@ -52,7 +52,7 @@ def test_the_flows_own_weights(sizes, lmdas):
     network, task = starts[-1]
     solution = lr.ExactSolution(network, task)
     assert jax.eval_shape(solution.weights, 0.3).weights[0].shape == sizes[1::-1]
-    # At infinity the weights are those of a late time; times need no order.
+    # At infinity the weights equal those at a late time. Times need no order.
     flow = lr.learn(network, task, TS.at[-1].set(60.0), dynamics=tight).network
     ends = solution.weights(jnp.array([jnp.inf, 0.0, 60.0, 1.0, 1e4]))
     np.testing.assert_allclose(ends.weights[0][2], flow.weights[0][-1], atol=1e-8)
@@ -67,7 +67,7 @@ def problem(lmda=1.0, size=4):
 
 
 def test_transport_in_steps_converges_at_order_two():
-    """N <- (M(t + h)^-1 M(t))^(1/2) N, M = I + Q0' G(t) Q0: no gauge, no solver."""
+    """N <- (M(t + h)^-1 M(t))^(1/2) N, M = I + Q0' G(t) Q0, needs no solver."""
     network, task = problem()
     target = np.asarray(task.input_output_correlation)
     w1, w2 = map(np.asarray, network.weights)
@@ -124,7 +124,7 @@ def test_transport_is_trivial_where_it_has_a_closed_form():
 def test_own_weights_in_a_trajectory_and_their_gradient():
     network, task = problem(size=3)
 
-    # Two programs, which round alike by the code generator that users have.
+    # Both programs round equally with the users' code generator.
     compiled = functools.partial(jax.jit, compiler_options=AS_USERS)
     dynamics = lr.Exact(own_weights=True)
     learn = compiled(lambda n, t: lr.learn(n, t, TS, dynamics=dynamics))
@@ -145,11 +145,11 @@ def test_own_weights_in_a_trajectory_and_their_gradient():
 
         return jax.value_and_grad(corner, has_aux=True)(w2)
 
-    # Along a rotation of the outputs, which keeps the balance.
+    # The change is a rotation of the outputs, which keeps the balance.
     w2, h = network.weights[1], 0.02
     turn = jnp.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 0]])
     (_, turned), slope = corner_and_slope(w2)
-    # Times of another shape and order.
+    # Times may have another shape and order.
     assert distance(jax.tree.map(lambda w: w[::-1, 0], turned), own) < 1e-12
     slope = jnp.sum(slope * (turn @ w2))
     up, down, more, less = (
@@ -207,7 +207,7 @@ def test_a_chain_of_tasks_is_one_run_with_the_task_switched(lmda):
         middle = jax.tree.map(lambda w: w[-1], middle.network)
         after = lr.learn(middle, tasks[1], ts, dynamics=law)
         np.testing.assert_allclose(after.qqt, q @ q.mT, atol=1e-8)
-    # From whichever weights of the rotated family, and from their own.
+    # The second task starts from rotated weights, or from the flow's own.
     solution = lr.ExactSolution(network, tasks[0])
     middle = jax.tree.map(lambda w: w[-1], solution.weights(before))
     own = lr.ExactSolution(middle, tasks[1])

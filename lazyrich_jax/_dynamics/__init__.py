@@ -1,4 +1,4 @@
-"""The laws of learning, each in its file, with one form."""
+"""The laws of learning, one in each file, on one protocol."""
 
 from .base import AbstractDynamics as AbstractDynamics
 from .base import failure as failure

@@ -1,4 +1,4 @@
-"""What every law of learning shares: its form, its refusals, the loss gradient."""
+"""The shared parts of the laws of learning: protocol, refusals, loss gradient."""
 
 import abc
 import contextlib
@@ -16,24 +16,24 @@ from .._trajectory import RESULTS, Trajectory
 
 
 class AbstractDynamics(eqx.Module):
-    """A law of learning: how a network gets from its start to later times."""
+    """A law of learning: it takes a network from its start to later times."""
 
     @abc.abstractmethod
     def check(self, network: LinearNetwork, task: Task, ts: Array) -> None:
-        """Refuse what can be seen before any computation."""
+        """Refuse faults that can be seen before any computation."""
 
     @abc.abstractmethod
     def run(
         self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
     ) -> Trajectory:
-        """The trajectory; traceable, failure being a value in `result`."""
+        """The trajectory. It is traceable: a failure is a value in `result`."""
 
     def setting(self) -> str:
-        """The settings of a simulation that failed; ends its message."""
+        """A sentence on the settings, the end of the message of a failed simulation."""
         return ""
 
     def named_modes(self) -> contextlib.AbstractContextManager:
-        """Says which derivatives there are where JAX finds that some aren't."""
+        """A context whose errors name the available derivatives of this law."""
         return contextlib.nullcontext()
 
 
@@ -77,7 +77,7 @@ def failure(
 def weight_gradients(
     network: LinearNetwork, function_gradient: Float[Array, "out in"]
 ) -> LinearNetwork:
-    """The gradient of a loss by the weights, from its gradient by the function."""
+    """The gradient of a loss by the weights, given its gradient by the function."""
     _, pull_back = jax.vjp(lambda n: n.function, network)
     (gradients,) = pull_back(function_gradient)
     return gradients

@@ -29,29 +29,29 @@ if TYPE_CHECKING:
 class GradientDescent(AbstractDynamics):
     r"""Gradient descent, full batch or minibatch, with any optax optimiser.
 
-    Time is learning rate x step: `ts` asks for the steps nearest to
-    `ts / learning_rate`, and the trajectory's `ts` are the times of the steps recorded.
-    Nothing in between is kept.
+    Time is learning rate x step. The recorded steps are the ones nearest to
+    `ts / learning_rate`, and the trajectory's `ts` are their times. Steps in between
+    are not kept.
 
     **Arguments:**
 
     - `learning_rate`: the learning rate of plain gradient descent, or an optax
-      optimiser (an `optax.GradientTransformation`), also one that asks for the loss or
-      searches along a line (`optax.polyak_sgd`, `optax.lbfgs`).
-    - `step_time`: how much time a step is: the learning rate for plain descent, 1 for
-      an optimiser, so that `ts` counts its steps.
-    - `batch_size`: samples drawn for every step, without replacement within it; the
-      whole task by default. Then `key` is needed.
+      optimiser (an `optax.GradientTransformation`). Optimisers that ask for the loss or
+      search along a line are allowed (`optax.polyak_sgd`, `optax.lbfgs`).
+    - `step_time`: the time of one step. The default is the learning rate for plain
+      descent, and 1 for an optimiser: `ts` then counts its steps.
+    - `batch_size`: the number of samples drawn for every step, without replacement
+      within a step; by default the whole task. A minibatch needs `key`.
     - `key`: a `jax.random.key` for the minibatches.
 
-    Differentiable in forward mode only: the number of steps is not fixed when compiled.
-    Divergence (a loss that is no longer finite, or 10,000 times the larger of its first
-    value and the loss of predicting zero) is reported in `trajectory.result`, as
-    `RESULTS.invalid_setting` where a traced rate or time is not finite and positive.
+    It is differentiable in forward mode only: the number of steps is not fixed at
+    compilation. `trajectory.result` reports divergence (a loss that is not finite, or
+    10,000 times the larger of its first value and the loss of predicting zero). It is
+    `RESULTS.invalid_setting` if a traced rate or time is not finite and positive.
 
     **Raises:** `ValueError` for a rate, `step_time` or `batch_size` that isn't
-    positive, and a `batch_size` without `key`; `TypeError` for what is neither a number
-    nor an optimiser, such as the function that makes one.
+    positive, and a `batch_size` without `key`; `TypeError` for a `learning_rate` that
+    is neither a number nor an optimiser, such as a function that returns an optimiser.
     """
 
     optimiser: Any  # an optax.GradientTransformation, or the learning rate
@@ -68,7 +68,7 @@ class GradientDescent(AbstractDynamics):
         key: PRNGKeyArray | None = None,
     ):
         made = not isinstance(learning_rate, type)
-        # Not by `update` alone: traced numbers have it too.
+        # `update` alone does not identify an optimiser: traced numbers have it too.
         if made and hasattr(learning_rate, "init") and hasattr(learning_rate, "update"):
             self.optimiser = learning_rate
             default = 1.0
@@ -132,7 +132,7 @@ class GradientDescent(AbstractDynamics):
                 grad=gradients,
                 value_fn=lambda network: batch.loss(network.function),
             )
-            # An optimiser may hold numbers of another dtype.
+            # An optimiser's numbers may have another dtype.
             return jax.tree.map(
                 lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype),
                 (eqx.apply_updates(network, updates), after),

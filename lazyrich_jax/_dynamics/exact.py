@@ -16,11 +16,12 @@ from .solution import ExactSolution
 class Exact(AbstractDynamics):
     """The closed form: see `lazyrich_jax.ExactSolution`.
 
-    For two layers, balanced weights and isotropic inputs; infinite times are allowed.
+    It holds for two layers, balanced weights and isotropic inputs. Infinite times are
+    allowed.
 
     **Arguments:**
 
-    - `own_weights`: whether `trajectory.network` holds the flow's own weights (slower:
+    - `own_weights`: whether `trajectory.network` has the flow's own weights (slower:
       `ExactSolution.weights`), or weights that differ from them by a rotation of the
       hidden units (the default). Nothing else depends on it.
     """

@@ -30,26 +30,26 @@ if TYPE_CHECKING:
 class GradientFlow(AbstractDynamics):
     r"""Gradient flow $\dot W = -\partial L / \partial W$ by an adaptive ODE solver.
 
-    For any depth, any weights and any inputs. Times must be finite.
+    It takes networks of any depth, any weights and any inputs. Times must be finite.
 
     **Arguments:**
 
-    - `solver`: a diffrax solver; `diffrax.Dopri8()` by default. For a stiff problem
-      choose an implicit one, such as `diffrax.Kvaerno5()`.
+    - `solver`: a diffrax solver; `diffrax.Dopri8()` by default. A stiff problem needs
+      an implicit one, such as `diffrax.Kvaerno5()`.
     - `rtol`, `atol`: the tolerances of a step; by default 1e-10 and 1e-13 in double
       precision, 1e-6 and 1e-9 in single.
-    - `max_steps`: where to give up.
-    - `adjoint`: how to differentiate, a diffrax adjoint. By default
-      `diffrax.RecursiveCheckpointAdjoint()`: reverse mode, first derivatives
-      (`jax.grad`, `jax.jacrev`). `diffrax.ForwardMode()`: forward mode (`jax.jvp`,
-      `jax.jacfwd`). `diffrax.DirectAdjoint()`: both, and second derivatives
+    - `max_steps`: the largest number of steps.
+    - `adjoint`: a diffrax adjoint, the method of differentiation. The default
+      `diffrax.RecursiveCheckpointAdjoint()` has reverse mode and first derivatives
+      (`jax.grad`, `jax.jacrev`). `diffrax.ForwardMode()` has forward mode (`jax.jvp`,
+      `jax.jacfwd`). `diffrax.DirectAdjoint()` has both, and second derivatives
       (`jax.hessian`), at more memory; it is faster for a smaller `max_steps`.
 
-    Where a traced tolerance is not finite and positive, the result is
-    `RESULTS.invalid_setting`.
+    The result is `RESULTS.invalid_setting` if a traced tolerance is not finite and
+    positive.
 
     **Raises:** `ValueError` for tolerances and a `max_steps` that aren't positive;
-    `TypeError` for a solver or adjoint that isn't one of diffrax's, such as a class.
+    `TypeError` for a solver or adjoint that isn't an object of diffrax.
     """
 
     solver: "diffrax.AbstractSolver | None"
@@ -89,7 +89,7 @@ class GradientFlow(AbstractDynamics):
     def run(
         self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
     ) -> Trajectory:
-        import diffrax  # half a second, for those who use it
+        import diffrax  # takes half a second: imported on first use
 
         network, task = _dtypes.promoted(network=network, task=task)
         _checks.can_solve("GradientFlow", (network, task, ts))
@@ -139,7 +139,7 @@ class GradientFlow(AbstractDynamics):
             ),
         )
         mark = jnp.where(ok, 1.0, jnp.nan)
-        # What the solver did not reach it leaves infinite.
+        # The solver leaves times that it did not reach infinite.
         networks = jax.tree.map(
             lambda w: jnp.where(jnp.isfinite(w), w, jnp.nan) * mark, solution.ys
         )
@@ -148,12 +148,12 @@ class GradientFlow(AbstractDynamics):
 
 
 def _of_diffrax(name: str, value: Any, kind: str, example: str) -> Any:
-    """`value`, refused unless it is `None` or a `kind` of diffrax."""
+    """`value`; refused unless it is `None` or of the diffrax class `kind`."""
     if value is None:
         return None
     import diffrax
 
-    if isinstance(value, str):  # by what name it may have been meant
+    if isinstance(value, str):  # suggest the class with this name
         same = [x for x in dir(diffrax) if x.lower() == value.lower()]
         example = same[0] if same else example
     hint = f"type `diffrax.{example}()`"
@@ -166,7 +166,7 @@ def _named_modes(adjoint: Any) -> Iterator[None]:
     try:
         yield
     except TypeError as error:
-        if "forward-mode" not in str(error):  # JAX's word for it
+        if "forward-mode" not in str(error):  # JAX's term
             raise
         was = type(adjoint).__name__ if adjoint else "RecursiveCheckpointAdjoint"
         raise TypeError(

@@ -1,4 +1,4 @@
-"""A network and its task as the problem that the engine solves."""
+"""The reduction of a network and its task to the problem that the engine solves."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from .base import all_finite, first_failure
 
 
 def check(network: LinearNetwork, task: Task) -> None:
-    """Refuse a network that doesn't fit the task, and another depth."""
+    """Refuse a network that doesn't fit the task or doesn't have two layers."""
     check_fit(network, task)
     _checks.require(
         network.depth == 2,
@@ -37,16 +37,16 @@ def reduced(
 ) -> tuple[
     Problem, Frame, Float[Array, ""], Float[Array, ""], OffClass | None, RESULTS
 ]:
-    """The solution's arrays, NaN where it would not be exact, and why.
+    """The solution's arrays, NaN if it is not exact, and the result that says why.
 
-    The network and the task are each judged by the dtype that they came in.
+    `tolerances` belong to the network's and the task's original dtypes.
     """
     of_network, of_task = tolerances
     isotropic = task.anisotropy <= of_task
-    # Networks that share a task share all that follows from the task alone.
+    # Networks that share a task share all quantities that depend on the task alone.
     fine = all_finite(task) & isotropic
     finite = all_finite(network)
-    # Isotropic inputs of variance c: sqrt(c) Q and c lambda solve the problem of c = 1.
+    # For inputs of variance c, sqrt(c) Q and c lambda solve the problem with c = 1.
     variance = jnp.where(fine, task.input_variance, 1.0)
     root = jnp.sqrt(variance)
     w1, w2 = (jnp.where(finite, w, 0.0) * root for w in network.weights)
@@ -64,7 +64,7 @@ def reduced(
     ok = result == RESULTS.successful
     mark = jnp.where(ok, 1.0, jnp.nan)
     frame = eqx.tree_at(lambda f: f.lower, frame, frame.lower * mark)
-    # Derivatives are marked too: by the given arrays, not by their replacements.
+    # NaN marks derivatives too, which are by the given arrays, not by replacements.
     problem = Problem(
         network.weights[0] * root * mark,
         network.weights[1] * root * mark,
@@ -72,8 +72,8 @@ def reduced(
         network.lmda * variance * mark,
         throw,
     )
-    # Chosen, not only multiplied: a sum that is multiplied and added to the loss draws
-    # XLA away from making one loop of it (docs/speed.md).
+    # `where`, not only a product: XLA would not make one loop of a loss with a product
+    # added to it (docs/speed.md).
     optimum = jnp.where(ok, optimum * mark, jnp.nan)
     off = None
     if flow_derivatives:

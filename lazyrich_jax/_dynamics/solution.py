@@ -27,49 +27,51 @@ from .reduction import check, reduced
 class ExactSolution(eqx.Module):
     r"""The exact gradient flow of a two-layer network, at any time.
 
-    For `lmda`-balanced weights and isotropic inputs, $\Sigma_{xx} = cI$, the matrix
+    With `lmda`-balanced weights and isotropic inputs, $\Sigma_{xx} = cI$, the matrix
     $QQ^\top$ with $Q = [W_1^\top; W_2]$ obeys a Riccati equation (Fukumizu 1998; Domine
-    et al. 2025, Theorem 4.3) with the solution, for $c = 1$,
+    et al. 2025, Theorem 4.3). Its solution for $c = 1$ is
 
     $$QQ^\top(t) = e^{Ft} Q_0 \left[I + Q_0^\top G(t) Q_0\right]^{-1} Q_0^\top e^{Ft},
     \quad F = \begin{pmatrix} -\frac\lambda2 I & \Sigma^\top \\ \Sigma & \frac\lambda2 I
     \end{pmatrix}, \quad G(t) = \int_0^t e^{2Fs} ds.$$
 
-    Nothing is assumed of the hidden size, of ranks, or of invertibility: the published
-    form needs `hidden = min(in, out)`, full rank and an invertible matrix B.
-    The evaluation is stable at every time and infinity is a time.
+    It makes no assumption on the hidden size, on ranks or on invertibility. (The
+    published form needs `hidden = min(in, out)`, full rank and an invertible matrix B.)
+    The evaluation is stable at every time, infinity included.
 
-    Build it once, evaluate it anywhere: every method takes a scalar or an array of
-    times, in units of learning rate x step, in any order, and puts the array's axes
-    first. All of it works under `jax.jit`, `jax.vmap`, `jax.grad`, `jax.jacfwd` and
-    `jax.jacrev`. First derivatives, with respect to times, weights, data and their
-    parameters, are a closed form of their own: right also at repeated and zero
-    singular values, at saddles and at infinity. They are the flow's derivatives for
-    every change that keeps the weights balanced, at any `lmda`, and the inputs
-    isotropic. For other changes of weights and inputs they are the formula's
-    derivatives, with the mean balance and variance; the flow's derivatives differ.
-    `flow_derivatives=True` adds the difference. Second derivatives are right where the
-    task's singular values are distinct (and nonzero, for unequal sizes or a balance of
-    zero) and the start is not near a saddle or a lower rank; with respect to times,
-    weights and the balance also where they repeat. Elsewhere they are refused with an
-    error (with `throw=False`, NaN).
+    Every method takes a scalar or an array of times, in units of learning rate x step,
+    in any order, and puts the array's axes first. All methods work under `jax.jit`,
+    `jax.vmap`, `jax.grad`, `jax.jacfwd` and `jax.jacrev`.
+
+    First derivatives with respect to times, weights, data and their parameters have
+    their own closed form, which holds at repeated and zero singular values, at saddles
+    and at infinity. They are the flow's derivatives for every change that keeps the
+    weights balanced, at any `lmda`, and the inputs isotropic. For other changes of
+    weights and inputs they are the formula's derivatives, with the mean balance and
+    variance; the flow's derivatives differ. `flow_derivatives=True` adds the
+    difference.
+
+    Second derivatives are right where the task's singular values are distinct (and
+    nonzero, for unequal sizes or a balance of zero) and the start is not near a saddle
+    or a lower rank. With respect to times, weights and the balance they are right also
+    at repeated singular values. Elsewhere they are refused with an error (with
+    `throw=False`, NaN).
 
     **Arguments:**
 
     - `network`: a balanced `LinearNetwork` of two layers.
     - `task`: a `Task` with isotropic inputs, of any variance.
-    - `throw`: whether to refuse values the solution is not exact for (the default), or
-      to return NaN for them and say why in `solution.result`.
+    - `throw`: whether to refuse networks and tasks for which the solution is not exact
+      (the default), or to return NaN, with the reason in `solution.result`.
     - `flow_derivatives`: whether first derivatives by weights and inputs are the flow's
-      in every direction. Values are the same. Derivatives cost a linear ODE for every
-      entry of the balance and of the inputs' covariance, solved to a tolerance of 1e-10
-      a step in double precision (docs/theory.md, section 3). Second derivatives, and
-      derivatives of `network` and `weights`, are a `TypeError` then.
+      in every direction. Values don't depend on it. Derivatives cost a linear ODE for
+      every entry of the balance and of the inputs' covariance, solved to a tolerance of
+      1e-10 a step in double precision (docs/theory.md, section 3). Second derivatives,
+      and derivatives of `network` and `weights`, then raise a `TypeError`.
 
     **Raises:** `ValueError` for another depth and sizes that don't fit the task; with
     `throw`, for unbalanced weights, anisotropic inputs and values that aren't finite (a
-    runtime error under `jax.jit`). At negative or NaN times: `ValueError`, or NaN
-    where the times are traced.
+    runtime error under `jax.jit`); for negative or NaN times (traced times give NaN).
 
     ```python
     import jax
@@ -114,7 +116,7 @@ class ExactSolution(eqx.Module):
         self.off, self.result = state[4:]
 
     def loss(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts"]:
-        """The loss; its excess over the optimum keeps its digits as it vanishes."""
+        """The loss. Its excess over the optimum keeps its digits near convergence."""
         return self._at(t, _loss)
 
     def function(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts out in"]:
@@ -153,9 +155,10 @@ class ExactSolution(eqx.Module):
     def network(self, t: Real[ArrayLike, "*ts"]) -> LinearNetwork:
         r"""Balanced weights with the exact $QQ^\top$.
 
-        The flow's own weights (`weights`) are these up to a rotation of the hidden
-        units. At time zero they are the network's. Their derivatives belong to one
-        choice of that rotation: right for quantities that no rotation changes.
+        They equal the flow's own weights (`weights`) up to a rotation of the hidden
+        units. At time zero they are the network's weights. Their derivatives belong to
+        one choice of the rotation. They are right for quantities that are invariant
+        under rotations.
         """
         return self._at(t, _network)
 
@@ -166,16 +169,16 @@ class ExactSolution(eqx.Module):
         rtol: Real[ArrayLike, ""] | None = None,
         atol: Real[ArrayLike, ""] | None = None,
     ) -> LinearNetwork:
-        r"""The weights themselves, $W_1(t)$ and $W_2(t)$ of the flow.
+        r"""The flow's own weights $W_1(t)$ and $W_2(t)$.
 
-        $QQ^\top$ is exact; the rotation of the hidden units solves an equation with
-        exact coefficients (docs/theory.md), integrated with Dopri8 at the tolerances
+        $QQ^\top$ is exact. The rotation of the hidden units solves an equation with
+        exact coefficients (docs/theory.md). Dopri8 integrates it at the tolerances
         `rtol` and `atol` of a step (by default 1e-10 and 1e-12 in double precision,
-        1e-5 and 1e-6 in single). It is the identity for one hidden unit and for
-        weights aligned with the task.
+        1e-5 and 1e-6 in single). The rotation is the identity for one hidden unit and
+        for weights aligned with the task.
 
-        Differentiable in reverse mode, where `lazyrich_jax.ExactSolution` has second
-        derivatives.
+        The weights are differentiable in reverse mode, wherever
+        `lazyrich_jax.ExactSolution` has second derivatives.
 
         **Raises:** `ValueError` for tolerances that aren't positive (traced: NaN).
         """
@@ -207,9 +210,10 @@ def _over_times(solution: ExactSolution, t: Array, quantity: Callable, *args: Ar
 
 
 def _inner_times(t: Float[Array, "*ts"], dtype: jnp.dtype) -> Float[Array, " times"]:
-    """Times that no value distinguishes from zero and from infinity.
+    """The times, with zero replaced by a tiny time and infinity by a huge one.
 
-    At those themselves a square root would have no derivative, and inf * 0 is NaN.
+    The values are unchanged. At zero a square root would have no derivative, and at
+    infinity inf * 0 would be NaN.
     """
     return (
         jnp.minimum(t.astype(dtype), last_time(dtype)).ravel()
@@ -241,9 +245,9 @@ Times = Float[Array, " times"]
 def _solvable(
     solution: ExactSolution, ts: Times
 ) -> tuple[Problem, Frame, Times, Bool[Array, " times"]]:
-    """Problem, frame and times for an ODE solver, which never finishes on NaN.
+    """Problem, frame and times without NaN, for an ODE solver that can't take NaN.
 
-    And which times are its own.
+    The last result is a mask of the times that were valid.
     """
     solved = solution.result == RESULTS.successful
     ok = jnp.isfinite(ts) & solved
@@ -261,7 +265,7 @@ def _loss(solution: ExactSolution, ts: Times) -> Array:
         function = product(problem, solution.frame, ts, part="function")
         change = _change(solution, ts, "function")
         over += jnp.sum((function - problem.sigma[None]) * change, axis=(1, 2))
-        # What the inputs' covariance does to the loss of the same function.
+        # The inputs' covariance changes the loss of a fixed function.
         moved = solution.off.anisotropy
         moved = moved - jax.lax.stop_gradient(moved)
         inputs = dot(function.mT, function) - dot(problem.sigma.T, problem.sigma)[None]
@@ -270,7 +274,7 @@ def _loss(solution: ExactSolution, ts: Times) -> Array:
 
 
 def _change(solution: ExactSolution, ts: Times, part: str) -> Array:
-    """Zero, with the derivatives of the flow off the class, of a part of $QQ^T$."""
+    """Zero, with the derivatives of a part of $QQ^T$ along changes off the class."""
     _checks.can_solve("flow_derivatives", (solution, ts))
     problem, frame, times, ok = _solvable(solution, ts)
     change = response(solution.off, problem, frame, times)
@@ -279,7 +283,7 @@ def _change(solution: ExactSolution, ts: Times, part: str) -> Array:
 
 
 def _of_weights(solution: ExactSolution, problem: Problem) -> Problem:
-    """The problem of weights, whose derivatives are the formula's, not the flow's."""
+    """The problem for weights; with flow derivatives its derivatives are refused."""
     if solution.off is None:
         return problem
     return without_derivatives(problem, problem)
@@ -292,7 +296,7 @@ def _network(solution: ExactSolution, ts: Times) -> LinearNetwork:
 
 
 def _as_network(q: Float[Array, "n hidden"], solution: ExactSolution) -> LinearNetwork:
-    """The network of Q, in the units of the task."""
+    """The network of Q, scaled back to the task's input variance."""
     q = q / jnp.sqrt(solution.variance)
     n_in = solution.problem.sigma.shape[1]
     return LinearNetwork((q[:n_in].mT, q[n_in:]))

@@ -1,8 +1,9 @@
 r"""The engine: $\dot P = FP + PF - P^2$ for $P = QQ^\top$, solved for all times.
 
-It knows matrices: no task, no network. docs/theory.md derives every formula.
+It works on matrices and knows no task and no network. docs/theory.md derives every
+formula.
 
-What calls what, from the ground up:
+Modules from the lowest to the highest; each imports only from those above it:
 
     frame          A problem decomposed once: eigenbasis of F, Q0 in echelon form.
     batching/      Functions of many networks and times: JAX operations, blocks,
@@ -15,12 +16,12 @@ What calls what, from the ground up:
                    `values` (loss, parts of QQ^T, Q), `scalar_loop` (loss of few units);
                    for the loss gradient `exponentials`, `cotangents`, `slopes` and
                    `gradient`.
-    differentiable The only door: values by `fast`, with their derivative rules.
+    differentiable The only entrance: values by `fast`, with their derivative rules.
 
-`reference` and `fast` do not import each other: that they agree is evidence.
+`reference` and `fast` do not import each other: their agreement is evidence.
 
-Symbols. Rows are eigenvectors of F: growing ones of the modes, left-over ones, decaying
-ones of the modes. Columns span the hidden directions of Q0.
+Symbols. Rows are eigenvectors of F: the modes' growing ones, the left-over directions,
+the modes' decaying ones. Columns span the hidden directions of Q0.
 
     docs/theory.md        code                   shape, meaning
     U, s, V               left, s, right         singular vectors and values of Sigma

@@ -1,9 +1,9 @@
 """The exact solution as functions with derivatives of their own.
 
-First derivatives are the closed form of reference/first.py: right at repeated singular
-values, at saddles and at infinity. Further ones differentiate that form, and with it
-the decomposition (`tracked`), whose derivative divides by gaps: they are right where
-it exists and refused elsewhere, never silently wrong.
+First derivatives use the closed form of reference/first.py, which holds at repeated
+singular values, at saddles and at infinity. Higher derivatives differentiate that form
+and the decomposition (`tracked`), whose derivative divides by gaps. They are right
+where it exists and refused elsewhere, never silently wrong.
 """
 
 import functools
@@ -57,7 +57,7 @@ SLICES = {
 def excess(
     problem: Problem, frame: Frame, ts: Float[Array, " times"]
 ) -> Float[Array, " times"]:
-    r"""$|W_2 W_1 - \Sigma|^2 / 2$; few units have a loop of their own."""
+    r"""$|W_2 W_1 - \Sigma|^2 / 2$; few units use `scalar_loop`."""
     if scalar_loop.fits(frame):
         return scalar_loop.excess(frame, ts)
     return values.excess(frame, ts)
@@ -84,7 +84,7 @@ def _excess_jvp(primals, tangents):
 def _slopes(
     problem: Problem, frame: Frame, ts: Float[Array, " times"], *, by: str
 ) -> Float[Array, "times numbers"]:
-    """Of `excess`, by "time", or by the "problem" as `gradient.flat`."""
+    """Slopes of `excess` by "time", or by the "problem" in the order of `flat`."""
     ts = settled(frame, ts)
     if by == "time":
         return gradient.slope_by_time(frame, ts)[:, None]
@@ -97,7 +97,7 @@ def _slopes_jvp(primals, tangents, *, by):
     moved, _, dts = tangents
 
     def at(problem, t):
-        """By the transpose of the variation: the general form."""
+        """The transpose of the variation at one time, in the general form."""
         error = evaluate(problem, frame, t)[1]
         turned = tracked(problem, frame)
         late = settled(turned, t)
@@ -122,13 +122,13 @@ def _slopes_jvp(primals, tangents, *, by):
 def _slopes_of_all(
     problem: Problem, frame: Frame, ts: Float[Array, "networks times"]
 ) -> Float[Array, "networks times numbers"]:
-    """For the derivatives of products with slopes."""
+    """The matrix in the products `jvps` and `vjps`; their derivatives use it."""
     of_one = functools.partial(_slopes, by="problem")
     return jax.vmap(of_one)(*for_each((problem, frame, ts)))
 
 
 def _at_all_times(both: Callable, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    """`both(primals, tangents)`, value and slope, at one time after the other."""
+    """`both(primals, tangents)`, value and slope, at every time."""
     problem, frame, ts = primals
     moved, still, dts = tangents
     dts = jnp.zeros_like(ts) if dts is None else dts
@@ -140,9 +140,9 @@ def _at_all_times(both: Callable, primals: Any, tangents: Any) -> tuple[Array, A
 def evaluate(
     problem: Problem, frame: Frame, t: Float[Array, ""]
 ) -> tuple[Float[Array, "n n"], Float[Array, "out in"]]:
-    r"""$QQ^\top$, and $W_2 W_1 - \Sigma$ without cancellation as it vanishes.
+    r"""$QQ^\top$, and $W_2 W_1 - \Sigma$ without cancellation near zero.
 
-    The general form, of which derivatives are made.
+    Derivatives start from this general form.
     """
     state = solve(frame, t)
     p = frame.matrix_from_rows(dot(state.q, state.q.mT))
@@ -165,7 +165,7 @@ def _function(frame: Frame, change: Variation) -> Float[Array, "out in"]:
 def factor(
     problem: Problem, frame: Frame, ts: Float[Array, " times"]
 ) -> Float[Array, "times n hidden"]:
-    r"""$Q$ up to a rotation of the hidden units, the same for its derivative."""
+    r"""$Q$ up to a rotation of the hidden units; its derivative up to the same one."""
     return short_dot(values.factor(frame, ts), frame.basis[None])
 
 
@@ -173,7 +173,7 @@ def factor(
 def _factor_jvp(primals, tangents):
     def both(primals, tangents):
         frame, change = _variation(primals, tangents)
-        # Not `factor`: the next derivative must turn both in the same way.
+        # Not `factor`: the next derivative must rotate value and slope alike.
         q = solve(frame, primals[2]).q, change.q
         return tuple(dot(frame.factor_from_rows(rows), frame.basis) for rows in q)
 
@@ -195,9 +195,9 @@ def _variation(
 
 
 def _in_frame(frame: Frame, problem: Problem, moved: Problem) -> tuple[Array, ...]:
-    """A change of rows of Q0, correlation in its singular basis, and balance."""
+    """The change of Q0 by rows, of Sigma in its singular basis, and of the balance."""
     moved = filled(problem, moved)
-    # Not `weights_to_rows`: its written-out sums are many operations backwards.
+    # Not `weights_to_rows`: reverse mode makes many operations of written-out sums.
     rows = frame.to_rows(dot(frame.right.mT, moved.w1.mT), dot(frame.left.mT, moved.w2))
     core = dot(frame.left.mT, moved.sigma, frame.right)
     return dot(rows, frame.basis.mT), core, moved.lmda

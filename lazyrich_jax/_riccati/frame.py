@@ -1,6 +1,6 @@
-"""A problem's decomposition: the eigenbasis of F, and Q0 in echelon form there.
+"""A problem's decomposition: the eigenbasis of F, and Q0 in echelon form in that basis.
 
-In: a `Problem`, the weights, correlation and balance of one network. Out: a `Frame`, a
+In: a `Problem` (weights, correlation and balance of one network). Out: a `Frame`, a
 constant for differentiation. First derivatives never differentiate a decomposition
 (reference/first.py): repeated singular values do no harm. docs/theory.md, section 2.
 """
@@ -21,17 +21,17 @@ from .._linalg import (
 from .._singular import singular_basis
 from .._xla import varying_like
 
-HUGE = 1e3  # by how much a row magnifies the errors of those above, tiny ones then
+HUGE = 1e3  # magnification of the pivot rows' errors from which it is ignored
 
 
 class Problem(eqx.Module):
-    r"""What $\dot P = FP + PF - P^2$ depends on, for inputs of variance one."""
+    r"""The parameters of $\dot P = FP + PF - P^2$, for inputs of variance one."""
 
     w1: Float[Array, "hidden in"]
     w2: Float[Array, "out hidden"]
     sigma: Float[Array, "out in"]
     lmda: Float[Array, ""]
-    # Whether to refuse derivatives that don't exist, or to make them NaN.
+    # Derivatives that don't exist raise an error if true, are NaN if false.
     throw: bool = eqx.field(static=True, default=True)
 
 
@@ -41,8 +41,8 @@ class Frame(eqx.Module):
     `sigma = left @ diag(s) @ right.T`. A singular triple gives the eigenvalues
     $\pm\kappa$, $\kappa^2 = s^2 + \lambda^2/4$, of $F$, with eigenvectors
     `(v sin, u cos)` and `(v cos, -u sin)`; left-over input and output directions have
-    $-\lambda/2$ and $+\lambda/2$. "Rows" are in this basis: a
-    growing one of every mode, those left over, a decaying one of every mode.
+    $-\lambda/2$ and $+\lambda/2$. "Rows" are in this basis: first a growing row for
+    every mode, then the left-over directions, then a decaying row for every mode.
     """
 
     left: Float[Array, "out out"]
@@ -51,9 +51,10 @@ class Frame(eqx.Module):
     cos: Float[Array, " modes"]
     sin: Float[Array, " modes"]
     rates: Float[Array, " rows"]
-    # The rows of Q0 are `lower @ basis`; `pivots` are those linearly independent of the
-    # rows above (out of range: none). There `lower` is triangular, with the inverse
-    # `inverse`; `lower = echelon @ lower[pivots]`.
+    # The rows of Q0 are `lower @ basis`. `pivots` numbers the rows that are linearly
+    # independent of earlier ones; a number out of range stands for none. On the pivots
+    # `lower` is triangular with the inverse `inverse`, and
+    # `lower = echelon @ lower[pivots]`.
     lower: Float[Array, "rows columns"]
     echelon: Float[Array, "rows columns"]
     inverse: Float[Array, "columns columns"]
@@ -80,32 +81,33 @@ class Frame(eqx.Module):
 
     @property
     def is_pivot(self) -> Bool[Array, " rows"]:
-        """Which rows are pivots."""
+        """The mask of the pivot rows."""
         mask = jnp.zeros(self.rates.size, bool)
         return mask.at[self.pivots].set(True, mode="drop")
 
     @property
     def pivot_rates(self) -> Float[Array, " columns"]:
-        """The eigenvalues of F on the pivot rows; zero where there is none."""
+        """The eigenvalues of F on the pivot rows; zero for columns without a pivot."""
         return self.at_pivots(self.rates)
 
     @property
     def coefficients(self) -> Float[Array, "rows columns"]:
-        """How much cancels where rows are expressed by the pivot rows.
+        """Size of the terms that cancel where pivot rows express other rows.
 
-        The other rows' echelon form, which is large near a saddle. Of all rows, over
-        the pivot of their column, a hundredth: that is large near a lower rank.
+        It is the larger of two: the other rows' echelon form, which is large near a
+        saddle, and a hundredth of every row divided by its columns' pivots, which is
+        large near a lower rank.
         """
         own = jnp.diagonal(self.at_pivots(self.lower))
         over = jnp.abs(self.lower) / jnp.where(own > 0, own, 1.0)[None]
         return jnp.maximum(jnp.abs(self.off_pivots(self.echelon)), over / 100)
 
     def at_pivots(self, rows: Float[Array, "rows *k"]) -> Float[Array, "columns *k"]:
-        """The pivot rows; zero where there is none."""
+        """The pivot rows of `rows`; zero for columns without a pivot."""
         return rows.at[self.pivots].get(mode="fill", fill_value=0.0)
 
     def off_pivots(self, rows: Float[Array, "rows *k"]) -> Float[Array, "rows *k"]:
-        """The other rows, zero in place of the pivots."""
+        """`rows` with zeros in place of the pivot rows."""
         mask = self.is_pivot.reshape(-1, *[1] * (rows.ndim - 1))
         return jnp.where(mask, 0.0, rows)
 
@@ -120,7 +122,7 @@ class Frame(eqx.Module):
     def to_rows(
         self, inputs: Float[Array, "in k"], outputs: Float[Array, "out k"]
     ) -> Float[Array, "rows k"]:
-        """From the singular basis to the eigenbasis of F."""
+        """Vectors from the singular basis to the eigenbasis of F."""
         m = self.s.size
         cos, sin = self.cos[:, None], self.sin[:, None]
         grow = sin * inputs[:m] + cos * outputs[:m]
@@ -150,8 +152,8 @@ class Frame(eqx.Module):
         inputs = jnp.pad(core.mT, ((0, 0), (n_in, 0)))
         outputs = jnp.pad(core, ((0, 0), (0, n_out)))
         half_way = self.to_rows(inputs, outputs).mT
-        # The balance only couples a mode's own two rows: elsewhere the zeros are exact,
-        # since time multiplies rounding.
+        # The balance couples only the two rows of one mode. All other entries are exact
+        # zeros: time would multiply rounding.
         along = (self.cos - self.sin) * (self.cos + self.sin)
         rest = jnp.full(abs(n_out - n_in), 1.0 if n_out > n_in else -1.0, core.dtype)
         diagonal = jnp.concatenate([along, rest, -along])
@@ -188,7 +190,7 @@ def spectrum(
     kappa = safe_hypot(s, half)
     zero = kappa == 0
     safe = jnp.where(zero, 1.0, kappa)
-    # The smaller by division: subtracting would lose it when |lambda| is large.
+    # Division finds the smaller: subtraction would lose it when |lambda| is large.
     larger = jnp.where(zero, 1.0, jnp.sqrt((1 + half / safe) / 2))
     smaller = jnp.where(zero, 0.0, s / (2 * safe * larger))
     cos = jnp.where(lmda >= 0, larger, smaller)
@@ -199,7 +201,7 @@ def spectrum(
 
 
 def by_falling_rate(modes: int, rows: int) -> Int[np.ndarray, " rows"]:
-    """The numbers of the rows from the fastest growing to the fastest decaying one."""
+    """The row numbers from the fastest growing to the fastest decaying row."""
     order = np.arange(rows)
     return np.concatenate([order[: rows - modes], order[::-1][:modes]])
 
@@ -213,12 +215,11 @@ def eliminate(
     Float[Array, "columns hidden"],
     Int[Array, " columns"],
 ]:
-    """Rotate `rows` to echelon form: a frame's `lower` to `pivots`.
+    """Rotate `rows` to echelon form: the fields `lower` to `pivots` of a `Frame`.
 
-    The pivot rows are the first in `order`, by falling rate, that are linearly
-    independent. They are the modes that win as t goes to infinity: every other row
-    depends only on pivot rows that grow at least as fast. `lower @ basis` is `rows` up
-    to rounding.
+    The pivot rows are the first linearly independent rows in `order`, by falling rate.
+    They are the modes that win as t goes to infinity: every other row depends only on
+    pivot rows that grow at least as fast. `lower @ basis` is `rows` up to rounding.
     """
     count, hidden = rows.shape
     columns = min(count, hidden)
@@ -236,15 +237,14 @@ def eliminate(
             along, new = along + part, new - dot(part, basis)
         weights = dot(along, inverse)
         size = norm(new)
-        # These errors reach this row multiplied by its weights. Huge weights don't
-        # count: near a saddle, where pivot rows are tiny, rows of size one would count
-        # as dependent.
+        # The row's weights multiply these errors. Huge weights are ignored: near a
+        # saddle, where pivot rows are tiny, they would make rows of size one dependent.
         carried = dot(weights, spread)
         much = norm(carried)
         least = noise * (1 + jnp.where(much < HUGE, much, 0.0))
         is_new = (size > least) & (rank < columns)
-        # What a dependent row has beyond them is taken for such an error: the basis
-        # turns towards it by recursive least squares, so that nothing is dropped.
+        # A dependent row's residual is attributed to these errors: recursive least
+        # squares turns the basis towards it, so that nothing is dropped.
         learns = ~is_new & (rank < columns)
         gain = jnp.where(learns, dot(spread, carried), 0.0) / (1 + much * much)
         basis = _turned(basis, dot(inverse, gain), new)
@@ -268,7 +268,7 @@ def eliminate(
     square = jnp.zeros((columns, columns), rows.dtype)
     wide = jnp.zeros((columns, hidden), rows.dtype)
     one = jnp.eye(columns, dtype=rows.dtype)
-    pivots = count + jnp.arange(columns)  # distinct, also where there is none
+    pivots = count + jnp.arange(columns)  # distinct numbers out of range: no pivot yet
     state = tall, tall, square, wide, one, pivots, jnp.array(0)
     found = jax.lax.fori_loop(0, count, visit, varying_like(state, rows))
     lower, echelon, inverse, basis, _, pivots, _ = found

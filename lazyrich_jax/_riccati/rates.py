@@ -1,7 +1,7 @@
-"""The eigenvalues of F: their gaps, their exponentials, and a time late enough for all.
+"""The eigenvalues of F: gaps, exponentials, and a time after which nothing changes.
 
 In: a `Frame`. Out: arrays by rows, or by rows and the columns of the pivot rows.
-Nothing here overflows, and no gap of large rates is found by subtraction.
+Nothing here overflows, and gaps of large rates are not found by subtraction.
 """
 
 import jax
@@ -13,10 +13,10 @@ from .frame import Frame
 
 
 def gaps(frame: Frame) -> Float[Array, "rows rows"]:
-    """w_i - w_j.
+    """The gaps w_i - w_j.
 
-    Of two large rates of one sign the difference is (s_i^2 - s_j^2) / (w_i + w_j):
-    subtracting them leaves nothing of it when |lambda| is large.
+    Two rates of one sign have the gap (s_i^2 - s_j^2) / (w_i + w_j). Their subtraction
+    would lose all digits when |lambda| is large.
     """
     s, w = frame.strengths, frame.rates
     alike = w[:, None] * w[None] > 0
@@ -28,9 +28,10 @@ def gaps(frame: Frame) -> Float[Array, "rows rows"]:
 def decay(
     frame: Frame, rates: Float[Array, " rows"], t: Float[Array, ""]
 ) -> Float[Array, "rows columns"]:
-    """e^{(w_i - v_k) t}, w the `rates` or their growth, v the pivot rows' growth.
+    """e^{(w_i - v_k) t} for w = `rates` and v the growth of the pivot rows.
 
-    At most one: larger exponents belong to rows that don't depend on pivot row k.
+    The values are cut at one: a positive exponent belongs to a row that doesn't depend
+    on pivot row k.
     """
     return jnp.exp(jnp.minimum(exponents(frame, rates), 0.0) * t)
 
@@ -38,7 +39,10 @@ def decay(
 def exponents(
     frame: Frame, rates: Float[Array, " rows"]
 ) -> Float[Array, "rows columns"]:
-    """w_i - v_k, w the `rates` or their growth and v the pivot rows' growth."""
+    """w_i - v_k for w = `rates` and v the growth of the pivot rows.
+
+    `rates` are the frame's rates or their growth.
+    """
     gap = jnp.swapaxes(frame.at_pivots(-gaps(frame)), 0, 1)
     v = growth(frame.pivot_rates)[None]
     both = (rates[:, None] > 0) & (v > 0)
@@ -46,21 +50,22 @@ def exponents(
 
 
 def last_time(dtype: jnp.dtype) -> float:
-    """What stands for infinity."""
+    """The finite time that stands for infinity."""
     return float(jnp.finfo(dtype).max) ** (1 / 3)
 
 
 def settled(frame: Frame, t: Float[Array, "*ts"]) -> Float[Array, "*ts"]:
-    """Times, a late one for infinity."""
+    """The times, with `settled_time` in place of infinity."""
     return jnp.where(t >= last_time(t.dtype), settled_time(frame), t)
 
 
 def settled_time(frame: Frame) -> Float[Array, ""]:
     """A time after which nothing changes, for derivatives at infinity.
 
-    Time multiplies their rounding, so no later than needed: 40 times the slowest time
-    scale, and longer by the logarithm by which a start that is tiny, or near a saddle,
-    lies behind. Modes of rate zero change as 1/t for ever: half of the digits there.
+    Time multiplies the rounding of derivatives, so the time is no later than needed. It
+    is 40 times the slowest time scale, plus the logarithmic delay of a start that is
+    tiny or near a saddle. Modes of rate zero change as 1/t for ever: derivatives keep
+    half of their digits there.
     """
     rates = jnp.append(jnp.abs(gaps(frame)), jnp.abs(frame.rates))
     slowest = jnp.min(jnp.where(rates > 0, rates, jnp.inf))
@@ -76,10 +81,13 @@ def settled_time(frame: Frame) -> Float[Array, ""]:
 
 
 def gain(rates: Float[Array, " k"], t: Float[Array, ""]) -> Float[Array, " k"]:
-    """(e^{2wt} - 1) / 2w, over e^{2wt} where w > 0: at most t, or 1 / 2|w|."""
+    """(1 - e^{-2|w|t}) / 2|w|, which is at most t and at most 1 / 2|w|.
+
+    It is (e^{2wt} - 1) / 2w, divided by e^{2wt} where w > 0.
+    """
     return t * mean_decay(2 * jnp.where(rates > 0, rates, -rates) * t)
 
 
 def growth(rates: Float[Array, " k"]) -> Float[Array, " k"]:
-    """The rates that are positive; zero for the others."""
+    """Positive rates unchanged, zero for the others."""
     return jnp.where(rates > 0, rates, 0.0)

@@ -1,17 +1,17 @@
-"""How XLA is steered: the one room that knows how it treats programs.
+"""All code that steers how XLA compiles programs.
 
     programs   `compiled`: one program for many operations. `kept`, `keeping`, `once`,
-               `inverse_root`, `mapped`: what XLA for CPUs makes once, in one loop, and
-               in vector instructions. `is_few`: whether a number is known and small.
+               `inverse_root`, `mapped`: evaluation once, in one loop, in vector
+               instructions. `is_few`: whether a number is known and small.
     sharding   `sharded_over`, `varying`, `varying_like`: types inside `jax.shard_map`.
                `on_any_mesh`: functions on explicit meshes.
-    sizes      Where another way becomes faster, with the benchmarks that say so.
+    sizes      The sizes from which another algorithm is faster, with their benchmarks.
     cache      `keep_programs`: JAX's persistent cache, for the command.
-    threads    Room for decompositions on machines with few cores; the only thing that
-               importing sets. `use_all_cores`, for the command.
+    threads    NPROC, the size of XLA's thread pool, on machines with few cores. Nothing
+               else is set at import. `use_all_cores`, for the command.
 
-What runs on which platform is decided where it is lowered:
-`_riccati.batching.primitive` and `_singular`. docs/speed.md has the measurements.
+`_riccati.batching.primitive` and `_singular` choose an algorithm for each platform.
+docs/speed.md has the measurements.
 """
 
 from . import sizes as sizes

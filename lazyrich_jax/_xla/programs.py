@@ -1,4 +1,4 @@
-"""What XLA makes of arithmetic: how many programs, and what in one loop."""
+"""Control over XLA: how many programs it makes, and which results share a loop."""
 
 import contextlib
 import contextvars
@@ -13,14 +13,13 @@ from jaxtyping import Array, Float
 # Whether a program is traced for blocks on a CPU: see `kept`.
 _keeps = contextvars.ContextVar("keeps", default=False)
 
-# One program where values are concrete, not one for each of a function's operations.
-# Where they are traced it is as if it were written out.
+# Concrete values run one program, not one per operation. Traced values are inlined.
 compiled = functools.partial(jax.jit, inline=True)
 
 
 @contextlib.contextmanager
 def keeping(on_cpu: bool) -> Iterator[None]:
-    """Trace the body for a CPU, in blocks of many networks and times."""
+    """Trace the body for blocks of many networks and times, on a CPU or elsewhere."""
     token = _keeps.set(on_cpu)
     try:
         yield
@@ -29,12 +28,12 @@ def keeping(on_cpu: bool) -> Iterator[None]:
 
 
 def kept(function: Callable[[], Any]) -> Any:
-    """The result of a function, made once where `keeping` says so.
+    """The result of a function, computed once inside `keeping(True)`.
 
-    XLA for CPUs would make a result again in every loop that uses it, with all it is
-    made of, or make one loop of it and what uses it: it has dropped
-    `optimization_barrier` when it decides that. It doesn't look into a condition, and
-    the barrier hides that this one always holds.
+    XLA for CPUs may recompute a result, and all its inputs, in every loop that uses it,
+    or fuse it with its uses into one loop. `optimization_barrier` does not prevent
+    this: XLA removes it before fusion. XLA does not fuse into a condition. The barrier
+    below hides that this condition always holds.
     """
     if not _keeps.get():
         return function()
@@ -49,10 +48,10 @@ def kept(function: Callable[[], Any]) -> Any:
 
 
 def mapped(function: Callable[[Any], Any], xs: Any) -> Any:
-    """A function of every row, one after the other where results are `kept`.
+    """A function of every row; rows are evaluated one by one inside `keeping(True)`.
 
-    Of all at once XLA for CPUs would give every core a part, and wait for them longer
-    than that takes.
+    XLA for CPUs would divide all rows among the cores, and waiting for these would take
+    longer than the arithmetic.
     """
     return (jax.lax.map if _keeps.get() else _vmapped)(function, xs)
 
@@ -62,10 +61,11 @@ def _vmapped(function: Callable[[Any], Any], xs: Any) -> Any:
 
 
 def once(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """`x`, for many uses of the result of an expensive operation.
+    """`x`, the result of an expensive operation that is used more than once.
 
-    XLA does not fuse such a result into a loop that uses it twice, and would write it,
-    and all that depends on it, to memory. It does fuse a cheap operation on it.
+    XLA does not fuse an expensive operation into a loop that uses its result twice: it
+    writes the result, and all that depends on it, to memory. It does fuse the cheap
+    minimum taken here.
     """
     return jnp.minimum(x, jnp.finfo(x.dtype).max)
 
@@ -73,12 +73,12 @@ def once(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def inverse_root(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`1 / sqrt(x)`, in vector instructions on every CPU.
 
-    XLA's `rsqrt` of doubles has these only with AVX-512: without, one of them makes a
-    loop scalar. It would turn `1 / sqrt(x)` back into one, but for `once`.
+    XLA's `rsqrt` of doubles needs AVX-512 for them. Elsewhere a single `rsqrt` makes
+    its loop scalar. `once` keeps XLA from turning `1 / sqrt(x)` into `rsqrt`.
     """
     return 1 / once(jnp.sqrt(x)) if _keeps.get() else jax.lax.rsqrt(x)
 
 
 def is_few(count: Any, most: int) -> bool:
-    """Whether a number is known, and small; a symbolic one (`jax.export`) is not."""
+    """Whether `count` is at most `most`; false for symbolic numbers (`jax.export`)."""
     return isinstance(count, int) and count <= most

@@ -1,4 +1,4 @@
-"""Where values differ between devices: `jax.shard_map` and explicit meshes."""
+"""Values that differ between devices: `jax.shard_map` and explicit meshes."""
 
 import functools
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import jax.core
 def sharded_over(*arrays: Any) -> frozenset[str]:
     """The axes of `jax.shard_map` over which the values of arrays (or types) differ.
 
-    None outside it, nor where it does not check them.
+    The set is empty outside `jax.shard_map`, and inside it if it does not check them.
     """
     axes = frozenset()
     for x in arrays:
@@ -42,9 +42,9 @@ def varying(kind: Any, axes: frozenset[str]) -> Any:
 
 
 def varying_like(tree: Any, *like: Any) -> Any:
-    """Constants as the start of a loop in which they become what depends on `like`.
+    """Constants that start a loop whose later values depend on `like`.
 
-    `jax.shard_map` wants to know from the start that their values differ.
+    `jax.shard_map` requires their type to say from the start that values differ.
     """
     axes = sharded_over(*like)
 
@@ -60,10 +60,10 @@ def varying_like(tree: Any, *like: Any) -> Any:
 
 
 def on_any_mesh(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, in which XLA divides arrays sharded over an explicit mesh.
+    """The function on arrays sharded over an explicit mesh; XLA divides its arrays.
 
-    On such a mesh, the default of `jax.make_mesh`, JAX wants to be told the sharding of
-    the result of every operation whose arguments leave it open.
+    `jax.make_mesh` makes explicit meshes by default. On these JAX requires a sharding
+    for every result that the arguments' shardings leave open.
     """
 
     @functools.wraps(function)

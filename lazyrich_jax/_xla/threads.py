@@ -1,14 +1,14 @@
-"""Room for XLA's linear algebra on machines with few cores.
+"""The size of XLA's thread pool on machines with few cores.
 
-jaxlib runs a batched decomposition (`qr`, `svd`, `eigh`, `cholesky`) on the threads of
-one pool, as many as there are cores, and the operation itself waits in one of them. Two
-at the same time on two cores fill the pool with what waits: neither ever ends. Nor do
-those of as many of JAX's devices as there are cores. XLA reads NPROC, the size of the
-pool, when a CPU is first used.
+jaxlib runs a batched decomposition (`qr`, `svd`, `eigh`, `cholesky`) on one pool of
+threads, as many as there are cores. The operation waits for its parts in one of these
+threads. Two operations at the same time on two cores fill the pool with waiting
+threads, and neither ever ends. Decompositions on as many JAX devices as there are cores
+block each other too. XLA reads NPROC, the size of the pool, when a CPU is first used.
 
-Importing the library therefore sets NPROC on machines with few cores. It is the only
-thing that is set, and `LAZYRICH_JAX_NPROC=0` in the environment leaves it alone.
-docs/upstream.md has the text of a report.
+Importing the library therefore sets NPROC on machines with few cores. It sets nothing
+else, and `LAZYRICH_JAX_NPROC=0` in the environment leaves NPROC alone. docs/upstream.md
+has the text of a report.
 """
 
 import glob
@@ -33,7 +33,7 @@ def cores() -> int:
 
 
 def devices() -> int:
-    """How many devices the environment asks JAX to make of the CPU."""
+    """The number of CPU devices that the environment asks JAX for."""
     asked = os.environ.get("JAX_NUM_CPU_DEVICES", "")
     flags = os.environ.get("XLA_FLAGS", "")
     found = re.findall(r"--xla_force_host_platform_device_count=(\d+)", flags)
@@ -41,7 +41,7 @@ def devices() -> int:
 
 
 def threads() -> int:
-    """The size of the pool that is needed."""
+    """The smallest size of the pool that cannot block."""
     return max(LEAST, PER_DEVICE * devices())
 
 
@@ -62,7 +62,7 @@ def use_all_cores() -> None:
 
 
 def pool_runs() -> bool:
-    """Whether XLA has started its pool for the CPU; only Linux tells."""
+    """Whether XLA has started its pool for the CPU; always false outside Linux."""
     names = glob.glob("/proc/self/task/*/comm")
     return any(name.startswith("tf_XLA") for name in map(_read, names))
 
@@ -76,7 +76,7 @@ def _read(path: str) -> str:
 
 
 def make_room() -> None:
-    """Set NPROC where the pool would be too small, unless the user says otherwise."""
+    """Set NPROC if the pool would be too small, unless the environment decides."""
     if os.environ.get(SWITCH) == "0" or "NPROC" in os.environ:
         return
     least = threads()

@@ -1,8 +1,8 @@
-"""Experiments in a few lines: what a network does when its task changes.
+"""Experiments in a few lines: networks whose task changes.
 
-Continual learning, reversal, transfer and fine-tuning (Domine et al. 2025, sections 4
-and 5): exact by default, simulated by the same `dynamics` argument, and each returning
-a result that prints itself.
+They are continual learning, reversal, transfer and fine-tuning (Domine et al. 2025,
+sections 4 and 5). They are exact by default and simulated with another `dynamics`. Each
+returns a result that prints a table.
 """
 
 from .attribute import NewAttribute as NewAttribute

@@ -1,4 +1,4 @@
-"""A new attribute of one item, and to which others it generalises."""
+"""A new attribute of one item, and its generalisation to other items."""
 
 from collections.abc import Sequence
 
@@ -25,12 +25,13 @@ class NewAttribute(TwoStages):
     - `lmda`: the balances, (lmdas,).
     - `before`: the `Trajectory` of the first stage with a leading axis lmdas, at the
       `ts` up to `duration`, and last at `duration`.
-    - `after`: that of the readout row, a network of one layer from the hidden activity,
-      at `ts`.
-    - `generalisation`: how far the attribute is taken to be true of every sample,
-      (lmdas, times, samples).
-    - `predicted`: where that tends to, from the input representation alone, (lmdas,
-      samples): 1 for the item itself; zero if nothing of it reaches the hidden layer.
+    - `after`: the `Trajectory` of the readout row at `ts`. The row is a network of one
+      layer from the hidden activity to the attribute.
+    - `generalisation`: the attribute's output for every sample, (lmdas, times,
+      samples).
+    - `predicted`: the limit of `generalisation`, from the input representation alone,
+      (lmdas, samples). It is 1 for the item, and zero if the item's hidden activity is
+      zero.
     - `result`: members of `lazyrich_jax.RESULTS`, (lmdas,).
     """
 
@@ -38,7 +39,7 @@ class NewAttribute(TwoStages):
     predicted: Float[Array, "*batch lmdas samples"]
 
     def _columns(self) -> dict[str, Array]:
-        """To which of the first samples the attribute generalises."""
+        """The predicted generalisation to the first samples."""
         samples = range(min(8, self.predicted.shape[-1]))
         predicted = jnp.round(self.predicted, 9)
         return {f"sample {j}": predicted[..., j] for j in samples}
@@ -57,35 +58,34 @@ def new_attribute(
 ) -> NewAttribute:
     r"""Learn a task, and then a new attribute of one item, at every balance.
 
-    The attribute is an output of its own, with a readout row that starts at zero; it
-    is learned from the one item alone (with the target 1) while all other parameters
-    stay. To which other items it generalises is up to the input representation
-    $K = XW_1^\top W_1X^\top$: the output for sample j is
+    The attribute is a further output, with a readout row that starts at zero. It is
+    learned from the one item alone (with the target 1), while all other parameters are
+    fixed. The input representation $K = XW_1^\top W_1X^\top$ determines the
+    generalisation to other items: the output for sample j is
     $\frac{K_{j,\text{item}}}{K_{\text{item},\text{item}}}
-    (1 - e^{-K_{\text{item},\text{item}}t})$. For a semantic hierarchy it follows the
-    hierarchy where $\lambda \ge 0$, and stays with the item as
-    $\lambda \to -\infty$: structured and unstructured transfer (Domine et al. 2025,
-    section 5).
+    (1 - e^{-K_{\text{item},\text{item}}t})$. For a semantic hierarchy the
+    generalisation follows the hierarchy if $\lambda \ge 0$, and is restricted to the
+    item as $\lambda \to -\infty$: structured and unstructured transfer (Domine et al.
+    2025, section 5).
 
     **Arguments:**
 
-    - `network`: two layers; its function is where every balance starts
+    - `network`: a network of two layers. Every balance starts from its function
       (`network.rebalanced(lmda)`).
-    - `task`: what is learned first, such as `Task.hierarchy()`.
+    - `task`: the first task, such as `Task.hierarchy()`.
     - `item`: the index of the sample that has the attribute.
-    - `lmda`: the balances, (lmdas,), that the sizes allow.
-    - `duration`: how long `task` is trained, in units of learning rate x step;
+    - `lmda`: the balances, (lmdas,); the sizes must allow them.
+    - `duration`: the training time of `task`, in units of learning rate x step;
       infinity for `Exact` only.
-    - `ts`: times since the attribute is learned, (times,), non-decreasing.
+    - `ts`: times since the start of the second stage, (times,), non-decreasing.
     - `dynamics`, `throw`: as for `lazyrich_jax.learn`; each balance has its own result.
       `Exact` learns the attribute in closed form too.
 
-    **Returns:** a `NewAttribute`. It doesn't depend on how the hidden units are
-    rotated.
+    **Returns:** a `NewAttribute`. It doesn't depend on rotations of the hidden units.
 
     **Raises:** `ValueError` for an `item` that isn't a sample's index; a duration that
-    isn't positive, or infinite for a simulation; balances that aren't a vector or not
-    allowed by the sizes; another depth; and as `lazyrich_jax.learn`.
+    isn't positive, or is infinite for a simulation; balances that aren't a vector or
+    aren't allowed by the sizes; another depth; and as `lazyrich_jax.learn`.
 
     ```python
     import jax
@@ -119,7 +119,7 @@ def new_attribute(
 
 @eqx.filter_jit
 def _readouts(protocol: Protocol, start: LinearNetwork, item: int) -> Trajectory:
-    """The new row learned at every balance."""
+    """The trajectory of the new row at every balance."""
 
     def one(network):
         return _readout(_hidden(protocol, network)[item], protocol)
@@ -148,7 +148,7 @@ def _measures(
 
 
 def _readout(activity: Float[Array, " hidden"], protocol: Protocol) -> Trajectory:
-    """The new row learned, from zero, of the one item's hidden activity."""
+    """The trajectory of the new row, from zero, for the one item's hidden activity."""
     row = jnp.zeros_like(activity)[None]
     task = Task(activity[None], jnp.ones((1, 1), activity.dtype))
     ts = protocol.ts
@@ -158,5 +158,5 @@ def _readout(activity: Float[Array, " hidden"], protocol: Protocol) -> Trajector
     rows = theory.shallow_function(ts, row, task)
     loss = jax.vmap(task.loss)(rows)
     networks = jax.vmap(lambda row: LinearNetwork((row,)))(rows)
-    # What fails here failed before: its activity is NaN.
+    # A balance that failed in the first stage has NaN activity here.
     return Trajectory(ts, loss, networks, RESULTS.successful)

@@ -1,4 +1,4 @@
-"""One task after another."""
+"""Continual learning: one task after another."""
 
 from collections.abc import Sequence
 
@@ -28,22 +28,24 @@ from .table import table
 class Continual(eqx.Module):
     r"""A network that learned several tasks in a row, and its forgetting.
 
-    With `times = tasks * points`: the last time of a task and the first of the next are
-    the same moment, before and after the task changes.
+    `times` is `tasks * points`: the last time of a task and the first time of the next
+    are equal, before and after the change of task.
 
     **Attributes:**
 
-    - `ts`: time since the very start, (times,), in units of learning rate x step.
+    - `ts`: time since the start of the first task, (times,), in units of learning rate
+      x step.
     - `training`: the index of the task in training, (times,).
     - `losses`: the loss on every task, (times, tasks).
-    - `loss_rates`: its rate under gradient flow on the task in training, (times,
-      tasks), by `lazyrich_jax.theory.loss_rate` (Domine's thesis, Theorem 4.4.1): also
-      the rate of forgetting.
+    - `loss_rates`: the rate of every loss under gradient flow on the task in training,
+      (times, tasks), by `lazyrich_jax.theory.loss_rate` (Domine's thesis, Theorem
+      4.4.1). It is also the rate of forgetting.
     - `forgetting`: (tasks, tasks). Entry [i, k] is the loss on task i after training
-      task k, minus that right after training task i: for k > i what later training has
-      cost, zero for k = i, and for k < i what the training from k to i gained.
-    - `trajectories`: one per task, each with times of its own from zero.
-    - `result`: a member of `lazyrich_jax.RESULTS`, of the first task that failed.
+      task k, minus the loss on task i right after training task i. For k > i it is the
+      cost of later training, for k = i zero, and for k < i the gain of the training
+      from k to i.
+    - `trajectories`: one per task, each with times from zero.
+    - `result`: a member of `lazyrich_jax.RESULTS`, for the first task that failed.
     """
 
     ts: Float[Array, "*batch times"]
@@ -60,7 +62,7 @@ class Continual(eqx.Module):
         return jnp.concatenate([t.function for t in self.trajectories], axis=-3)
 
     def __str__(self) -> str:
-        """The loss on every task after each."""
+        """A table of the loss on every task after every task."""
         tasks = len(self.trajectories)
         sizes = _checks.sizes_text(self.trajectories[0].network.sizes)
 
@@ -86,16 +88,15 @@ def continual(
 ) -> Continual:
     r"""Train `network` on one task after another.
 
-    The balance outlasts a change of task, so that every task is learned in closed form
-    from the weights that the one before has left (Braun et al. 2022; Domine et al.
-    2025, section on continual learning).
+    A change of task conserves the balance. Every task is therefore learned in closed
+    form from the weights at the end of the previous one (Braun et al. 2022; Domine et
+    al. 2025, section on continual learning).
 
     **Arguments:**
 
-    - `network`: where learning starts, of two layers.
-    - `tasks`: what is learned, in order: tasks of equal sizes, of any numbers of
-      samples.
-    - `durations`: how long each is trained, in units of learning rate x step: one
+    - `network`: the network at time zero, of two layers.
+    - `tasks`: the tasks in order, of equal sizes and any numbers of samples.
+    - `durations`: the training time of each task, in units of learning rate x step: one
       number, or one per task; positive and finite.
     - `points`: evenly spaced times per task, its start and end included.
     - `dynamics`, `throw`: as for `lazyrich_jax.learn`.
@@ -115,7 +116,7 @@ def continual(
     network = lr.LambdaBalanced(lmda=1.0)(3, 2, 2, key=jax.random.key(1))
     learned = lr.applications.continual(network, tasks, 5.0, points=20)
     print(learned)
-    print(learned.forgetting[0, 2])  # what tasks 1 and 2 have cost task 0
+    print(learned.forgetting[0, 2])  # the cost of tasks 1 and 2 to task 0
     ```
     """
     check_kinds(network, dynamics)
@@ -167,12 +168,12 @@ def _as_durations(
 def _measured(
     tasks: tuple[Task, ...], trajectories: tuple[Trajectory, ...], result: RESULTS
 ) -> Continual:
-    """Losses, their rates and forgetting from the trajectories."""
+    """Losses, their rates and forgetting, given the trajectories."""
     ts, losses, rates, elapsed = [], [], [], jnp.zeros((), trajectories[0].ts.dtype)
     for k, (learning, trajectory) in enumerate(zip(tasks, trajectories, strict=True)):
         ts.append(elapsed + trajectory.ts)
         elapsed = ts[-1][-1]
-        # The trajectory's own loss keeps the digits of its excess.
+        # The trajectory's loss keeps the digits of its excess.
         losses.append(
             jnp.stack(
                 [

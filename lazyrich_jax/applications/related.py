@@ -1,4 +1,4 @@
-"""Second tasks of a known relation to a first."""
+"""Second tasks with a known relation to a first task."""
 
 import jax
 import jax.numpy as jnp
@@ -13,17 +13,18 @@ from .._task import Task
 def related_task(task: Task, shared: Real[ArrayLike, ""], *, key: PRNGKeyArray) -> Task:
     r"""A task that shares some of its singular vectors with another.
 
-    The same inputs and the same singular values of $\Sigma$; the leading pairs of
-    singular vectors are shared, the others are random directions orthogonal to those.
-    The noise in the targets of `task` is kept: with all shared, it is `task` itself.
+    It has the same inputs and the same singular values of $\Sigma$. The leading pairs
+    of singular vectors are shared; the others are random directions orthogonal to
+    these. The noise in the targets of `task` is kept: if all pairs are shared, the
+    result equals `task`.
 
     **Arguments:**
 
     - `task`: the first task; its inputs must span every direction.
     - `shared`: the fraction of the `min(in, out)` pairs that is shared, from 0 to 1,
-      rounded to a whole number of pairs. Where that leaves a single direction, of the
-      inputs or of the outputs, it can only keep or change its sign; where a singular
-      value repeats, as in `Task.hierarchy()`, redrawing its vectors may change little.
+      rounded to a whole number of pairs. A single remaining direction of the inputs or
+      outputs can only keep or change its sign. If a singular value repeats, as in
+      `Task.hierarchy()`, new vectors for it may change the task little.
     - `key`: a `jax.random.key`.
 
     **Raises:** `ValueError` for a `shared` outside of [0, 1] and inputs that don't span
@@ -61,7 +62,7 @@ def related_task(task: Task, shared: Real[ArrayLike, ""], *, key: PRNGKeyArray) 
 def _redrawn(
     basis: Float[Array, "n modes"], kept: Array, key: PRNGKeyArray
 ) -> Float[Array, "n modes"]:
-    """The columns that are `kept`, and random ones orthogonal to them."""
+    """The columns in `kept` unchanged, the others random and orthogonal to them."""
     stay = jnp.where(kept[None], basis, 0.0)
     draw = jax.random.normal(key, basis.shape, basis.dtype)
     draw = draw - dot(stay, stay.T, draw)
@@ -73,9 +74,9 @@ def low_rank_change(
 ) -> Task:
     r"""A task whose correlation differs from another's by a random low-rank matrix.
 
-    The same inputs; $\Sigma' = \Sigma + \Delta$ with $\Delta$ of rank `rank`, a product
-    of Gaussian factors, and $|\Delta|_F = \text{scale}\,|\Sigma|_F$. What `task` has of
-    noise in its targets is kept.
+    It has the same inputs, and $\Sigma' = \Sigma + \Delta$. $\Delta$ is a product of
+    Gaussian factors of rank `rank` with $|\Delta|_F = \text{scale}\,|\Sigma|_F$. The
+    noise in the targets of `task` is kept.
 
     **Arguments:**
 
@@ -84,8 +85,8 @@ def low_rank_change(
     - `scale`: the relative size of the change, positive.
     - `key`: a `jax.random.key`.
 
-    **Raises:** `ValueError` for a rank or scale that isn't, and inputs that don't span
-    every direction (traced: NaN targets).
+    **Raises:** `ValueError` for a rank or scale outside of these, and inputs that don't
+    span every direction (traced: NaN targets).
 
     ```python
     import jax

@@ -1,4 +1,4 @@
-"""A task learned, and then its opposite."""
+"""Reversal learning: a task, and then its opposite."""
 
 from collections.abc import Sequence
 
@@ -23,17 +23,17 @@ class Reversal(TwoStages):
     **Attributes:**
 
     - `lmda`: the balances, (lmdas,).
-    - `before`, `after`: a `Trajectory` with a leading axis lmdas of each stage: `after`
-      at `ts`; `before` at the `ts` up to `duration`, and last at `duration`.
-    - `time`: when the loss above its optimum has fallen to `tolerance` of its value at
-      the flip, (lmdas,): infinite where that isn't within `ts`.
-    - `escaped`: whether it is, (lmdas,). (A network that gets no further than the
-      saddle at zero keeps a quarter of that value.)
-    - `predicted_time`: the same of aligned modes that start at `a0 = -s`, as they do
-      where the task was learned completely, (lmdas,); it grows as
-      `log(1 / abs(lmda)) / s` as the balance vanishes. NaN for anisotropic inputs.
-    - `shallow_loss`, `shallow_time`: of a network of one layer from the same function,
-      after the same two stages; (times,) and a scalar.
+    - `before`, `after`: a `Trajectory` of each stage, with a leading axis lmdas:
+      `before` at the `ts` up to `duration`, and last at `duration`; `after` at `ts`.
+    - `time`: the time at which the loss above its optimum has fallen to `tolerance` of
+      its value at the flip, (lmdas,); infinite if this is not within `ts`.
+    - `escaped`: whether `time` is finite, (lmdas,). (A network that ends at the saddle
+      at zero keeps a quarter of the loss at the flip.)
+    - `predicted_time`: the time for aligned modes that start at `a0 = -s`, as after
+      complete learning, (lmdas,). It grows as `log(1 / abs(lmda)) / s` as the balance
+      vanishes. It is NaN for anisotropic inputs.
+    - `shallow_loss`, `shallow_time`: loss and time of a network of one layer that
+      starts with the same function and learns both stages, (times,) and a scalar.
     - `result`: members of `lazyrich_jax.RESULTS`, (lmdas,).
     """
 
@@ -66,27 +66,27 @@ def reversal(
     r"""Learn a task, and then the same inputs with the opposite targets.
 
     At $\lambda = 0$ a network that has learned its task completely starts the reversed
-    one on the stable manifold of a saddle, and never learns it; any other balance frees
-    it (Braun et al. 2022; Domine et al. 2025, section 5). A shallow network has no
-    saddle.
+    task on the stable manifold of a saddle, and never learns it. At any other balance
+    it learns the reversed task (Braun et al. 2022; Domine et al. 2025, section 5). A
+    shallow network has no saddle.
 
     **Arguments:**
 
-    - `network`: two layers; its function is where every balance starts
+    - `network`: a network of two layers. Every balance starts from its function
       (`network.rebalanced(lmda)`).
-    - `task`: what is learned and reversed.
-    - `lmda`: the balances, (lmdas,), that the sizes allow.
-    - `duration`: how long `task` is trained, in units of learning rate x step;
+    - `task`: the task to learn and to reverse.
+    - `lmda`: the balances, (lmdas,); the sizes must allow them.
+    - `duration`: the training time of `task`, in units of learning rate x step;
       infinity for `Exact` only.
     - `ts`: times since the flip, (times,), non-decreasing. `time` is interpolated
       linearly between them.
-    - `tolerance`: of the time, between 0 and 1.
+    - `tolerance`: the fraction of the loss that defines `time`, between 0 and 1.
     - `dynamics`, `throw`: as for `lazyrich_jax.learn`; each balance has its own result.
 
     **Returns:** a `Reversal`.
 
-    **Raises:** `ValueError` for a duration that isn't positive, or infinite for a
-    simulation; balances that aren't a vector or not allowed by the sizes; another
+    **Raises:** `ValueError` for a duration that isn't positive, or is infinite for a
+    simulation; balances that aren't a vector or aren't allowed by the sizes; another
     depth; and as `lazyrich_jax.learn`.
 
     ```python
@@ -122,7 +122,7 @@ def _measures(
 
 @eqx.filter_jit
 def _compared(protocol: Protocol) -> dict[str, Array]:
-    """What aligned modes, and a network of one layer, do."""
+    """Predictions: the time of aligned modes, and a network of one layer."""
     task, second = protocol.task, protocol.task.reversed()
     start = theory.shallow_function(protocol.duration, protocol.network.function, task)
     shallow = theory.shallow_function(protocol.ts, start, second)
@@ -135,7 +135,7 @@ def _compared(protocol: Protocol) -> dict[str, Array]:
 
 
 def _predicted(protocol: Protocol) -> Float[Array, " lmdas"]:
-    """The time of modes that start from the opposite of their end."""
+    """The time of aligned modes that start from the opposite of their limit."""
     tolerated = exactness_tolerance(protocol.task.x.dtype)
     task, ts = _dtypes.promoted(task=protocol.task, ts=protocol.ts)
     c = task.input_variance

@@ -1,4 +1,4 @@
-"""When the task of a second stage is learned."""
+"""The time to learn the task of a second stage."""
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,9 @@ from .stages import Protocol
 def excess_loss(
     function: Float[Array, "out in"], task: Task, hidden_size: int
 ) -> Float[Array, ""]:
-    """The loss above the least that a network of `hidden_size` can have.
+    """The loss above the optimum of a network with `hidden_size` hidden units.
 
-    Without subtracting losses, so that it keeps its digits as it vanishes.
+    It is not a difference of losses, and keeps its digits near zero.
     """
     function, task = _dtypes.promoted(function=function, task=task)
     sigma, sxx = task.input_output_correlation, task.input_correlation
@@ -37,9 +37,10 @@ def time_to_learn(
     path: Float[Array, "times out in"],
     hidden_size: int,
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-    """When the excess loss is small against that at `start`, and if it ever is.
+    """The time at which the excess loss is small against its value at `start`.
 
-    `path` has the functions at `protocol.ts`.
+    The second result is whether it is ever small. `path` has the functions at
+    `protocol.ts`.
     """
     limit = protocol.tolerance * excess_loss(start, task, hidden_size)
     excess = jax.vmap(lambda w: excess_loss(w, task, hidden_size))(path)

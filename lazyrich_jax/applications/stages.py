@@ -1,7 +1,7 @@
-"""Learning in stages: the arguments and the measures that the applications share.
+"""Learning in stages: the shared arguments and measures of the applications.
 
-Both stages of every application learn at as many balances and times, so that what is
-slow to compile is compiled once.
+Both stages of every application have the same numbers of balances and times, so that
+`learn` is compiled once.
 """
 
 import abc
@@ -26,7 +26,7 @@ from .table import table
 
 
 class TwoStages(eqx.Module):
-    """What every application says of its two stages, at every balance."""
+    """The shared results of applications with two stages, at every balance."""
 
     lmda: Float[Array, "*batch lmdas"]
     before: Trajectory
@@ -35,7 +35,7 @@ class TwoStages(eqx.Module):
 
     @abc.abstractmethod
     def _columns(self) -> dict[str, Array]:
-        """What the table shows of every balance, by heading."""
+        """The columns of the table, an entry for every balance, by heading."""
 
     def __str__(self) -> str:
         """All balances as a table."""
@@ -46,10 +46,10 @@ class TwoStages(eqx.Module):
 
 
 class Protocol(eqx.Module):
-    """A task learned for some time at every balance, before something else is.
+    """The arguments of an application, checked before any computation.
 
-    Holds the arguments of an application, checked before anything is computed. All but
-    the tasks are in one dtype; those are judged by their own.
+    In the first stage every balance learns `task` for `duration`. All arguments except
+    the tasks are in one dtype; each task keeps its dtype, which sets its tolerance.
     """
 
     network: LinearNetwork
@@ -95,7 +95,7 @@ class Protocol(eqx.Module):
 
     @property
     def first_ts(self) -> Float[Array, " times"]:
-        """The times of the first stage: `ts` as far as it goes, and its end."""
+        """The times of the first stage: `ts` up to `duration`, and last `duration`."""
         return jnp.minimum(self.ts, self.duration).at[-1].set(self.duration)
 
     def first(self) -> Trajectory:
@@ -118,11 +118,11 @@ class Protocol(eqx.Module):
         throw: bool,
         **more: Array,
     ) -> Any:
-        """A `kind` of result of two stages, unless a balance failed and `throw`.
+        """A result of the class `kind`; with `throw` a failed balance is an error.
 
-        Its own fields are `measure(protocol, start, after, *given)` at every balance,
-        NaN or false where a stage failed, and `more`. The second stage leads from
-        `start` through `after`.
+        Its further fields are `more`, and `measure(protocol, start, after, *given)` at
+        every balance, NaN or false where a stage failed. The second stage starts at
+        `start` and has the trajectory `after`.
         """
         found, result = _measured(measure, self, before, start, after, *given)
         fields = {"lmda": self.lmda, "before": before, "after": after, **found, **more}
@@ -146,7 +146,7 @@ class Protocol(eqx.Module):
 
 @eqx.filter_jit
 def rebalanced(network: LinearNetwork, lmda: Float[Array, " lmdas"]) -> LinearNetwork:
-    """One network at every balance."""
+    """The network rebalanced to every balance."""
     return jax.vmap(network.rebalanced)(lmda)
 
 
@@ -169,7 +169,7 @@ def _measured(
         }
         return found, result
 
-    shape = protocol.lmda.shape  # one pretraining has one result for all
+    shape = protocol.lmda.shape  # a single pretraining has one result for all balances
     first = jax.tree.map(lambda r: jnp.broadcast_to(r, shape), before.result)
     return jax.vmap(member)(first, start, after)
 
@@ -188,7 +188,7 @@ def _learned(
 
 
 def check_kinds(network: Any, dynamics: Any) -> None:
-    """Refuse what isn't a network of two layers, or not a law of learning."""
+    """Refuse a `network` without two layers and a `dynamics` that isn't a law."""
     hint = "draw one with `LambdaBalanced`"
     _checks.instance("network", network, LinearNetwork, hint)
     hint = "such as `Exact()` or `GradientFlow()`"
@@ -197,7 +197,7 @@ def check_kinds(network: Any, dynamics: Any) -> None:
 
 
 def check_same_sizes(name: str, other: Any, first: str, task: Task) -> None:
-    """Refuse a task of other sizes than the first one."""
+    """Refuse a task whose sizes differ from those of the first task."""
     _checks.instance(name, other, Task, "build one with `Task(x, y)`")
     _checks.require(
         (other.in_size, other.out_size) == (task.in_size, task.out_size),
@@ -207,7 +207,10 @@ def check_same_sizes(name: str, other: Any, first: str, task: Task) -> None:
 
 
 def as_duration(name: str, duration: Array, *, infinite: bool) -> Array:
-    """A duration, refused if it isn't positive or mustn't be infinite (traced: NaN)."""
+    """A duration; refused unless positive and, without `infinite`, finite.
+
+    A traced bad duration becomes NaN.
+    """
     allowed = "be positive" if infinite else "be positive and finite"
     return _checks.checked(
         name, duration, allowed, lambda x: (x > 0) & (infinite | (x < math.inf))
@@ -215,7 +218,7 @@ def as_duration(name: str, duration: Array, *, infinite: bool) -> Array:
 
 
 def _as_vector(name: str, value: Any, entry: str) -> Array:
-    """`value` as a vector that isn't empty."""
+    """`value` as a non-empty vector."""
     vector = _dtypes.as_real(name, value)
     _checks.require(
         vector.ndim == 1 and vector.size > 0,
@@ -228,7 +231,7 @@ def _as_vector(name: str, value: Any, entry: str) -> Array:
 def _as_balances(
     lmda: Real[ArrayLike, " lmdas"] | Sequence[float], network: LinearNetwork
 ) -> Float[Array, " lmdas"]:
-    """`lmda` as a vector of balances that the network's sizes allow."""
+    """`lmda` as a vector of balances; refused unless the network's sizes allow them."""
     lmda = _checks.finite("lmda", _as_vector("lmda", lmda, "balance"))
     values = _checks.known(lmda)
     if values is not None:
@@ -247,7 +250,7 @@ def end(trajectory: Trajectory) -> LinearNetwork:
 
 
 def first_failure_of(first: RESULTS, then: RESULTS) -> RESULTS:
-    """The result of two stages: that of the first unless it succeeded."""
+    """The second stage's result if the first succeeded, else the first's."""
     return RESULTS.where(first == RESULTS.successful, then, first)
 
 
@@ -258,6 +261,6 @@ def stage_failure(
     name: str,
     dynamics: AbstractDynamics,
 ) -> Exception:
-    """The error for a stage that failed, whose task was the argument `name`."""
+    """The error for a failed stage; its task was the argument `name`."""
     error = failure(result, network, task, dynamics.setting())
     return type(error)(str(error).replace("`task", f"`{name}"))

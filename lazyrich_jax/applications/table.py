@@ -1,4 +1,4 @@
-"""A result as a small table."""
+"""Results as small tables."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -13,9 +13,9 @@ def table(
     what: str,
     columns: Callable[[], Mapping[str, Iterable[Any]]],
 ) -> str:
-    """A result in one line, its equally long columns by name, and how learning ended.
+    """A result as a headline, columns of equal length by name, and its outcome.
 
-    Of a batch, or traced, the line only.
+    Batches and traced results have only the headline.
     """
     of_batch = f" x {batch}" if batch else ""
     head = f"{type(outcome).__name__}{of_batch} {what}"

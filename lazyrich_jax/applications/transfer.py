@@ -1,4 +1,4 @@
-"""A second task after a first: learned at every balance, or fine-tuned to."""
+"""A second task after a first one: transfer and fine-tuning at every balance."""
 
 from collections.abc import Sequence
 
@@ -35,15 +35,15 @@ class Transfer(_SecondStage):
     **Attributes:**
 
     - `lmda`: the balances, (lmdas,).
-    - `before`, `after`: a `Trajectory` with a leading axis lmdas of each stage: `after`
-      at `ts`; `before` at the `ts` up to `duration`, and last at `duration`.
-    - `time`: when the loss on `second` above its optimum has fallen to `tolerance` of
-      its value at the start of the second stage, (lmdas,): infinite where that isn't
-      within `ts`.
-    - `kernel_distance`: of the tangent kernels, on the inputs of `second`, at the start
-      and the end of the second stage, (lmdas,).
-    - `forgetting`: the loss on `task` at the end of the second stage minus that at its
-      start, (lmdas,).
+    - `before`, `after`: a `Trajectory` of each stage, with a leading axis lmdas:
+      `before` at the `ts` up to `duration`, and last at `duration`; `after` at `ts`.
+    - `time`: the time at which the loss on `second` above its optimum has fallen to
+      `tolerance` of its value at the start of the second stage, (lmdas,); infinite if
+      this is not within `ts`.
+    - `kernel_distance`: the distance of the tangent kernels, on the inputs of `second`,
+      at the start and the end of the second stage, (lmdas,).
+    - `forgetting`: the loss on `task` at the end of the second stage minus the loss at
+      its start, (lmdas,).
     - `result`: members of `lazyrich_jax.RESULTS`, (lmdas,).
     """
 
@@ -51,8 +51,8 @@ class Transfer(_SecondStage):
 class FineTuning(_SecondStage):
     """One pretrained network, fine-tuned at every balance.
 
-    **Attributes:** those of `Transfer`, except that `before`, the one pretraining, has
-    no axis of balances.
+    **Attributes:** as `Transfer`, except that `before`, the single pretraining, has no
+    axis of balances.
     """
 
 
@@ -70,28 +70,28 @@ def transfer(
 ) -> Transfer:
     r"""Learn a task, and then a second one, at every balance.
 
-    Every balance starts from one function and learns both tasks; the same question
-    with one pretraining is `finetune`. For a second task of a known relation to the
-    first see `related_task` and `low_rank_change`.
+    Every balance starts from one function and learns both tasks; `finetune` has a
+    single pretraining instead. `related_task` and `low_rank_change` make second tasks
+    with a known relation to the first.
 
     **Arguments:**
 
-    - `network`: two layers; its function is where every balance starts
+    - `network`: a network of two layers. Every balance starts from its function
       (`network.rebalanced(lmda)`).
-    - `task`, `second`: what is learned first, and second; of equal sizes.
-    - `lmda`: the balances, (lmdas,), that the sizes allow.
-    - `duration`: how long `task` is trained, in units of learning rate x step;
+    - `task`, `second`: the first and the second task, of equal sizes.
+    - `lmda`: the balances, (lmdas,); the sizes must allow them.
+    - `duration`: the training time of `task`, in units of learning rate x step;
       infinity for `Exact` only.
     - `ts`: times since the start of the second stage, (times,), non-decreasing. `time`
       is interpolated linearly between them.
-    - `tolerance`: of the time, between 0 and 1.
+    - `tolerance`: the fraction of the loss that defines `time`, between 0 and 1.
     - `dynamics`, `throw`: as for `lazyrich_jax.learn`; each balance has its own result.
 
     **Returns:** a `Transfer`.
 
     **Raises:** `ValueError` for a `second` of other sizes; a duration that isn't
-    positive, or infinite for a simulation; balances that aren't a vector or not allowed
-    by the sizes; another depth; and as `lazyrich_jax.learn`.
+    positive, or is infinite for a simulation; balances that aren't a vector or aren't
+    allowed by the sizes; another depth; and as `lazyrich_jax.learn`.
 
     ```python
     import jax
@@ -128,15 +128,15 @@ def finetune(
 ) -> FineTuning:
     r"""Pretrain once, rebalance without changing the function, and fine-tune.
 
-    The balance is an intervention on a trained network: what it computes stays, how it
-    goes on learning doesn't (Domine et al. 2025, section 5).
+    Rebalancing is an intervention on a trained network: it keeps the function and
+    changes further learning (Domine et al. 2025, section 5).
 
     **Arguments:**
 
-    - `network`: where pretraining starts, of two layers, at its own balance.
-    - `task`, `second`: what is learned first, and then fine-tuned to; of equal sizes.
-    - `lmda`: the balances to fine-tune at, (lmdas,), that the sizes allow.
-    - `duration`: how long `task` is trained, in units of learning rate x step;
+    - `network`: the network of two layers before pretraining, at its own balance.
+    - `task`, `second`: the tasks of pretraining and of fine-tuning, of equal sizes.
+    - `lmda`: the balances of fine-tuning, (lmdas,); the sizes must allow them.
+    - `duration`: the time of pretraining on `task`, in units of learning rate x step;
       infinity for `Exact` only.
     - `ts`, `tolerance`, `dynamics`, `throw`: as for `transfer`.
 
@@ -169,7 +169,7 @@ def finetune(
 def _measures(
     protocol: Protocol, start: LinearNetwork, after: Trajectory
 ) -> dict[str, Array]:
-    """What a `_SecondStage` says of one balance."""
+    """The fields of a `_SecondStage` at one balance."""
     second, last = protocol.second, end(after)
     f0, f1, width = start.function, last.function, start.sizes[1]
     k0, k1 = kernels.ntk(start, second.x), kernels.ntk(last, second.x)

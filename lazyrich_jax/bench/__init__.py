@@ -1,4 +1,4 @@
-"""How fast the exact solution is, beside every other way to the same numbers."""
+"""Benchmarks: the speed of the exact solution beside other methods."""
 
 from .measurements import GROUPS as GROUPS
 from .report import run as run

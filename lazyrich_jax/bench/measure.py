@@ -1,4 +1,4 @@
-"""Seconds, and how far the numbers are from each other."""
+"""Times of methods, and differences between their results."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from .problems import Problem
 
 
 class Row(NamedTuple):
-    """A method on a problem."""
+    """The measurement of one method on one problem."""
 
     group: str
     method: str
@@ -20,13 +20,14 @@ class Row(NamedTuple):
     times: int
     lmda: float
     dtype: str
-    first: float  # seconds to the first result, compilation included
-    best: float  # seconds of the fastest repetition after it
-    error: float | None  # from the exact solution, over the largest; None for itself
+    first: float  # seconds to the first result, including compilation
+    best: float  # seconds of the fastest later repetition
+    # Difference from the exact solution, over the largest value; None for that itself.
+    error: float | None
 
     @property
     def microseconds(self) -> float:
-        """For a network at a time."""
+        """Microseconds for one network at one time."""
         return 1e6 * self.best / (self.batch * self.times)
 
 
@@ -38,7 +39,7 @@ def measure(
     reference: Any = None,
     at_least: float = 1.0,
 ) -> tuple[Row, Any]:
-    """Time `call`: once, then for `at_least` seconds or 40 times."""
+    """Time `call`: once, then repeatedly for `at_least` seconds or 40 times."""
     start = time.perf_counter()
     found = jax.block_until_ready(call())
     first = time.perf_counter() - start
@@ -65,9 +66,9 @@ def measure(
 
 
 def difference(found: Any, reference: Any) -> float:
-    """The largest distance of entries, over the largest entry, of each array.
+    """The largest difference of entries over the largest entry of each array.
 
-    Of as many networks as `found` holds.
+    It compares as many networks as `found` holds.
     """
     worst = 0.0
     pairs = zip(jax.tree.leaves(found), jax.tree.leaves(reference), strict=True)

@@ -1,4 +1,4 @@
-"""The measurements: every method beside its rivals."""
+"""The measurements: the exact solution and its rivals on every problem."""
 
 import functools
 from collections.abc import Callable, Collection, Iterator
@@ -23,11 +23,11 @@ GROUPS = (
     "lambda",
 )
 SIZES = ((3, 2, 2), (5, 5, 5), (8, 8, 8), (3, 5, 7), (5, 2, 5))
-LARGE = 16  # units, from which on a call of NumPy takes less than the arithmetic
-STEP = 1e-3  # of gradient descent
+LARGE = 16  # units from which NumPy's calls take less than the arithmetic
+STEP = 1e-3  # the learning rate of gradient descent
 
-# (compute in double and single precision, TFLOP/s; memory, TB/s) of cards, from their
-# makers' data sheets, without tensor cores.
+# Per card: TFLOP/s in double and single precision without tensor cores, TB/s of memory,
+# from the makers' data sheets.
 CEILINGS = {
     "H200": (34.0, 67.0, 4.8),
     "H100": (34.0, 67.0, 3.35),
@@ -36,7 +36,7 @@ CEILINGS = {
 
 
 def measurements(only: Collection[str], quick: bool) -> Iterator[Row]:
-    """Those of the groups in `only`, one after the other."""
+    """The measurements of the groups in `only`, one after the other."""
     batch = 100 if quick else 1000
     more = () if quick else (7, 12, 16, 32, 64, 128)
     for sizes in SIZES:
@@ -109,7 +109,8 @@ def _gradients(p: Problem) -> Iterator[Row]:
     yield _timed("gradient", "exact, value", methods.exact(), p)[0]
     row, reference = _timed("gradient", "exact", methods.exact_gradient(), p)
     yield row
-    # The weights' slopes differ in directions that break the balance.
+    # Only the slopes by the task are comparable: slopes by the weights differ in
+    # directions that break the balance.
     reference = reference[2]
     for name, call, some in (
         ("diffrax 1e-8", methods.diffrax_gradient(1e-8), p),
@@ -140,7 +141,7 @@ def _timed(
 
 
 def throughput(quick: bool, say: Callable[[Row], None]) -> dict[str, Any]:
-    """Losses per second of many networks in one call, over the possible number."""
+    """Losses per second of many networks in one call, and their share of the limits."""
     device = jax.devices()[0]
     on_cpu = device.platform == "cpu"
     batch = 20_000 if quick or on_cpu else 1_000_000
@@ -172,14 +173,14 @@ def throughput(quick: bool, say: Callable[[Row], None]) -> dict[str, Any]:
                 one["of_arithmetic"] = per_second * operations / (ceiling * 1e12)
                 width = np.dtype(dtype).itemsize
                 one["of_bandwidth"] = per_second * width / (bandwidth * 1e12)
-        if not on_cpu:  # there the table has them
+        if not on_cpu:  # on a CPU the table has them
             one["rivals"] = _slower(p.first(batch // 10), reference, say)
         found[dtype] = one
     return found
 
 
 def _operations(p: Problem) -> float:
-    """Of a loss, as XLA counts them: of many times over those of fewer."""
+    """The operations of one loss as XLA counts them, from counts at 64 and 32 times."""
 
     def count(times: int) -> float:
         ts = jax.ShapeDtypeStruct((times,), p.ts.dtype)

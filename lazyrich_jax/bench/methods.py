@@ -1,7 +1,7 @@
-"""The exact solution and its rivals, each as it would be written by its friends.
+"""The exact solution and its rivals, each in its natural implementation.
 
-All return the losses (batch, times) over that of the correlation itself, or their
-slopes; those in JAX are compiled, batched, and of the problem's precision.
+All return the excess losses (batch, times) over the loss of the correlation, or their
+slopes. Methods in JAX are compiled and batched, in the problem's precision.
 """
 
 import functools
@@ -23,7 +23,7 @@ Gradients = Callable[[Problem], tuple[Array, ...]]
 
 
 def _for_all(one: Callable, static: tuple[int, ...] = ()) -> Any:
-    """`one`, of a network's weights, its task and more, compiled for a batch."""
+    """`one`, a function of weights, a task and more, compiled for a batch."""
 
     @functools.partial(jax.jit, static_argnums=static)
     def batched(w1, w2, sigma, *more):
@@ -41,7 +41,7 @@ exact_of_arrays = _for_all(_loss)
 
 
 def exact() -> Losses:
-    """`lazyrich_jax.ExactSolution`."""
+    """The losses of `lazyrich_jax.ExactSolution`."""
     batched = _for_all(_loss)  # not `exact_of_arrays`: its first call compiles
     return lambda p: batched(p.w1, p.w2, p.sigma, p.ts)
 
@@ -76,11 +76,10 @@ def learn() -> Losses:
 
 
 def cholesky(loss: bool = True) -> Losses:
-    """The general formula as it stands: a vmapped `cholesky` and `solve_triangular`.
+    """The general formula, unchanged, by a vmapped `cholesky` and `solve_triangular`.
 
-    The loss, or W2 W1.
-
-    Overflows at late times or large lambda: then its error says so.
+    It returns the losses, or W2 W1. It overflows at late times or large lambda, which
+    its error shows.
     """
 
     def one(w1, w2, sigma, lmda, ts):
@@ -107,7 +106,7 @@ def cholesky(loss: bool = True) -> Losses:
 
 
 class Formula:
-    """The general formula in NumPy, one network, one time per call."""
+    """The general formula in NumPy for one network, at one time per call."""
 
     def __init__(self, w1: np.ndarray, w2: np.ndarray, sigma: np.ndarray, lmda: float):
         n_out, self.n_in = sigma.shape
@@ -132,7 +131,7 @@ class Formula:
 
 
 def formula() -> Losses:
-    """`Formula` in two loops."""
+    """The losses of `Formula`, in loops over networks and times."""
 
     def losses(p: Problem):
         w1, w2, sigma = (np.asarray(x, float) for x in (p.w1, p.w2, p.sigma))
@@ -148,7 +147,7 @@ def formula() -> Losses:
 
 
 def _flow(rtol: float, adjoint: Callable | None = None) -> Callable:
-    """The loss of one network at all times, integrated by diffrax."""
+    """A function for the loss of one network at all times, integrated by diffrax."""
     import diffrax
 
     solver = diffrax.Tsit5()
@@ -180,13 +179,13 @@ def _flow(rtol: float, adjoint: Callable | None = None) -> Callable:
 
 
 def diffrax(rtol: float) -> Losses:
-    """Gradient flow by Tsit5, at `rtol` and `atol` a step."""
+    """The losses of gradient flow by Tsit5, at tolerances of `rtol` a step."""
     batched = _for_all(_flow(rtol))
     return lambda p: batched(p.w1, p.w2, p.sigma, p.ts)
 
 
 def descent(rate: float) -> Losses:
-    """Full-batch gradient descent by `lax.scan`, looked at at the problem's times."""
+    """The losses of full-batch descent by `lax.scan` at the problem's times."""
 
     def one(w1, w2, sigma, blocks, every):
         def step(weights, _):
@@ -211,17 +210,17 @@ def descent(rate: float) -> Losses:
 
 
 def exact_gradient() -> Gradients:
-    """The slopes of the sum of all losses, by the exact solution's own rule."""
+    """The slopes of the sum of all losses by the exact solution's derivative rule."""
     return _slopes(_loss, jax.grad)
 
 
 def diffrax_gradient(rtol: float) -> Gradients:
-    """The same through the solver, by `RecursiveCheckpointAdjoint`."""
+    """The slopes through the solver by `RecursiveCheckpointAdjoint`."""
     return _slopes(_flow(rtol), jax.grad)
 
 
 def diffrax_forward(rtol: float) -> Gradients:
-    """The same through the solver in forward mode, a direction for every argument."""
+    """The slopes through the solver in forward mode, one direction per argument."""
     import diffrax
 
     return _slopes(_flow(rtol, diffrax.ForwardMode), jax.jacfwd)

@@ -12,12 +12,12 @@ from .._init import LambdaBalanced
 from .._network import LinearNetwork
 from .._task import Task
 
-SCALE = 0.5  # of the initial weights
-LAST = 10.0  # the last time: by then most modes are learned
+SCALE = 0.5  # scale of the initial weights
+LAST = 10.0  # last time; most modes are learned by then
 
 
 class Problem(NamedTuple):
-    """Networks of one size, each with a task of its own or all with one, and times."""
+    """Networks of one size, each with its own task or all with one, and times."""
 
     w1: Float[Array, "batch hidden in"]
     w2: Float[Array, "batch out hidden"]
@@ -27,23 +27,23 @@ class Problem(NamedTuple):
 
     @property
     def evaluations(self) -> int:
-        """How many (network, time) there are."""
+        """The number of pairs (network, time)."""
         return self.w1.shape[0] * self.ts.size
 
     def first(self, batch: int) -> "Problem":
-        """The same with fewer networks."""
+        """The problem with only the first `batch` networks."""
         sigma = self.sigma if self.sigma.ndim == 2 else self.sigma[:batch]
         return self._replace(w1=self.w1[:batch], w2=self.w2[:batch], sigma=sigma)
 
     def rounded(self, dtype: str) -> "Problem":
-        """The same in another precision."""
+        """The problem in another precision."""
         w1, w2, sigma, ts = (
             x.astype(dtype) for x in (self.w1, self.w2, self.sigma, self.ts)
         )
         return Problem(w1, w2, sigma, self.lmda, ts)
 
     def with_one_task(self) -> "Problem":
-        """The same with the first network's task for all."""
+        """The problem with the first network's task for all networks."""
         return self._replace(sigma=self.sigma[0])
 
 
@@ -53,7 +53,7 @@ def problem(
     times: int,
     lmda: float = 1.0,
 ) -> Problem:
-    """Random tasks and balanced starts."""
+    """A problem of random tasks and balanced starts."""
     n_in, hidden, n_out = sizes
 
     @jax.jit
@@ -70,6 +70,6 @@ def problem(
 
 
 def solution(w1: Array, w2: Array, sigma: Array) -> ExactSolution:
-    """The exact solution of one network, the one that is measured."""
+    """The exact solution of one network, as measured."""
     task = Task.from_correlation(sigma)
     return ExactSolution(LinearNetwork((w1, w2)), task, throw=False)

@@ -1,4 +1,4 @@
-"""The measurements, as a table, a file and a plot."""
+"""Reports of the measurements: a table, a file and a plot."""
 
 import datetime
 import importlib.metadata
@@ -16,14 +16,14 @@ from .. import __version__
 from .measure import Row
 from .measurements import GROUPS, LARGE, measurements, throughput
 
-WHAT = {  # groups that have rivals
+WHAT = {  # groups in the table
     "value": "loss",
     "one-task": "loss, one task for all",
     "function": "function",
     "gradient": "gradient",
     "learn": "loss and QQᵀ",
 }
-PANELS: dict[str, tuple[str, Callable[[Row], float]]] = {  # of the plot, by group
+PANELS: dict[str, tuple[str, Callable[[Row], float]]] = {  # panels of the plot
     "size": ("n (n-n-n network)", lambda row: int(row.sizes.split("-")[0])),
     "batch": ("networks (5-5-5)", lambda row: row.batch),
     "times": ("times", lambda row: row.times),
@@ -39,10 +39,10 @@ def run(
     quick: bool = False,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Measure, print the table, and write it to `table.md`, and `results.json`.
+    """Measure, print the table, and write `table.md` and `results.json`.
 
-    And `speed.png`, where what it shows is among `only` (some of `GROUPS`). Needs
-    double precision. Returns `out`.
+    If `only` (some of `GROUPS`) includes all groups of the plot, `speed.png` is written
+    too. JAX must have double precision enabled. Returns `out`.
     """
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
@@ -82,7 +82,7 @@ def _about() -> dict[str, Any]:
 
 
 def instructions() -> str:
-    """The largest set of vector instructions that XLA may use here, where known."""
+    """The largest known set of vector instructions that XLA may use here."""
     asked = re.search(r"--xla_cpu_max_isa=(\w+)", os.environ.get("XLA_FLAGS", ""))
     if asked:
         return asked[1]
@@ -110,12 +110,12 @@ def _where(about: dict[str, Any]) -> str:
 
 
 def table(rows: list[Row], about: dict[str, Any], many: dict[str, Any]) -> str:
-    """The groups that have rivals, as Markdown."""
+    """The rows of the table's groups, and the throughput, as Markdown."""
     versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
     lines = [
-        f"Measured {about['date']} on {_where(about)}, {versions}; a network at a "
-        "time, in double precision, in one run. Errors are over the largest value; "
-        "first results include compilation.",
+        f"Measured {about['date']} on {_where(about)}, {versions}. Times are for one "
+        "network at one time, in double precision, in one run. Errors are over the "
+        "largest value. First results include compilation.",
         "",
         "| sizes | what | method | µs | × exact | error | first (s) |",
         "|---|---|---|---:|---:|---:|---:|",
@@ -160,7 +160,10 @@ def table(rows: list[Row], about: dict[str, Any], many: dict[str, Any]) -> str:
 
 
 def draw(rows: list[Row], about: dict[str, Any], path: Path) -> None:
-    """Cost against size, batch, times and balance, where the losses are right."""
+    """Draw times against size, batch, number of times and balance.
+
+    Methods whose losses are wrong are left out.
+    """
     import matplotlib
 
     matplotlib.use("agg")
@@ -177,7 +180,7 @@ def draw(rows: list[Row], about: dict[str, Any], path: Path) -> None:
         largest = 0
         for method, colour in colours.items():
             some = [r for r in rows if (r.group, r.method) == (group, method)]
-            some = [r for r in some if (r.error or 0) < 0.1]  # not what overflows
+            some = [r for r in some if (r.error or 0) < 0.1]  # without overflows
             x, y = [key(r) for r in some], [r.microseconds for r in some]
             if some:
                 ax.plot(x, y, "o-", color=colour, label=method)
@@ -192,7 +195,7 @@ def draw(rows: list[Row], about: dict[str, Any], path: Path) -> None:
             sizes = [n for n in (2, 4, 8, 16, 32, 64, 128) if n <= largest]
             ax.set_xticks(sizes, sizes, minor=False)
             ax.minorticks_off()
-    axes[0].set_ylabel("µs for a network at a time")
+    axes[0].set_ylabel("µs for one network at one time")
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4
     )

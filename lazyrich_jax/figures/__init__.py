@@ -1,4 +1,4 @@
-"""The figures of the paper and of its relatives, each a module: see record.py."""
+"""The figures of the paper and of related papers, one module each: see record.py."""
 
 from .registry import FIGURES as FIGURES
 from .registry import Reproduction as Reproduction

@@ -1,4 +1,4 @@
-"""The modes of networks aligned with their task, of either sign."""
+"""Modes of either sign of networks aligned with their task."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,12 +22,12 @@ from .style import COLOURS, law_legend, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TITLE = "Modes of aligned networks, one of them of the wrong sign"
+TITLE = "Modes of aligned networks, one of them with the opposite sign"
 SOURCE = "Figure 3.2 of Domine's thesis"
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     strengths: tuple[float, ...] = (1.5, 0.65, 0.6)
     starts: tuple[float, ...] = (-4.9, 3.1, 1.9)
@@ -44,23 +44,23 @@ QUICK = FULL._replace(points=100)
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     modes = ", ".join(f"{s:g}" for s in settings.strengths)
     starts = ", ".join(f"{a:g}" for a in settings.starts)
     return (
         "The strengths of the modes of a network whose singular vectors are the task's "
-        f"(singular values {modes}), from starts at {starts}: gradient descent "
-        f"(coloured; learning rate {settings.learning_rate:g}, {settings.steps} steps) "
-        "and theory (dotted), for λ-balanced weights. The mode that starts with the "
-        "wrong sign passes zero, unless λ = 0, where it ends at that saddle; the mark "
-        f"is when theory has it reach {settings.fraction:g} of its strength. The "
-        "modes don't depend on the sign of λ. The thesis shows λ = 0.5, without "
-        "sizes, rate or task: values here are read off its figure."
+        f"(singular values {modes}), from starts at {starts}, for λ-balanced weights: "
+        f"gradient descent (coloured; learning rate {settings.learning_rate:g}, "
+        f"{settings.steps} steps) and theory (dotted). The mode that starts with the "
+        "opposite sign passes zero, except at λ = 0, where it ends at the saddle at "
+        f"zero. Marks show the time at which theory reaches {settings.fraction:g} of "
+        "the strength. The modes don't depend on the sign of λ. The thesis shows λ = "
+        "0.5 without sizes, rate or task; the values here are read off its figure."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """The modes by theory and by gradient descent, for every balance."""
+    """Compute the modes by theory and by gradient descent, for every balance."""
     steps = comparison.steps_to(settings.steps, settings.points)
     ts = steps * settings.learning_rate
     lmdas = np.array(settings.lmdas)
@@ -92,7 +92,7 @@ def _modes(
     lmdas: Real[ArrayLike, " lmdas"],
     ts: Real[ArrayLike, " times"],
 ) -> tuple[Float[Array, "..."], ...]:
-    """Theory, gradient descent, and the times at which theory has most of a mode."""
+    """Theory, gradient descent, and the times to reach most of a mode by theory."""
     s, a0 = jnp.asarray(s), jnp.asarray(a0)
     keys = jax.random.split(jax.random.key(settings.seed), 3)
     u, v, r = (jax.random.orthogonal(key, s.size) for key in keys)
@@ -112,7 +112,7 @@ def _modes(
 
 
 def draw(data: Data) -> "Figure":
-    """A panel for every balance."""
+    """Draw a panel for every balance."""
     figure = new_figure(11.0, 3.8)
     lmda = data["lmda"]
     ts = data["ts"]
@@ -129,7 +129,7 @@ def draw(data: Data) -> "Figure":
                 )
         ax.plot(ts, data["theory"][i], "k:", lw=1.3)
         ax.set_title(rf"$\lambda = {lmda[i]:g}$")
-        # Linear up to the first step, to show the start.
+        # The axis is linear up to the first step, to show the start.
         ax.set_xscale("symlog", linthresh=ts[1], linscale=0.5)
         ax.set_xlim(0, ts[-1])
         ax.set_xlabel("time (learning rate × step)")

@@ -1,4 +1,4 @@
-"""The balance of random initialisations, which sharpens with width."""
+"""The balance of random initialisations; its spread falls with width."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,7 +24,7 @@ SOURCE = "Domine et al. 2025, appendix; Figure 3.1 of Domine's thesis"
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     sizes: tuple[int, int, int] = (40, 120, 200)
     scales: tuple[float, float] = (1.0, 2.0)
@@ -38,7 +38,7 @@ QUICK = FULL._replace(widths=(4, 40), draws=20)
 
 
 def initialisers(settings: Settings) -> dict[str, Gaussian]:
-    """The four of the source."""
+    """The four initialisers of the source."""
     scaled = Gaussian.scaled(jnp.array(settings.scales))
     first, second = settings.scales
     return {
@@ -50,24 +50,24 @@ def initialisers(settings: Settings) -> dict[str, Gaussian]:
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     sizes = "-".join(map(str, settings.sizes))
     return (
-        f"B = W₂ᵀW₂ - W₁W₁ᵀ of random {sizes} networks, whose expectation is λI. "
-        "Below, against the width of the input at the same proportions, mean and "
-        f"deviation of {settings.draws} draws (markers) beside theory (lines): the "
-        "fitted λ, and the root mean square of the entries of B - λI, which falls as "
-        "the inverse root of the width. In that sense wide random weights are "
-        "balanced; but there are more entries too, so that, on the right, the residual "
-        "stays as large beside λI as it was. Text and title of the source give "
-        "40-200-80 and 40-120-80; these are the sizes of its code, which fit its "
-        "values. Its variance on the diagonal is printed as four times that off "
-        "it; it is twice."
+        f"B = W₂ᵀW₂ - W₁W₁ᵀ of random {sizes} networks; its expectation is λI. The "
+        "lower row is against the width of the input at the same proportions: mean and "
+        f"deviation of {settings.draws} draws (markers) beside theory (lines). It "
+        "shows the fitted λ and the root mean square of the entries of B - λI, which "
+        "falls as the inverse root of the width. In that sense wide random weights are "
+        "balanced. But the number of entries grows too: relative to λI the residual "
+        "does not fall (right). Text and title of the source give 40-200-80 and "
+        "40-120-80; the sizes here are those of its code, which fit its values. The "
+        "source prints the variance on the diagonal as four times the variance off the "
+        "diagonal; it is twice."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """One draw of every kind; statistics of many over widths."""
+    """Compute one draw of every kind, and statistics of many draws over widths."""
     data: dict[str, np.ndarray] = {"widths": np.array(settings.widths)}
     differences = []
     for i, (name, initialiser) in enumerate(track(initialisers(settings).items())):
@@ -86,7 +86,7 @@ def compute(settings: Settings, track=iter) -> Record:
             square = (hidden - 1) * (hidden + 2) * variance[0, 1]
             expected = float(expected_balance(initialiser, *sizes))
             found = np.sqrt(np.mean(residual**2))
-            # By the side: the root mean square of the entries.
+            # The root mean square of the entries.
             sizes_of_entries = found / hidden, np.sqrt(square) / hidden
             rows.append((lmda.mean(), lmda.std(), expected, *sizes_of_entries))
             spread = np.sqrt(variance[0, 0] / hidden / settings.draws)
@@ -113,12 +113,12 @@ def compute(settings: Settings, track=iter) -> Record:
 
 
 def _scaled(sizes: tuple[int, int, int], width: int) -> tuple[int, int, int]:
-    """The same proportions at another number of inputs."""
+    """Sizes in the same proportions for `width` inputs."""
     n_in, hidden, n_out = (round(n * width / sizes[0]) for n in sizes)
     return n_in, hidden, n_out
 
 
-# With standard deviations for arguments all kinds of weights share a program.
+# The argument `stds` lets all kinds of weights share one program.
 @eqx.filter_jit
 def _matrix(stds: Array, sizes: tuple[int, int, int], key: Array) -> Array:
     w1, w2 = Gaussian(stds)(*sizes, key=key).weights
@@ -129,7 +129,7 @@ def _matrix(stds: Array, sizes: tuple[int, int, int], key: Array) -> Array:
 def _statistics(
     stds: Array, sizes: tuple[int, int, int], draws: int, key: Array
 ) -> Array:
-    """Of many draws: fitted balance, residual, variance along the diagonal."""
+    """Fitted balance, residual and variance along the diagonal of many draws."""
 
     def of(key):
         w1, w2 = Gaussian(stds)(*sizes, key=key).weights
@@ -140,7 +140,7 @@ def _statistics(
 
 
 def draw(data: Data) -> "Figure":
-    """Maps above, statistics over width below."""
+    """Draw maps above and statistics over width below."""
     figure = new_figure(12.0, 6.6)
     names = data["names"]
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.1))[:, 0]
@@ -149,7 +149,7 @@ def draw(data: Data) -> "Figure":
         above.colorbar(image, ax=ax, shrink=0.8)
     left, right, beside = below.subplots(1, 3)
     widths = data["widths"]
-    # From an entry's size to that of the matrix, by that of lambda I.
+    # Factors from the size of an entry to the size of the matrix over lambda I.
     side = np.sqrt(data["hidden"])
     for i, name in enumerate(names):
         mean, spread, expected, residual, predicted = data[f"{i}/statistics"].T

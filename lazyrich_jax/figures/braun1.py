@@ -1,4 +1,4 @@
-"""Outputs over training, from small weights and from prior knowledge."""
+"""Outputs over training from small weights and from prior knowledge."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,7 +23,7 @@ SOURCE = "Braun et al. 2022, Figure 1"
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     sizes: tuple[int, int, int] = (5, 10, 2)
     samples: int = 10
@@ -41,25 +41,24 @@ QUICK = FULL._replace(points=60)
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     sizes = "-".join(map(str, settings.sizes))
     scales = ", ".join(f"{scale:g}" for scale in settings.scales)
     return (
-        f"Both outputs for the first {settings.shown} items, which tell the colours "
-        f"apart, of a {sizes} network over training: gradient descent (coloured) and "
-        "Braun et al.'s closed form (dotted); dashes on the right: the targets. From "
-        f"left to right the zero-balanced weights have the scales {scales}, those of "
-        "one scale being different draws. "
-        f"{settings.samples} samples with white inputs, the "
-        f"targets of a zero-balanced teacher of scale {settings.teacher:g}; learning "
-        f"rate {settings.learning_rate:g}, {settings.steps} steps. A scale is the "
-        "standard deviation of Gaussian weights whose product gives the singular "
-        f"values; the source's code widens it by {SPREAD:g}, and so does this."
+        f"Both outputs of a {sizes} network for the first {settings.shown} items (one "
+        "colour each) over training: gradient descent (coloured) and Braun et al.'s "
+        "closed form (dotted). Dashes on the right are the targets. From left to right "
+        f"the zero-balanced weights have the scales {scales}; equal scales are "
+        f"different draws. The task has {settings.samples} samples with white inputs "
+        f"and the targets of a zero-balanced teacher of scale {settings.teacher:g}; "
+        f"learning rate {settings.learning_rate:g}, {settings.steps} steps. A scale is "
+        "the standard deviation of Gaussian weights whose product gives the singular "
+        f"values. The source's code widens it by {SPREAD:g}, and so does this figure."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """Every start learned exactly and by gradient descent."""
+    """Learn from every start, exactly and by gradient descent."""
     rate = settings.learning_rate
     teacher_key, task_key, key = jax.random.split(jax.random.key(settings.seed), 3)
     teacher = zero_balanced(settings.teacher)(*settings.sizes, key=teacher_key)
@@ -87,12 +86,12 @@ def compute(settings: Settings, track=iter) -> Record:
 
 
 def draw(data: Data) -> "Figure":
-    """A panel for every start; a colour for every item."""
+    """Draw a panel for every start and a colour for every item."""
     from matplotlib.lines import Line2D
 
     figure = new_figure(11.0, 3.9)
     axes = figure.subplots(1, len(data["scale"]), sharex=True, sharey=True)
-    # Step 0 has no place on a logarithmic axis.
+    # A logarithmic axis can't show step 0.
     steps = data["steps"][1:]
     for i, (ax, scale) in enumerate(zip(axes, data["scale"], strict=True)):
         name = "small weights" if scale == data["scale"].min() else "prior knowledge"

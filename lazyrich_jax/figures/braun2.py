@@ -1,4 +1,4 @@
-"""The zero-balanced solution beside gradient descent, and how far they differ."""
+"""The zero-balanced solution beside gradient descent, and their differences."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 TITLE = "Zero-balanced learning, exact and simulated, and how close the two are"
 SOURCE = "Braun et al. 2022, Figure 2"
-CURVES = 5  # losses drawn, of as many random networks
+CURVES = 5  # number of random networks whose losses are drawn
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     sizes: tuple[int, int, int] = (4, 5, 3)
     samples: int = 10
@@ -54,39 +54,39 @@ QUICK = QUICK._replace(rate_count=3, times=51)
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     sizes = "-".join(map(str, settings.sizes))
     scales = " and ".join(f"{scale:g}" for scale in settings.scales)
     low, high = settings.random_scales
     return (
-        f"Above: the loss and every entry of the function, the representations and (a "
+        "Above: the loss and every entry of the function, the representations and (a "
         f"corner of) the NTK of a {sizes} network from zero-balanced weights of scale "
-        f"{scales}: gradient descent (coloured) and Braun et al.'s closed form "
-        f"(dotted); {settings.samples} samples with white inputs, a zero-balanced "
-        f"teacher of scale {settings.teacher:g}, learning rate "
-        f"{settings.learning_rate:g}. Below: the mean squared difference of the two "
-        f"losses over the time {settings.duration:g} (learning rate × step) against "
-        f"the learning rate, for {settings.networks} random zero-balanced networks of "
-        f"different sizes (inputs and outputs, unequal, uniform from 2 to "
-        f"{settings.largest}; hidden units at least the smaller of them), scales "
-        f"uniform from {low:g} to {high:g} over the root of the largest size, and "
-        "random regression with white inputs; black: the geometric mean and the slope "
-        f"of an error of first order; and the {CURVES} losses that fall most, at the "
-        f"largest rate. Scales are widened by {SPREAD:g}, as in the source's code. "
-        "The source runs 50 networks for up to 20000 steps at every rate; here all "
-        "rates cover the same time, that of 20000 steps at 0.0005."
+        f"{scales}, by gradient descent (coloured) and Braun et al.'s closed form "
+        f"(dotted). The task has {settings.samples} samples with white inputs and a "
+        f"zero-balanced teacher of scale {settings.teacher:g}; learning rate "
+        f"{settings.learning_rate:g}. Below left: the mean squared difference of the "
+        f"two losses over the time {settings.duration:g} (learning rate × step) "
+        f"against the learning rate. It is for {settings.networks} random "
+        "zero-balanced networks of different sizes (inputs and outputs, unequal, "
+        f"uniform from 2 to {settings.largest}; hidden units at least the smaller of "
+        f"them), scales uniform from {low:g} to {high:g} over the root of the largest "
+        "size, and random regression with white inputs. The geometric mean and the "
+        f"slope of a first-order error are black. Below right: the {CURVES} losses "
+        f"that fall most, at the largest rate. Scales are widened by {SPREAD:g}, as in "
+        "the source's code. The source runs 50 networks for up to 20000 steps at every "
+        "rate. Here all rates cover the same time, that of 20000 steps at 0.0005."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """Two starts in full; the accuracy of descent on many networks."""
+    """Compute all quantities for two starts, and descent's error on many networks."""
     data, differences = _two_starts(settings)
     more, others = _accuracy(settings, track)
     return Record(data | more, differences + others)
 
 
 def _task_and_starts(settings: Settings) -> tuple[Task, list[LinearNetwork]]:
-    """The task that is learned in full, and its start."""
+    """The task of the upper panels, and its starts."""
 
     @jax.jit
     def draw(key):
@@ -128,7 +128,7 @@ def _two_starts(settings: Settings) -> tuple[dict, list[Difference]]:
     for i, (scale, network) in enumerate(zip(settings.scales, networks, strict=True)):
         descent = learn(network, task, ts, dynamics=GradientDescent(rate))
         exact = rich_limit(ts, network.function, task)
-        # The same five quantities of both, in the form of the closed one.
+        # Both laws give the same five quantities, from `Representations`.
         parts = descent.function, descent.input_representation
         pair = values(exact), values(type(exact)(*parts, descent.output_representation))
         for name in pair[0]:
@@ -141,7 +141,7 @@ def _two_starts(settings: Settings) -> tuple[dict, list[Difference]]:
 
 
 def _random_networks(settings: Settings) -> tuple[LinearNetwork, Task]:
-    """Networks and tasks of many sizes, in arrays of one."""
+    """Networks and tasks of many sizes in arrays of one shape."""
     largest, count = settings.largest, settings.networks
     keys = jax.random.split(jax.random.key(settings.seed))
     uniform = jax.random.uniform(keys[0], (count, 5))
@@ -153,7 +153,7 @@ def _random_networks(settings: Settings) -> tuple[LinearNetwork, Task]:
     @jax.vmap
     def build(uniform, normal):
         n_in = 2 + jnp.floor(uniform[0] * (largest - 1))
-        # Any but the number of inputs.
+        # Uniform over all sizes other than the number of inputs.
         n_out = 2 + jnp.floor(uniform[1] * (largest - 2))
         n_out = n_out + (n_out >= n_in)
         least, most = jnp.minimum(n_in, n_out), jnp.maximum(n_in, n_out)
@@ -172,7 +172,7 @@ def _random_networks(settings: Settings) -> tuple[LinearNetwork, Task]:
 def _accuracy(settings: Settings, track) -> tuple[dict, list[Difference]]:
     networks, tasks = _random_networks(settings)
     rates = np.geomspace(*settings.rates, settings.rate_count)
-    # So that every rate takes a whole number of steps.
+    # Every rate takes a whole number of steps.
     rates = settings.duration / np.round(settings.duration / rates)
     wanted = np.linspace(0, settings.duration, settings.times)
 
@@ -203,7 +203,7 @@ def _accuracy(settings: Settings, track) -> tuple[dict, list[Difference]]:
     value = difference(exact, descent)
     what = f"{settings.networks} random networks: losses at rate {rates[0]:g}"
     found = [Difference(what, "descent", value, 0.05)]
-    # An error of first order: the root of its mean square goes as the rate.
+    # The root mean square of a first-order error is proportional to the rate.
     slopes = np.polyfit(np.log(rates), np.log(data["errors"]).T / 2, 1)[0]
     data["slopes"] = slopes
     worst = float(np.abs(slopes - 1).max())
@@ -212,7 +212,7 @@ def _accuracy(settings: Settings, track) -> tuple[dict, list[Difference]]:
 
 
 def draw(data: Data) -> "Figure":
-    """The two starts above; accuracy and losses below."""
+    """Draw the two starts above, accuracy and losses below."""
     figure = new_figure(13.0, 8.6)
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.15, 1))[:, 0]
     axes = top.subplots(len(data["scale"]), len(COLUMNS), sharex=True)

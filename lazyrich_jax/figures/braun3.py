@@ -1,4 +1,4 @@
-"""What a semantic hierarchy is represented by, from three starts."""
+"""Representations of a semantic hierarchy from three starts."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,7 +27,7 @@ STARTS = ("small Gaussian", "large Gaussian", "zero-balanced")
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     levels: int = 3
     hidden: int = 14
@@ -45,27 +45,28 @@ QUICK = FULL._replace(points=80)
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     size = 2**settings.levels
     return (
         f"Above: the singular value decomposition of the hierarchy of {size} items and "
-        "attributes, and the representations that the theory derives from it for "
+        "attributes, and the representations that theory derives from it for "
         f"zero-balanced weights. Below: QQᵀ after {settings.steps} steps of gradient "
         f"descent from small (standard deviation {settings.small:g}) and large "
         f"({settings.large:g}) Gaussian weights and from zero-balanced ones of scale "
         f"{settings.balanced:g} (widened by {SPREAD:g}, as in the source's code), on "
-        "one colour scale; and the loss, with the closed form (dotted) where it holds. "
-        "Small and balanced weights end with the representations of the theory, "
-        f"large Gaussian ones don't. {size}-{settings.hidden}-{size} networks, one-hot "
-        f"items, learning rate {settings.learning_rate:g}. As in the source's code the "
-        "i-th attribute is larger by 0.1/i, so that no singular values are equal. The "
-        "seed is one of the half from which a zero-balanced network can learn it: "
-        "the sign of the function's determinant is conserved."
+        "one colour scale; and the loss, with the closed form (dotted) for "
+        "zero-balanced weights. Small and balanced weights end with the "
+        "representations of the theory, large Gaussian ones don't. "
+        f"{size}-{settings.hidden}-{size} networks, one-hot items, learning rate "
+        f"{settings.learning_rate:g}. As in the source's code the i-th attribute is "
+        "larger by 0.1/i, so that no singular values are equal. Zero-balanced learning "
+        "conserves the sign of the function's determinant: only half of all seeds can "
+        "learn the hierarchy, and the seed here is one of them."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """The three starts by gradient descent, and what theory says of them."""
+    """Compute the three starts by gradient descent, and the theory's predictions."""
     task = Task.hierarchy(settings.levels, separate=True)
     size = task.in_size
     key = jax.random.key(settings.seed)
@@ -122,7 +123,7 @@ def compute(settings: Settings, track=iter) -> Record:
 
 
 def draw(data: Data) -> "Figure":
-    """The decomposition of the task; the representations; the loss."""
+    """Draw the decomposition of the task, the representations and the loss."""
     figure = new_figure(12.5, 6.0)
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.15))[:, 0]
     panels = (
@@ -143,7 +144,7 @@ def draw(data: Data) -> "Figure":
     for ax, matrix, name in zip(maps, data["descent/qqt"], STARTS, strict=True):
         draw_qqt(ax, matrix, name, limit)
     maps[0].set_ylabel(r"$QQ^\top$ after learning" + "\nattributes       items")
-    # Step 0 has no place on a logarithmic axis.
+    # A logarithmic axis can't show step 0.
     steps = data["steps"][1:]
     for colour, name, loss in zip(COLOURS, STARTS, data["descent/loss"], strict=False):
         losses.plot(steps, loss[1:], color=colour, lw=2.5, label=name)

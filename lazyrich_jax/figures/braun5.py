@@ -1,4 +1,4 @@
-"""Continual learning: forgetting follows from the tasks alone."""
+"""Continual learning: the tasks alone determine forgetting."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,7 +25,7 @@ SOURCE = "Braun et al. 2022, Figure 5"
 
 
 class TaskSequence(NamedTuple):
-    """Tasks learned in a row."""
+    """The settings of a sequence of tasks."""
 
     name: str
     sizes: tuple[int, int, int]
@@ -37,7 +37,7 @@ class TaskSequence(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     sizes: tuple[int, int, int] = (5, 10, 6)
     samples: int = 25
@@ -64,7 +64,7 @@ class Settings(NamedTuple):
 
 FULL = Settings()
 QUICK = FULL._replace(runs=6, largest=8, run_samples=20, run_steps=1000)
-# As many tasks of the same sizes, so that nothing is compiled for others.
+# Both sequences have equal sizes and numbers of tasks, so that they share programs.
 QUICK = QUICK._replace(
     tasks=3, many_sizes=FULL.sizes, many_samples=FULL.samples, many_tasks=3
 )
@@ -72,36 +72,36 @@ QUICK = QUICK._replace(many_steps=6000, points=151)
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     sizes = "-".join(map(str, settings.sizes))
     many = "-".join(map(str, settings.many_sizes))
     return (
         f"a: the function of a {sizes} network and its loss on each of "
         f"{settings.tasks} random regression tasks, learned one after another (thick "
-        "while trained): gradient descent (coloured) and exact, task by task from the "
-        f"exact end of the one before (dotted); {settings.samples} samples, learning "
-        f"rate {settings.learning_rate:g}, {settings.steps} steps each, zero-balanced "
-        f"weights of scale {settings.scale:g}. b: what a second task costs the first, "
-        "numerically against the analytic value, half the squared distance of the two "
-        f"correlations, for {settings.runs} random networks with every activation, of "
-        f"2 to {settings.largest} units per layer (hidden ones at least the smaller of "
-        f"inputs and outputs), {settings.run_samples} samples, learning rate "
-        f"{settings.run_rate:g}, {settings.run_steps} steps per task (nonlinear "
-        "networks forget more than the theory of linear ones says); c: the root of "
-        "|W₂ᵀW₂ - W₁W₁ᵀ| over their training (mean and standard deviation). d, e: "
+        "while trained), by gradient descent (coloured) and exactly, each task from "
+        f"the exact end of the previous one (dotted); {settings.samples} samples, "
+        f"learning rate {settings.learning_rate:g}, {settings.steps} steps each, "
+        f"zero-balanced weights of scale {settings.scale:g}. b: the forgetting of a "
+        "first task by a second one, numerical against analytic (half the squared "
+        f"distance of the two correlations), for {settings.runs} random networks with "
+        f"every activation, of 2 to {settings.largest} units per layer (hidden ones at "
+        f"least the smaller of inputs and outputs), {settings.run_samples} samples, "
+        f"learning rate {settings.run_rate:g}, {settings.run_steps} steps per task. "
+        "Nonlinear networks forget more than the linear theory predicts. c: the root "
+        "of |W₂ᵀW₂ - W₁W₁ᵀ| over their training (mean and standard deviation). d, e: "
         f"losses of a {many} network on {settings.many_tasks} tasks "
         f"({settings.many_samples} samples, rate {settings.many_rate:g}, "
         f"{settings.many_steps} steps each, scale {settings.many_scale:g}), and the "
         "forgetting of task i between the ends of tasks j and k, by gradient descent "
-        "(upper row) and from the correlations alone (lower row). Inputs white, "
-        "targets of variance 1/outputs; scales are widened by "
-        f"{SPREAD:g}, as in the source's code. The source has 50 runs in b and c, and "
-        "50000 steps for nonlinear networks."
+        "(upper row) and from the correlations alone (lower row). Inputs are white, "
+        f"targets have the variance 1/outputs. Scales are widened by {SPREAD:g}, as in "
+        "the source's code. The source has 50 runs in b and c, and 50000 steps for "
+        "nonlinear networks."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """The two sequences of tasks, and the random networks."""
+    """Compute the two sequences of tasks and the random networks."""
     data, differences = {}, []
     sequences = (
         TaskSequence(
@@ -147,7 +147,7 @@ def _runs(settings: Settings) -> forgetting_runs.Runs:
 def _learn_in_a_row(
     sequence: TaskSequence, points: int, key: jax.Array
 ) -> tuple[dict, list[Difference]]:
-    """Tasks learned in a row, exactly and by gradient descent."""
+    """Learn a sequence of tasks, exactly and by gradient descent."""
     name, sizes, samples, count, scale, rate, steps = sequence
     n_in, _, n_out = sizes
     key, *keys = jax.random.split(key, count + 1)
@@ -160,7 +160,7 @@ def _learn_in_a_row(
         continual(network, tasks, steps * rate, points=points, dynamics=law)
         for law in (Exact(), GradientDescent(rate))
     )
-    # What the correlations say of tasks that are learned to the end.
+    # The correlations predict forgetting after complete learning.
     sigmas = [task.input_output_correlation for task in tasks]
     analytic = np.array(
         [[[forgetting(j, k, task) for k in sigmas] for j in sigmas] for task in tasks]
@@ -190,13 +190,13 @@ def _learn_in_a_row(
 
 
 def _forgotten(run: Continual) -> np.ndarray:
-    """By how much the loss on task i grew from the end of task j to that of k."""
+    """The growth of the loss on task i from the end of task j to the end of task k."""
     ends = np.asarray(run.losses)[-1 :: -run.trajectories[0].ts.size][::-1].T
     return ends[:, None, :] - ends[:, :, None]
 
 
 def draw(data: Data) -> "Figure":
-    """The sequences, the random networks, and the matrices of forgetting."""
+    """Draw the sequences, the random networks and the matrices of forgetting."""
     figure = new_figure(13.0, 13.5)
     parts = figure.subfigures(3, 1, squeeze=False, height_ratios=(2, 1, 1.5))[:, 0]
     top, middle, bottom = parts

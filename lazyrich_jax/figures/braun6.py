@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TITLE = "Reversal learning, and knowledge that has to be revised"
+TITLE = "Reversal learning, and the revision of knowledge"
 SOURCE = "Braun et al. 2022, Figure 6"
-# The item whose attributes an item of the source's ColourHierarchy has.
+# For each item of the source's ColourHierarchy, the item with the same attributes.
 RECOLOURED = (4, 3, 0, 6, 2, 1, 7, 5)
 REVISIONS = ("last attribute reversed", "items exchanged")
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     deep_sizes: tuple[int, int, int] = (4, 6, 4)
     samples: int = 16
@@ -47,13 +47,13 @@ class Settings(NamedTuple):
 
 
 FULL = Settings()
-# Of the size of the hierarchy, so that nothing is compiled for another.
+# The sizes equal the hierarchy's, so that they share programs.
 QUICK = FULL._replace(deep_sizes=(8, 14, 8), deep_rates=(0.05,))
 QUICK = QUICK._replace(deep_steps=(4000, 2000))
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     sizes = "-".join(map(str, settings.deep_sizes))
     rates = ", ".join(f"{rate:g}" for rate in settings.deep_rates)
     before, after = settings.deep_steps
@@ -62,28 +62,28 @@ def caption(settings: Settings) -> str:
     return (
         f"Above: the loss of a deep ({sizes}, zero-balanced weights of scale "
         f"{settings.deep_scale:g}) and a shallow network while a task is learned and "
-        "then reversed. The exact deep solution (dotted) waits at the saddle at "
-        "zero, the longer the more completely the task was learned (almost twice as "
-        "long as that took: the source goes on for 8000 steps, but there double "
-        "precision no longer knows what was left to learn); descent (learning rates "
-        f"{rates}; {before} and {after} steps at {settings.learning_rate:g} or the "
-        "same time) leaves the saddle, the later the smaller its steps, which break "
-        "the balance. Below: a hierarchy is learned, and then one whose last attribute "
-        "is reversed, or whose items are exchanged (the source's ColourHierarchy), "
-        f"from weights of scale {scales}, {steps} steps each, "
-        f"8-{settings.hidden}-8: targets (attributes by items), loss, and the items' "
-        "outputs over time in two dimensions (circles: learned, squares: revised), by "
-        "classical scaling of the exact outputs; the source uses scikit-learn's "
-        "metric scaling. Reversing one attribute changes the sign of the determinant, "
-        "which zero-balanced learning conserves: one mode is stuck. Coloured: gradient "
-        f"descent at {settings.learning_rate:g}, dotted: exact. Scales are widened by "
-        f"{SPREAD:g}, as in the source's code, whose solution for the reversal is "
-        "one for diagonal B that adds 1e-12 to a denominator; here it is general."
+        "then reversed. The exact deep solution (dotted) stays longer at the saddle at "
+        "zero if the task was learned more completely: almost twice as long as the "
+        "learning took. The source continues for 8000 steps, but double precision "
+        f"can't represent the remaining error there. Descent (learning rates {rates}; "
+        f"{before} and {after} steps at {settings.learning_rate:g} or the same time) "
+        "leaves the saddle because its steps break the balance, and later with smaller "
+        "steps. Below: a hierarchy is learned, and then one whose last attribute is "
+        "reversed, or whose items are exchanged (the source's ColourHierarchy), from "
+        f"weights of scale {scales}, {steps} steps each, 8-{settings.hidden}-8. Panels "
+        "show targets (attributes by items), loss, and the items' outputs over time in "
+        "two dimensions (circles: learned, squares: revised), by classical scaling of "
+        "the exact outputs; the source uses scikit-learn's metric scaling. Reversing "
+        "one attribute changes the sign of the determinant, which zero-balanced "
+        "learning conserves: one mode is never learned. Coloured: gradient descent at "
+        f"{settings.learning_rate:g}; dotted: exact. Scales are widened by {SPREAD:g}, "
+        "as in the source's code. The source's solution for the reversal assumes a "
+        "diagonal B and adds 1e-12 to a denominator; the solution here is general."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """Deep and shallow reversal, and the two revisions."""
+    """Compute deep and shallow reversal, and the two revisions."""
     deep, found = _deep(settings)
     shallow, more = _shallow(settings)
     data, differences = deep | shallow, [*found, *more]
@@ -181,7 +181,7 @@ def _revision(settings: Settings, i: int, name: str) -> tuple[dict, Difference]:
         continual(network, tasks, [duration] * 2, points=settings.points, dynamics=law)
         for law in (Exact(), GradientDescent(rate))
     )
-    # Items as points: the columns of the function, with the time before the item.
+    # Items are points: the columns of the function, with axes time and item.
     outputs = [np.swapaxes(np.asarray(run.function), 1, 2) for run in (exact, descent)]
     axes = _scaling_axes(outputs[0].reshape(-1, size))
     middle = outputs[0].mean(axis=(0, 1))
@@ -198,17 +198,17 @@ def _revision(settings: Settings, i: int, name: str) -> tuple[dict, Difference]:
 
 
 def _scaling_axes(points: np.ndarray) -> np.ndarray:
-    """The two axes onto which classical multidimensional scaling projects points.
+    """The two axes of classical multidimensional scaling.
 
-    Of Euclidean distances it is the projection onto the leading principal axes, which
-    places other points, such as the simulation's, in the same picture.
+    For Euclidean distances, this scaling is the projection onto the leading principal
+    axes. Other points, such as the simulation's, can be projected onto the same axes.
     """
     _, _, vt = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
     return vt[:2].T
 
 
 def draw(data: Data) -> "Figure":
-    """Losses of the reversal above; the two revisions below."""
+    """Draw losses of the reversal above, and the two revisions below."""
     figure = new_figure(12.5, 10.0)
     parts = figure.subfigures(3, 1, squeeze=False, height_ratios=(0.9, 1, 1))[:, 0]
     top, *rows = parts

@@ -1,4 +1,4 @@
-"""One start learned by the three laws, and how far they differ."""
+"""One start learned by the three laws, and the differences between them."""
 
 import jax
 import numpy as np
@@ -27,7 +27,7 @@ def run(
     steps: np.ndarray,
     learning_rate: float,
 ) -> dict[str, np.ndarray]:
-    """Every quantity under every law, time first, under names such as `exact/loss`."""
+    """Every quantity by every law, time first, with names such as `exact/loss`."""
     ts = steps * learning_rate
     laws = (Exact(), GradientFlow(), GradientDescent(learning_rate))
     out = {}
@@ -38,14 +38,14 @@ def run(
 
 
 def steps_to(last: int, count: int = 200) -> np.ndarray:
-    """Step 0 and about `count` steps up to `last`, evenly in their logarithm."""
+    """Step 0 and about `count` logarithmically spaced steps up to `last`."""
     return np.unique(np.r_[0, np.geomspace(1, last, count).round()]).astype(int)
 
 
 def differences(
     start: str, data: Data, prefix: str = "", *, flow: float, descent: float
 ) -> list[Difference]:
-    """How far the exact solution is from the simulations, with bounds for each."""
+    """Differences of the exact solution from each simulation, with their bounds."""
     found = []
     for against, bound in (("flow", flow), ("descent", descent)):
         for name in QUANTITIES:

@@ -23,7 +23,7 @@ SOURCE = (
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     size: int = 5
     tasks: int = 4
@@ -41,25 +41,25 @@ QUICK = FULL._replace(steps=1500)
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     size = settings.size
     return (
         f"A {size}-{size}-{size} network with λ = {settings.lmda:g} learns "
         f"{settings.tasks} random regression tasks ({settings.samples} samples, white "
         f"inputs) one after another, {settings.steps} steps each at learning rate "
-        f"{settings.learning_rate:g}: the entries of its function; the loss on every "
-        "task (thick while that task is trained); and the rate of every loss, per unit "
-        f"of learning rate × step, in the first {settings.rate_steps} steps of the "
-        "second task. Coloured: gradient descent, of which the rate is the difference "
-        "of two steps; dotted: exact, task by task, without restarting from the "
-        "simulation as the source does. Axes are cut at the start, which is larger. "
-        "The thesis gives the rate for λ = 5 in its "
-        "text and λ = 1 in its code; here it belongs to the same run."
+        f"{settings.learning_rate:g}. Panels show the entries of its function; the "
+        "loss on every task (thick while that task is trained); and the rate of every "
+        f"loss, per unit of learning rate × step, in the first {settings.rate_steps} "
+        "steps of the second task. Coloured: gradient descent, whose rate is the "
+        "difference of two steps. Dotted: exact, task by task; the source restarts it "
+        "from the simulation. Axes are cut at the start, which is larger. The thesis "
+        "gives the rate for λ = 5 in its text and λ = 1 in its code; here it belongs "
+        "to the same run."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """The tasks in a row, exactly and by gradient descent, at every step."""
+    """Compute the sequence of tasks, exactly and by gradient descent, at every step."""
     size, rate = settings.size, settings.learning_rate
     key, *keys = jax.random.split(jax.random.key(settings.seed), settings.tasks + 1)
     tasks = [
@@ -80,7 +80,7 @@ def compute(settings: Settings, track=iter) -> Record:
         data[f"{law}/losses"] = np.asarray(run.losses)[::every]
     second = slice(points, points + min(settings.rate_steps, settings.steps) + 1)
     rates = np.asarray(exact.loss_rates)[second]
-    # Between two steps, as a difference is.
+    # A difference belongs to the time between two steps.
     data["exact/rates"] = (rates[1:] + rates[:-1]) / 2
     data["descent/rates"] = np.diff(np.asarray(descent.losses)[second], axis=0) / rate
     differences = [
@@ -94,7 +94,7 @@ def compute(settings: Settings, track=iter) -> Record:
 
 
 def draw(data: Data) -> "Figure":
-    """Function, losses, and the rates of the losses."""
+    """Draw the function, the losses and the rates of the losses."""
     figure = new_figure(11.0, 7.5)
     grid = figure.add_gridspec(2, 2, width_ratios=(2, 1))
     function = figure.add_subplot(grid[0, 0])
@@ -104,7 +104,7 @@ def draw(data: Data) -> "Figure":
     exact = data["exact/function"]
     draw_entries(function, steps, data["descent/function"], exact)
     function.set(title=r"$W_2 W_1$", ylabel="entries of the function")
-    # The learned function is smaller than the start, which is soon forgotten.
+    # Axes are for the learned function; the start is larger and soon forgotten.
     function.set_ylim(np.array([-1.5, 1.5]) * np.abs(exact[training > 0]).max())
     count = np.arange(len(data["descent/rates"])) + 1
     pair = (data[f"{law}/losses"] for law in ("descent", "exact"))

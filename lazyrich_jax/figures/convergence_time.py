@@ -1,4 +1,4 @@
-"""How many steps learning takes, against the balance."""
+"""The number of steps that learning takes, against the balance."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,7 +24,7 @@ SOURCE = "Figure 4.4 of Domine's thesis"
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     levels: int = 3
     scale: float = 1.0
@@ -42,24 +42,25 @@ QUICK = FULL._replace(lmdas=10, points=500)
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     size = 2**settings.levels
     return (
-        f"Steps of gradient descent until the loss is below {settings.threshold:g}, "
-        f"against λ: exact (line) and simulated (markers), for {size}-{size}-{size} "
-        f"networks that learn the hierarchy of {size} items from one random function "
-        f"(weights of scale {settings.scale:g}; learning rate "
+        "The number of gradient descent steps until the loss is below "
+        f"{settings.threshold:g}, against λ: exact (line) and simulated (markers). "
+        f"{size}-{size}-{size} networks learn the hierarchy of {size} items from one "
+        f"random function (weights of scale {settings.scale:g}; learning rate "
         f"{settings.learning_rate:g}). Dashed: the law of the lazy limit, "
         "ln(L₀/threshold) / (2 c |λ| learning rate) steps for inputs of variance c and "
         "a loss that starts at L₀. (Steps that aren't small against 1 / (c |λ|) make "
         "descent faster.) The thesis fits an exponential to the same points; the "
-        f"theory tends to this power law. {settings.lmdas} values of either sign from "
-        f"{settings.spectrum[0]:g} to {settings.spectrum[1]:g}; the thesis stops at 20."
+        f"theory tends to this power law. There are {settings.lmdas} values of either "
+        f"sign from {settings.spectrum[0]:g} to {settings.spectrum[1]:g}; the thesis "
+        "stops at 20."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """Exact and simulated times for balances of both signs."""
+    """Compute exact and simulated times for balances of both signs."""
     half = np.geomspace(*settings.spectrum, settings.lmdas)
     lmda = np.r_[-half[::-1], half]
     rate = settings.learning_rate
@@ -79,7 +80,7 @@ def compute(settings: Settings, track=iter) -> Record:
     ends = np.array([0, -1])
     ones = np.ones_like(lmda)
     differences = [
-        # By ratios: steps differ by orders of magnitude, and each counts.
+        # Ratios give every balance equal weight: steps differ by orders of magnitude.
         Difference("steps", "descent", difference(exact / descent, ones), 0.1),
         Difference(
             "steps at the largest |λ|",
@@ -95,7 +96,7 @@ def compute(settings: Settings, track=iter) -> Record:
 def _times(
     settings: Settings, lmda: Real[ArrayLike, " lmdas"], ts: Real[ArrayLike, " times"]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """When the loss is below the threshold, exactly and simulated; where it starts."""
+    """Times to reach the threshold, exact and simulated, and the loss at the start."""
     task = Task.hierarchy(settings.levels)
     size, key = task.in_size, jax.random.key(settings.seed)
 
@@ -115,7 +116,7 @@ def _times(
 
 
 def draw(data: Data) -> "Figure":
-    """Steps against lambda, on either side of zero."""
+    """Draw steps against lambda, on either side of zero."""
     figure = new_figure(7.0, 4.2)
     axes = figure.subplots(1, 2, sharey=True)
     lmda = data["lmda"]

@@ -11,7 +11,7 @@ from .style import COLOURS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-NTK_SHOWN = 5  # a corner of the kernel, outputs * samples wide
+NTK_SHOWN = 5  # width of the drawn corner of the kernel
 COLUMNS = {
     "loss": "loss",
     "function": r"$W_2 W_1$",
@@ -24,7 +24,7 @@ COLUMNS = {
 def draw_entries(
     ax: "Axes", x: np.ndarray, simulated: np.ndarray, exact: np.ndarray
 ) -> None:
-    """A line for every entry of matrices over time, or for a number."""
+    """Draw a line for every entry of matrices over time, or for a scalar."""
     simulated, exact = (values.reshape(len(x), -1) for values in (simulated, exact))
     for i, curve in enumerate(simulated.T):
         ax.plot(x, curve, color=COLOURS[i % len(COLOURS)], lw=2)
@@ -32,11 +32,11 @@ def draw_entries(
 
 
 def draw_quantities(axes: np.ndarray, data: Data, labels: Sequence[str]) -> None:
-    """A row of axes for every start, labelled, and a column for every quantity.
+    """Draw a labelled row for every start and a column for every quantity.
 
     The data of start i are `i/descent/...` and `i/exact/...`, over `steps`.
     """
-    # Step 0 has no place on a logarithmic axis.
+    # A logarithmic axis can't show step 0.
     steps = data["steps"][1:]
     for i, (row, label) in enumerate(zip(axes, labels, strict=True)):
         for ax, name in zip(row, COLUMNS, strict=True):
@@ -58,7 +58,7 @@ def draw_losses_of_tasks(
     simulated: np.ndarray,
     exact: np.ndarray,
 ) -> None:
-    """The loss on every task (columns), thick while that task is trained."""
+    """Draw the loss on every task (columns), thick while that task is trained."""
     for i, curve in enumerate(simulated.T):
         ax.plot(steps, curve, color=COLOURS[i], lw=1.5)
         own = np.where(training == i, curve, np.nan)

@@ -1,4 +1,4 @@
-"""How far gradient descent is from the flow, against learning rate and balance."""
+"""The error of gradient descent against learning rate and balance."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,7 +23,7 @@ SOURCE = "Domine et al. 2025, appendix; Figures 3.4 to 3.6 of Domine's thesis"
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     sizes: tuple[int, ...] = (5, 10, 15, 20)
     points: int = 20
@@ -46,27 +46,26 @@ QUICK = FULL._replace(sizes=(5,), points=6, trials=4)
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     sizes = ", ".join(map(str, settings.sizes))
     return (
         "The deviation (L_exact - L_descent) / L_descent, averaged over "
         f"{settings.recorded} times in {settings.steps} steps, of square networks of "
         f"{sizes} units a layer (mean and standard deviation of {settings.trials} "
-        "trials; random regression with two samples per unit; weights of scale 1): "
-        "against the "
-        f"learning rate at λ = {settings.lmda:g}, against λ at learning rate "
-        f"{settings.rate:g}, and against λ at a learning rate of "
-        f"{settings.product:g}/λ. As the number of steps is fixed, a larger rate also "
-        "goes further in time; on the right all rates go to the same time, "
-        f"{settings.fixed:g}, and the deviation is of the first order in the rate "
-        "(dashed: proportional to it). Code and text of the source differ (20 trials "
-        "and a largest size of 20, against 40 and 25): these are the code's, which "
-        "draws size 3 in place of 15 in the second panel; the last panel is added."
+        "trials; random regression with two samples per unit; weights of scale 1). It "
+        f"is shown against the learning rate at λ = {settings.lmda:g}, against λ at "
+        f"learning rate {settings.rate:g}, and against λ at a learning rate of "
+        f"{settings.product:g}/λ. The number of steps is fixed: a larger rate also "
+        "covers a longer time. On the right all rates cover the same time, "
+        f"{settings.fixed:g}, and the deviation is of first order in the rate (dashed: "
+        "proportional to it). Code and text of the source differ (20 trials and a "
+        "largest size of 20, against 40 and 25). The values here are the code's, which "
+        "draws size 3 in place of 15 in the second panel. The last panel is added."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """The three panels for every size."""
+    """Compute the three panels for every size."""
     count = settings.points
     rates = np.geomspace(*settings.rates, count)
     lmdas = np.geomspace(*settings.lmdas, count)
@@ -109,7 +108,7 @@ def compute(settings: Settings, track=iter) -> Record:
         for name, part in zip(panels, np.split(found, cuts, axis=1), strict=True):
             data[f"{name}/{size}"] = part
         mean = np.abs(data[f"order/{size}"].mean(axis=0))
-        # Of the two smallest rates: at larger ones further orders count.
+        # The slope at the two smallest rates: higher orders matter at larger ones.
         order = np.log2(mean[-2] / mean[-1])
         what = f"{size} units: order in the learning rate"
         differences.append(Difference(what, "first order", abs(order - 1), 0.05))
@@ -146,7 +145,7 @@ def _deviations(
 
 
 def draw(data: Data) -> "Figure":
-    """A panel for every way to vary, a line for every size."""
+    """Draw a panel for every variable and a line for every size."""
     figure = new_figure(14.0, 3.8)
     axes = figure.subplots(1, 4)
     panels = (

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 TITLE = "A minimal model of the rich and lazy regimes"
 SOURCE = "Domine et al. 2025, Figure 1"
-SHOWN = 3  # samples whose outputs are drawn
+SHOWN = 3  # number of samples whose outputs are drawn
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     sizes: tuple[int, int, int] = (3, 2, 2)
     samples: int = 10
@@ -40,7 +40,7 @@ QUICK = FULL._replace(points=60)
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     sizes = "-".join(map(str, settings.sizes))
     return (
         f"Outputs for {SHOWN} samples and the loss of a {sizes} network over training: "
@@ -53,7 +53,7 @@ def caption(settings: Settings) -> str:
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """The three starts, learned by every law; `track` wraps the loop over them."""
+    """Learn the three starts by every law; `track` wraps the loop over starts."""
     task_key, key = jax.random.split(jax.random.key(settings.seed))
     task = Task.random_regression(
         settings.sizes[0],
@@ -83,13 +83,13 @@ def compute(settings: Settings, track=iter) -> Record:
 
 
 def draw(data: Data) -> "Figure":
-    """The network, then its outputs and loss over training from every start."""
+    """Draw the network, and its outputs and loss over training from every start."""
     figure = new_figure(11.5, 5.2)
     grid = figure.add_gridspec(2, 4, width_ratios=(0.8, 1, 1, 1), height_ratios=(3, 2))
     _draw_network(figure.add_subplot(grid[:, 0]), data["sizes"])
     regimes = {0: "rich", 1: "lazy", -1: "delayed rich"}
     outputs = losses = None
-    # Step 0 has no place on a logarithmic axis.
+    # A logarithmic axis can't show step 0.
     steps = data["steps"][1:]
     for i, lmda in enumerate(data["lmda"]):
         column = i + 1

@@ -21,7 +21,7 @@ SOURCE = "Domine et al. 2025, Figure 2; Figure 3.3 of Domine's thesis"
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     size: int = 3
     samples: int = 10
@@ -37,7 +37,7 @@ QUICK = FULL._replace(points=60)
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     size = settings.size
     return (
         "The loss and every entry of the function, the representations and (a corner "
@@ -45,12 +45,12 @@ def caption(settings: Settings) -> str:
         "descent (coloured) and the exact solution (dotted). Random regression, "
         f"{settings.samples} samples, white inputs; weights of variance 1; learning "
         f"rate {settings.learning_rate:g}. The seed is this library's: the source "
-        "gives none, and its NTK labelled analytical is made of simulated weights."
+        "gives none, and computes its NTK labelled analytical from simulated weights."
     )
 
 
 def start(settings: Settings, lmda: float) -> tuple[Task, LinearNetwork]:
-    """The task, and where learning it starts."""
+    """The task and the network at time zero."""
     size = settings.size
     task_key, key = jax.random.split(jax.random.key(settings.seed))
     task = Task.random_regression(size, size, settings.samples, key=task_key)
@@ -58,7 +58,7 @@ def start(settings: Settings, lmda: float) -> tuple[Task, LinearNetwork]:
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """Every lambda, learned by every law; `track` wraps the loop over them."""
+    """Learn at every lambda by every law; `track` wraps the loop over lambdas."""
     steps = comparison.steps_to(settings.steps, settings.points)
     data = {"steps": steps, "lmda": np.array(settings.lmdas)}
     differences = []
@@ -73,7 +73,7 @@ def compute(settings: Settings, track=iter) -> Record:
 
 
 def draw(data: Data) -> "Figure":
-    """A row for every lambda, a column for every quantity, a line for every entry."""
+    """Draw a row per lambda, a column per quantity and a line per entry."""
     figure = new_figure(13.0, 6.5)
     lmdas = data["lmda"]
     axes = figure.subplots(len(lmdas), len(COLUMNS), sharex=True, squeeze=False)

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 TITLE = "Modes from sigmoidal to exponential, loss and kernel distance"
 SOURCE = "Domine et al. 2025, Figure 3"
-# How curves are drawn that aren't simulated.
+# Styles of curves that aren't simulated.
 THEORY = {"color": "k", "ls": ":", "lw": 1.3}
 SIGMOIDAL = {"color": "0.45", "ls": "--", "lw": 1}
 EXPONENTIAL = {"color": "0.45", "ls": "-.", "lw": 1}
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     strengths: tuple[float, ...] = (4.0, 2.0, 1.0)
     scale: float = 0.03
@@ -52,7 +52,7 @@ QUICK = FULL._replace(dense=40, points=80)
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     strengths = ", ".join(f"{s:g}" for s in settings.strengths)
     size = len(settings.strengths)
     return (
@@ -60,17 +60,18 @@ def caption(settings: Settings) -> str:
         f"values {strengths}) for λ from 0, where they are sigmoidal and learned one "
         "after another, to a large λ, where all are exponentials of one rate: gradient "
         f"descent (coloured; learning rate {settings.learning_rate:g}) and theory "
-        "(dotted), beside its limits λ → 0 (dashed) and |λ| → ∞ (dash-dotted). "
-        "Below: the loss of the same runs, and the distance of the NTK from the start "
-        f"to the end of learning over λ (line: exact; markers: {settings.steps} steps "
-        "of gradient descent). There the weights aren't aligned and of scale "
-        f"{settings.kernel_scale:g}; the aligned ones are of scale {settings.scale:g}. "
-        "The parameters are this library's; the published summary gives none."
+        "(dotted), beside its limits λ → 0 (dashed) and |λ| → ∞ (dash-dotted). Below: "
+        "the loss of the same runs, and the distance of the NTK from the start to the "
+        f"end of learning over λ (line: exact; markers: {settings.steps} steps of "
+        "gradient descent). The weights of the NTK panel aren't aligned and have the "
+        f"scale {settings.kernel_scale:g}; the aligned ones have the scale "
+        f"{settings.scale:g}. The parameters are this library's; the published summary "
+        "gives none."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """Modes and losses for some balances, kernel distances for many."""
+    """Compute modes and losses for some balances, and kernel distances for many."""
     ts = comparison.steps_to(settings.steps, settings.points) * settings.learning_rate
     half = np.geomspace(*settings.spectrum, settings.dense)
     lmdas, simulated = np.array(settings.lmdas), np.array(settings.simulated)
@@ -110,7 +111,7 @@ def _learn(
 ) -> dict[str, Array]:
     """Aligned modes at `lmdas`, kernel distances over the spectrum, and simulations."""
     s = jnp.array(settings.strengths)
-    # Its directions don't matter, as those of the weights are random.
+    # The task's directions don't matter: the weights' directions are random.
     task = Task.from_correlation(jnp.diag(s))
     sigma = task.input_output_correlation
     law = GradientDescent(settings.learning_rate)
@@ -157,18 +158,18 @@ def _learn(
 
 
 def draw(data: Data) -> "Figure":
-    """Modes above; loss and kernel distance below."""
+    """Draw modes above, loss and kernel distance below."""
     figure = new_figure(12.0, 6.8)
     above, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
     axes = above.subplots(1, len(data["lmda"]), sharey=True)
-    # Time 0 has no place on a logarithmic axis.
+    # A logarithmic axis can't show time 0.
     ts = data["ts"][1:]
     for i, ax in enumerate(axes):
         for mode, colour in enumerate(COLOURS[: len(data["strengths"])]):
             curve = data["descent/modes"][i, 1:, mode]
             ax.plot(ts, curve, color=colour, lw=2.5)
         ax.plot(ts, data["sigmoidal"][1:], **SIGMOIDAL)
-        if data["lmda"][i] != 0:  # where that limit is no learning at all
+        if data["lmda"][i] != 0:  # nothing is learned in that limit here
             ax.plot(ts, data["exponential"][i, 1:], **EXPONENTIAL)
         ax.plot(ts, data["exact/modes"][i, 1:], **THEORY)
         ax.set(title=rf"$\lambda = {data['lmda'][i]:g}$", xscale="log")

@@ -30,7 +30,7 @@ ITEMS = ("canary", "robin", "salmon", "sunfish", "oak", "pine", "rose", "daisy")
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     levels: int = 3
     small: float = 1e-3
@@ -50,27 +50,26 @@ QUICK = FULL._replace(points=100, simulated=6)
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     size = 2**settings.levels
     return (
-        f"The hierarchy of {size} items and {size} attributes, with the singular "
-        "value decomposition of its correlation and the representations that theory "
-        "derives from it at λ = 0; QQᵀ after learning from small "
-        f"(standard deviation {settings.small:g}) and large ({settings.large:g}) "
-        "Gaussian weights, both simulated, and from λ-balanced ones, exact (one colour "
-        "scale, that of λ = 0); the loss by gradient descent (coloured) and exactly "
-        "(dotted); and the task-specific score of the converged representations "
-        "against λ (lines: theory, markers: gradient descent). "
-        f"{size}-{size}-{size} networks, one-hot items, learning "
-        f"rate {settings.learning_rate:g}, {settings.steps} steps, balanced weights of "
-        f"scale {settings.large:g}. The thesis labels its lazy runs ±10, and so are "
-        "these; its code ran ±100. Its code also exchanges items and attributes: here, "
-        "as in its text and in Braun et al. 2022, items are inputs."
+        f"The hierarchy of {size} items and {size} attributes, with the singular value "
+        "decomposition of its correlation and the representations that theory derives "
+        "from it at λ = 0. QQᵀ after learning is simulated from small (standard "
+        f"deviation {settings.small:g}) and large ({settings.large:g}) Gaussian "
+        "weights, and exact from λ-balanced ones (one colour scale, that of λ = 0). "
+        "The loss is shown by gradient descent (coloured) and exactly (dotted), and "
+        "the task-specific score of the converged representations against λ (lines: "
+        f"theory, markers: gradient descent). {size}-{size}-{size} networks, one-hot "
+        f"items, learning rate {settings.learning_rate:g}, {settings.steps} steps, "
+        f"balanced weights of scale {settings.large:g}. The lazy runs are at ±10, as "
+        "labelled in the thesis; its code ran ±100. Its code also exchanges items and "
+        "attributes: here, as in its text and in Braun et al. 2022, items are inputs."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """Five starts learned, and the task-specific score over a spectrum of balances."""
+    """Learn from five starts, and compute the task-specific score over balances."""
     task = Task.hierarchy(settings.levels)
     balances = np.array([0.0, settings.lmda, -settings.lmda])
     half = np.geomspace(*settings.spectrum, settings.lmdas // 2)
@@ -100,7 +99,7 @@ def compute(settings: Settings, track=iter) -> Record:
     return Record(data, differences)
 
 
-# One program each: hundreds of small ones take longer to compile.
+# One program for each function: hundreds of small programs take longer to compile.
 @eqx.filter_jit
 def _learn(
     settings: Settings,
@@ -139,7 +138,7 @@ def _learn(
 
 @eqx.filter_jit
 def _spectrum(task: Task, lmdas: Real[ArrayLike, " lmdas"]) -> jax.Array:
-    """The scores of what every balance converges to."""
+    """The scores of the converged representations at every balance."""
     return jax.vmap(
         lambda lmda: _scores(converged_representations(task, lmda, task.in_size), task)
     )(jnp.asarray(lmdas))
@@ -157,7 +156,7 @@ def _scores(state: LinearNetwork | Representations, task: Task) -> jax.Array:
 
 
 def draw(data: Data) -> "Figure":
-    """The task; what every start ends with; the loss, and the task-specific score."""
+    """Draw the task, the final representations, the loss and the score."""
     figure = new_figure(13.0, 10.0)
     parts = figure.subfigures(3, 1, height_ratios=(1, 1, 1.1), squeeze=False)
     top, middle, bottom = parts[:, 0]
@@ -181,7 +180,7 @@ def draw(data: Data) -> "Figure":
     names = ("small Gaussian", "large Gaussian")
     names += tuple(rf"$\lambda = {value:g}$" for value in lmda)
     axes = middle.subplots(1, len(names))
-    # One scale for all, that of lambda = 0: larger entries saturate.
+    # All maps have the scale of lambda = 0: larger entries saturate.
     maps = [*data["descent/qqt"][:2], *data["exact/qqt"]]
     limit = float(np.abs(maps[2]).max())
     for ax, matrix, title in zip(axes, maps, names, strict=True):
@@ -207,7 +206,7 @@ def _draw_tree(ax: "Axes", levels: int) -> None:
 
 
 def _draw_losses(ax: "Axes", data: Data, names: tuple[str, ...]) -> None:
-    # Step 0 has no place on a logarithmic axis.
+    # A logarithmic axis can't show step 0.
     steps = data["steps"][1:]
     for i, name in enumerate(names):
         ax.plot(steps, data["descent/loss"][i, 1:], color=COLOURS[i], lw=2, label=name)

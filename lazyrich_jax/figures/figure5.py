@@ -30,12 +30,12 @@ TITLE = "Architecture and balance: lazy, rich and delayed-rich learning"
 SOURCE = "Domine et al. 2025, Figure 5"
 NAMES = ("square", "funnel", "inverted funnel")
 QUANTITIES = {"distance": "distance of the NTK", "loss": "loss / its start"}
-LAZY, DELAYED = "-", (0, (4, 2))  # how their times are drawn
-SHOWN = 1, (-10.0, 0.1, 10.0)  # one shape's curves, on the right
+LAZY, DELAYED = "-", (0, (4, 2))  # line styles of their times
+SHOWN = 1, (-10.0, 0.1, 10.0)  # the shape whose curves are on the right
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     sizes: tuple[tuple[int, int, int], ...] = ((2, 2, 2), (3, 2, 2), (2, 2, 3))
     strengths: tuple[float, ...] = (2.0, 1.5)
@@ -53,7 +53,7 @@ QUICK = FULL._replace(lmdas_per_decade=3, learning_rate=1e-3, steps=100_000, poi
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     strengths = " and ".join(f"{s:g}" for s in settings.strengths)
     sizes = ", ".join(
         f"{name} {'-'.join(map(str, size))}"
@@ -62,22 +62,23 @@ def caption(settings: Settings) -> str:
     return (
         "The distance of the NTK from its start (above), and the loss relative to its "
         f"start (below), exact, over λ and time for networks of three shapes: {sizes}. "
-        "Where λ favours a layer that is wider than the hidden one, the loss falls at "
-        "the lazy pace 1/|λ| to what that layer's few directions can fit, and only "
-        "later, after the predicted time 1/(κ - |λ|/2), κ² = s² + λ²/4, do they turn "
-        "to the task: the delayed-rich regime. Solid: the lazy time 1/|λ|; dashed: the "
-        "delayed-rich time of the strongest mode; both drawn where |λ| exceeds the "
-        f"singular values, {strengths}. Right: the {NAMES[SHOWN[0]]}'s curves at three "
-        "λ; the differences are over all cells of the maps, against gradient descent "
-        f"(learning rate {settings.learning_rate:g}, {settings.steps} steps). White "
-        f"inputs; weights of scale {settings.scale:g}, of a seed chosen to stay away "
-        "from saddles, whose delays would show as narrow spikes at small λ. The "
-        "published summary gives no parameters: these are this library's."
+        "If λ favours a layer that is wider than the hidden one, the loss first falls "
+        "at the lazy rate, in the time 1/|λ|, as far as that layer's few directions "
+        "can fit the targets. The directions turn to the task only later, after the "
+        "predicted time 1/(κ - |λ|/2), κ² = s² + λ²/4: the delayed-rich regime. Solid: "
+        "the lazy time 1/|λ|; dashed: the delayed-rich time of the strongest mode. "
+        f"Both are drawn where |λ| exceeds the singular values, {strengths}. Right: "
+        f"the {NAMES[SHOWN[0]]}'s curves at three λ. The differences are over all "
+        "cells of the maps, against gradient descent (learning rate "
+        f"{settings.learning_rate:g}, {settings.steps} steps). White inputs; weights "
+        f"of scale {settings.scale:g}. The seed avoids saddles, whose delays would "
+        "show as narrow spikes at small λ. The published summary gives no parameters: "
+        "these are this library's."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """The maps of every shape, exact and by gradient descent."""
+    """Compute the maps of every shape, exactly and by gradient descent."""
     low, high = settings.decades
     half = 10.0 ** np.linspace(low, high, (high - low) * settings.lmdas_per_decade + 1)
     lmda = np.r_[-half[::-1], half]
@@ -86,8 +87,8 @@ def compute(settings: Settings, track=iter) -> Record:
     widest = max(n[0] for n in settings.sizes), max(n[2] for n in settings.sizes)
     differences = []
     for i, sizes in enumerate(track(settings.sizes)):
-        # All shapes in one program, as compiling is slow: that of the widest, of which
-        # a shape leaves some inputs and outputs unused, by its weights and the task.
+        # All shapes share the program of the widest, since compilation is slow. Other
+        # shapes have zero weights and targets at the unused inputs and outputs.
         weights = _within(_starts(settings, sizes, lmda), *widest)
         p = np.asarray(_learn(settings, weights, _task(settings, *widest), ts))
         used = np.r_[: sizes[0], widest[0] : widest[0] + sizes[2]]
@@ -124,7 +125,7 @@ def _starts(
 def _within(
     weights: tuple[Float[ArrayLike, "lmdas _ _"], ...], in_size: int, out_size: int
 ) -> tuple[np.ndarray, ...]:
-    """The same weights, with further inputs and outputs that aren't connected."""
+    """The weights, padded with further inputs and outputs that aren't connected."""
     w1, w2 = (np.asarray(w) for w in weights)
     return (
         np.pad(w1, ((0, 0), (0, 0), (0, in_size - w1.shape[2]))),
@@ -157,7 +158,7 @@ def _measured(
     lmda: Real[ArrayLike, " lmdas"],
     hidden_size: int,
 ) -> dict[str, Float[Array, "..."]]:
-    """The NTK's distance and the loss by either law, and the delayed-rich time."""
+    """The NTK's distance and the loss by both laws, and the delayed-rich time."""
     n = task.in_size
 
     def kernel(p):
@@ -180,7 +181,7 @@ def _measured(
 
 
 def draw(data: Data) -> "Figure":
-    """A column for every shape, and the curves of one on the right."""
+    """Draw a column for every shape, and the curves of one shape on the right."""
     figure = new_figure(13.0, 6.5)
     axes = figure.subplots(2, len(NAMES) + 1, width_ratios=(1, 1, 1, 1.2))
     for row, (quantity, label) in enumerate(QUANTITIES.items()):
@@ -200,10 +201,10 @@ def draw(data: Data) -> "Figure":
 
 
 def _draw_map(ax: "Axes", data: Data, i: int, quantity: str) -> "QuadMesh":
-    # Time 0 has no place on a logarithmic axis.
+    # A logarithmic axis can't show time 0.
     lmda, ts = data["lmda"], data["ts"][1:]
     distance = quantity == "distance"
-    # One scale for all shapes.
+    # All shapes share one scale.
     top = max(data[f"{j}/exact/{quantity}"].max() for j in range(len(NAMES)))
     mesh = ax.pcolormesh(
         lmda,

@@ -23,7 +23,7 @@ LAWS = "exact", "descent"
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     levels: int = 2
     scale: float = 0.3
@@ -39,7 +39,7 @@ class Settings(NamedTuple):
     duration: float = 100.0
     last: float = 300.0
     points: int = 300
-    # Half of all draws are saddles at lambda = 0: these are not.
+    # Half of all draws are at a saddle for lambda = 0. These are not.
     seed: int = 2
     attribute_seed: int = 2
 
@@ -49,30 +49,31 @@ QUICK = FULL._replace(lmdas=8, points=100)
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     size, items = 2**settings.levels, 2**settings.attribute_levels
     return (
         f"A {size}-{size}-{size} network learns a hierarchy of {size} items (singular "
-        "values separated), and then something else: the same with all signs reversed "
-        "(top left and middle: loss, and time until the loss above its optimum has "
-        f"fallen to {settings.tolerance:g} of its value, beside that of aligned modes "
-        "and of a one-layer network); a task with the same singular values that shares "
-        "a fraction of the singular vectors (bottom left); or, pretrained at λ = 0 and "
-        "rebalanced to λ without changing the function, a correlation changed by a "
-        f"matrix of rank {settings.rank} and {settings.change:g} of its norm (bottom "
-        "middle and right: time, distance of the NTK, growth of the first task's loss)."
-        f" Top right: {items}-{items}-{items} networks that know the hierarchy of "
-        f"{items} items learn a new attribute of the first item alone, with a readout "
-        "of its own. Black dotted lines, lines with markers and bars: exact, after "
+        "values separated), and then a second task. Top left and middle: the same task "
+        "with all signs reversed (loss, and time until the loss above its optimum has "
+        f"fallen to {settings.tolerance:g} of its value, beside the times of aligned "
+        "modes and of a one-layer network). Bottom left: a task with the same singular "
+        "values that shares a fraction of the singular vectors. Bottom middle and "
+        f"right: a correlation changed by a matrix of rank {settings.rank} and "
+        f"{settings.change:g} of its norm, learned by a network that was pretrained at "
+        "λ = 0 and rebalanced to λ without changing the function (time, distance of "
+        "the NTK, growth of the first task's loss). Top right: "
+        f"{items}-{items}-{items} networks that know the hierarchy of {items} items "
+        "learn a new attribute of the first item alone, with a separate readout. Black "
+        "dotted lines, lines with markers and bars: exact, after "
         f"{settings.duration:g} ({settings.last:g} before the attribute) units of "
         "learning rate × step of the first task; coloured lines and markers: gradient "
-        f"descent at learning rate {settings.learning_rate:g}. "
-        "The sources give no parameters for these panels: all are this library's."
+        f"descent at learning rate {settings.learning_rate:g}. The sources give no "
+        "parameters for these panels: all are this library's."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """Every application, exactly and by gradient descent."""
+    """Compute every application, exactly and by gradient descent."""
     task = Task.hierarchy(settings.levels, separate=True)
     size = task.in_size
     keys = jax.random.split(jax.random.key(settings.seed), 3)
@@ -117,7 +118,7 @@ def compute(settings: Settings, track=iter) -> Record:
 
 
 def _attribute(settings: Settings, laws: Mapping[str, AbstractDynamics]) -> dict:
-    """How a new attribute of one item generalises to the others."""
+    """The generalisation of a new attribute from one item to the others."""
     task = Task.hierarchy(settings.attribute_levels)
     size, key = task.in_size, jax.random.key(settings.attribute_seed)
     network = LambdaBalanced(0.0, settings.scale)(size, size, size, key=key)
@@ -160,7 +161,7 @@ def _differences(data: Data) -> list[Difference]:
 
 
 def draw(data: Data) -> "Figure":
-    """Reversal and a new attribute above; transfer and fine-tuning below."""
+    """Draw reversal and a new attribute above, transfer and fine-tuning below."""
     figure = new_figure(13.0, 7.5)
     axes = figure.subplots(2, 3)
     _draw_reversal(axes[0, 0], data)
@@ -197,7 +198,7 @@ def draw(data: Data) -> "Figure":
 def _draw_reversal(ax: "Axes", data: Data) -> None:
     from matplotlib import colormaps
 
-    # Time 0 has no place on a logarithmic axis.
+    # A logarithmic axis can't show time 0.
     ts = data["ts"][1:]
     lmda = data["lmda"]
     chosen = np.linspace(0, len(lmda) - 1, 4).astype(int)
@@ -216,7 +217,7 @@ def _draw_reversal(ax: "Axes", data: Data) -> None:
 def _draw_times(
     ax: "Axes", lmda: np.ndarray, data: Data, name: str, lines: list[tuple[str, str]]
 ) -> None:
-    """Exact times as lines, those of gradient descent as markers."""
+    """Draw exact times as lines and gradient descent's as markers."""
     exact, descent = (np.atleast_2d(data[f"{law}/{name}"]) for law in LAWS)
     for (colour, label), line, marks in zip(lines, exact, descent, strict=True):
         ax.plot(lmda, line, color=colour, label=label)

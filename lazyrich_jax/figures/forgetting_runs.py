@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Runs(NamedTuple):
-    """How many networks, of up to how many units per layer, and how they learn."""
+    """The number of networks, the largest layer, and the settings of learning."""
 
     networks: int
     largest: int
@@ -30,7 +30,7 @@ class Runs(NamedTuple):
 
 
 def _draw(runs: Runs, seed: int) -> tuple[Task, Task, nonlinear.Weights]:
-    """Two tasks and the weights of every run, of many sizes in arrays of one."""
+    """Two tasks and the weights of every run; many sizes share arrays of one shape."""
     largest, count, samples = runs.largest, runs.networks, runs.samples
     keys = jax.random.split(jax.random.key(seed))
     uniform = jax.random.uniform(keys[0], (count, 3))
@@ -52,7 +52,7 @@ def _draw(runs: Runs, seed: int) -> tuple[Task, Task, nonlinear.Weights]:
         @jax.vmap
         def task(x, y):
             white = Task(x - jnp.mean(x, axis=0, keepdims=True), y).whitened()
-            # Silent inputs and outputs leave the others as they are.
+            # Zero inputs and outputs do not affect the others.
             inputs, outputs = (
                 jnp.where(units < size, 1.0, 0.0)[None] for size in (n_in, n_out)
             )
@@ -67,7 +67,7 @@ def _draw(runs: Runs, seed: int) -> tuple[Task, Task, nonlinear.Weights]:
 
 
 def compute(runs: Runs, seed: int) -> tuple[dict, Difference]:
-    """What two tasks leave of the first, in linear and nonlinear networks."""
+    """Compute forgetting and imbalance of linear and nonlinear networks."""
     count = runs.networks
     first, second, weights = _draw(runs, seed)
     steps = np.linspace(0, runs.steps, runs.points).round().astype(int)
@@ -110,7 +110,7 @@ def compute(runs: Runs, seed: int) -> tuple[dict, Difference]:
 
 
 def draw_scatter(ax: "Axes", data: Data) -> None:
-    """Numerical against analytic forgetting."""
+    """Draw numerical against analytic forgetting."""
     analytic = data["runs/analytic"]
     for i, name in enumerate(nonlinear.ACTIVATIONS):
         numerical = data[f"runs/{name}/forgetting"]
@@ -122,7 +122,7 @@ def draw_scatter(ax: "Axes", data: Data) -> None:
 
 
 def draw_imbalance(ax: "Axes", data: Data) -> None:
-    """How far weights are from balance while they learn."""
+    """Draw the imbalance of the weights over training."""
     steps = data["runs/steps"]
     for i, name in enumerate(nonlinear.ACTIVATIONS):
         mean, deviation = data[f"runs/{name}/imbalance"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TITLE = "One neuron: balance, magnitude, alignment and kernel distance"
 SOURCE = "Kunin et al. 2024, Figures 2, 3 and 4a"
-LIMIT = 2.5  # of the axes of parameter space
+LIMIT = 2.5  # limit of the axes of parameter space
 CURVES = {
     "magnitude": r"magnitude $\mu$",
     "alignment": r"alignment $\phi$",
@@ -27,7 +27,7 @@ CURVES = {
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     target: tuple[float, float] = (0.0, 1.0)
     function: tuple[float, float] = (-1.0, 0.0)
@@ -42,24 +42,24 @@ QUICK = FULL._replace(points=120)
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     deltas = ", ".join(f"{d:g}" for d in settings.deltas)
     return (
-        "A single neuron y = a w·x learns the map β* = "
-        f"({settings.target[0]:g}, {settings.target[1]:g}) of white inputs from β = "
-        f"({settings.function[0]:g}, {settings.function[1]:g}) at balances δ = a² - "
-        f"|w|² of {deltas}: above, the path in parameter space on the conserved "
-        "surface, between the hyperbolas of the starting function (grey) and of the "
-        "solution (green), and the paths in function space; below, the magnitude a|w|, "
-        "its alignment with β*, and the distance of the tangent kernel from its start. "
-        "Coloured: integrated gradient flow; dotted: theory. For the kernel distance "
-        "the published code has the initial instead of the present readout in one "
-        "factor; here it is the present one."
+        f"A single neuron y = a w·x learns the map β* = ({settings.target[0]:g}, "
+        f"{settings.target[1]:g}) of white inputs from β = ({settings.function[0]:g}, "
+        f"{settings.function[1]:g}) at balances δ = a² - |w|² of {deltas}. Above: the "
+        "path in parameter space on the conserved surface, between the hyperbolas of "
+        "the starting function (grey) and of the solution (green), and the paths in "
+        "function space. Below: the magnitude a|w|, its alignment with β*, and the "
+        "distance of the tangent kernel from its start. Coloured: integrated gradient "
+        "flow; dotted: theory. In one factor of the kernel distance the published code "
+        "has the initial readout in place of the present one; here it is the present "
+        "one."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """All flows, solved and simulated."""
+    """Compute all flows, by theory and by simulation."""
     ts = neuron.times(settings.last, settings.points)
     data = {
         name: np.asarray(value)
@@ -91,7 +91,7 @@ def _learn(settings: Settings, ts: Float[Array, " times"]) -> dict[str, Array]:
 
 
 def draw(data: Data) -> "Figure":
-    """Parameter and function space above, curves over time below."""
+    """Draw parameter and function space above, curves over time below."""
     figure = new_figure(13.0, 7.5)
     shown = data["shown"]
     grid = figure.add_gridspec(2, 12, height_ratios=(1.2, 1))

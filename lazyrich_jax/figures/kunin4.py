@@ -17,13 +17,13 @@ from .style import COLOURS, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TITLE = "One neuron, one datum: what the balance makes of it"
+TITLE = "One neuron, one datum: the end for every balance"
 SOURCE = "Kunin et al. 2024, Figure 4b"
-LIMIT = 2.5  # of the axes of parameter space
+LIMIT = 2.5  # limit of the axes of parameter space
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     x: tuple[float, float] = (0.5, 1.0)
     y: float = 1.1
@@ -39,21 +39,22 @@ QUICK = FULL._replace(points=80)
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     x, y, start = settings.x, settings.y, settings.function
     return (
         f"A single neuron learns one datum, x = ({x[0]:g}, {x[1]:g}) with target "
-        f"{y:g}, from β = ({start[0]:g}, {start[1]:g}): paths by integrated gradient "
-        f"flow (coloured) for {len(settings.deltas)} balances δ in the space of "
-        "parameters, where they start on one hyperbola (grey), and of functions, with "
-        "the functions that fit the datum (black line), where theory has each end "
-        "(dots), and its limits δ → -∞ (square: β keeps its direction) and δ → +∞ "
-        "(diamond: the nearest point); and both components of the end against δ."
+        f"{y:g}, from β = ({start[0]:g}, {start[1]:g}). Left: paths by integrated "
+        f"gradient flow (coloured) for {len(settings.deltas)} balances δ in the space "
+        "of parameters, from starts on one hyperbola (grey). Middle: paths in the "
+        "space of functions, with the functions that fit the datum (black line), the "
+        "ends by theory (dots), and the limits δ → -∞ (square: β keeps its direction) "
+        "and δ → +∞ (diamond: the nearest point). Right: both components of the end "
+        "against δ."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """The simulated flows, and where theory has them end."""
+    """Compute the simulated flows, and their ends by theory."""
     ts = neuron.times(settings.last, settings.points)
     data = {
         name: np.asarray(value)
@@ -99,7 +100,7 @@ def _learn(settings: Settings, ts: Float[Array, " times"]) -> dict[str, Array]:
 
 
 def draw(data: Data) -> "Figure":
-    """Parameter and function space, and the ends against the balance."""
+    """Draw parameter and function space, and the ends against the balance."""
     figure = new_figure(14.0, 4.6)
     grid = figure.add_gridspec(1, 3)
     space = neuron.parameter_space(figure, grid[0], LIMIT)
@@ -138,6 +139,6 @@ def draw(data: Data) -> "Figure":
     )
     right.set_xscale("symlog", linthresh=np.abs(data["spectrum"]).min())
     right.set_xticks([-1e3, -10, -0.1, 0, 0.1, 10, 1e3])
-    right.set(xlabel=r"balance $\delta$", ylabel="the function that is learned")
+    right.set(xlabel=r"balance $\delta$", ylabel="the learned function")
     right.legend(frameon=False, loc="upper right")
     return figure

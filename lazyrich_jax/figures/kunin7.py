@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 TITLE = "One neuron at the boundary of its basins"
 SOURCE = "Kunin et al. 2024, appendix, Figure 7"
-LIMIT = 5.0  # of the axes of parameter space
+LIMIT = 5.0  # limit of the axes of parameter space
 SIDES = ("-", (0, (3, 1.5)))  # line styles: ends with a > 0, with a < 0
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     target: tuple[float, float] = (1.0, 0.25)
     a: float = -4.0
@@ -40,24 +40,24 @@ QUICK = FULL._replace(points=150)
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     deltas = ", ".join(f"{d:g}" for d in settings.deltas)
     return (
-        "The surface that separates the basins of a single neuron (grey), β*·w = -a "
-        "(δ + √(δ² + 4|β*|²))/2, the neurons that fit β* = "
-        f"({settings.target[0]:g}, {settings.target[1]:g}) at white inputs (black "
-        f"hyperbola), and pairs of flows at δ = {deltas} that start with a = "
-        f"{settings.a:g} ± {settings.nudge:g}, w being on the surface for a = "
-        f"{settings.a:g}: the upper (solid) ends with a > 0, the lower (broken) with "
-        "a < 0, after a time near the saddle at a = 0. Integrated gradient flow "
-        "(coloured) and theory (dotted). The alignment is that of w with β*; the "
-        "source has that of the function a w, which ends at one on either side."
+        "The surface that separates the basins of a single neuron (grey), β*·w = -a (δ "
+        f"+ √(δ² + 4|β*|²))/2, the neurons that fit β* = ({settings.target[0]:g}, "
+        f"{settings.target[1]:g}) at white inputs (black hyperbola), and pairs of "
+        f"flows at δ = {deltas} that start with a = {settings.a:g} ± "
+        f"{settings.nudge:g}. Their w is on the surface for a = {settings.a:g}. The "
+        "upper flow (solid) ends with a > 0, the lower one (broken) with a < 0, after "
+        "a time near the saddle at a = 0. Integrated gradient flow is coloured, theory "
+        "dotted. The alignment is between w and β*. The source shows the alignment of "
+        "the function a w, which ends at one on either side."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """Both starts of every balance, solved and simulated, and the surface."""
-    # Falling to the saddle and leaving it are apart by orders of magnitude in time.
+    """Compute both flows of every balance, and the surface."""
+    # The times to reach and to leave the saddle differ by orders of magnitude.
     ts = np.r_[0.0, np.geomspace(1e-3, settings.last, settings.points)]
     data = {
         name: np.asarray(value)
@@ -90,7 +90,7 @@ def _learn(settings: Settings, ts: Float[Array, " times"]) -> dict[str, Array]:
         size = norm(flow.function, axis=-1)
         out |= neuron.arrays(law, flow, alignment=flow.alignment(target), size=size)
     heights = jnp.linspace(-LIMIT, LIMIT, 41)
-    # Balances that are evenly spaced along w.
+    # These balances are evenly spaced along w.
     across = -(jnp.linspace(0, 1.5 * LIMIT, 31) ** 2)
     of_sides = jax.vmap(_on_boundary, in_axes=(None, None, None, 0))
     of_heights = jax.vmap(of_sides, in_axes=(0, None, None, None))
@@ -106,16 +106,16 @@ def _on_boundary(
     target: Float[Array, " in"],
     side: float | Float[Array, ""],
 ) -> Float[Array, " in"]:
-    """Input weights on the boundary; `side`: which way they turn from the target."""
+    """Input weights on the boundary, on one `side` of the target."""
     unit = target / norm(target)
     along = neuron_boundary(a, delta, target) / norm(target)
-    # The rest of |w|^2 = a^2 - delta is orthogonal to the target.
+    # The remaining part of |w|^2 = a^2 - delta is orthogonal to the target.
     across = jnp.sqrt(jnp.maximum(a**2 - delta - along**2, 0.0))
     return along * unit + side * across * jnp.array([unit[1], -unit[0]])
 
 
 def draw(data: Data) -> "Figure":
-    """Parameter space, alignment, and the norm of the function."""
+    """Draw parameter space, the alignment and the norm of the function."""
     from matplotlib.lines import Line2D
 
     figure = new_figure(13.0, 4.8)
@@ -130,7 +130,7 @@ def draw(data: Data) -> "Figure":
         space.plot_surface(w1, w2, a, color="0.8", alpha=0.5, lw=0, zorder=0)
         space.plot_wireframe(w1, w2, a, color="0.6", lw=0.3, zorder=0)
     neuron.hyperbola(space, data["target"], LIMIT, "k", 1)
-    # Time 0 has no place on a logarithmic axis.
+    # A logarithmic axis can't show time 0.
     ts = data["ts"][1:]
     for i in range(len(data["flow/a"])):
         colour, side = COLOURS[i // 2], SIDES[i % 2]

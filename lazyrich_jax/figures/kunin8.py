@@ -29,7 +29,7 @@ COLUMNS = {
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     target: tuple[float, float] = (0.5, 0.5)
     functions: tuple[tuple[float, float], ...] = ((0.0, -1.0), (0.5, -0.5), (0.5, 0.5))
@@ -43,19 +43,19 @@ QUICK = FULL._replace(points=120)
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     deltas = ", ".join(f"{d:g}" for d in settings.deltas)
     starts = "; ".join(f"({a:g}, {b:g})" for a, b in settings.functions)
     return (
-        "The weights of a single neuron, and ν, which obeys an equation of its own, "
-        f"over time from three directions of β ({starts}; normalised; a row each) at "
+        "The weights of a single neuron, and ν, which obeys a separate equation, over "
+        f"time from three directions of β ({starts}; normalised; a row each) at "
         f"balances {deltas}: integrated gradient flow (coloured) and theory (dotted). "
         f"β* = ({settings.target[0]:g}, {settings.target[1]:g}), white inputs."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """All flows, solved and simulated."""
+    """Compute all flows, by theory and by simulation."""
     ts = neuron.times(settings.last, settings.points)
     data = {
         name: np.asarray(value)
@@ -85,7 +85,7 @@ def _learn(settings: Settings, ts: Float[Array, " times"]) -> dict[str, Array]:
 
 
 def draw(data: Data) -> "Figure":
-    """A row for every start, a column for every quantity."""
+    """Draw a row for every start and a column for every quantity."""
     rows, deltas = int(data["rows"]), data["deltas"]
     figure = new_figure(12.0, 7.0)
     axes = figure.subplots(rows, len(COLUMNS), sharex=True)
@@ -100,7 +100,7 @@ def draw(data: Data) -> "Figure":
                 ax.plot(data["ts"], data[f"theory/{name}"][k], **neuron.THEORY)
     for ax, title in zip(axes[0], COLUMNS.values(), strict=True):
         ax.set_title(title)
-    # Where a passes zero, it has poles.
+    # nu has poles where a passes zero.
     axes[0, 0].set_ylim(-3, 3)
     for ax in axes[-1]:
         ax.set_xlabel("time (learning rate × step)")

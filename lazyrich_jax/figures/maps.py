@@ -1,4 +1,4 @@
-"""Heat maps: of matrices, and marks over others that are seen on dark and bright."""
+"""Heat maps of matrices, and marks that are visible on dark and bright maps."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def draw_matrix(
     ax: "Axes", matrix: np.ndarray, title: str = "", limit: float | None = None
 ) -> "AxesImage":
-    """A matrix in colours from `-limit` to `limit`, by default its largest entry."""
+    """Draw a matrix in colours from -`limit` to `limit` (default: largest entry)."""
     top = float(np.abs(matrix).max()) if limit is None else limit
     image = ax.imshow(matrix, cmap="PuOr", vmin=-top, vmax=top)
     ax.set(title=title, xticks=[], yticks=[])
@@ -20,7 +20,7 @@ def draw_matrix(
 
 
 def draw_qqt(ax: "Axes", qqt: np.ndarray, title: str, limit: float) -> None:
-    """QQ^T of a network with as many inputs as outputs, its blocks set apart."""
+    """Draw QQ^T of a network with as many inputs as outputs, with separated blocks."""
     draw_matrix(ax, qqt, title, limit)
     border = len(qqt) / 2 - 0.5
     ax.axhline(border, color="k", lw=0.6)
@@ -28,12 +28,12 @@ def draw_qqt(ax: "Axes", qqt: np.ndarray, title: str, limit: float) -> None:
 
 
 def guide(style: str | tuple = "-") -> dict[str, Any]:
-    """How a predicted line is drawn: white with black edges."""
+    """The style of a predicted line: white with black edges."""
     return {"color": "w", "ls": style, "lw": 1.5, "path_effects": _outlined(2.8)}
 
 
 def sample() -> dict[str, Any]:
-    """How simulated values are drawn, for `scatter`: a ring around their colour."""
+    """The style of simulated values, for `scatter`: a ring around their colour."""
     return {"s": 60, "edgecolors": "w", "linewidths": 1.8, "path_effects": _outlined(4)}
 
 

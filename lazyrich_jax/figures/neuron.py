@@ -1,4 +1,4 @@
-"""Single neurons: flows of many at once, solved and simulated, and how to draw them."""
+"""Single neurons: many flows at once, by theory and simulation, and their plots."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ def starts(
 
 
 def times(last: float, points: int) -> np.ndarray:
-    """From zero to `last`, denser at the start, where much happens."""
+    """Times from zero to `last`, denser at the start, where changes are fast."""
     return last * np.linspace(0, 1, points) ** 2
 
 
@@ -47,7 +47,7 @@ def solve(
 def simulate(
     start: SingleNeuron, task: Task, ts: Real[ArrayLike, " times"]
 ) -> SingleNeuron:
-    """The flow of every neuron of `start`, integrated; axes: start, time."""
+    """The integrated flow of every neuron of `start`; axes: start, time."""
 
     def flow(neuron):
         run = learn(neuron.network, task, ts, dynamics=GradientFlow())
@@ -59,10 +59,10 @@ def simulate(
 
 @eqx.filter_jit
 def kernel_distances(neurons: SingleNeuron) -> Float[Array, "starts times"]:
-    """The distance of every tangent kernel from that at the start."""
+    """The distance of every tangent kernel from the kernel at the start."""
 
     def of_flow(flow):
-        # On the unit vectors the kernel of the samples is that of the inputs.
+        # For unit vectors as samples the kernel is the kernel of the inputs.
         x = jnp.eye(flow.w.shape[-1], dtype=flow.w.dtype)
         kernels = jax.vmap(lambda neuron: ntk(neuron.network, x))(flow)
         return jax.vmap(lambda kernel: kernel_distance(kernels[0], kernel))(kernels)
@@ -71,13 +71,13 @@ def kernel_distances(neurons: SingleNeuron) -> Float[Array, "starts times"]:
 
 
 def arrays(law: str, neurons: SingleNeuron, **more: Array) -> dict[str, Array]:
-    """The weights and the function under names such as `flow/w`, with `more`."""
+    """The weights, the function and `more`, with names such as `flow/w`."""
     values = {"w": neurons.w, "a": neurons.a, "function": neurons.function, **more}
     return {f"{law}/{name}": value for name, value in values.items()}
 
 
 def differences(data: Data, names: tuple[str, ...], bound: float) -> list[Difference]:
-    """How far theory is from the simulated flow, over all starts."""
+    """The differences of theory from the simulated flow, over all starts."""
     found = []
     for name in names:
         theory, flow = (
@@ -98,14 +98,14 @@ def delta_colours(deltas: np.ndarray) -> list:
         sign = np.sign(delta)
         same = np.abs(deltas[np.sign(deltas) == sign])
         rank = np.sum(same <= abs(delta)) / largest
-        # From .2 on: nearer to zero, lines would be too pale to be seen.
+        # Colours start at 0.2 from the middle: paler lines would be hard to see.
         place = 0.5 + sign * (0.2 + 0.25 * rank)
         colours.append("0.6" if delta == 0 else colormaps["BrBG"](place))
     return colours
 
 
 def law_handles(colour: str = "0.5") -> list:
-    """Legend entries that say which lines are simulated and which theory."""
+    """Legend entries for simulated and theoretical lines."""
     from matplotlib.lines import Line2D
 
     return [
@@ -120,7 +120,7 @@ def parameter_space(
     """Axes for (w1, w2, a), drawn in the order of `zorder`."""
     from matplotlib.ticker import MaxNLocator
 
-    # Any: the types that matplotlib gives these axes are wrong in places.
+    # `Any`, since some of matplotlib's types of these axes are wrong.
     axes: Any = figure.add_subplot(place, projection="3d", computed_zorder=False)
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), zlim=(-limit, limit))
     axes.set(xlabel="$w_1$", ylabel="$w_2$", zlabel="$a$")
@@ -128,7 +128,7 @@ def parameter_space(
         axis.set_pane_color((1.0, 1.0, 1.0, 0.0))
         axis.set_major_locator(MaxNLocator(4))
     axes.tick_params(labelsize=8, pad=0)
-    axes.zaxis.labelpad = -3  # else it runs into its neighbour
+    axes.zaxis.labelpad = -3  # otherwise it overlaps its neighbour
     axes.set_box_aspect(None, zoom=zoom)
     return axes
 
@@ -136,9 +136,9 @@ def parameter_space(
 def hyperbola(
     axes: "Axes3D", function: np.ndarray, limit: float, colour: str, front: float
 ) -> None:
-    """The neurons with one function, w = function / a, of both signs of a.
+    """Draw the neurons with one function, w = function / a, for both signs of a.
 
-    `front` is the `zorder` of the branch with a > 0; that with a < 0 lies behind.
+    `front` is the `zorder` of the branch with a > 0; the other branch lies behind.
     """
     a = np.geomspace(np.linalg.norm(function) / (1.5 * limit), limit, 400)
     w = function[:, None] / a
@@ -151,7 +151,7 @@ def hyperbola(
 def function_space(
     axes: "Axes", x: np.ndarray, y: np.ndarray, loss: np.ndarray
 ) -> None:
-    """Contours of the loss over functions, for the flows to be drawn upon."""
+    """Draw contours of the loss over functions, as a background of the flows."""
     axes.contourf(x, y, loss, levels=18, cmap="Greys", alpha=0.35)
     axes.contour(x, y, loss, levels=18, colors="0.75", linewidths=0.6)
     axes.set(xlabel=r"$\beta_1$", ylabel=r"$\beta_2$", aspect="equal")

@@ -1,4 +1,4 @@
-"""Two-layer networks with an activation: what the linear theory is compared with."""
+"""Two-layer networks with an activation, for comparison with the linear theory."""
 
 import functools
 from collections.abc import Callable

@@ -22,12 +22,12 @@ TITLE = "The balance of linear, ReLU and tanh networks"
 SOURCE = "Figure 4.8 of Domine's thesis"
 STAGES = ("start", "task 1", "task 2")
 MARKERS = ("o", "s", "^")
-# What gradient flow conserves of the balance matrix, by theory.
+# The part of the balance matrix that gradient flow conserves, by theory.
 CONSERVED = {"linear": "whole", "ReLU": "diagonal", "tanh": None}
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     size: int = 10
     samples: int = 20
@@ -43,24 +43,24 @@ QUICK = FULL._replace(steps=2000, trials=10)
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     size = settings.size
     return (
-        f"The balance of {size}-{size}-{size} networks, fitted (λ*, above), and what "
-        "is left of the matrix B = W₂ᵀW₂ - W₁W₁ᵀ besides λ*I (below), at the start and "
-        f"after each of two random regression tasks ({settings.samples} samples, white "
-        f"inputs; {settings.steps} steps each of gradient descent at learning rate "
-        f"{settings.learning_rate:g}): mean and standard deviation of "
-        f"{settings.trials} trials. Dotted: what gradient flow conserves by theory: "
-        "all of B in linear networks, in ReLU networks its diagonal, hence λ*; in tanh "
-        "networks not even that. The source draws another size between 3 and "
-        "19 for every trial, where this has one; its text has 50 trials of 2000 steps, "
-        "its code 40 of 10000."
+        f"The fitted balance λ* of {size}-{size}-{size} networks (above), and the "
+        "residual of the matrix B = W₂ᵀW₂ - W₁W₁ᵀ besides λ*I (below), at the start "
+        f"and after each of two random regression tasks ({settings.samples} samples, "
+        f"white inputs; {settings.steps} steps each of gradient descent at learning "
+        f"rate {settings.learning_rate:g}): mean and standard deviation of "
+        f"{settings.trials} trials. Dotted: the quantities that gradient flow "
+        "conserves by theory. In linear networks it conserves all of B, in ReLU "
+        "networks the diagonal of B and therefore λ*, in tanh networks nothing. The "
+        "source draws another size between 3 and 19 for every trial; this figure has "
+        "one. Its text has 50 trials of 2000 steps, its code 40 of 10000."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """Two tasks in a row by every kind of network; `track` wraps the loop over them."""
+    """Learn two tasks in a row by every kind of network; `track` wraps their loop."""
     start, tasks = _draw(settings, jax.random.key(settings.seed))
     data = {"lmda": np.array(settings.lmdas)}
     differences = []
@@ -139,14 +139,14 @@ def _differences(
 
 
 def draw(data: Data) -> "Figure":
-    """A column for every balance: the fit above, the residual below."""
+    """Draw a column for every balance, with the fit above and the residual below."""
     figure = new_figure(11.0, 5.6)
     lmda = data["lmda"]
     axes = figure.subplots(2, len(lmda), sharex=True, squeeze=False)
     stages = np.arange(len(STAGES))
     for column, (fits, residuals) in enumerate(axes.T):
         for i, name in enumerate(CONSERVED):
-            # Side by side, so that no error bar hides another.
+            # Points are side by side, so that error bars don't overlap.
             x = stages + 0.1 * (i - 1)
             style = {"color": COLOURS[i], "marker": MARKERS[i], "capsize": 3, "lw": 1.5}
             for ax, what in ((fits, "lmda"), (residuals, "residual")):

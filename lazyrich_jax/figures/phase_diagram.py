@@ -34,7 +34,7 @@ MEASURES = {
 
 
 class Settings(NamedTuple):
-    """Every parameter."""
+    """All parameters of the figure."""
 
     strengths: tuple[float, ...] = (4.0, 2.0, 1.0)
     lmdas: tuple[float, float, int] = (1e-4, 1e2, 30)
@@ -59,29 +59,29 @@ QUICK = FULL._replace(lmdas=(1e-4, 1e2, 10), scales=(1e-2, 10.0, 20), points=200
 
 
 def caption(settings: Settings) -> str:
-    """The parameters of the figure."""
+    """The caption of the figure, with its parameters."""
     size = len(settings.strengths)
     strengths = ", ".join(f"{s:g}" for s in settings.strengths)
     balances, scales = 2 * settings.lmdas[2], settings.scales[2]
     return (
         "The distance of the NTK from its start to its end (left), the rich-lazy index "
-        "(middle: the change of the NTK over the sum of its norms, which also sees it "
-        "grow) and the time until the loss has lost all but "
-        f"{settings.threshold:g} of what it loses (right), exact, for {balances} by "
-        f"{scales} λ-balanced starts of a {size}-{size}-{size} network, all from one "
-        f"random function; a task with white inputs and singular values {strengths}. "
-        "Learning is lazy, the NTK staying as it is, where |λ| is large against the "
-        "singular values (dashed: the largest) and the squared weights (dotted: their "
-        "scale squared). It turns the most where |λ| is small against the squared "
-        "weights; between the lines, for small weights, it mostly grows. The colour "
-        "inside the circles is that of gradient descent (learning rate "
-        f"{settings.learning_rate:g}, {settings.steps} steps). The diagram of Kunin et "
-        "al. is for two-layer ReLU networks: task and settings are this library's."
+        "(middle: the change of the NTK over the sum of its norms, which also detects "
+        f"its growth) and the time until {settings.threshold:g} of the loss above its "
+        f"end is left (right). They are exact, for {balances} by {scales} λ-balanced "
+        f"starts of a {size}-{size}-{size} network, all from one random function, on a "
+        f"task with white inputs and singular values {strengths}. Learning is lazy, "
+        "with a constant NTK, where |λ| is large against the singular values (dashed: "
+        "the largest) and the squared weights (dotted: their scale squared). The NTK "
+        "turns most where |λ| is small against the squared weights. Between the lines, "
+        "for small weights, it mostly grows. The colours inside the circles are from "
+        f"gradient descent (learning rate {settings.learning_rate:g}, {settings.steps} "
+        "steps). The diagram of Kunin et al. is for two-layer ReLU networks: task and "
+        "settings are this library's."
     )
 
 
 def compute(settings: Settings, track=iter) -> Record:
-    """The sweep, and gradient descent at some cells."""
+    """Compute the sweep, and gradient descent at some cells."""
     task = _task(settings)
     size = task.in_size
     half = np.geomspace(*settings.lmdas)
@@ -115,7 +115,7 @@ def compute(settings: Settings, track=iter) -> Record:
         data[name] = found[name].values
         data[f"descent/{name}"] = np.asarray(values)
         exact, descent = found[name].values[i, j], data[f"descent/{name}"]
-        if name == "convergence_time":  # each counts, not only the longest
+        if name == "convergence_time":  # all times count, not only the longest
             exact, descent = exact / descent, np.ones_like(descent)
         what = f"{MEASURES[name]} at {len(rows)} cells"
         differences.append(
@@ -125,7 +125,7 @@ def compute(settings: Settings, track=iter) -> Record:
 
 
 def _task(settings: Settings) -> Task:
-    # Its directions don't matter, as those of the weights are random.
+    # The task's directions don't matter: the weights' directions are random.
     return Task.from_correlation(np.diag(settings.strengths))
 
 
@@ -155,7 +155,7 @@ def _descend(
 
 
 def draw(data: Data) -> "Figure":
-    """The measures as maps, and those of gradient descent as the colour of circles."""
+    """Draw the measures as maps, and gradient descent's as the colours of circles."""
     from matplotlib.colors import LogNorm, Normalize
 
     figure = new_figure(13.0, 3.9)

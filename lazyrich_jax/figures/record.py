@@ -1,15 +1,15 @@
-"""What a figure computed: all that is drawn, and how far theory and simulation differ.
+"""The results of a figure: its data, and the differences of theory and simulation.
 
 A figure is a module with
 
-- `TITLE` and `SOURCE`: what it shows, and which figure of which paper that is;
-- `Settings`, a named tuple of every parameter; `FULL`, as the source has it, and
-  `QUICK`, coarser;
+- `TITLE` and `SOURCE`: the title, and the figure and paper that it reproduces;
+- `Settings`, a named tuple of all parameters; `FULL`, the source's parameters, and
+  `QUICK`, coarser ones;
 - `compute(settings, track) -> Record`: `track` wraps its longest loop, for a progress
   bar;
 - `draw(data) -> Figure`: from the data alone, so that the data file draws it again;
-- `caption(settings) -> str`: what is seen, with its parameters, and which was used
-  where text and code of the source disagree.
+- `caption(settings) -> str`: a description of the panels, with all parameters, and the
+  choice where text and code of the source disagree.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ Data = Mapping[str, np.ndarray]
 
 
 class Difference(NamedTuple):
-    """How far two ways to one result differ, relative, and how far they may."""
+    """The relative difference of a result by two methods, and its bound."""
 
     what: str
     against: str
@@ -36,17 +36,17 @@ class Difference(NamedTuple):
 
 
 class Record(NamedTuple):
-    """All that a figure computed."""
+    """The data of a figure and its differences."""
 
     data: Data
     differences: Sequence[Difference]
 
 
 def difference(a: Real[ArrayLike, "..."], b: Real[ArrayLike, "..."]) -> float:
-    """The largest distance of `a` from `b` over the first axis, by the largest of `b`.
+    """The largest distance of `a` and `b` over the first axis, relative to `b`.
 
-    Norms are taken over all other axes: 0.01 means one percent of the largest value
-    that `b` ever has.
+    Norms are taken over all other axes. 0.01 means one percent of the largest norm of
+    `b`.
     """
     a, b = np.asarray(a), np.asarray(b)
     if a.shape != b.shape:
@@ -57,7 +57,7 @@ def difference(a: Real[ArrayLike, "..."], b: Real[ArrayLike, "..."]) -> float:
 
 
 def table(differences: Sequence[Difference]) -> str:
-    """The differences in columns of text."""
+    """The differences as a text table."""
     rows = [("quantity", "exact against", "difference", "at most")]
     for d in differences:
         mark = "" if d.ok else "  <- too large"

@@ -1,4 +1,4 @@
-"""All figures by name, and how one is computed and written."""
+"""All figures by name, and `reproduce`, which computes and writes one."""
 
 import time
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ FIGURES = {
 
 
 class Reproduction(NamedTuple):
-    """One figure, computed and written."""
+    """A computed and written figure."""
 
     name: str
     settings: Any
@@ -69,7 +69,7 @@ class Reproduction(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The caption and how far theory and simulation differ."""
+        """The caption, and the differences of theory and simulation."""
         figure = FIGURES[self.name]
         head = f"{figure.TITLE} ({figure.SOURCE})"
         return f"{head}\n\n{figure.caption(self.settings)}\n\n{table(self.differences)}"
@@ -85,7 +85,7 @@ def reproduce(name: str, out: Path, *, quick: bool = False, track=iter) -> Repro
     figure = FIGURES[name]
     settings = figure.QUICK if quick else figure.FULL
     record = figure.compute(settings, track)
-    # compressed: much of the data repeats, such as a kernel that doesn't change
+    # Compressed, since much of the data repeats, such as a constant kernel.
     np.savez_compressed(out / f"{name}.npz", allow_pickle=False, **record.data)
     with np.load(out / f"{name}.npz") as data:
         drawing = figure.draw(dict(data))

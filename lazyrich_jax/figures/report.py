@@ -1,4 +1,4 @@
-"""One HTML file that shows a reproduction, and needs nothing beside it."""
+"""A self-contained HTML file that shows a reproduction."""
 
 import base64
 import html
@@ -30,7 +30,7 @@ nav li { margin: 0.1rem 0 }
 
 
 def write_report(path: Path, done: Sequence[Reproduction], out: Path) -> None:
-    """Write the report of the figures in `done`, whose files are in `out`."""
+    """Write the report of the figures in `done`; their files are in `out`."""
     sections = "".join(_section(one, out) for one in done)
     contents = "".join(
         f'<li><a href="#{one.name}">{_text(FIGURES[one.name].TITLE)}</a> '

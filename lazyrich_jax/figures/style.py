@@ -1,4 +1,4 @@
-"""What all figures look like."""
+"""The style of all figures."""
 
 from typing import TYPE_CHECKING
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
 
 def new_figure(width: int | float, height: int | float) -> "Figure":
-    """An empty figure (inches) that no window and no global state knows of."""
+    """An empty figure of this size (inches), without a window or global state."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def law_legend(figure: "Figure") -> None:
-    """Say which lines are simulated and which exact, under the figure."""
+    """Draw a legend of simulated and exact lines under the figure."""
     from matplotlib.lines import Line2D
 
     handles = [

@@ -1,8 +1,8 @@
-r"""Numbers read off representations, kernels, losses and weights.
+r"""Scalar measures of representations, kernels, losses and weights.
 
-Pure functions of arrays: each takes matrices or curves without leading axes, works
-under `jax.jit`, `jax.vmap` and `jax.grad`, and gets other axes from `jax.vmap`. What
-they give for zero, rank-one and repeated values is listed in docs/theorems.md.
+All are pure functions of matrices or curves without leading axes. They work under
+`jax.jit`, `jax.vmap` and `jax.grad`; `jax.vmap` adds further axes. docs/theorems.md
+lists their values at zero, rank-one and repeated arguments.
 """
 
 from .alignment import centred_kernel_alignment as centred_kernel_alignment

@@ -1,4 +1,4 @@
-"""The angle between kernels, a measure of learning."""
+"""Measures of the angle between kernels."""
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,9 @@ def kernel_alignment(
 ) -> Float[Array, ""]:
     r"""The cosine $\langle K_0, K_1\rangle_F / |K_0|_F |K_1|_F$ of two kernels.
 
-    (Cristianini et al. 2001.) From 0 to 1 for positive semidefinite kernels; blind to
-    their scale, and to a rotation of both. NaN for a kernel of zero.
+    The measure (Cristianini et al. 2001) is from 0 to 1 for positive semidefinite
+    kernels. It is invariant under scaling of each kernel and rotations of both. It is
+    NaN for a zero kernel.
 
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
     """
@@ -27,11 +28,11 @@ def kernel_distance(
 ) -> Float[Array, ""]:
     r"""The distance $1 - \langle K_0, K_1\rangle_F / |K_0|_F |K_1|_F$ of two kernels.
 
-    Of the tangent kernels at the start and at time t it measures how rich learning was
-    (Fort et al. 2020; Kunin et al. 2024; Domine et al. 2025), as far as two moments
-    can tell: a kernel that has come back, as in reversal learning, has no distance.
-    Evaluated so that small distances keep their digits. Zero for kernels that differ by
-    a factor only; NaN for a kernel of zero.
+    For the tangent kernels at the start and at time t it measures the richness of
+    learning (Fort et al. 2020; Kunin et al. 2024; Domine et al. 2025). It compares only
+    these two times: a kernel that returns to its start, as in reversal learning, has
+    distance zero. Small distances keep their digits. The distance is zero for kernels
+    that differ only by a factor, and NaN for a zero kernel.
 
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
 
@@ -55,9 +56,10 @@ def target_alignment(
 ) -> Float[Array, ""]:
     r"""The alignment of a kernel with the targets `y`.
 
-    With $yy^\top$ for a kernel of samples; for one of outputs and samples, such as
-    `lazyrich_jax.kernels.ntk`, with the outer product of all targets (outputs first).
-    `y` has a row per sample: a single output needs `y[:, None]`.
+    A kernel of samples is compared with $yy^\top$. A kernel of outputs and samples,
+    such as `lazyrich_jax.kernels.ntk`, is compared with the outer product of all
+    targets (outputs first). `y` has a row per sample: a single output needs
+    `y[:, None]`.
 
     **Raises:** `ValueError` unless the kernel has a row for each sample, or for each
     output of each sample.
@@ -87,11 +89,11 @@ def centred_kernel_alignment(
 ) -> Float[Array, ""]:
     r"""The alignment of two kernels of the same samples, both centred: CKA.
 
-    (Cortes et al. 2012; Kornblith et al. 2019, the biased estimator.) From 0 to 1;
-    blind to scale, to a rotation of the features and to a shift of them. NaN for a
-    kernel that is zero once centred. Of hidden representations: pass
-    `lazyrich_jax.kernels.input_similarity` of both networks; of features (samples,
-    features), `x @ x.T`.
+    The biased estimator of Cortes et al. 2012 and Kornblith et al. 2019 is from 0 to 1.
+    It is invariant under scaling, rotations and shifts of the features. It is NaN for a
+    kernel that is zero after centring. For hidden representations pass
+    `lazyrich_jax.kernels.input_similarity` of both networks; for features (samples,
+    features) pass `x @ x.T`.
 
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
     """
@@ -104,8 +106,9 @@ def unbiased_centred_kernel_alignment(
 ) -> Float[Array, ""]:
     r"""CKA from the unbiased estimator of HSIC (Song et al. 2012).
 
-    Its expectation for independent features is about zero however few the samples are,
-    so that it can be negative. NaN where a kernel's own estimate isn't positive.
+    Its expectation for independent features is about zero for any number of samples, so
+    that it can be negative. It is NaN if the estimate for a kernel with itself isn't
+    positive.
 
     **Raises:** `ValueError` for matrices that aren't square and of one shape, and for
     fewer than four samples.
@@ -135,28 +138,29 @@ def _unbiased(k0: Float[Array, "n n"], k1: Float[Array, "n n"]) -> Float[Array, 
     positive = hsic(k0, k0) > noise * square_norm(k0)
     positive &= hsic(k1, k1) > noise * square_norm(k1)
     own = jnp.sqrt(jnp.where(positive, own, 1.0))
-    return hsic(k0, k1) / own * jnp.where(positive, 1.0, jnp.nan)  # derivatives, too
+    return hsic(k0, k1) / own * jnp.where(positive, 1.0, jnp.nan)  # derivatives too
 
 
 def task_specificity(
     representation: Real[ArrayLike, "n n"], sigma: Real[ArrayLike, "m n"]
 ) -> Float[Array, ""]:
-    r"""How task-specific a representation is, from 0 to 1.
+    r"""The task-specificity of a representation, from 0 to 1.
 
-    The larger of its alignments with $VSV^\top$ and $VS^2V^\top$ for `sigma`
-    $= USV^\top$: what rich networks and the small layer of lazy ones end with (Domine's
-    thesis, section 4.1, where $W_2^\top W_2$ is a misprint for $W_2W_2^\top$). A
-    task-agnostic representation does not score zero: compare with
-    `task_specificity(jnp.eye(n), sigma)`, which is near one where singular values are
-    nearly equal. NaN for a zero representation or task.
+    It is the larger of the alignments with $VSV^\top$ and $VS^2V^\top$ for `sigma`
+    $= USV^\top$. Rich networks, and the small layer of lazy ones, converge to these
+    (Domine's thesis, section 4.1, where $W_2^\top W_2$ is a misprint for
+    $W_2W_2^\top$). A task-agnostic representation does not score zero: compare with
+    `task_specificity(jnp.eye(n), sigma)`, which is near one if singular values are
+    nearly equal. The score is NaN for a zero representation or task.
 
     **Arguments:**
 
     - `representation`: $W_1^\top W_1$ with `sigma`, the task's correlation (out, in);
-      or $W_2W_2^\top$ with `sigma.T` (which can't be told apart for square tasks).
+      or $W_2W_2^\top$ with `sigma.T`. The function can't detect a wrong choice for
+      square tasks.
 
-    **Raises:** `ValueError` for a representation that isn't square, or has other
-    columns than `sigma`.
+    **Raises:** `ValueError` for a representation that isn't square, or doesn't have as
+    many columns as `sigma`.
 
     ```python
     import jax
@@ -193,7 +197,7 @@ def _specificity(
 
 
 def as_kernels(**kernels: Real[ArrayLike, "n n"]) -> list[Float[Array, "n n"]]:
-    """Two kernels, by name, as matrices of one shape and dtype."""
+    """Two kernels as matrices of one shape and dtype; their names are the keywords."""
     arrays = {name: _checks.square(name, k) for name, k in kernels.items()}
     _checks.same_shape(**arrays)
     return list(_dtypes.promoted(**arrays))
@@ -207,7 +211,7 @@ def _centred_alignment(
 
 
 def _centred(kernel: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """Rows and columns less their means; NaN where that leaves only rounding."""
+    """The kernel with zero row and column means; NaN if only rounding remains."""
     rows = kernel - jnp.mean(kernel, axis=0, keepdims=True)
     centred = rows - jnp.mean(rows, axis=1, keepdims=True)
     largest = jnp.max(jnp.abs(kernel))
@@ -216,9 +220,9 @@ def _centred(kernel: Float[Array, "n n"]) -> Float[Array, "n n"]:
 
 
 def over_largest(x: Float[Array, "n m"]) -> Float[Array, "n m"]:
-    """`x` over its largest entry, for measures that are blind to scale; NaN for zero.
+    """`x` over its largest entry, for scale-invariant measures; NaN for zero.
 
-    So that no square under- or overflows.
+    Squares of the result neither underflow nor overflow.
     """
     return x / jax.lax.stop_gradient(jnp.max(jnp.abs(x)))
 

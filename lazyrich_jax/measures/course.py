@@ -1,4 +1,4 @@
-"""Numbers of a course of learning: the balance it keeps, the time it takes."""
+"""Measures of learning over time: the conserved balance and the convergence time."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
@@ -15,8 +15,8 @@ def balance(
 
     $\lambda^* = \operatorname{tr}(W_2^\top W_2 - W_1W_1^\top) / N_h$ minimises
     $|W_2^\top W_2 - W_1W_1^\top - \lambda I|_F$ (Theorem 4.5.1 of Domine's thesis,
-    whose statement omits the $1/N_h$), and the residual is that minimum. Of nonlinear
-    networks too.
+    whose statement omits the $1/N_h$). The residual is that minimum. Nonlinear networks
+    are allowed too.
 
     **Raises:** `ValueError` for weights that don't chain.
     """
@@ -44,17 +44,17 @@ def convergence_time(
     loss: Real[ArrayLike, " times"],
     threshold: Real[ArrayLike, ""],
 ) -> Float[Array, ""]:
-    r"""When `loss` first is at or below `threshold`, infinity where it never is.
+    r"""The first time at which `loss` is at or below `threshold`, or infinity.
 
-    Interpolated linearly between the two times around it, so that it has a derivative;
-    divided by the learning rate it is the number of steps. The threshold is absolute:
-    add the loss that is left at the end, `solution.loss(jnp.inf)`, for noisy targets.
+    The time is interpolated linearly between the two times around it, so that it has a
+    derivative. Divided by the learning rate it is the number of steps. The threshold is
+    absolute: for noisy targets add the final loss, `solution.loss(jnp.inf)`.
 
     **Arguments:** `ts`, non-decreasing times, (times,); `loss` at them, (times,);
     `threshold`, a scalar.
 
     **Raises:** `ValueError` for vectors of different lengths and times that are
-    negative or fall (traced: NaN). NaN where the loss or the threshold is.
+    negative or decrease (traced: NaN). A NaN loss or threshold gives NaN.
     """
     ts, loss = _dtypes.as_real("ts", ts), _dtypes.as_real("loss", loss)
     threshold = _checks.as_scalar("threshold", threshold)
@@ -80,7 +80,7 @@ def _time(
     i = jnp.argmax(below)
     before = jnp.maximum(i - 1, 0)
     drop = loss[before] - loss[i]
-    # At the very first time, and where the curve jumps to infinity, nothing is between.
+    # No interpolation at the first time, and before an infinite time.
     between = (i > 0) & (drop > 0) & jnp.isfinite(ts[i])
     part = (loss[before] - threshold) / jnp.where(between, drop, 1.0)
     gap = jnp.where(between, ts[i] - ts[before], 0.0)

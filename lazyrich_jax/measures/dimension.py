@@ -1,4 +1,4 @@
-"""How many dimensions a matrix has, and its strengths along the modes of a task."""
+"""The effective dimension of a matrix, and its strengths along a task's modes."""
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,10 @@ from .alignment import over_largest
 def effective_rank(matrix: Real[ArrayLike, "rows columns"]) -> Float[Array, ""]:
     r"""The exponential of the entropy of the normalised singular values.
 
-    (Roy and Vetterli 2007.) From 1 for rank one to the smaller side for equal singular
-    values; zero for a matrix of zero. Blind to scale and rotations. Singular values
-    that are zero up to rounding count as zero, and have no derivative.
+    The rank (Roy and Vetterli 2007) is 1 for rank one, the smaller side for equal
+    singular values, and zero for a zero matrix. It is invariant under scaling and
+    rotations. Singular values that are zero up to rounding count as zero, and have no
+    derivative.
     """
     return _rank(_checks.as_matrix("matrix", matrix))
 
@@ -35,8 +36,9 @@ def _rank(matrix: Float[Array, "rows columns"]) -> Float[Array, ""]:
 def participation_ratio(kernel: Real[ArrayLike, "n n"]) -> Float[Array, ""]:
     r"""$(\operatorname{tr}K)^2 / \operatorname{tr}K^2$, the dimension of a kernel.
 
-    From 1 for rank one to n for equal eigenvalues, for positive semidefinite kernels;
-    zero, also its derivative, for a kernel of zero. Blind to scale and rotations.
+    For positive semidefinite kernels it is from 1 (rank one) to n (equal eigenvalues).
+    It and its derivative are zero for a zero kernel. It is invariant under scaling and
+    rotations.
 
     **Raises:** `ValueError` for a matrix that isn't square.
     """
@@ -55,12 +57,13 @@ def _participation(kernel: Float[Array, "n n"]) -> Float[Array, ""]:
 def mode_strengths(
     function: Real[ArrayLike, "out in"], sigma: Real[ArrayLike, "out in"]
 ) -> Float[Array, " modes"]:
-    r"""The strengths $u_i^\top W v_i$ of a function along the modes of a task, signed.
+    r"""The signed strengths $u_i^\top W v_i$ of a function along a task's modes.
 
-    With `sigma` $= USV^\top$, in the order of its singular values: what `aligned_modes`
-    of the theory describe. Where `sigma` repeats a singular value (or has one of zero,
-    unless it is square), single strengths depend on the choice of its vectors, and have
-    no derivative with respect to `sigma`: NaN.
+    They are in the order of the singular values of `sigma` $= USV^\top$;
+    `lazyrich_jax.theory.aligned_modes` describes their learning. If `sigma` repeats a
+    singular value (or, unless it is square, has a zero one), single strengths depend on
+    the choice of its singular vectors. Their derivative with respect to `sigma` is then
+    NaN.
 
     **Raises:** `ValueError` for matrices of different shapes.
     """

@@ -1,4 +1,4 @@
-"""How far representations, kernels and weights are from each other."""
+"""Distances between representations, kernels and weights."""
 
 from typing import Any
 
@@ -19,9 +19,10 @@ def procrustes_distance(
 ) -> Float[Array, ""]:
     r"""The distance of two representations after the best rotation of one.
 
-    $\min_R |X_0 - X_1R|_F$ over orthogonal R,
+    It is $\min_R |X_0 - X_1R|_F$ over orthogonal R, which is
     $\sqrt{|X_0|^2 + |X_1|^2 - 2|X_1^\top X_0|_*}$ (Schonemann 1966; Williams et al.
-    2021). A metric; not blind to scale, and to shift only if the features are centred.
+    2021). It is a metric. It depends on scale; it is invariant under shifts only if the
+    features are centred.
 
     **Raises:** `ValueError` for matrices of different shapes.
     """
@@ -38,12 +39,12 @@ def _procrustes(x0: Float[Array, "n k"], x1: Float[Array, "n k"]) -> Float[Array
 
 @_procrustes.defjvp
 def _procrustes_jvp(primals, tangents):
-    # The best rotation is a minimum: it does not move the distance to first order.
+    # The rotation is a minimum: its change leaves the distance fixed to first order.
     (x0, x1), (dx0, dx1) = primals, tangents
     distance = _procrustes(x0, x1)
     rotation = _best_rotation(x0, x1)
     change = jnp.sum((x0 - dot(x1, rotation)) * (dx0 - dot(dx1, rotation)))
-    # At a distance of zero, or of rounding, there is no direction.
+    # A distance of zero, or at rounding level, has no direction.
     noise = 8 * max(x0.shape) * jnp.finfo(x0.dtype).eps
     zero = distance <= noise * (norm(x0) + norm(x1))
     return distance, jnp.where(zero, 0.0, change / jnp.where(zero, 1.0, distance))
@@ -60,9 +61,9 @@ def bures_distance(
 ) -> Float[Array, ""]:
     r"""The Procrustes distance of two kernels' features: the Bures distance.
 
-    $\sqrt{\operatorname{tr}K_0 + \operatorname{tr}K_1 - 2\operatorname{tr}
-    (K_0^{1/2}K_1K_0^{1/2})^{1/2}}$ for positive semidefinite kernels, whatever features
-    they are made of: equal to `procrustes_distance(x0, x1)` for $K = XX^\top$.
+    It is $\sqrt{\operatorname{tr}K_0 + \operatorname{tr}K_1 - 2\operatorname{tr}
+    (K_0^{1/2}K_1K_0^{1/2})^{1/2}}$ for positive semidefinite kernels. It equals
+    `procrustes_distance(x0, x1)` for all features with $K = XX^\top$.
 
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
     """
@@ -79,9 +80,9 @@ def representational_change(
 ) -> Float[Array, ""]:
     r"""The relative change $|R_1 - R_0|_F / |R_0|_F$ of a representation, or kernel.
 
-    In the lazy limit zero for the tangent kernel and for the large layer's
-    representation (if that layer is square), not for the small layer's. Infinite from a
-    start of zero (and zero where nothing moved from there).
+    In the lazy limit it is zero for the tangent kernel and for the large layer's
+    representation (if that layer is square), but not for the small layer's. It is
+    infinite from a zero start, and zero if nothing moved.
 
     **Raises:** `ValueError` for matrices of different shapes.
     """
@@ -101,12 +102,12 @@ def _change(
 def weight_movement(start: PyTree, end: PyTree) -> Float[Array, ""]:
     r"""The relative distance $|\theta_1 - \theta_0| / |\theta_0|$ of all parameters.
 
-    (Chizat et al. 2019.) Not blind to a rotation of the hidden units: from `Exact`,
-    compare networks with their own weights (`ExactSolution.weights`). Infinite from a
-    start of zero.
+    The measure (Chizat et al. 2019) depends on rotations of the hidden units: for
+    `Exact`, compare networks with the flow's own weights (`ExactSolution.weights`). It
+    is infinite from a zero start.
 
-    **Arguments:** two networks, or any other trees of the same structure; their
-    floating-point arrays count, of complex ones the real and imaginary parts.
+    **Arguments:** two networks, or any other trees of the same structure. All
+    floating-point arrays count; complex ones count as real and imaginary parts.
 
     **Raises:** `ValueError` for different structures or shapes, and for trees without
     such arrays.
@@ -132,25 +133,27 @@ def weight_movement(start: PyTree, end: PyTree) -> Float[Array, ""]:
 def rich_lazy_index(
     k0: Real[ArrayLike, "n n"], k1: Real[ArrayLike, "n n"]
 ) -> Float[Array, ""]:
-    r"""How rich learning was, from 0 (lazy) to 1 (rich).
+    r"""The richness of learning, from 0 (lazy) to 1 (rich).
 
-    $|K_1 - K_0|_F / (|K_0|_F + |K_1|_F)$ of the tangent kernels at the start and the
-    end of learning; this library's own. A network is lazy when its tangent kernel stays
-    as it is, for then it learns like the linear model of its gradients (Jacot et al.
-    2018; Chizat et al. 2019), and its index is zero. It is one where the kernel at the
-    end owes nothing to that at the start, as for small weights. Unlike
-    `kernel_distance` it sees a kernel grow without turning, which is rich learning too:
-    a small aligned network with equal modes learns all its features, at a kernel
-    distance of zero. Symmetric, and blind to the units of inputs, outputs and time and
-    to rotations. Where the layer that $\lambda$ makes large is square, it falls as
+    It is $|K_1 - K_0|_F / (|K_0|_F + |K_1|_F)$ for the tangent kernels at the start and
+    the end of learning. This library introduces it. A network is lazy if its tangent
+    kernel is constant: it then learns like the linear model of its gradients (Jacot et
+    al. 2018; Chizat et al. 2019), and its index is zero. The index is one if the start
+    kernel is negligible at the end, as for small weights. Unlike `kernel_distance` it
+    detects a kernel that grows without a change of direction. This is rich learning
+    too: a small aligned network with equal modes learns all its features, at a kernel
+    distance of zero.
+
+    The index is symmetric, and independent of rotations and of the units of inputs,
+    outputs and time. If the layer that $\lambda$ makes large is square, it falls as
     $1/\lambda^2$: the kernel grows as $|\lambda|$ and its change falls as
-    $1/|\lambda|$. Where that layer is wider than `hidden` it tends to a constant:
+    $1/|\lambda|$. If that layer is wider than `hidden` the index tends to a constant:
     delayed rich learning.
 
-    Two moments are compared, not the way between them: after reversal learning
-    ($f \to -f$) the kernel of a balanced network is back where it was. The largest
-    index over time, `jax.vmap(lambda k: rich_lazy_index(ks[0], k))(ks).max()`, tells.
-    Zero for two kernels of zero.
+    The index compares two times and ignores the path between them: after reversal
+    learning ($f \to -f$) the kernel of a balanced network is back at its start. The
+    largest index over time, `jax.vmap(lambda k: rich_lazy_index(ks[0], k))(ks).max()`,
+    measures the path. The index is zero for two zero kernels.
 
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
     """

@@ -1,4 +1,4 @@
-"""Pictures of learning: one thing each, on the axes given or on new ones."""
+"""Plots of learning. Each draws one quantity, on given axes or on new ones."""
 
 from . import style as style
 from .animation import animate_qqt as animate_qqt

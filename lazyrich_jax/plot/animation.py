@@ -1,4 +1,4 @@
-"""Films of learning."""
+"""Animations of learning."""
 
 import os
 import pathlib
@@ -16,23 +16,23 @@ WRITERS = {".gif": "pillow", ".mp4": "ffmpeg"}
 def animate_qqt(
     trajectory: Trajectory, path: str | os.PathLike[str], *, fps: int = 20
 ) -> pathlib.Path:
-    r"""Write a film of $QQ^\top$, a frame for every time of the trajectory.
+    r"""Write an animation of $QQ^\top$, with a frame for every time of the trajectory.
 
-    Its blocks are the input representation, the function, its transpose and the output
-    representation (two layers). Colours mean the same in all frames.
+    The blocks of $QQ^\top$ are the input representation, the function, its transpose
+    and the output representation (two layers). All frames share one colour scale.
 
     **Arguments:**
 
-    - `trajectory`: a `Trajectory` of a two-layer network, at as many times as the film
-      is to have frames; infinity may be the last.
-    - `path`: of the file to write: `.gif`, or `.mp4` where ffmpeg is installed.
+    - `trajectory`: a `Trajectory` of a two-layer network. Each of its times becomes a
+      frame; infinity may be the last.
+    - `path`: the file to write: `.gif`, or `.mp4` if ffmpeg is installed.
     - `fps`: frames per second, an integer.
 
     **Returns:** the path.
 
-    **Raises:** before anything is drawn, `TypeError` for what isn't a trajectory;
-    `ValueError` for a batch of them, another ending of `path`, one that can't be
-    written here, or a folder that doesn't exist.
+    **Raises:** before anything is drawn, `TypeError` for other types than a trajectory;
+    `ValueError` for a batch of trajectories, another ending of `path`, an ending that
+    can't be written here, or a folder that doesn't exist.
 
     ```python
     import jax
@@ -59,7 +59,7 @@ def animate_qqt(
     ax = maps.representation(
         trajectory, "qqt", index=0, limit=limit, ax=figure.subplots()
     )
-    # Laid out once: a frame whose title is longer must not move the picture.
+    # The layout is computed once: a longer title must not move the picture.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     writer = writers[WRITERS[path.suffix.lower()]](fps=fps)
@@ -72,7 +72,7 @@ def animate_qqt(
 
 
 def _check_path(path: str | os.PathLike[str]) -> pathlib.Path:
-    """`path`, if a film can be written there."""
+    """`path`; refused unless an animation can be written there."""
     from matplotlib.animation import writers
 
     path = pathlib.Path(path)

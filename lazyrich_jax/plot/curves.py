@@ -32,22 +32,22 @@ def loss(
 ) -> "Axes":
     """The loss over time, a line for every trajectory.
 
-    A trajectory is the first solid and thick, others broken and thin, so that what
-    coincides stays in sight. A time of infinity is left out, here and in all curves.
+    The first trajectory is solid and thick, others are broken and thin: coinciding
+    lines stay visible. All curves leave out an infinite time.
 
     **Arguments:**
 
     - `trajectories`: a `Trajectory`, a list of them, or a dict of label to trajectory.
-    - `labels`: one for each; a legend is drawn only where there are labels.
+    - `labels`: one for each trajectory. Without labels there is no legend.
     - `ax`: the matplotlib axes to draw on; a new figure if left out.
-    - `above`: subtracted from the loss: its optimum, such as
-      `solution.loss(jnp.inf)`, so that noisy targets fall straight after
+    - `above`: a number to subtract from the loss. With its optimum, such as
+      `solution.loss(jnp.inf)`, the loss of noisy targets falls in a straight line after
       `ax.set_yscale("log")`.
 
     **Returns:** the axes.
 
-    **Raises:** `TypeError` for what isn't a trajectory; `ValueError` for batched or
-    traced ones and labels of another number.
+    **Raises:** `TypeError` for other types than trajectories; `ValueError` for batched
+    or traced trajectories and for another number of labels.
 
     ```python
     import jax
@@ -73,7 +73,7 @@ def loss(
 def function(
     trajectories: Trajectories, *, labels: Labels = None, ax: "Axes | None" = None
 ) -> "Axes":
-    """The entries of the function over time: a colour each, row by row.
+    """The entries of the function over time, row by row, each in its own colour.
 
     Further trajectories are broken lines in a dark shade of the entry's colour.
 
@@ -104,16 +104,16 @@ def ntk(
     labels: Labels = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Entries of the neural tangent kernel over time: a colour each.
+    """Entries of the neural tangent kernel over time, each in its own colour.
 
     **Arguments:** as `loss`, and
 
     - `x`: the samples, (samples, in), of the kernel.
-    - `entries`: how many at most are drawn, spread over the upper triangle.
+    - `entries`: the largest number of entries to draw, spread over the upper triangle.
 
     **Returns:** the axes.
 
-    **Raises:** as `loss`; `ValueError` where `x` has not a column per input, and for
+    **Raises:** as `loss`; `ValueError` if `x` does not have a column per input, and for
     `entries` below one.
 
     ```python
@@ -148,14 +148,14 @@ def kernel_distance(
 ) -> "Axes":
     """The distance of the neural tangent kernel from its start, over time.
 
-    `lr.measures.kernel_distance` from the kernel at the first of `ts` to that at every
-    time: flat for lazy learning.
+    It is `lr.measures.kernel_distance` between the kernels at the first of `ts` and at
+    every time. It stays near zero for lazy learning.
 
     **Arguments:** as `loss`, and `x`: the samples, (samples, in), of the kernel.
 
     **Returns:** the axes.
 
-    **Raises:** as `loss`; `ValueError` where `x` has not a column per input.
+    **Raises:** as `loss`; `ValueError` if `x` does not have a column per input.
 
     ```python
     import jax
@@ -187,13 +187,13 @@ def modes(
     labels: Labels = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    r"""The strengths of the function along the modes of a task: a colour each.
+    r"""The strengths of the function along a task's modes, each in its own colour.
 
-    `lr.measures.mode_strengths` over time. Thin horizontal lines are at the strengths
-    of the function that solves the task: for inputs of correlation $cI$ the singular
-    values of its input-output correlation over $c$.
+    They are `lr.measures.mode_strengths` over time. Thin horizontal lines are at the
+    strengths of the function that solves the task. For inputs of correlation $cI$ these
+    are the singular values of the input-output correlation over $c$.
 
-    **Arguments:** as `loss`, and `task`: whose modes, of the network's sizes.
+    **Arguments:** as `loss`, and `task`: the task of the modes, of the network's sizes.
 
     **Returns:** the axes.
 
@@ -233,7 +233,8 @@ def modes(
     return ax
 
 
-# Compiled once per shape; kernels one after another, for all times may not fit.
+# Compiled once per shape. Kernels are evaluated one by one: together they may not fit
+# into memory.
 @eqx.filter_jit
 def _ntk_entries(
     network: LinearNetwork,
@@ -265,9 +266,9 @@ def _draw(
     name: str,
     ax: "Axes | None",
 ) -> "Axes":
-    """A line for every trajectory, or where `quantity` has entries, for each of them.
+    """Draw a line for every trajectory, or for every entry of `quantity`.
 
-    All is computed before anything is drawn, so that a refusal leaves no figure behind.
+    All values are computed before anything is drawn: an error leaves no figure.
     """
     style.check_axes(ax)
     drawn = [(label, np.asarray(t.ts), np.asarray(quantity(t))) for label, t in named]
@@ -278,7 +279,7 @@ def _draw(
             continue
         for entry, curve in enumerate(values.T):
             ax.plot(ts, curve, **style.line(i, entry))
-        if label is not None:  # an empty line, for no entry's colour is the label's
+        if label is not None:  # an empty grey line: entries have their own colours
             grey = "0.6" if i == 0 else "0.2"
             ax.plot([], [], **{**style.line(i), "color": grey}, label=label)
     ax.set(xlabel=style.TIME, ylabel=name)

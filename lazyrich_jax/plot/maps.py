@@ -1,4 +1,4 @@
-"""Heat maps: of a matrix at one moment, and of a sweep."""
+"""Heat maps of a matrix at one time, and of a sweep."""
 
 import operator
 from typing import TYPE_CHECKING, Any, SupportsIndex
@@ -23,7 +23,7 @@ REPRESENTATIONS = {
     "function": ("function", "function"),
     "qqt": ("qqt", r"$QQ^\top$"),
 }
-AVERAGED = "key", "seed"  # of these dimensions a phase diagram shows the mean
+AVERAGED = "key", "seed"  # a phase diagram averages over these dimensions
 
 
 def matrix(
@@ -37,13 +37,13 @@ def matrix(
     **Arguments:**
 
     - `values`: the matrix, (rows, columns).
-    - `limit`: colours go from `-limit` to `limit`: give the same to matrices that are
-      to be compared; the largest absolute entry if left out.
+    - `limit`: colours go from `-limit` to `limit`; the largest absolute entry if left
+      out. Matrices with the same `limit` are comparable.
     - `ax`: the matplotlib axes to draw on; a new figure if left out.
 
     **Returns:** the axes.
 
-    **Raises:** `ValueError` where `values` isn't a finite matrix or `limit` not
+    **Raises:** `ValueError` if `values` isn't a finite matrix or `limit` isn't
     positive.
 
     ```python
@@ -69,7 +69,7 @@ def matrix(
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(9, integer=True, min_n_ticks=1))
     extend = "both" if largest > limit else "neither"
-    # Placed by the picture, so that it is as high, whatever the shape of the matrix.
+    # The bar is placed relative to the picture: it has the picture's height.
     wide = max(1.0, values.shape[0] / values.shape[1])
     bar = ax.inset_axes((1 + 0.04 * wide, 0, 0.05 * wide, 1))
     ax.figure.colorbar(image, cax=bar, extend=extend)
@@ -84,21 +84,22 @@ def representation(
     limit: float | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    r"""A heat map of what a network represents at one moment of its learning.
+    r"""A heat map of a network's representation at one time of its learning.
 
     **Arguments:**
 
     - `trajectory`: a `Trajectory`.
     - `which`: `"input"` for $W_1^\top W_1$, `"output"` for $W_LW_L^\top$, `"function"`
-      for $W_L\cdots W_1$, or `"qqt"` for $QQ^\top$ (two layers), whose blocks are the
-      three, set apart by lines.
-    - `index`: of the moment in `trajectory.ts`; the last, be it infinity, if left out.
-    - `limit`, `ax`: as of `matrix`.
+      for $W_L\cdots W_1$, or `"qqt"` for $QQ^\top$ (two layers). Its blocks are the
+      other three, separated by lines.
+    - `index`: the index of the time in `trajectory.ts`; the last time, which may be
+      infinity, if left out.
+    - `limit`, `ax`: as for `matrix`.
 
     **Returns:** the axes.
 
-    **Raises:** as `matrix`; `TypeError` for what isn't a trajectory; `ValueError` for
-    a batch of them, `which` unknown and `index` out of range.
+    **Raises:** as `matrix`; `TypeError` for other types than a trajectory; `ValueError`
+    for a batch of trajectories, an unknown `which` and an `index` out of range.
 
     ```python
     import jax
@@ -130,7 +131,7 @@ def representation(
 
 
 def title(which: str, t: Float[Array, ""]) -> str:
-    """The quantity and the time that are shown."""
+    """A title with the quantity and the time."""
     time = f"{float(t):.3g}" if np.isfinite(t) else r"\infty"
     return f"{REPRESENTATIONS[which][1]} at $t = {time}$"
 
@@ -143,22 +144,22 @@ def phase_diagram(
 ) -> "Axes":
     r"""A heat map of a sweep's result over the balance and the scale of its starts.
 
-    The scale is on a logarithmic axis; $\lambda$ too (symmetrically about zero) where
-    its values aren't evenly spaced and span a decade or more. Cells without a finite
-    value are grey.
+    The axis of the scale is logarithmic. The axis of $\lambda$ is logarithmic too
+    (symmetric about zero) if its values aren't evenly spaced and span a decade or more.
+    Cells without a finite value are grey.
 
     **Arguments:**
 
-    - `data`: a dataset with the dimensions `lmda` and `scale`, such as that of
-      `lr.sweeps.phase_diagram`; over `key` or `seed` the mean of the points that didn't
-      fail is drawn.
-    - `name`: of the variable.
+    - `data`: a dataset with the dimensions `lmda` and `scale`, such as the result of
+      `lr.sweeps.phase_diagram`. The map shows the mean over `key` and `seed`, without
+      failed points.
+    - `name`: the name of the variable.
     - `ax`: the matplotlib axes to draw on; a new figure if left out.
 
     **Returns:** the axes.
 
-    **Raises:** `TypeError` for what isn't a dataset; `ValueError` for one without the
-    variable, and for a variable without these dimensions or with others.
+    **Raises:** `TypeError` for other types than a dataset; `ValueError` for a dataset
+    without the variable, and for a variable without these dimensions or with others.
 
     ```python
     import jax
@@ -196,7 +197,7 @@ def phase_diagram(
 
 
 def _over_balance_and_scale(data: Any, name: str) -> Any:
-    """The variable as a sorted table, scale by balance."""
+    """The variable as a sorted table, with rows by scale and columns by balance."""
     import xarray
 
     hint = "`lr.sweeps.phase_diagram` and `lr.sweeps.run` return one"
@@ -238,7 +239,7 @@ def _as_index(index: SupportsIndex, times: int) -> int:
 
 
 def _set_balance_scale(ax: "Axes", lmda: Float[np.ndarray, " lmdas"]) -> None:
-    """A linear axis for even or close values, else a logarithmic or symlog one."""
+    """Set a linear axis for even or close values, else a logarithmic or symlog one."""
     from matplotlib.ticker import SymmetricalLogLocator
 
     sizes = np.unique(np.abs(lmda[lmda != 0]))
@@ -251,14 +252,14 @@ def _set_balance_scale(ax: "Axes", lmda: Float[np.ndarray, " lmdas"]) -> None:
     else:
         ax.set_xscale("symlog", linthresh=sizes[0])
         locator = SymmetricalLogLocator(base=10, linthresh=sizes[0])
-        locator.set_params(numticks=5)  # more of them overlap
+        locator.set_params(numticks=5)  # more ticks would overlap
         ax.xaxis.set_major_locator(locator)
 
 
 def _edges(
     axis: "Axis", centres: Float[np.ndarray, " cells"]
 ) -> Float[np.ndarray, " edges"]:
-    """The borders of cells, halfway between their centres as the axis shows them."""
+    """The borders of cells, halfway between their centres on the scale of the axis."""
     places = axis.get_transform().transform(centres)
     if len(places) == 1:
         edges = places + np.array([-0.5, 0.5])

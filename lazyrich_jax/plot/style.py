@@ -1,4 +1,4 @@
-"""What all plots look like; nothing here or elsewhere changes matplotlib's defaults."""
+"""The style of all plots; matplotlib's defaults are never changed."""
 
 from typing import TYPE_CHECKING
 
@@ -19,11 +19,11 @@ COLOURS = (
     "#999999",
 )
 
-# One for every trajectory: the first solid and thick, so that a thin broken line that
-# coincides with it, as the exact solution does with a simulation, leaves both in sight.
+# A style for every trajectory. The first is solid and thick, so that a coinciding thin
+# broken line, such as the exact solution's, leaves both visible.
 LINESTYLES = ("-", ":", (0, (4, 2)), "-.", (0, (5, 1.5, 1, 1.5, 1, 1.5)))
 
-# Safe for colour-blind readers: red and blue, white at zero; blue to yellow.
+# Colour maps for colour-blind readers: red and blue, white at zero; blue to yellow.
 DIVERGING = "RdBu_r"
 SEQUENTIAL = "cividis"
 
@@ -31,10 +31,10 @@ TIME = r"time (learning rate $\times$ step)"
 
 
 def line(trajectory: int, entry: int | None = None) -> dict:
-    """How the line of one trajectory is drawn, or of one entry of it.
+    """The style of the line of one trajectory, or of one entry of a trajectory.
 
-    Trajectories differ in colour and line style; where colour tells entries apart, in
-    line style and shade.
+    Trajectories differ in colour and line style. If colour distinguishes entries,
+    trajectories differ in line style and shade.
     """
     from matplotlib.colors import to_rgb
 
@@ -50,7 +50,7 @@ def line(trajectory: int, entry: int | None = None) -> dict:
 
 
 def check_axes(ax: object) -> None:
-    """Refuse other types than axes, such as the array that `subplots` returns."""
+    """Refuse other types than axes, such as the array returned by `subplots`."""
     from matplotlib.axes import Axes
 
     if ax is not None:
@@ -58,7 +58,7 @@ def check_axes(ax: object) -> None:
 
 
 def axes_or_new(ax: "Axes | None", size: tuple[float, float]) -> "Axes":
-    """`ax`, or the axes of a new figure (inches) that a notebook shows."""
+    """`ax`, or the axes of a new figure of this size (inches), shown by notebooks."""
     import matplotlib.pyplot as plt
 
     if ax is None:

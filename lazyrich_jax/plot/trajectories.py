@@ -47,7 +47,7 @@ def read(
 
 
 def check(name: str, trajectory: Any) -> None:
-    """Refuse what isn't one trajectory with values to draw."""
+    """Refuse other types, traced values and batches of trajectories."""
     hint = "`lr.learn` returns one"
     _checks.instance(name, trajectory, Trajectory, hint)
     _checks.require(
@@ -76,7 +76,7 @@ def _texts(labels: Labels, count: int) -> Sequence[str | None]:
 
 
 def _at_finite_times(name: str, trajectory: Trajectory) -> Trajectory:
-    """Without infinity, which has no place on an axis of time."""
+    """The trajectory without an infinite time, which an axis can't show."""
     finite = np.isfinite(np.asarray(trajectory.ts))
     _checks.require(
         bool(finite.any()),

@@ -1,7 +1,7 @@
-"""Any function of one point, over a grid of points: in parallel, in bounded memory.
+"""Functions of one point over a grid of points: in parallel and in bounded memory.
 
-What sweeps (grid, run and what they use) knows no science; `ready` has functions to
-sweep, and `spec` reads them from a file.
+`grid`, `run` and the modules below them know no science. `ready` has functions to
+sweep, and `spec` reads sweeps from a file.
 """
 
 from .grid import Grid as Grid

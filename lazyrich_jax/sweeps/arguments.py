@@ -1,4 +1,4 @@
-"""The arguments of `run`, checked, and their defaults."""
+"""Checks and defaults of the arguments of `run`."""
 
 import os
 from typing import Any
@@ -15,7 +15,7 @@ from .place import Place, place
 
 
 def checked_store(store: Any) -> Place:
-    """Where results go: a path whose folder exists, or a URL."""
+    """The place of the results: a path in an existing folder, or a URL."""
     path = place("store", store)
     if isinstance(path, str):
         return path
@@ -31,7 +31,7 @@ def checked_store(store: Any) -> Place:
 
 
 def checked_dtype(dtype: Any) -> Any:
-    """The precision of the coordinates, which jax must be able to hold."""
+    """The dtype of the coordinates, checked against JAX's setting of x64."""
     default = jnp.result_type(float)
     if dtype is None:
         return default
@@ -56,7 +56,7 @@ def checked_dtype(dtype: Any) -> Any:
 def checked_mesh(mesh: jax.sharding.Mesh | None) -> jax.sharding.Mesh:
     """A mesh of this process's devices, by default all of them.
 
-    Its axes become automatic, whatever type they had: blocks are sharded by hand.
+    Axes of all types become automatic: `Lanes` shards the blocks.
     """
     if mesh is None:
         return jax.sharding.Mesh(np.array(jax.local_devices()), ("points",))
@@ -71,7 +71,7 @@ def checked_mesh(mesh: jax.sharding.Mesh | None) -> jax.sharding.Mesh:
 
 
 def checked_memory(memory: float | None) -> float:
-    """The bytes that a block may need."""
+    """The number of bytes that a block may use."""
     if memory is None:
         try:
             free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -87,7 +87,7 @@ def checked_memory(memory: float | None) -> float:
 def checked_coords(
     coords: dict[str, Any] | None, lanes: Lanes, grid: Grid
 ) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """The coordinates of the grid and of the results' dimensions, which must agree."""
+    """The coordinates of the grid and the results' dimensions; clashes are refused."""
     _checks.instance("coords", coords or {}, dict, "such as `{'time': ts}`")
     sizes = checked_outputs(grid, lanes.outputs)
     result = {name: (dims, values) for name, dims, values in grid.arrays()}

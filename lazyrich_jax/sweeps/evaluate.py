@@ -1,4 +1,4 @@
-"""A user's function of one point, as one compiled function of many."""
+"""The compilation of a user's function of one point for many points."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ from .status import MEANINGS, STATUS, meaning
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """What the function returns under one name, for one point or a grid."""
+    """The type of one named array of the results, for one point or a grid."""
 
     dims: tuple[str, ...]
     shape: tuple[int, ...]
@@ -27,14 +27,14 @@ class Output:
 
     @property
     def missing(self) -> Any:
-        """What stands where there is no value."""
+        """The entry for a missing value."""
         if np.issubdtype(self.dtype, np.inexact):
             return np.nan
         return np.zeros((), self.dtype)[()]
 
 
 class Lanes:
-    """`fn`, traced once, and compiled once for a fixed number of points."""
+    """`fn`, traced once, and compiled once for each number of points."""
 
     def __init__(
         self,
@@ -48,8 +48,8 @@ class Lanes:
             traced, shapes = trace(template)
         self.program = program.on_no_device(traced)
         self.fn, self.template, self.mesh = fn, template, mesh
-        self.error: str | None = None  # why the first of the failed points failed
-        self._explained = {STATUS.index("ok")}  # codes whose reason was looked for
+        self.error: str | None = None  # the reason of the first failed point
+        self._explained = {STATUS.index("ok")}  # codes with a known reason
         self.outputs = {
             k: Output(dims[k], v.shape, v.dtype) for k, v in sorted(shapes[0].items())
         }
@@ -57,18 +57,18 @@ class Lanes:
         self._keys = sorted(template)
 
     def memory(self, lanes: int) -> int:
-        """The bytes that the program for `lanes` points needs, on all devices."""
+        """The bytes that the program for `lanes` points uses, summed over devices."""
         with program.no_mesh():
             compiled = self._compiled(self._shared(lanes))
         return self.mesh.size * program.memory(compiled)
 
     def _shared(self, lanes: int) -> int:
-        """As many lanes on every device."""
+        """The smallest larger number of lanes that all devices share equally."""
         return lanes + -lanes % self.mesh.size
 
     @functools.cache  # noqa: B019 (one for every size, as long as the sweep lives)
     def _compiled(self, lanes: int) -> Callable:
-        """The program for `lanes` points; its errors show here."""
+        """The program for `lanes` points; compilation errors are raised here."""
         batch = jax.vmap(jax.extend.core.jaxpr_as_fun(self.program))
         sharding: Any = jax.sharding.SingleDeviceSharding(self.mesh.devices.flat[0])
         if self.mesh.size > 1:
@@ -82,12 +82,12 @@ class Lanes:
         return program.compiled(batch, shapes, self.program, self.mesh)
 
     def __call__(self, points: dict[str, Any], lanes: int) -> dict[str, np.ndarray]:
-        """The values of all points, and at last their status; failure is alone."""
+        """The values and the status of all points; a failed point affects no other."""
         count = len(next(iter(points.values())))
         with program.no_mesh():
             values = self._evaluate(points, count, lanes)
             if values is None:
-                # Some point made the program raise: which, they say one by one.
+                # Some point made the program raise: evaluation one by one finds it.
                 parts = [
                     self._alone({k: v[i : i + 1] for k, v in points.items()})
                     for i in range(count)
@@ -109,7 +109,7 @@ class Lanes:
     def _evaluate(
         self, points: dict[str, Any], count: int, lanes: int
     ) -> dict[str, np.ndarray] | None:
-        """The values and the status; `None` where the program raised for a value."""
+        """The values and the status; `None` if the program raised an error."""
         lanes = self._shared(lanes)
         compiled = self._compiled(lanes)
         padding = np.minimum(np.arange(lanes), count - 1)
@@ -128,10 +128,10 @@ class Lanes:
         return {k: v[:count] for k, v in {**arrays, "status": status}.items()}
 
     def _explain(self, points: dict[str, Any], status: np.ndarray) -> None:
-        """Note why a point failed, once for every status.
+        """Record the reason of a failure, once for every status.
 
-        Where the status doesn't say it the function may: given the point by itself,
-        with known values, it meets the checks that can name them.
+        If the status is vague, the function is called with the point's concrete values:
+        its checks can then name the bad one.
         """
         for first in sorted(np.unique(status, return_index=True)[1]):
             code = int(status[first])
@@ -146,7 +146,7 @@ class Lanes:
 def _shard_map(
     function: Callable, mesh: jax.sharding.Mesh, spec: jax.sharding.PartitionSpec
 ) -> Callable:
-    """Each device its own points, without a word between them."""
+    """The function with separate points on each device, without communication."""
     if hasattr(jax, "shard_map"):
         return jax.shard_map(
             function, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
@@ -159,15 +159,15 @@ def _shard_map(
 
 
 def _refusal(fn: Callable, point: dict[str, Any]) -> str | None:
-    """What `fn` raises for one point, if it does."""
+    """The message of the error that `fn` raises for one point, if any."""
     try:
         fn(point)
-    except Exception as error:  # whatever a function may raise
+    except Exception as error:  # a user's function may raise any type
         return str(error).strip().split("\n\n")[0] or type(error).__name__
     return None
 
 
 def _reason(error: Exception) -> str:
-    """The sentence of an error that came through the compiled program."""
+    """The message inside an error of the compiled program."""
     found = re.search(r"EquinoxRuntimeError: (.+)", str(error))
     return (found[1] if found else str(error).splitlines()[0]).strip()

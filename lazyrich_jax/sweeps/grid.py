@@ -17,7 +17,7 @@ Slices = tuple[slice, ...]
 
 
 class Zip:
-    """Coordinates that change together, along one axis of a `Grid`.
+    """Coordinates that change together along one axis of a `Grid`.
 
     ```python
     import lazyrich_jax as lr
@@ -46,9 +46,9 @@ class Zip:
 class Grid:
     """The cartesian product of named axes.
 
-    **Arguments:** for each axis its values: an array (or list) whose first axis is
-    that of the sweep, random keys (`jax.random.split(key, n)`) included, or a `Zip` of
-    several.
+    **Arguments:** the values of each axis: an array or list with an entry per value on
+    its first axis, random keys (`jax.random.split(key, n)`), or a `Zip` of several
+    coordinates.
 
     **Raises:** `ValueError` for an axis without values and for a name that is used
     twice or that a store can't hold; `TypeError` for values that aren't numbers or
@@ -110,7 +110,7 @@ class Grid:
         return f"Grid({', '.join(parts)}; {self.size} points)"
 
     def ordered(self, axis: str) -> tuple["Grid", dict[str, Any]]:
-        """The grid with `axis` first and sorted by absolute value, and the way back."""
+        """The grid with `axis` first and sorted by absolute value, and its inverse."""
         _checks.require(
             axis in self.axes,
             f"`order` must be an axis of the grid, one of {list(self.dims)}, but it "
@@ -131,7 +131,7 @@ class Grid:
         return new, {"axis": axis, "dims": list(self.dims), "rank": rank}
 
     def points(self, block: Slices, dtype: Any) -> dict[str, Any]:
-        """The coordinates of a block, flattened in C order: one row per point."""
+        """The coordinates of a block: one row per point, in C order."""
         starts = np.array([s.start for s in block])[:, None]
         counts = [s.stop - s.start for s in block]
         index = starts + np.indices(counts).reshape(len(block), -1)
@@ -144,7 +144,7 @@ class Grid:
     def template(self, dtype: Any) -> dict[str, jax.ShapeDtypeStruct]:
         """The shapes and dtypes of one point.
 
-        **Raises:** `ValueError` for integers that JAX would cut off.
+        **Raises:** `ValueError` for integers that JAX would truncate.
         """
         for group in self.axes.values():
             for name, values in group.items():
@@ -158,7 +158,7 @@ class Grid:
             for name, values in group.items():
                 plain = _plain(values)
                 extra = tuple(f"{name}_{i}" for i in range(plain.ndim - 1))
-                # An array of more axes can't be an index: it goes beside one.
+                # An index can't have more axes: such an array gets another name.
                 label = f"{name}_data" if extra and name == dim else name
                 yield label, (dim, *extra), plain
 
@@ -175,7 +175,7 @@ def _as_axis(name: str, value: Any) -> Any:
                 f"`{name}` must hold numbers or random keys, but its dtype was "
                 f"{array.dtype}."
             )
-        # Neither other byte orders nor half and extended precision can be an index.
+        # Foreign byte orders, and half and extended precision, can't be an index.
         known = array.dtype.kind != "f" or array.dtype.itemsize in (4, 8)
         array = array.astype(array.dtype.newbyteorder("=") if known else np.float64)
     _checks.require(
@@ -208,13 +208,13 @@ def _plain(values: Any) -> np.ndarray:
 
 
 def block_shape(shape: tuple[int, ...], lanes: int) -> tuple[int, ...]:
-    """A block of at most `lanes` points of the grid, whole along the last axes."""
+    """The shape of a block of at most `lanes` points, complete along the last axes."""
     block = [1] * len(shape)
     for axis in reversed(range(len(shape))):
         block[axis] = max(1, min(shape[axis], lanes))
         lanes //= block[axis]
         if block[axis] < shape[axis]:
-            # As even as can be: the last block is padded.
+            # Blocks are as equal as possible: the last block is padded.
             count = -(-shape[axis] // block[axis])
             block[axis] = -(-shape[axis] // count)
             break
@@ -222,7 +222,7 @@ def block_shape(shape: tuple[int, ...], lanes: int) -> tuple[int, ...]:
 
 
 def blocks(shape: tuple[int, ...], block: tuple[int, ...]) -> list[Slices]:
-    """The grid cut into blocks."""
+    """The blocks of the grid, as slices."""
     starts = [range(0, n, b) for n, b in zip(shape, block, strict=True)]
     return [
         tuple(

@@ -1,7 +1,7 @@
-"""A sweep as it is decided before its first block, and what tells it from others.
+"""The plan of a sweep before its first block, and the attributes that identify it.
 
-Attributes are numbers, lists of them or texts, as netCDF has no others; what has parts
-is JSON text.
+Attributes are numbers, lists of numbers or texts, since netCDF has no others.
+Structured values are JSON text.
 """
 
 import dataclasses
@@ -25,20 +25,20 @@ _MOST_LANES = 2**16
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The points of a sweep, their function and its results; made once, by `run`."""
+    """The points of a sweep, its function and its results; `run` makes it once."""
 
     grid: Grid
-    back: dict[str, Any] | None  # to the order of axes and points that was given
+    back: dict[str, Any] | None  # restores the given order of axes and points
     dtype: Any
     lanes: Lanes
-    coords: Coords  # those of the grid, too
+    coords: Coords  # includes the grid's
     config: dict[str, Any]
     chunk_size: int | None
-    memory: float  # bytes that a block without `chunk_size` may need
+    memory: float  # bytes that a block may use if `chunk_size` is `None`
 
     @functools.cached_property
     def block(self) -> tuple[int, ...]:
-        """The shape of a block: as many points as fit, by what the compiler says."""
+        """The shape of a block, with as many points as the compiler says will fit."""
         most = block_shape(self.grid.shape, self.chunk_size or _MOST_LANES)
         if self.chunk_size is not None:
             return most
@@ -59,7 +59,7 @@ class Plan:
         }
 
     def values(self, block: Slices, lanes: int) -> dict[str, np.ndarray]:
-        """The variables on a block, by the program for `lanes` points."""
+        """The variables on a block, evaluated by the program for `lanes` points."""
         shape = tuple(s.stop - s.start for s in block)
         rows = self.lanes(self.grid.points(block, self.dtype), lanes)
         return {k: v.reshape(shape + v.shape[1:]) for k, v in rows.items()}
@@ -104,17 +104,17 @@ def _described(values: np.ndarray) -> str:
 
 
 def as_text(value: Any) -> str:
-    """`value` as JSON: the same text for the same value, NaN included."""
+    """`value` as JSON; equal values give equal texts, NaN included."""
     return json.dumps(value, sort_keys=True)
 
 
 def from_text(value: Any) -> Any:
-    """The value of an attribute; stores of format 1 have it without JSON."""
+    """The value of an attribute; stores of format 1 do not use JSON."""
     return json.loads(value) if isinstance(value, str) else value
 
 
 def checked_config(config: Any) -> dict[str, Any]:
-    """`config` as it is read back from JSON; arrays become lists."""
+    """`config` after conversion to JSON and back; arrays become lists."""
     if config is None:
         return {}
     if not isinstance(config, dict):
@@ -123,7 +123,7 @@ def checked_config(config: Any) -> dict[str, Any]:
         return json.loads(json.dumps(config, default=_plain))
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(
-            f"`config` must be what JSON can hold, but it was not ({error})."
+            f"`config` must be a dictionary for JSON, but it was not ({error})."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Names of axes, coordinates, results and dimensions: checked before anything runs."""
+"""Checks of the names of axes, coordinates, results and dimensions."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ _LONGEST = 200  # bytes: the name of a folder in the store
 
 
 def checked_name(what: str, name: Any) -> None:
-    """Refuse what can't name an array of a zarr store or of a netCDF file.
+    """Refuse a name that an array in a zarr store or a netCDF file can't have.
 
     `what` begins the message, such as "`Grid` must have axes".
     """
@@ -30,13 +30,13 @@ def checked_name(what: str, name: Any) -> None:
     )
     _checks.require(
         name not in ("status", "zarr.json") and not name.startswith("checksum"),
-        f"{what} with names of their own, but one was {name!r}: `status`, `zarr.json` "
-        "and what begins with `checksum` are the sweep's.",
+        f"{what} with names of their own, but one was {name!r}: the sweep uses "
+        "`status`, `zarr.json` and all names that begin with `checksum`.",
     )
 
 
 def checked_axes(grid: Any) -> None:
-    """Refuse names of a `Grid` that say two things."""
+    """Refuse names with two meanings in a `Grid`."""
     dims = set(grid.dims)
     seen: set[str] = set()
     for name, (first, *others), _ in grid.arrays():
@@ -50,7 +50,7 @@ def checked_axes(grid: Any) -> None:
 
 
 def checked_outputs(grid: Any, outputs: dict[str, Any]) -> dict[str, int]:
-    """The sizes of all dimensions; refuses results whose names clash with others."""
+    """The sizes of all dimensions; results with clashing names are refused."""
     coordinates = {name: dims for name, dims, _ in grid.arrays()}
     sizes = dict(zip(grid.dims, grid.shape, strict=True))
     for _, dims, values in grid.arrays():

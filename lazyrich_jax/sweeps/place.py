@@ -1,4 +1,4 @@
-"""Where things are: paths of this machine, and URLs that fsspec opens."""
+"""Places of files: paths on this machine, and URLs that fsspec opens."""
 
 import os
 import pathlib
@@ -16,8 +16,8 @@ _URL = re.compile(r"([a-z][a-z0-9+.-]+)(://|::)", re.IGNORECASE)
 def place(name: str, value: Any) -> Place:
     """`value` with `~` and `$VARIABLE` expanded: an absolute path, or a URL.
 
-    **Raises:** `ValueError` for users and variables that are unknown, and for a URL
-    that fsspec can't open.
+    **Raises:** `ValueError` for unknown users and variables, and for a URL that fsspec
+    can't open.
     """
     _checks.require(
         isinstance(value, str | os.PathLike) and isinstance(os.fspath(value), str),
@@ -52,7 +52,7 @@ def place(name: str, value: Any) -> Place:
 
 
 def local(name: str, value: Any) -> pathlib.Path:
-    """As `place`, for what must be on this machine."""
+    """`value` as a path; URLs are refused."""
     result = place(name, value)
     if isinstance(result, str):
         raise ValueError(
@@ -62,13 +62,13 @@ def local(name: str, value: Any) -> pathlib.Path:
 
 
 def _openable(name: str, url: str) -> None:
-    """Refuse a URL that fsspec, or its part for this protocol, can't open."""
+    """Refuse a URL that fsspec, or its package for this protocol, can't open."""
     try:
         import fsspec.core  # pyright: ignore (it need not be there)
     except ImportError as error:
         raise ValueError(
             f"`{name}` must be a path of this machine while fsspec is not installed, "
-            f"but it was the URL {url!r}: `pip install fsspec`, with what it needs for "
+            f"but it was the URL {url!r}: `pip install fsspec`, with its package for "
             "this protocol."
         ) from error
     try:

@@ -1,4 +1,4 @@
-"""How processes that write to one store keep out of each other's way."""
+"""Locks and heartbeats of processes that write to one store."""
 
 import contextlib
 import os
@@ -11,14 +11,14 @@ from typing import TextIO
 
 from .place import Place
 
-STALE = 30.0  # seconds without a sign of life after which a process is given up
+STALE = 30.0  # seconds without a heartbeat after which a process counts as dead
 
 
 @contextlib.contextmanager
 def held(path: Place, process: int) -> Iterator[None]:
-    """Keep other sweeps from writing to `path`; let go however this process ends.
+    """Exclude other sweeps from writing to `path` until this process ends.
 
-    What is behind a URL has no locks.
+    A URL has no locks.
     """
     if isinstance(path, str):
         yield
@@ -36,7 +36,7 @@ def held(path: Place, process: int) -> Iterator[None]:
 
 
 def _locked(lock: pathlib.Path, path: pathlib.Path) -> TextIO:
-    """`lock`, opened and locked."""
+    """The file `lock`, open and locked."""
     try:
         import fcntl
     except ImportError as error:
@@ -65,11 +65,11 @@ def _locked(lock: pathlib.Path, path: pathlib.Path) -> TextIO:
         with contextlib.suppress(OSError):
             if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
                 return file
-        file.close()  # its last owner has just removed it
+        file.close()  # the last owner has just removed it
 
 
 class Heartbeat:
-    """Signs of life between the processes of one sweep, through the file system."""
+    """Heartbeats between the processes of one sweep, through the file system."""
 
     def __init__(self, path: Place, process: int, processes: int):
         self.files = []
@@ -82,7 +82,7 @@ class Heartbeat:
         self._stop = threading.Event()
 
     def __enter__(self) -> "Heartbeat":
-        """Give signs from now on, from a thread that a killed process takes along."""
+        """Start the heartbeat in a thread that ends with this process."""
         if self.files:
             self.files[self.process].touch()
             threading.Thread(target=self._beat, daemon=True).start()
@@ -94,14 +94,14 @@ class Heartbeat:
                 self.files[self.process].touch()
 
     def __exit__(self, *_: object) -> None:
-        """No more signs."""
+        """Stop the heartbeat."""
         self._stop.set()
         if self.files:
             with contextlib.suppress(OSError):
                 self.files[self.process].unlink()
 
     def check(self) -> None:
-        """Raise if another process has not shown itself for long."""
+        """Raise an error if another process had no heartbeat for `STALE` seconds."""
         for i, file in enumerate(self.files):
             last = self.started
             if i != self.process:
@@ -111,6 +111,6 @@ class Heartbeat:
                 if silent > STALE:
                     raise RuntimeError(
                         f"process {i} of {len(self.files)} must be alive, but it gave "
-                        f"no sign for {silent:.0f} s. What is written is safe: run the "
+                        f"no sign for {silent:.0f} s. Written blocks are safe: run the "
                         "same sweep again to go on."
                     )

@@ -1,4 +1,4 @@
-"""Traced programs: their contents, their compiled forms, the memory of those."""
+"""Traced programs: their contents, their compiled forms and their memory."""
 
 import collections
 import contextlib
@@ -14,8 +14,8 @@ import numpy as np
 
 from .. import _checks
 
-# The compiled forms that are kept, the one used last at the end. Each stands beside
-# its program, whose callbacks then keep their identities.
+# The compiled programs that are kept, the last used at the end. Each is stored with its
+# traced program, so that the identities of its callbacks stay valid.
 _KEPT: collections.OrderedDict[tuple, tuple[Any, Any]] = collections.OrderedDict()
 _MOST = 16
 
@@ -23,9 +23,9 @@ _MOST = 16
 def no_mesh() -> contextlib.AbstractContextManager:
     """A context without the mesh of `jax.set_mesh`.
 
-    A sweep shards its points itself: its program is traced as for one device.
+    A sweep shards its points itself, and traces its program as for one device.
 
-    **Raises:** `ValueError` where that mesh can't be put aside.
+    **Raises:** `ValueError` if this version of JAX can't leave that mesh.
     """
     current = getattr(jax.sharding, "get_abstract_mesh", None)
     if current is None or current().empty:
@@ -40,11 +40,11 @@ def no_mesh() -> contextlib.AbstractContextManager:
 
 
 def on_no_device(program: Any) -> Any:
-    """The program with its arrays where any device can take them.
+    """The program with constants that are bound to no device.
 
-    An array that was sharded over another mesh doesn't go with that of the sweep.
+    An array sharded over another mesh can't be used on the sweep's mesh.
 
-    **Raises:** `ValueError` for values that are traced.
+    **Raises:** `ValueError` for traced values.
     """
     _checks.require(
         _checks.is_concrete(program.consts),
@@ -66,11 +66,11 @@ def uncommitted(value: Any) -> Any:
 
 
 def compiled(batch: Any, shapes: Sequence[Any], program: Any, mesh: Any) -> Any:
-    """`batch`, which maps `program` over `shapes`, compiled; kept from before if same.
+    """`batch`, which maps `program` over `shapes`, compiled or taken from the cache.
 
-    Tracing and lowering are repeated, so that nothing that has changed is missed: two
-    programs are the same where their lowered texts, their constants, the callables
-    that they call back and their devices are.
+    Tracing and lowering are repeated, so that every change is seen. Two programs are
+    the same if their lowered texts, their constants, their callbacks and their devices
+    are.
     """
     lowered = jax.jit(batch).lower(*shapes)
     text = hashlib.sha256(lowered.as_text().encode()).digest()
@@ -84,7 +84,7 @@ def compiled(batch: Any, shapes: Sequence[Any], program: Any, mesh: Any) -> Any:
 
 
 def fingerprint(program: Any) -> str:
-    """What the program computes, constants included; the same in every process."""
+    """A hash of the program and its constants, equal in all processes."""
     text = re.sub(r"0x[0-9a-f]+", "", str(program.jaxpr))
     digest = hashlib.sha256(text.encode())
     for value in _constants(program):
@@ -96,7 +96,7 @@ def fingerprint(program: Any) -> str:
 
 
 def memory(compiled: Any) -> int:
-    """The bytes that one run needs on each device; 0 where the platform can't say."""
+    """The bytes that one run uses on each device; 0 if the platform can't say."""
     sizes = compiled.memory_analysis()
     if sizes is None:
         return 0
@@ -126,7 +126,7 @@ def _every_equation(program: Any) -> Iterator[Any]:
 
 
 def _constants(program: Any) -> Iterator[Any]:
-    """Every array that the program holds, those of inner programs included."""
+    """Every array constant of the program and of its inner programs."""
     yield from getattr(program, "consts", ())
     for eqn in _every_equation(program):
         for var in eqn.invars:
@@ -138,7 +138,7 @@ def _constants(program: Any) -> Iterator[Any]:
 
 
 def _callables(program: Any) -> tuple[int, ...]:
-    """The identities of what the program calls back, which no text shows."""
+    """The identities of the program's callbacks, which its text does not show."""
     return tuple(
         id(value)
         for eqn in _every_equation(program)

@@ -1,4 +1,4 @@
-"""Ready-made functions of a point: how two-layer networks learn a task."""
+"""Ready functions of a point: measures of two-layer networks that learn a task."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _Run:
-    """One exact solution, and what the measures share of it."""
+    """One exact solution and its measures, which share intermediate results."""
 
     def __init__(
         self, solution: ExactSolution, task: Task, ts: Array, threshold: float
@@ -79,7 +79,7 @@ MEASURES = {
     "output_change": "relative change of W2 W2.T",
     "input_specificity": "task-specific score of W1.T W1 at the end",
     "output_specificity": "task-specific score of W2 W2.T at the end",
-    "convergence_time": "when the loss has lost all but `threshold` of what it loses",
+    "convergence_time": "time at which `threshold` of the loss above its end is left",
 }
 
 
@@ -93,23 +93,24 @@ def learning(
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """A function for `run`: measures of exact learning from `LambdaBalanced` starts.
 
-    Of a point it uses `lmda` (0 if the grid has none), `scale` (1), and `key`, or an
-    integer `seed` (0). Where no network can have its `lmda` and `scale`, the point's
-    status is `error`. It is computed in the wider of the precisions of the point and
-    of the task.
+    It uses the coordinates `lmda` (default 0), `scale` (1), and `key` or an integer
+    `seed` (0) of a point. If no network can have its `lmda` and `scale`, the point's
+    status is `error`. The measures are computed in the wider precision of the point and
+    the task.
 
     **Arguments:**
 
     - `task`: a task with isotropic inputs.
     - `sizes`: (in, hidden, out).
     - `ts`: times, (times,), in units of learning rate x step.
-    - `names`: of `loss`, `function` (at every time); `kernel_distance`, `richness` (of
-      the NTK, from start to end); `input_change`, `output_change`,
+    - `names`: some of `loss`, `function` (at every time); `kernel_distance`, `richness`
+      (of the NTK, from start to end); `input_change`, `output_change`,
       `input_specificity`, `output_specificity` (of the representations);
-      `convergence_time` (to `threshold` of what the loss loses, within `ts`).
-    - `threshold`: of the convergence time.
+      `convergence_time` (within `ts`).
+    - `threshold`: the fraction of the loss above its end that defines
+      `convergence_time`.
 
-    **Raises:** `ValueError` for unknown names and times that are negative or fall.
+    **Raises:** `ValueError` for unknown names and times that are negative or decrease.
 
     ```python
     import jax
@@ -160,8 +161,8 @@ def phase_diagram(
 ) -> "xarray.Dataset":
     """Richness, kernel distance and convergence time over balance and scale.
 
-    **Arguments:** as `learning`; the axes `lmda` and `scale`, and random keys `key` to
-    draw from; `options` are those of `run`.
+    **Arguments:** as `learning`; the axes `lmda` and `scale`; random keys `key`, an
+    axis too; `options` of `run`.
 
     **Returns:** a dataset with the dimensions lmda, scale and key.
     """

@@ -1,4 +1,4 @@
-"""What a function of one point may return: arrays by name, and how the point ended."""
+"""Results of a function of one point: arrays by name, and the point's status."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ _WANTED = (
 def named(
     result: Any, dims: dict[str, tuple[str, ...]]
 ) -> tuple[dict[str, Array], Array]:
-    """Arrays by name, their dimensions noted in `dims`; and the point's status."""
+    """Arrays by name, and the point's status; `dims` receives their dimensions."""
     failure, refused = RESULTS.successful, jnp.zeros((), bool)
     arrays, bad = {}, jnp.zeros((), bool)
     for name, value in _entries(result).items():
@@ -59,7 +59,7 @@ def named(
 
 
 def _entries(result: Any) -> dict[Any, Any]:
-    """What the function returned, by name."""
+    """The entries of a result by name."""
     if isinstance(result, Trajectory):
         entries = {name: (d, getattr(result, name)) for name, d in _DIMS.items()}
         return {**entries, "result": result.result}
@@ -82,7 +82,7 @@ def _entries(result: Any) -> dict[Any, Any]:
 
 
 def _array(name: str, value: Any) -> tuple[tuple[str, ...], Array]:
-    """One entry: the names of its dimensions, and the array."""
+    """The names of an entry's dimensions, and its array."""
     names = None
     if _is_labelled(value):
         names, value = value
@@ -116,7 +116,7 @@ def _array(name: str, value: Any) -> tuple[tuple[str, ...], Array]:
 
 
 def _is_labelled(value: Any) -> bool:
-    """Whether it is (dimension names, array), rather than a tuple of numbers."""
+    """Whether `value` is (dimension names, array), not a tuple of numbers."""
     if type(value) is not tuple or len(value) != 2:
         return False
     names = value[0]

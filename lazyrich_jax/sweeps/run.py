@@ -1,4 +1,4 @@
-"""The loop of a sweep: equal blocks of points through one compiled function."""
+"""The loop of a sweep: one compiled function evaluates equal blocks of points."""
 
 import contextlib
 import math
@@ -46,50 +46,49 @@ def run(
 ) -> "xarray.Dataset":
     r"""Evaluate a function at every point of a grid, in parallel and bounded memory.
 
-    The function is traced once and compiled once, for a block of points of fixed size;
-    blocks go through it one after the other. A point that fails has a status and
-    doesn't stop the others.
+    The function is traced once and compiled once, for a block of points of fixed size.
+    Blocks are evaluated one after the other. A failed point has a status and doesn't
+    stop the others.
 
     **Arguments:**
 
-    - `fn`: takes a point, a dictionary of the grid's coordinates, and returns a
+    - `fn`: a function of a point, a dictionary of the grid's coordinates. It returns a
       dictionary of arrays, each alone or as `(dimension names, array)`; or a
       `lazyrich_jax.Trajectory`, a named tuple, dataclass or module of arrays, or one
-      array. Anything that `jax.vmap` can transform. A `result` of
-      `lazyrich_jax.RESULTS` in the dictionary decides the point's status.
+      array. `jax.vmap` must be able to transform it. A `result` of
+      `lazyrich_jax.RESULTS` in the dictionary determines the point's status.
     - `grid`: a `Grid`.
-    - `store`: a path for a zarr group (`~` and `$VARIABLE` are expanded), or a URL such
-      as `"s3://bucket/x.zarr"` where fsspec is installed. Results are written there as
-      they come instead of being held in memory, and a sweep that was cut off goes on
-      where it was, as long as it is the same one.
+    - `store`: a path for a zarr group (`~` and `$VARIABLE` are expanded), or, if fsspec
+      is installed, a URL such as `"s3://bucket/x.zarr"`. Finished blocks are written
+      there instead of being held in memory. The same sweep, run again, resumes.
     - `chunk_size`: points per block; by default as many as fit in `memory`.
-    - `memory`: what a block may need, in bytes, by what the compiler says of its
-      program; by default a gigabyte, or a quarter of what is free.
-    - `mesh`: the devices to share a block; by default all local ones. A mesh that
-      `jax.set_mesh` has set is put aside.
-    - `order`: the axis whose absolute values say how stiff a point is. For numerical
-      flows: points as stiff as each other then share blocks.
-    - `dtype`: of the grid's floating-point coordinates, float32 or float64; by default
-      that of JAX. What they meet in `fn` has its own.
+    - `memory`: the bytes that a block may use, by the compiler's analysis of its
+      program; by default a gigabyte, or a quarter of the free memory if that is less.
+    - `mesh`: the devices that share a block; by default all local ones. A mesh that
+      `jax.set_mesh` has set is ignored.
+    - `order`: an axis whose absolute values measure stiffness. Points of similar
+      stiffness then share blocks. This speeds up numerical flows.
+    - `dtype`: the dtype of the grid's floating-point coordinates, float32 or float64;
+      by default JAX's. Other arrays in `fn` keep their dtypes.
     - `coords`: coordinates for the dimensions of the results, such as
       `{"time": ts}`.
-    - `config`: a dictionary that can be written as JSON; recorded, and another one is
-      another sweep.
+    - `config`: a dictionary that can be written as JSON. It is recorded; a different
+      one makes a different sweep.
     - `progress`: whether to show a bar and print a summary.
 
     **Returns:** an `xarray.Dataset` with the grid's axes first and a `status` of every
-    point (`flag_meanings` in its attributes), and in the attribute `error` the reason
-    of the first failure. Attributes with parts (`sweep`, `versions`) are JSON text.
-    From a `store` it is read as needed.
+    point (`flag_meanings` in its attributes). The attribute `error` is the reason of
+    the first failure. Structured attributes (`sweep`, `versions`) are JSON text. Data
+    of a `store` are read when they are used.
 
-    **Raises:** `ValueError` or `TypeError` for bad arguments, names that a store can't
-    hold and what can't be taken from `fn`, before anything is computed; `ValueError`
-    for a store of another sweep, naming what differs; `RuntimeError` where another
-    sweep is writing to the store; `OSError` where it can't be written, what is there
-    already being safe.
+    **Raises:** before any computation, `ValueError` or `TypeError` for bad arguments,
+    names that a store can't hold and bad results of `fn`; `ValueError` for a store of
+    another sweep, with the differences; `RuntimeError` if another sweep is writing to
+    the store; `OSError` if the store can't be written, in which case its finished
+    blocks are safe.
 
     Under `jax.distributed` every process calls this with the same arguments and a
-    `store` that all can reach: each computes its share of the blocks.
+    `store` that all can reach. Each computes its share of the blocks.
 
     ```python
     import jax
@@ -157,11 +156,11 @@ def run(
 
 
 def load(path: str | os.PathLike) -> "xarray.Dataset":
-    """The results of a sweep so far, read as they are needed.
+    """The results of a sweep so far; data are read when they are used.
 
-    `path` is a path or a URL, as the `store` of `run`.
+    `path` is a path or a URL, like the `store` of `run`.
 
-    **Raises:** `ValueError` where `path` holds no sweep.
+    **Raises:** `ValueError` if `path` holds no sweep.
     """
     return _restored(Store.open(place("path", path), "r").dataset())
 
@@ -193,7 +192,7 @@ def _count(block: Slices) -> int:
 
 @contextlib.contextmanager
 def _writing(store: Store) -> Iterator[None]:
-    """Say which results are safe where writing fails or is interrupted."""
+    """A context that reports the safe results if writing fails or is interrupted."""
     try:
         yield
     except OSError as error:
@@ -214,7 +213,7 @@ def _not_written(error: OSError, what: str) -> OSError:
 
 
 def _opened(path: Place, plan: Plan, heart: Heartbeat) -> Store:
-    """The store at `path`: made if need be, refused if it is another sweep's."""
+    """The store at `path`, created if missing; another sweep's store is refused."""
     if not Store.exists(path) and heart.process == 0:
         try:
             return Store.create(path, plan)
@@ -236,19 +235,19 @@ def _opened(path: Place, plan: Plan, heart: Heartbeat) -> Store:
 
 
 def _wait_for_others(store: Store, heart: Heartbeat) -> None:
-    """Until every process has written its blocks; an error if one stops."""
+    """Wait until every process has written its blocks; raise an error if one stops."""
     total = len(store.blocks)
     while heart.files and store.count_done() < total:
         try:
             heart.check()
         except RuntimeError:
-            if store.count_done() < total:  # it did not just finish
+            if store.count_done() < total:  # it has not finished
                 raise
         time.sleep(0.2)
 
 
 def _restored(data: "xarray.Dataset") -> "xarray.Dataset":
-    """With the axes in the order in which they were given."""
+    """The dataset with axes and points in the given order."""
     back = from_text(data.attrs.pop("order", None))
     if back is None:
         return data

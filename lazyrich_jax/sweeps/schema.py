@@ -1,6 +1,6 @@
-"""What each key of a specification takes.
+"""Checks of every key of a specification.
 
-A check returns the value, or raises `ValueError` with what the value must be.
+A check returns the value, or raises `ValueError` with a description of valid values.
 """
 
 import math
@@ -13,11 +13,11 @@ import numpy as np
 from .ready import MEASURES
 
 _MOST = 2**63  # integers are below it
-_LONGEST = 10**7  # of ranges
+_LONGEST = 10**7  # most values of a range
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a number that a float can hold, NaN and infinity included."""
+    """Whether `value` is a number in a float's range, NaN and infinity included."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     return isinstance(value, float) or abs(value) <= sys.float_info.max
@@ -65,7 +65,7 @@ def _names(value: Any) -> list[str]:
 
 
 def _values(above: float = -math.inf, most: float = sys.float_info.max) -> Callable:
-    """A number, a list of them, or a range; each above one number, at most another."""
+    """A check of a number, a list of numbers or a range, all in (above, most]."""
     one = _number(above, most)
     return lambda value: [one(x) for x in _listed(value)]
 

@@ -1,4 +1,4 @@
-"""Sweeps from a file: what the command `lazyrich sweep` reads."""
+"""Specifications: the files that the command `lazyrich sweep` reads."""
 
 import codecs
 import dataclasses
@@ -29,7 +29,7 @@ kind = "regression"          # white random inputs, random targets; or "hierarch
 samples = 10
 target_scale = 1.0
 seed = 0
-# levels = 3                 # of the hierarchy: 2**levels items and attributes
+# levels = 3                 # the hierarchy has 2**levels items and attributes
 
 [axes]                       # each a number, a list, or a range
 lmda = {{ from = -10, to = 10, count = 21 }}
@@ -40,14 +40,13 @@ seed = {{ count = 5 }}         # the seeds 0 to 4; or a list
 values = {{ from = 0, to = 20, count = 50 }}
 
 [measure]
-names = ["loss", "richness", "convergence_time"]
-# of the measures below
-# threshold = 1e-3           # of the convergence time
+names = ["loss", "richness", "convergence_time"]  # a list of all is below
+# threshold = 1e-3           # fraction of the loss that defines convergence_time
 
 [run]
 dtype = "float64"            # or "float32"
-# chunk_size = 1000          # points per block; by default what fits
-# memory = 1e9               # bytes that a block may need
+# chunk_size = 1000          # points per block; by default as many as fit
+# memory = 1e9               # bytes that a block may use
 
 # The measures:
 {_LIST}
@@ -58,18 +57,18 @@ _REQUIRED = {"network": "sizes", "task": "kind", "times": "values", "measure": "
 
 
 class SpecError(ValueError):
-    """What must change in a specification."""
+    """An error in a specification that the user must correct."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """A sweep, as a file describes it; its arrays are made by `build`."""
+    """A sweep as described by a file; `build` makes its arrays."""
 
     values: dict[str, dict[str, Any]]
 
     @property
     def dtype(self) -> str:
-        """The precision."""
+        """The dtype of the sweep."""
         return self.values["run"].get("dtype", "float64")
 
     def build(self) -> tuple[Callable, Grid, dict[str, Any]]:
@@ -106,7 +105,7 @@ class Spec:
 
 
 def decoded(raw: bytes) -> str:
-    """The text of a file in UTF-8 or, with its mark at the beginning, UTF-16.
+    """The text of a file in UTF-8 or, with a byte order mark, UTF-16.
 
     **Raises:** `SpecError` for another encoding, naming the byte and its line.
     """
@@ -122,7 +121,7 @@ def decoded(raw: bytes) -> str:
 
 
 def parse(text: str, overrides: Sequence[str] = ()) -> Spec:
-    """The specification in `text`, with `section.key=value` put over it.
+    """The specification in `text`, with values overridden by `section.key=value`.
 
     **Raises:** `SpecError` naming the key, its line and the nearest valid one.
     """
@@ -178,7 +177,7 @@ def _known(name: str, known: dict, kind: str, place: str) -> None:
 
 
 def _line(text: str, section: str, key: str | None = None) -> str:
-    """Where a section, or its key, stands in the file."""
+    """The line of a section, or of its key, as text for a message."""
     inside = False
     for number, line in enumerate(text.splitlines(), 1):
         header = re.match(r"\s*\[\s*([\w.-]+)\s*\]", line)

@@ -1,4 +1,4 @@
-"""What became of every point of a sweep."""
+"""The status of every point of a sweep."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from .._trajectory import RESULTS
 if TYPE_CHECKING:
     import xarray
 
-STATUS = ("pending", "ok", "nan", "error")  # and then what a trajectory says
+STATUS = ("pending", "ok", "nan", "error")  # the results of a trajectory follow
 FAILURES = (
     "unbalanced_weights",
     "anisotropic_inputs",
@@ -30,13 +30,13 @@ FLAGS = {
 
 
 class Refused(eqx.Module):
-    """An entry of what a function returns: whether it does not take the point."""
+    """An entry of a function's result: whether the function refuses the point."""
 
     is_refused: Bool[Array, ""]
 
 
 def meaning(code: int) -> str | None:
-    """The sentence of a status; `None` where its name says all."""
+    """The message of a status; `None` if its name suffices."""
     if code < len(STATUS):
         refused = "the points must be such that `fn` takes them, but it refused some."
         return refused if STATUS[code] == "error" else None
@@ -44,9 +44,9 @@ def meaning(code: int) -> str | None:
 
 
 def summary(status: np.ndarray, error: str | None = None) -> str:
-    """How many points there are of each status, and where the first failure is.
+    """The number of points of each status, and the index of the first one.
 
-    With the first `error` that points raised, as in the attributes of a dataset.
+    `error` is the reason of the first failure, as in the attributes of a dataset.
     """
     counts = np.bincount(np.ravel(status), minlength=len(MEANINGS))
     ok = counts[STATUS.index("ok")]
@@ -59,7 +59,7 @@ def summary(status: np.ndarray, error: str | None = None) -> str:
 
 
 def succeeded(data: "xarray.Dataset") -> "xarray.DataArray":
-    """Which points of a sweep were computed without failure.
+    """A mask of the points of a sweep that were computed without failure.
 
     `data.where(lr.sweeps.succeeded(data))` has NaN for the others.
 

@@ -1,10 +1,11 @@
-r"""Results in memory, or on disk: a zarr group, block by block, that survives anything.
+r"""Results in memory, or on disk in a zarr group that survives interruptions.
 
 One zarr chunk is one block of points, has one writer, and ends in a checksum (the codec
-crc32c). A block counts as done once its status is written, after its values. It is
-computed again if it was cut off before, or if a chunk of it is missing, truncated or
-changed. Stores of formats 1 and 2 go on; their chunks have no checksum, so that damage
-is found in them where a chunk is missing (as those of zeros are) or can't be decoded.
+crc32c). The status of a block is written after its values and marks it as done. A block
+is computed again if it was interrupted before, or if a chunk of it is missing,
+truncated or changed. Stores of formats 1 and 2 can be resumed. Their chunks have no
+checksum: damage is detected if a chunk is missing (as chunks of zeros are) or can't be
+decoded.
 """
 
 import contextlib
@@ -24,12 +25,12 @@ from .status import FLAGS, STATUS
 if TYPE_CHECKING:
     import xarray
 
-_FORMATS = (1, 2, 3)  # those that can be read; the last is written
+_FORMATS = (1, 2, 3)  # formats that can be read; the last is written
 _UNFINISHED = 0
 
 
 class Memory:
-    """The results of one sweep in plain arrays."""
+    """The results of one sweep in NumPy arrays."""
 
     def __init__(self, plan: Plan):
         self.plan, self.block = plan, plan.block
@@ -38,16 +39,16 @@ class Memory:
         self.attributes = dict(plan.attributes)
 
     def note(self, name: str, text: str) -> None:
-        """Put something into the attributes, if it isn't there."""
+        """Add an attribute unless it exists."""
         self.attributes.setdefault(name, text)
 
     def write(self, block: Slices, values: dict[str, np.ndarray]) -> None:
-        """The values on one block, and its status."""
+        """Store the values of one block and its status."""
         for name, value in values.items():
             self.arrays[name][block] = value
 
     def dataset(self) -> "xarray.Dataset":
-        """All of it."""
+        """All results as a dataset."""
         import xarray
 
         dims = {name: one.dims for name, one in self.plan.variables.items()}
@@ -66,11 +67,11 @@ class Store:
 
     @classmethod
     def create(cls, path: Place, plan: Plan) -> "Store":
-        """An empty store; nobody takes it for one before it is whole."""
+        """A new empty store; it appears at `path` only when it is complete."""
         import zarr
 
         building, block = path, plan.block
-        if isinstance(path, pathlib.Path):  # the lock's one owner makes it
+        if isinstance(path, pathlib.Path):  # the owner of the lock makes it
             building = path.with_name(f"{path.name}.new")
         with _os_errors(path):
             group = zarr.create_group(
@@ -90,7 +91,7 @@ class Store:
 
     @staticmethod
     def exists(path: Place) -> bool:
-        """Whether there is something at `path`: a whole store, if it is a URL."""
+        """Whether `path` exists; a URL must hold a complete store."""
         if isinstance(path, pathlib.Path):
             return path.exists()
         import zarr
@@ -106,14 +107,14 @@ class Store:
     def open(cls, path: Place, mode: Literal["r", "r+"] = "r+") -> "Store":
         """The store at `path`.
 
-        **Raises:** `ValueError` where there is none, saying what there is.
+        **Raises:** `ValueError` if there is none; the message says what `path` holds.
         """
         import zarr
 
         try:
             group: Any = zarr.open_group(str(path), mode=mode)
             block, version = tuple(group.attrs["block"]), group.attrs["format"]
-        except Exception as error:  # anything can be there
+        except Exception as error:  # other contents raise errors of many types
             raise ValueError(
                 f"`store` must be the path of a sweep, but {str(path)!r} "
                 f"{_found(path, error)}."
@@ -126,7 +127,7 @@ class Store:
         return cls(path, group, block)
 
     def differences(self, attributes: dict[str, Any]) -> list[str]:
-        """What about the sweep that made this store differs, in words."""
+        """The differences between this store's sweep and `attributes`, in words."""
         mine, theirs = (
             {k: as_text(v) for k, v in from_text(attrs["sweep"]).items()}
             for attrs in (attributes, self.group.attrs)
@@ -138,17 +139,17 @@ class Store:
         ]
 
     def note(self, name: str, text: str) -> None:
-        """Put something into the attributes, if it isn't there."""
+        """Add an attribute unless it exists."""
         if name not in self.group.attrs:
             self.group.attrs[name] = text
 
     def write(self, block: Slices, values: dict[str, np.ndarray]) -> None:
-        """One block: values, then the status that makes it count."""
+        """Write the values of one block, then its status, which marks it as done."""
         for name, value in values.items():
             self._put(name, block, value)
 
     def pending(self, block: Slices) -> bool:
-        """Whether a block is to be computed; one that is damaged no longer counts."""
+        """Whether a block must be computed; a damaged block is marked as pending."""
         if not self._is_done(block):
             return True
         names = from_text(self.group.attrs["outputs"])
@@ -158,23 +159,23 @@ class Store:
         return not is_whole
 
     def mend(self, coords: Coords) -> None:
-        """Write again the coordinates that are damaged."""
+        """Write damaged coordinates again."""
         for name, (_, values) in coords.items():
             if name in self.group and not self._is_whole(name, ()):
                 self._put(name, (), values)
 
     def count_done(self) -> int:
-        """How many blocks have a status."""
+        """The number of blocks that are done."""
         return sum(map(self._is_done, self.blocks))
 
     def dataset(self) -> "xarray.Dataset":
-        """All of it, read as it is needed."""
+        """All results as a dataset; data are read when they are used."""
         import xarray
 
         data = xarray.open_zarr(str(self.path), consolidated=False, chunks=None)
         own = data.attrs.get("coordinate_names", data.attrs.get("coordinates"))
         parts = {k: as_text(v) for k, v in data.attrs.items() if isinstance(v, dict)}
-        data.attrs.update(parts)  # of format 1
+        data.attrs.update(parts)  # format 1 has dictionaries
         # Formats 1 and 2 have an array of checksums.
         data = data.drop_vars("checksum", errors="ignore")
         return data.set_coords(from_text(own))
@@ -186,19 +187,19 @@ class Store:
             return False
 
     def _is_whole(self, name: str, block: Slices) -> bool:
-        """Whether the chunk of a block is there and as it was written."""
+        """Whether the chunk of a block exists unchanged."""
         array = self.group[name]
         index = [s.start // b for s, b in zip(block, self.block, strict=False)]
         index += [0] * (array.ndim - len(index))
         key = f"{name}/{array.metadata.encode_chunk_key(tuple(index))}"
         try:
-            array[block]  # a missing chunk reads as one of fill values
+            array[block]  # a missing chunk is read as fill values
             return array.size == 0 or _exists(self.path, key)
         except Exception:  # a damaged chunk raises errors of many types
             return False
 
     def _put(self, name: str, block: Slices, value: np.ndarray) -> None:
-        """Write a chunk, one of zeros, too: a chunk that is not there is damage."""
+        """Write a chunk, even of zeros: a missing chunk counts as damage."""
         array = self.group[name].with_config({"write_empty_chunks": True})
         with _os_errors(self.path):
             array[block] = value
@@ -216,7 +217,7 @@ def _exists(path: Place, key: str) -> bool:
 
 @contextlib.contextmanager
 def _os_errors(path: Place) -> Iterator[None]:
-    """Errors of remote files, of many types, as `OSError`."""
+    """A context that turns errors of remote files, of many types, into `OSError`."""
     try:
         yield
     except Exception as error:
@@ -226,7 +227,7 @@ def _os_errors(path: Place) -> Iterator[None]:
 
 
 def _found(path: Place, error: Exception) -> str:
-    """What `path` holds, where opening a store there raised `error`."""
+    """The contents of `path` in words, after opening a store there raised `error`."""
     if isinstance(error, PermissionError):
         return f"can't be read ({error.strerror or error})"
     if isinstance(path, pathlib.Path) and path.exists():
@@ -238,7 +239,10 @@ def _found(path: Place, error: Exception) -> str:
 
 
 def _array(group: Any, name: str, one: Output, block: tuple[int, ...] = ()) -> Any:
-    """A new array in chunks of the shape `block`, then whole; each has a checksum."""
+    """A new array whose chunks have the shape `block` on the first axes.
+
+    The other axes are not divided. Every chunk has a checksum.
+    """
     from zarr.codecs import Crc32cCodec, ZstdCodec
 
     chunks = block + one.shape[len(block) :]
@@ -254,7 +258,7 @@ def _array(group: Any, name: str, one: Output, block: tuple[int, ...] = ()) -> A
 
 
 def _moved(source: pathlib.Path, target: Place) -> None:
-    """`source` renamed; nothing stays where that fails."""
+    """Rename `source`; remove it if that fails."""
     try:
         source.rename(target)
     except OSError:

@@ -1,10 +1,9 @@
 r"""Results of the literature on linear networks, in closed form.
 
-Nothing here uses `lazyrich_jax.ExactSolution`, the simulations or the measures: where
-they agree, that is evidence. (`deep_modes` integrates one equation; `convergence_rates`
-and `single_neuron` are read off the derivation of the exact solution.)
-docs/theorems.md lists every theorem with the function that implements it and the test
-that checks it.
+Nothing here uses `lazyrich_jax.ExactSolution`, the simulations or the measures: their
+agreement is evidence. (`deep_modes` integrates one equation; `convergence_rates` and
+`single_neuron` follow from the derivation of the exact solution.) docs/theorems.md
+lists every theorem with the function that implements it and the test that checks it.
 """
 
 from .correlations import forgetting as forgetting

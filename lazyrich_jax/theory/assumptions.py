@@ -1,4 +1,4 @@
-"""What the closed forms assume of their arguments, checked."""
+"""Checks of the closed forms' assumptions about their arguments."""
 
 import functools
 
@@ -24,9 +24,9 @@ from .._xla import compiled
 def feasible_balance(
     lmda: Float[Array, ""], hidden_size: int, shape: tuple[int, ...]
 ) -> tuple[Float[Array, ""], tuple[int, int, int]]:
-    """`lmda` and the sizes of a network with a function of this shape.
+    """`lmda` and the sizes (in, hidden, out) of a network with a function of `shape`.
 
-    They must allow it (NaN if traced and infeasible).
+    The sizes must allow `lmda`; a traced infeasible `lmda` becomes NaN.
     """
     n_out, n_in = shape
     sizes = (n_in, _checks.size("hidden_size", hidden_size), n_out)
@@ -53,9 +53,9 @@ def function_of(
 
 
 def isotropic_variance(task: Task, dtype: jnp.dtype) -> Float[Array, ""]:
-    r"""The c of $\Sigma_{xx} = cI$ in `dtype`; refused for other inputs (traced: NaN).
+    r"""The c of $\Sigma_{xx} = cI$ in `dtype`; other inputs are refused (traced: NaN).
 
-    Inputs are judged by their own dtype.
+    The inputs' dtype sets the tolerance.
     """
     tolerance = exactness_tolerance(task.x.dtype)
     finer = jax.tree.map(lambda x: x.astype(dtype), task)
@@ -75,9 +75,10 @@ def _variance(task: Task, tolerance: float) -> tuple[Float[Array, ""], Bool[Arra
 
 
 def balance_of(name: str, network: LinearNetwork, task: Task) -> Float[Array, ""]:
-    r"""The balance of two layers that fit `task`; refused for others (traced: NaN).
+    r"""The balance of a two-layer network that fits `task`, in their common dtype.
 
-    In the dtype of both; the network is judged by its own.
+    Other networks are refused (traced unbalanced ones: NaN). The network's dtype sets
+    the tolerance.
     """
     check_fit(network, task, name)
     check_two_layers(network, name)

@@ -1,4 +1,4 @@
-"""Loss, forgetting and their rates, from the correlations of any tasks."""
+"""Loss, forgetting and their rates, from the correlations of tasks."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
@@ -15,9 +15,9 @@ from .representations import Representations
 def loss(function: Real[ArrayLike, "out in"], task: Task) -> Float[Array, ""]:
     r"""The loss of the linear map `function`, from correlations.
 
-    $\frac12\operatorname{tr} W\Sigma_{xx}W^\top - \operatorname{tr} W\Sigma^\top
+    It is $\frac12\operatorname{tr} W\Sigma_{xx}W^\top - \operatorname{tr} W\Sigma^\top
     + \frac12\operatorname{tr}\Sigma_{yy}$; for white inputs
-    $\frac12|W - \Sigma|^2$ and a constant (Braun et al. 2022; Domine's thesis, section
+    $\frac12|W - \Sigma|^2$ plus a constant (Braun et al. 2022; Domine's thesis, section
     2.3.4).
     """
     function, task = function_of("function", function, task)
@@ -29,16 +29,16 @@ def loss(function: Real[ArrayLike, "out in"], task: Task) -> Float[Array, ""]:
 def forgetting(
     before: Real[ArrayLike, "out in"], after: Real[ArrayLike, "out in"], task: Task
 ) -> Float[Array, ""]:
-    r"""How much the loss on `task` grows as the function goes from `before` to `after`.
+    r"""The growth of the loss on `task` as the function goes from `before` to `after`.
 
-    For white inputs, and tasks i, j, k with j and then k learned to the end, `before`
-    being $\Sigma_j$ and `after` $\Sigma_k$, it is
+    If j and then k are learned to the end with white inputs, `before` is $\Sigma_j$ and
+    `after` is $\Sigma_k$. The forgetting of task i is then
     $\frac12(|\Sigma_k - \Sigma_i|^2 - |\Sigma_j - \Sigma_i|^2)$ (Braun et al. 2022;
-    Domine's thesis, section 4.4). Evaluated as
+    Domine's thesis, section 4.4). It is evaluated as
     $\langle W' - W, \frac12(W' + W)\Sigma_{xx} - \Sigma\rangle$, which keeps its digits
-    where little is forgotten. Negative where learning helps.
+    if little is forgotten. It is negative if learning lowers the loss.
 
-    **Arguments:** `before` and `after`, (out, in); `task`, the one that is forgotten.
+    **Arguments:** `before` and `after`, (out, in); `task`, the forgotten task.
     """
     before, task = function_of("before", before, task)
     after, task = function_of("after", after, task)
@@ -53,8 +53,8 @@ def function_rate(
     r"""The velocity of a two-layer network's function while it learns `task`.
 
     $\frac{d}{dt} W_2W_1 = (\Sigma - W_2W_1\Sigma_{xx})\,W_1^\top W_1
-    + W_2W_2^\top(\Sigma - W_2W_1\Sigma_{xx})$, from a network or `Representations` at
-    one moment (of an `ExactSolution`, `solution.network(t)`).
+    + W_2W_2^\top(\Sigma - W_2W_1\Sigma_{xx})$. `state` is a network or
+    `Representations` at one time (`solution.network(t)` for an `ExactSolution`).
     """
     if isinstance(state, LinearNetwork):
         check_two_layers(state)
@@ -69,15 +69,15 @@ def function_rate(
 def loss_rate(
     state: LinearNetwork | Representations, task: Task, *, learning: Task
 ) -> Float[Array, ""]:
-    r"""The rate of the loss on `task`, and of its forgetting, while `learning` another.
+    r"""The rate of the loss on `task`, and of its forgetting, while learning another.
 
     $\frac{dL_i}{dt} = \operatorname{tr}\frac{d(W_2W_1)}{dt}
     (W_2W_1\Sigma_{xx} - \Sigma_i)^\top$ (Theorem 4.4.1 of Domine's thesis; the bracket
-    of its equation 4.36 and the factor $1/P$ of 4.40 are misprints). Per unit of
-    learning rate x step.
+    of its equation 4.36 and the factor $1/P$ of 4.40 are misprints). Its unit is the
+    inverse of learning rate x step.
 
-    **Arguments:** `state` as for `function_rate`; `task`, whose loss it is; `learning`,
-    the task that is being learned, which may be the same.
+    **Arguments:** `state` as for `function_rate`; `task`, the task of the loss;
+    `learning`, the task that is being learned, which may be the same.
     """
     state, task, learning = _dtypes.promoted(state=state, task=task, learning=learning)
     velocity = function_rate(state, learning)

@@ -20,31 +20,29 @@ def deep_modes(
 
     A mode is the product of one strength for each layer, $a = w_1 \cdots w_L$, with
     $\dot w_l = (s - a) \prod_{k \ne l} w_k$ and $w_{l+1}^2 - w_l^2 = \lambda_l$
-    conserved; so one strength determines the others. With equal strengths
-    $\dot a = L a^{2 - 2/L} (s - a)$ (Saxe et al. 2014). For two layers this is
-    `aligned_modes`; beyond, no explicit solution is known, and the equation of the
-    smallest strength w is integrated (Dopri8) as that of
-    $\log((w - w_-) / (w_+ - w))$, $w_+$ being where it ends: no longer stiff, and
-    for two layers of equal strength linear.
+    conserved. One strength therefore determines the others. With equal strengths
+    $\dot a = L a^{2 - 2/L} (s - a)$ (Saxe et al. 2014). For two layers the modes equal
+    `aligned_modes`. For more layers no explicit solution is known. The equation of the
+    smallest strength w, with the limit $w_+$, is integrated (Dopri8) in the variable
+    $\log((w - w_-) / (w_+ - w))$. It is not stiff in this variable, and for two layers
+    of equal strength it is linear.
 
     **Arguments:**
 
     - `ts`: finite times, any shape, in units of learning rate x step.
-    - `s`, `a0`: what the modes tend to and start from, of any sign, scalars or vectors
-      of one length.
-    - `lmda`: the balance of every hidden layer, as in `LinearNetwork.lmda`: one fewer
-      than there are layers; zeros for equal strengths.
+    - `s`, `a0`: the limits and the initial values of the modes, of any sign, scalars or
+      vectors of one length.
+    - `lmda`: the balance of every hidden layer, as in `LinearNetwork.lmda`, one fewer
+      than layers; zeros for equal strengths.
     - `rtol`: the tolerance of a step; 1e-11 in double precision, 1e-5 in single.
 
     **Returns:** the modes, of shape `ts.shape + s.shape`. Modes without balance
-    (`lmda` zero, or the smallest strength twice) that start with the wrong sign end at
-    the saddle 0, and never leave it. At the saddle the derivative by `a0` is the one
-    from above.
+    (`lmda` zero, or the smallest strength twice) that start with the opposite sign of
+    `s` end at the saddle 0, and never leave it. At the saddle the derivative by `a0` is
+    one-sided, from above. First derivatives in reverse mode are available.
 
     **Raises:** `ValueError` for negative or infinite times, modes of different shapes,
-    and `lmda` that is not a vector of at least one entry. Traced values that aren't
-    allowed give NaN. Differentiable in reverse
-    mode, once.
+    and `lmda` that is not a vector of at least one entry. Traced bad values give NaN.
 
     ```python
     import jax.numpy as jnp
@@ -95,9 +93,9 @@ def _integrated(
     lmda: Float[Array, " hidden"],
     rtol: Float[Array, ""],
 ) -> Float[Array, "times modes"]:
-    import diffrax  # half a second, for those who use it
+    import diffrax  # takes half a second: imported on first use
 
-    # The squared strengths above the smallest one's.
+    # The squared strengths minus the smallest squared strength.
     offset = jnp.sort(jnp.concatenate([jnp.zeros(1, lmda.dtype), jnp.cumsum(lmda)]))
     offset = (offset[1:] - offset[0])[:, None]
     sign = jnp.where(s < 0, -1.0, 1.0)
@@ -108,14 +106,15 @@ def _integrated(
     noise = 16 * jnp.finfo(ts.dtype).eps * (start**2)[None]
     offset = offset - jax.lax.stop_gradient(jnp.where(offset > noise, 0.0, offset))
     # A mode that starts at zero without balance stays there. Its derivative by the
-    # start, from above, grows as the product of two equal strengths does.
+    # start, from above, grows like the product of two equal strengths.
     rate = jnp.where(jnp.all(offset[1:] > 0), 2 * drawn, 0.0)
     rate = rate * jnp.prod(_root(offset[1:]), axis=0)
     beside = jnp.where((start == 0) & (offset[0] == 0), a0, 0.0)
-    # Such a mode ends at zero if it starts with the wrong sign, or nothing draws it.
+    # A mode without balance ends at zero if it starts with the opposite sign of s, or
+    # if s is zero.
     to_zero = (offset[0] == 0) & ((start <= 0) | (s == 0))
     end = jnp.where(to_zero, 0.0, end)
-    # Near a saddle at zero the logarithm counts from there, else from beyond the start.
+    # w_- is zero near a saddle at zero, else it lies beyond the start.
     small = (start > 0) & (start < end / 2) & (start**2 > offset[0])
     low = jnp.where(small, 0.0, 2 * start - end)
     y0 = jnp.where(
@@ -128,12 +127,12 @@ def _integrated(
         return low * jax.nn.sigmoid(-y) + end * jax.nn.sigmoid(y)
 
     def velocity(t, y, args):
-        y = jnp.maximum(y, y0)  # what a stage of a step that is too long may leave
+        y = jnp.maximum(y, y0)  # a stage of too long a step may fall below y0
         w = strength(y)
         others = _root(w[None] ** 2 + offset)
         product = jnp.prod(others, axis=0)
         free = product * _slope(w, end, offset)
-        # The other of the smallest strengths over this one: 1, with derivatives.
+        # The ratio of the two smallest strengths is 1, but has derivatives.
         ratio = others[0] / jnp.where(w == 0, 1.0, jnp.abs(w))
         ratio = jnp.where(w == 0, 1.0, ratio) * jnp.prod(others[1:], axis=0)
         to_saddle = ratio * jnp.where(start > 0, -1.0, 1.0) * (s - w * product)
@@ -151,7 +150,7 @@ def _integrated(
         dt0=None,
         y0=y0,
         saveat=diffrax.SaveAt(ts=ts[order]),
-        # No interpolation between steps: it is less accurate than they are.
+        # Steps end at the times: interpolation is less accurate than the steps.
         stepsize_controller=diffrax.ClipStepSizeController(
             diffrax.PIDController(rtol=rtol, atol=rtol), step_ts=ts[order]
         ),
@@ -175,7 +174,7 @@ def _strength(
     goal = 2 * jnp.log(jnp.where(square > 0, square, 1.0))
     above = jax.lax.stop_gradient(offset)
 
-    def newton(_, x):  # in x = log w^2: convex, and from above, so that it falls
+    def newton(_, x):  # in x = log w^2: convex, so that the iterates fall from above
         q = jnp.exp(x)[None]
         value = x + jnp.sum(jnp.log(q + above), axis=0)
         return x - (value - goal) / (1 + jnp.sum(q / (q + above), axis=0))
@@ -183,7 +182,7 @@ def _strength(
     x = jax.lax.fori_loop(0, 60, newton, goal / layers)
     w = jnp.where(square > 0, jnp.sign(a) * jnp.exp(x / 2), 0.0)
     w = jax.lax.stop_gradient(w)
-    # One more step, with the derivatives of all.
+    # A last step gives `w` its derivatives.
     slope = _slope(w, w, offset)
     product = w * jnp.prod(_root(w[None] ** 2 + offset), axis=0)
     return w - (product - a) / jnp.where(slope > 0, slope, 1.0)
@@ -206,6 +205,6 @@ def _slope(
 
 
 def _root(square: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The square root, without derivative at zero."""
+    """The square root, with zero derivative at zero."""
     zero = square == 0
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, square)))

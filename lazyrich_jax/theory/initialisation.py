@@ -13,10 +13,10 @@ def expected_balance(
     r"""The expected balance of random weights: $N_o\sigma_2^2 - N_i\sigma_1^2$.
 
     $E[W_2^\top W_2 - W_1W_1^\top]$ is this times the identity (Theorem 3.1.1 of
-    Domine's thesis). LeCun: `out / hidden - 1`; He: twice that; scaled:
-    `scale[1]**2 * out / hidden - scale[0]**2`; Glorot:
-    `2 out / (hidden + out) - 2 in / (in + hidden)`. (The text there that the balance of
-    LeCun's is never negative is not so.)
+    Domine's thesis). It is `out / hidden - 1` for LeCun, twice that for He,
+    `scale[1]**2 * out / hidden - scale[0]**2` for scaled weights and
+    `2 out / (hidden + out) - 2 in / (in + hidden)` for Glorot. (The thesis says that
+    LeCun's balance is never negative, which is not true.)
 
     **Raises:** `ValueError` for sizes that aren't positive integers, and as
     `lazyrich_jax.Gaussian`.
@@ -37,9 +37,9 @@ def balance_variance(
 ) -> Float[Array, "hidden hidden"]:
     r"""The variance of each entry of $W_2^\top W_2 - W_1W_1^\top$ for random weights.
 
-    $N_o\sigma_2^4 + N_i\sigma_1^4$ off the diagonal and twice that on it (Theorem 3.1.1
-    of Domine's thesis, which prints four times). It vanishes as widths grow at fixed
-    ratios: wide random networks are balanced. The expected square of
+    It is $N_o\sigma_2^4 + N_i\sigma_1^4$ off the diagonal and twice that on it (Theorem
+    3.1.1 of Domine's thesis, which prints four times). It vanishes as widths grow at
+    fixed ratios: wide random networks are balanced. The expected square of
     `LinearNetwork.balance_residual` is $(N_h - 1)(N_h + 2)$ times the variance off the
     diagonal.
 
@@ -62,9 +62,9 @@ def wide_balance(
     r"""The balance of infinitely wide random networks of given proportions.
 
     With `hidden = k in`, `out = r in` and `in` going to infinity the weights are
-    balanced, with $\lambda = \alpha_2^2 r/k - \alpha_1^2$ for LeCun (1), He
-    ($\sqrt2$) and scaled weights, and $2r/(k + r) - 2/(k + 1)$ for Glorot's (tables
-    3.2 and 3.3 of Domine's thesis; the limits printed there for Glorot,
+    balanced. $\lambda$ is $\alpha_2^2 r/k - \alpha_1^2$ for LeCun ($\alpha = 1$), He
+    ($\alpha = \sqrt2$) and scaled weights, and $2r/(k + r) - 2/(k + 1)$ for Glorot
+    (tables 3.2 and 3.3 of Domine's thesis; the limits printed there for Glorot,
     0, 2, 2, 0 and -2/(k + 1), are $(k-1)/(k+1)$, $-2/(k+1)$, $2k/(k+1)$, 0 and 0).
 
     **Arguments:** `hidden_ratio` k and `out_ratio` r, non-negative or infinite (both

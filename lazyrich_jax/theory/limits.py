@@ -1,6 +1,6 @@
 r"""Learning as $\lambda$ goes to zero, and as it goes to infinity.
 
-For two layers and isotropic inputs, $\Sigma_{xx} = cI$.
+The limits are for two layers and isotropic inputs, $\Sigma_{xx} = cI$.
 """
 
 import functools
@@ -25,18 +25,19 @@ def rich_limit(
 ) -> Representations:
     r"""Learning in the limit $\lambda \to 0$: the zero-balanced solution.
 
-    The large-time form of Braun et al. (2022; Theorem 2.2.5 of Domine's thesis), for
-    `hidden >= min(in, out)`: with $W_2W_1(0) = USV^\top$, $\Sigma = \tilde U\tilde S
-    \tilde V^\top$, $B = U^\top\tilde U + V^\top\tilde V$,
+    This is the large-time form of Braun et al. (2022; Theorem 2.2.5 of Domine's
+    thesis), for `hidden >= min(in, out)`: with $W_2W_1(0) = USV^\top$, $\Sigma =
+    \tilde U\tilde S\tilde V^\top$, $B = U^\top\tilde U + V^\top\tilde V$,
     $C = U^\top\tilde U - V^\top\tilde V$ and $E = e^{-\tilde St}$, $QQ^\top =
-    ZM^{-1}Z^\top$. The printed M lacks an inverse, a factor 4 and a square; used here:
+    ZM^{-1}Z^\top$. The printed M lacks an inverse, a factor 4 and a square. The right M
+    is
 
     $$M = 4EB^{-1}S^{-1}B^{-\top}E + (I - E^2)\tilde S^{-1}
     + EB^{-1}C(I - E^2)\tilde S^{-1}C^\top B^{-\top}E + 4t\,EB^{-1}(V^\top\tilde V_\perp
     \tilde V_\perp^\top V + U^\top\tilde U_\perp\tilde U_\perp^\top U)B^{-\top}E.$$
 
-    Written with other matrices than `ExactSolution`, and with the assumptions that
-    those need: it is a check of it, and what networks of small $\lambda$ tend to.
+    The form uses other matrices than `ExactSolution`, and needs further assumptions. It
+    is a check of `ExactSolution`, and the limit of networks of small $\lambda$.
 
     **Arguments:**
 
@@ -44,13 +45,13 @@ def rich_limit(
     - `function`: $W_2W_1(0)$, of full rank.
     - `task`: a task with isotropic inputs and a correlation of full rank.
 
-    **Returns:** `Representations` with the axes of `ts` first. Differentiable where
-    singular values are distinct.
+    **Returns:** `Representations` with the axes of `ts` first. They are differentiable
+    where singular values are distinct.
 
-    **Raises:** `ValueError` for a function or task that is not of full rank,
-    anisotropic inputs, and where B is singular: a saddle, where the limit of small
-    $\lambda$ is not the solution at zero. Traced values of that kind give NaN.
-    Derivatives at equal singular values are refused.
+    **Raises:** `ValueError` for a function or task that is not of full rank, for
+    anisotropic inputs, and for a singular B: a saddle, where the limit of small
+    $\lambda$ is not the solution at zero. Traced bad values give NaN. Derivatives at
+    equal singular values are refused.
     """
     ts = _checks.as_times("ts", ts)
     is_task("task", task)
@@ -80,14 +81,14 @@ def _rich(
     c: Float[Array, ""],
     noise: float,
 ) -> tuple[Representations, dict[str, tuple[Float[Array, ""], Float[Array, ""]]]]:
-    """The solution, and what must be regular for it: smallest and largest values."""
+    """The solution, and singular values (smallest, largest) that must be regular."""
     sigma = task.input_output_correlation
     k = min(sigma.shape)
 
     def vectors(name: str, matrix: Array) -> list[Array]:
         s = jnp.linalg.svd(jax.lax.stop_gradient(matrix), compute_uv=False)
         sizes[name] = s[-1], s[0]
-        # A refused value needs no refused derivative.
+        # NaN avoids a second refusal, by the derivative, of a refused value.
         matrix = jnp.where(s[-1] > noise * s[0], matrix, jnp.nan)
         return [x[..., :k] for x in singular_vectors(matrix)]
 
@@ -104,7 +105,7 @@ def _rich(
     inverse = jnp.linalg.inv(b)
     ratio = dot(inverse, overlap_u - overlap_v)  # B^-1 C
     start = 4 * dot(inverse / s[None], inverse.mT)
-    # What the start has outside of the task's singular vectors.
+    # The part of the start outside of the task's singular vectors.
     rest_u, rest_v = (
         dot(x, inverse.mT)
         for x in (u - dot(tu, overlap_u.mT), v - dot(tv, overlap_v.mT))
@@ -142,16 +143,16 @@ def lazy_limit(
     + (I - \Pi)\Sigma\left(\int_0^t f\right)^\top + (\dots)^\top,$$
 
     and the mirror image for $\lambda < 0$. With `hidden = out` (for $\lambda < 0$,
-    `hidden = in`) $\Pi = I$: the function learns like that of a shallow network
-    (theorems 3.2.2 and 4.2.3 of Domine's thesis), and the change of the NTK falls as
-    $1/|\lambda|$ (Theorem 4.1.3, which prints only the first of two terms of that
-    order: both representations change). With fewer hidden units only $\Pi\Sigma$ is
-    learned at that pace, and the rest later, in the rich way (`delayed_rich_time`).
+    `hidden = in`) $\Pi = I$: the function learns like a shallow network (theorems 3.2.2
+    and 4.2.3 of Domine's thesis), and the change of the NTK falls as $1/|\lambda|$
+    (Theorem 4.1.3, which prints only the first of two terms of that order: both
+    representations change). With fewer hidden units only $\Pi\Sigma$ is learned at that
+    rate. The remaining part is learned later, by rich learning (`delayed_rich_time`).
 
     **Arguments:**
 
-    - `ts`: times, any shape, in units of learning rate x step; short against
-      `delayed_rich_time` where that is not zero.
+    - `ts`: times, any shape, in units of learning rate x step; they must be short
+      against a nonzero `delayed_rich_time`.
     - `network`: the balanced two-layer network at time zero.
     - `task`: a task with isotropic inputs.
 
@@ -187,7 +188,7 @@ def lazy_limit(
 def _is_balanced(
     lmda: Float[Array, ""], network: LinearNetwork, noise: float
 ) -> Bool[Array, ""]:
-    """Whether a balance is one, and not rounding."""
+    """Whether a balance is nonzero beyond rounding."""
     w1, w2 = network.weights
     size = square_norm(w1) + square_norm(w2)
     return jnp.abs(lmda) > noise * size
@@ -227,7 +228,7 @@ def _lazy(
     Float[Array, "times in in"],
     Float[Array, "times out out"],
 ]:
-    """Function and representations (small layer's first), `large` being frozen."""
+    """Function, small and large layer's representations for a nearly fixed `large`."""
     function = dot(large, small)
     q, _ = jnp.linalg.qr(large)
     goal = dot(q, q.mT, sigma)

@@ -1,8 +1,8 @@
-r"""Modes that learn on their own: aligned, deep and shallow networks.
+r"""Modes that learn independently: aligned and shallow networks.
 
-An aligned network shares the singular vectors of its task, and every singular value of
-its function, a mode, obeys an equation of its own. `s` is what the mode tends to: the
-singular value of the task's correlation for white inputs. For inputs of variance c,
+An aligned network shares the singular vectors of its task. Every singular value of its
+function is a mode, and each mode obeys its own equation. `s` is the limit of the mode:
+the singular value of the task's correlation for white inputs. For inputs of variance c,
 replace `ts` by `c ts` and `s` by `s / c`.
 """
 
@@ -31,23 +31,24 @@ def aligned_modes(
 
     $K = \sqrt{\lambda^2 + 4s^2}$, $p^2 + m^2 = \sqrt{\lambda^2 + 4a_0^2}$ and
     $p^2 - m^2 = (\lambda^2 + 4a_0s) / K$. This is Theorem 3.2.1 of Domine's thesis in
-    one form for every sign of $\lambda$, $s$ and $a_0$ and for zero; the printed one
-    divides by $\lambda$ and $s$, overflows, and is wrong for $\lambda < 0$ (where its
+    one form for every sign of $\lambda$, $s$ and $a_0$ and for zero. The printed form
+    divides by $\lambda$ and $s$, overflows, and is wrong for $\lambda < 0$: its
     $\kappa$ must be $\operatorname{sgn}(\lambda) K$ and its $\rho$ must be
-    $|\lambda|$).
+    $|\lambda|$ there.
 
     **Arguments:**
 
     - `ts`: times, any shape, in units of learning rate x step; infinity is allowed.
-    - `s`, `a0`: what the modes tend to and start from, scalars or of one shape: the
-      singular values of the task's correlation and of the function. For inputs of
-      variance c (`task.input_variance`; `Task.hierarchy` has $2^{-levels}$) pass
-      `c * ts` and `s / c`.
-    - `lmda`: the balance. The modes don't depend on its sign. For several, `jax.vmap`.
+    - `s`, `a0`: the limits and the initial values of the modes, scalars or of one
+      shape. They are the singular values of the task's correlation and of the function.
+      For inputs of variance c (`task.input_variance`; `Task.hierarchy` has
+      $2^{-levels}$) pass `c * ts` and `s / c`.
+    - `lmda`: the balance, a scalar; use `jax.vmap` for several. The modes don't depend
+      on its sign.
 
     **Returns:** the modes, of shape `ts.shape + s.shape`. With `lmda = 0`, a mode that
-    starts with the wrong sign ends at the saddle 0. At `a0 = lmda = 0` the derivative
-    by `a0` is the one from above.
+    starts with the opposite sign of `s` ends at the saddle 0. At `a0 = lmda = 0` the
+    derivative by `a0` is one-sided, from above.
 
     **Raises:** `ValueError` for negative times or modes of different shapes; traced
     times that are negative give NaN.
@@ -80,12 +81,12 @@ def _aligned(
     rate = jnp.where(rate == 0, 1.0, rate)
     plus, minus, product = _overlaps(s, a0, lmda)
     decayed = jnp.exp(-x)
-    # All over e^{Kt} once p^2 e^{Kt} counts; before, p may be zero.
+    # Once p^2 e^{Kt} exceeds one, all terms are over e^{Kt}; before, p may be zero.
     late = plus > decayed
     scale = jnp.where(late, decayed, 1.0)
     plus = jnp.where(late, plus, _grown(plus, product, minus, jnp.where(late, 0.0, x)))
     gain = (1 - decayed) / rate * (plus + minus * scale)
-    # From the wrong sign `a0 + s gain` would cancel on the way past zero.
+    # For opposite signs of a0 and s, `a0 + s gain` would cancel near zero.
     passing = s * (plus - minus * decayed * scale) + lmda * product * scale
     top = jnp.where(s * a0 < 0, passing / rate, a0 * scale + s * gain)
     gain, scale = jnp.where(near, early, gain), jnp.where(near, 1.0, scale)
@@ -114,7 +115,7 @@ def _early_gain(
 def _size(a0: Float[Array, "..."], lmda: Float[Array, "..."]) -> Float[Array, "..."]:
     r"""$\sqrt{\lambda^2 + 4a_0^2}$: the squared size of the mode's weights."""
     size = safe_hypot(lmda, 2 * a0)
-    return jnp.where(size == 0, 2 * a0, size)  # the derivative from above
+    return jnp.where(size == 0, 2 * a0, size)  # derivative from above
 
 
 def _overlaps(
@@ -122,7 +123,7 @@ def _overlaps(
 ) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
     r"""$p^2$, $m^2$ and $pm$ of the weights along the growing and shrinking direction.
 
-    The smaller square by division, from $pm = \lambda (a_0 - s) / K$.
+    Division of $pm = \lambda (a_0 - s) / K$ gives the smaller square.
     """
     rate = safe_hypot(lmda, 2 * s)
     rate = jnp.where(rate == 0, 1.0, rate)
@@ -162,9 +163,9 @@ def sigmoidal_modes(
 ) -> Float[Array, "..."]:
     r"""The rich limit of `aligned_modes`, $\lambda \to 0$.
 
-    $a(t) = s e^{2st} / (e^{2st} - 1 + s / a_0)$ (Saxe et al. 2014; theorems 2.2.2 and
-    3.2.2 of Domine's thesis), and a form of it for every sign and for zero. Arguments,
-    result and errors as for `aligned_modes`.
+    It is $a(t) = s e^{2st} / (e^{2st} - 1 + s / a_0)$ (Saxe et al. 2014; theorems 2.2.2
+    and 3.2.2 of Domine's thesis), in a form for every sign and for zero. Arguments,
+    result and errors are as for `aligned_modes`.
     """
     return _sigmoidal(*_arguments(ts, s, a0, 0.0)[:3])
 
@@ -192,8 +193,8 @@ def exponential_modes(
 ) -> Float[Array, "..."]:
     r"""The lazy limit of `aligned_modes`, $|\lambda| \to \infty$.
 
-    $a(t) = s + (a_0 - s) e^{-|\lambda| t}$ (Theorem 3.2.2 of Domine's thesis): a
-    shallow network in a time faster by $|\lambda|$. Arguments, result and errors as for
+    It is $a(t) = s + (a_0 - s) e^{-|\lambda| t}$ (Theorem 3.2.2 of Domine's thesis): a
+    shallow network, faster by $|\lambda|$. Arguments, result and errors are as for
     `aligned_modes`.
     """
     return _relaxed(*_arguments(ts, s, a0, lmda))
@@ -206,9 +207,9 @@ def shallow_modes(
 ) -> Float[Array, "..."]:
     r"""The modes of a network of one layer, $a(t) = s + (a_0 - s) e^{-t}$.
 
-    Theorems 2.2.3 and 4.2.2 of Domine's thesis. Any singular vectors will do: a
-    shallow network's modes are the entries of $U^\top W V$. Arguments, result and
-    errors as for `aligned_modes`.
+    These are theorems 2.2.3 and 4.2.2 of Domine's thesis. The network need not be
+    aligned: a shallow network's modes are the entries of $U^\top W V$. Arguments,
+    result and errors are as for `aligned_modes`.
     """
     return _relaxed(*_arguments(ts, s, a0, 1.0))
 
@@ -230,9 +231,10 @@ def time_to_reach(
     a0: Real[ArrayLike, "..."],
     lmda: Real[ArrayLike, ""],
 ) -> Float[Array, "..."]:
-    r"""When an aligned mode has reached `fraction * s`: `aligned_modes` inverted.
+    r"""The time at which an aligned mode reaches `fraction * s`.
 
-    With $c = (f - a_0/s) / (1 - f)$ and K, p, m as there, $z = e^{Kt} - 1$ solves
+    It inverts `aligned_modes`. With $c = (f - a_0/s) / (1 - f)$ and K, p, m as in
+    `aligned_modes`, $z = e^{Kt} - 1$ solves
     $p^2z^2 + (p^2 + m^2 - Kc)z = Kc$. For $\lambda = 0$ this is
     $\frac1{2s} \ln \frac{f (s - a_0)}{a_0 (1 - f)}$ (Theorem 2.2.2 of Domine's thesis).
     Reversal learning is `a0 = -s`: its time diverges as $\lambda \to 0$.
@@ -242,11 +244,12 @@ def time_to_reach(
     - `fraction`: from 0 to below 1, any shape.
     - `s`, `a0`, `lmda`: as for `aligned_modes`.
 
-    **Returns:** times, of shape `fraction.shape + s.shape`: zero where the mode starts
-    at or beyond it, infinity where it never gets there (`lmda = 0` and `a0` zero or of
-    the wrong sign; `s = 0`). For inputs of variance c pass `s / c` and divide by c.
+    **Returns:** times, of shape `fraction.shape + s.shape`. They are zero if the mode
+    starts at or beyond `fraction * s`, and infinite if it never reaches it (`s = 0`; or
+    `lmda = 0`, with `a0` zero or opposite in sign to `s`). For inputs of variance c
+    pass `s / c` and divide the times by c.
 
-    **Raises:** `ValueError` for a fraction outside of [0, 1); traced ones give NaN.
+    **Raises:** `ValueError` for a fraction outside of [0, 1) (traced: NaN).
     """
     fraction = _dtypes.as_real("fraction", fraction)
     fraction = _checks.checked(
@@ -292,7 +295,7 @@ def _arguments(
     a0: Real[ArrayLike, "..."],
     lmda: Real[ArrayLike, ""],
 ) -> tuple[Float[Array, "..."], ...]:
-    """Times, `s`, `a0` and the balance, all of one dtype and of the result's shape."""
+    """Times, `s`, `a0` and the balance, in one dtype and in the result's shape."""
     ts = _checks.as_times("ts", ts)
     s, a0 = _dtypes.as_real("s", s), _dtypes.as_real("a0", a0)
     lmda = _checks.as_scalar("lmda", lmda)

@@ -1,8 +1,8 @@
-r"""One hidden neuron, $y = a\,w \cdot x$: Kunin et al. (2024) in full.
+r"""One hidden neuron, $y = a\,w \cdot x$: the results of Kunin et al. (2024).
 
 The balance $\delta = a^2 - |w|^2$ is this library's $\lambda$ for sizes d-1-1. Inputs
-have identity correlation; for variance c, time is c times faster and the target is
-$\beta_* / c$.
+have identity correlation. For inputs of variance c, time is c times faster and the
+target is $\beta_* / c$.
 """
 
 import equinox as eqx
@@ -32,7 +32,7 @@ SECOND = (
 class SingleNeuron(eqx.Module):
     r"""The weights of a linear network with one hidden neuron and one output.
 
-    **Attributes:** with leading axes for times, where there are any,
+    **Attributes:** (with leading axes for times, if any)
 
     - `w`: the input weights, (in,).
     - `a`: the output weight, a scalar.
@@ -69,8 +69,8 @@ class SingleNeuron(eqx.Module):
     def kernel(self) -> Float[Array, "*batch in in"]:
         r"""The tangent kernel of the inputs, $a^2 I + w w^\top$.
 
-        (The public code of Kunin et al. takes $a(0)^2$ for one $a(t)^2$ in the norm
-        of this.)
+        (In the norm of this kernel, the public code of Kunin et al. has $a(0)^2$ in
+        place of one $a(t)^2$.)
         """
         eye = jnp.eye(self.w.shape[-1], dtype=self.w.dtype)
         eye = jnp.broadcast_to(eye, (*self.a.shape, *eye.shape))
@@ -80,7 +80,7 @@ class SingleNeuron(eqx.Module):
         )
 
     def alignment(self, target: Real[ArrayLike, " in"]) -> Float[Array, "*batch"]:
-        r"""The cosine $\varphi$ between w and `target`; zero where either vanishes."""
+        r"""The cosine $\varphi$ between w and `target`; zero if either vanishes."""
         neuron, target = self._with(target)
         product = norm(neuron.w, axis=-1) * norm(target)
         overlap = dot(neuron.w, target)
@@ -90,16 +90,16 @@ class SingleNeuron(eqx.Module):
     def growing_component(
         self, target: Real[ArrayLike, " in"]
     ) -> Float[Array, "*batch"]:
-        r"""The part of (w, a) along the mode that grows.
+        r"""The component of (w, a) along the growing mode.
 
-        Its sign is that of $a(\infty)$. Zero on the boundary between the basins of the
-        two ends (`neuron_boundary`), where the neuron ends at a saddle.
+        It has the sign of $a(\infty)$. It is zero on the boundary between the basins of
+        the two ends (`neuron_boundary`), where the neuron ends at a saddle.
         """
         neuron, target = self._with(target)
         delta = neuron.delta
         sine, cosine, _ = _mode(norm(target), delta)
         along = dot(neuron.w, _direction(target))
-        # A target of zero has no direction; with a positive balance it needs none.
+        # A zero target has no direction. With a positive balance none is needed.
         grows = (norm(target) == 0) & (delta > 0)
         part = jnp.where(grows, dot(neuron.w, target), 0.0)
         part = part / jnp.where(grows, delta, 1.0)
@@ -120,23 +120,23 @@ def single_neuron(
     a: Real[ArrayLike, ""],
     target: Real[ArrayLike, " in"],
 ) -> SingleNeuron:
-    r"""The flow of a single neuron, solved.
+    r"""The exact solution of a single neuron's flow.
 
-    $\dot w = a (\beta_* - a w)$ and $\dot a = w \cdot (\beta_* - a w)$. With
+    The flow is $\dot w = a (\beta_* - a w)$, $\dot a = w \cdot (\beta_* - a w)$. With
     $\kappa = \sqrt{s^2 + \delta^2/4}$, $s = |\beta_*|$,
     $2\theta = \operatorname{atan2}(s, \delta/2)$, $p = \sin\theta\,\hat\beta_*\cdot w_0
     + \cos\theta\,a_0$, $m = \cos\theta\,\hat\beta_*\cdot w_0 - \sin\theta\,a_0$ and
-    $w_\perp$ the rest of $w_0$,
+    $w_\perp$ the part of $w_0$ orthogonal to $\beta_*$,
 
     $$w(t) = \frac{\hat\beta_* (p \sin\theta\,e^{\kappa t} +
     m \cos\theta\,e^{-\kappa t}) + w_\perp e^{-\delta t/2}}{\sqrt{D}}, \quad
     a(t) = \frac{p \cos\theta\,e^{\kappa t} - m \sin\theta\,e^{-\kappa t}}{\sqrt D},$$
 
     $D = 1 + p^2 g(\kappa) + m^2 g(-\kappa) + |w_\perp|^2 g(-\delta/2)$,
-    $g(x) = (e^{2xt} - 1)/2x$. One form for $\delta$ of either sign and zero, where
-    Kunin et al. (2024) have three, with excluded starts: their alignment
-    ($\nu = \beta_*\cdot w/a$, $\dot\nu = s^2 - \delta\nu - \nu^2$) and magnitude are
-    read off it.
+    $g(x) = (e^{2xt} - 1)/2x$. This form holds for $\delta$ of either sign and zero.
+    Kunin et al. (2024) have three forms, with excluded starts. Their alignment
+    ($\nu = \beta_*\cdot w/a$, $\dot\nu = s^2 - \delta\nu - \nu^2$) and magnitude follow
+    from this form.
 
     **Arguments:**
 
@@ -145,7 +145,8 @@ def single_neuron(
     - `target`: $\beta_*$, (in,), the best linear map.
 
     **Returns:** a `SingleNeuron` with the axes of `ts` first. First derivatives are
-    right also at a target of zero; second ones with respect to it are refused there.
+    right also at a zero target; second derivatives with respect to the target are
+    refused there.
 
     **Raises:** `ValueError` for negative times (traced: NaN) and vectors of different
     lengths.
@@ -184,17 +185,17 @@ def _neuron(
     across = w - along * unit
     p = _growing(sine * along, cosine * a)
     m = cosine * along - sine * a
-    # The fastest growth is taken out: kappa, or, from the boundary, the next.
-    # Not `maximum`, whose derivative at zero is a half.
+    # All exponentials are over the fastest growth: kappa, or the next on the boundary.
+    # `where` replaces `maximum`, whose derivative at zero is a half.
     side = jnp.where(delta < 0, -delta, 0.0) / 2
     fall = jnp.where(delta < 0, 0.0, delta) / 2
     left_over = square_norm(across)
     fastest = jnp.where(p != 0, kappa, jnp.where(left_over > 0, side, 0.0))
-    # How much faster that is than the rest of w; by division, not by subtraction.
+    # Its lead over the growth of w_perp, by division instead of subtraction.
     lead = square_norm(target) / jnp.where(kappa > 0, kappa + side, 1.0)
     lead = jnp.where(p != 0, jnp.where(delta < 0, lead, kappa), 0.0)
     limit = 0.45 * jnp.log(jnp.finfo(dtype).max)
-    # A target of zero has no direction, but the solution has a derivative there.
+    # A zero target has no direction, but the solution has a derivative there.
     no_target = norm(target) == 0
     first = jnp.where(no_target, target, 0.0)
     first = _checks.refuse_second_derivative(first, no_target, message=SECOND)
@@ -229,12 +230,12 @@ def neuron_from_function(
 ) -> SingleNeuron:
     r"""The neuron with this function and balance, and $a > 0$.
 
-    $a^2 = (\delta + \sqrt{\delta^2 + 4|\beta|^2})/2$, $w = \beta/a$.
+    Its weights are $a^2 = (\delta + \sqrt{\delta^2 + 4|\beta|^2})/2$, $w = \beta/a$.
 
     **Arguments:** `function` $\beta$, (in,); the balance `delta`.
 
-    **Raises:** `ValueError` for a function of zero and `delta < 0`, which leaves the
-    direction of w open (traced: NaN).
+    **Raises:** `ValueError` for a zero function with `delta < 0`: the direction of w is
+    then not determined (traced: NaN).
     """
     function = _vector("function", function)
     delta = _checks.finite("delta", _checks.as_scalar("delta", delta))
@@ -257,13 +258,14 @@ def neuron_boundary(
     delta: Real[ArrayLike, ""],
     target: Real[ArrayLike, " in"],
 ) -> Float[Array, ""]:
-    r"""The $\beta_* \cdot w$ below which a neuron with $a > 0$ ends with $a < 0$.
+    r"""The boundary of the basins, as a value of $\beta_* \cdot w$.
 
-    $-\frac a2 (\delta + \sqrt{\delta^2 + 4|\beta_*|^2})$ (Kunin et al. 2024): on it,
-    the neuron ends at a saddle. For $\delta > 0$ no neuron lies beyond it:
-    $|w| < |a|$. For $a < 0$ it is mirrored: above it the neuron ends with $a > 0$.
+    It is $-\frac a2 (\delta + \sqrt{\delta^2 + 4|\beta_*|^2})$ (Kunin et al. 2024). A
+    neuron with $a > 0$ below it ends with $a < 0$; a neuron with $a < 0$ above it ends
+    with $a > 0$. On the boundary a neuron ends at a saddle. For $\delta > 0$ no neuron
+    lies beyond it, since $|w| < |a|$.
 
-    **Raises:** `ValueError` for a `delta` above $a^2$, which no neuron has (traced:
+    **Raises:** `ValueError` for a `delta` above $a^2$, which is impossible (traced:
     NaN).
     """
     target = _vector("target", target)
@@ -286,24 +288,24 @@ def neuron_one_datum(
     delta: Real[ArrayLike, ""],
     target: Real[ArrayLike, " in"],
 ) -> Float[Array, " in"]:
-    r"""The function a neuron converges to when there is a single input to learn.
+    r"""The function that a neuron converges to if it learns a single input.
 
-    The input lies along `target`, the smallest map that fits it. What is orthogonal to
-    it in w is conserved, and the rest is an aligned mode with the balance
-    $\delta + |w_\perp|^2$ (Kunin et al. 2024): $\beta_\infty = \beta_* + a_\infty
-    w_\perp$ with $a_\infty^2 = k + \sqrt{k^2 + s^2}$,
-    $k = (\delta + |w_\perp|^2)/2$. As $\delta \to \infty$ this is
-    $\beta_0 + (1 - \beta_0\cdot\beta_*/s^2)\beta_*$ and as $\delta \to -\infty$
+    The input lies along `target`, the smallest map that fits it. The part $w_\perp$ of
+    w orthogonal to the target is conserved. The other part and a form an aligned mode
+    with the balance $\delta + |w_\perp|^2$ (Kunin et al. 2024): $\beta_\infty =
+    \beta_* + a_\infty w_\perp$ with $a_\infty^2 = k + \sqrt{k^2 + s^2}$,
+    $k = (\delta + |w_\perp|^2)/2$. The limit for $\delta \to \infty$ is
+    $\beta_0 + (1 - \beta_0\cdot\beta_*/s^2)\beta_*$, and for $\delta \to -\infty$ it is
     $\beta_0\,s^2/(\beta_0\cdot\beta_*)$.
 
     **Arguments:**
 
-    - `function`: $\beta_0$, (in,), the start being `neuron_from_function` of it.
+    - `function`: $\beta_0$, (in,). `neuron_from_function` gives the start.
     - `delta`: the balance, infinity of either sign included.
     - `target`: $\beta_*$, (in,), not zero.
 
-    **Raises:** `ValueError` for vectors of different lengths; for a zero `target` or
-    (with $\delta < 0$) `function`. On the boundary between two ends (where
+    **Raises:** `ValueError` for vectors of different lengths, for a zero `target`, and
+    for a zero `function` with $\delta < 0$. On the boundary between two ends (where
     $a_\infty$ changes sign) the result is NaN.
     """
     target = _vector("target", target)
@@ -320,7 +322,7 @@ def neuron_one_datum(
         )
     s = jnp.where(s > 0, s, jnp.nan)
     infinite = jnp.isinf(delta)
-    # At infinity any start of that sign will do: the limits don't depend on it.
+    # The limits at infinity depend only on the sign of delta.
     start = neuron_from_function(function, jnp.where(infinite, jnp.sign(delta), delta))
     unit = _direction(target)
     along = dot(function, unit)
@@ -343,8 +345,8 @@ def _mode(
     kappa = safe_hypot(delta, 2 * s) / 2
     first, second = split_singular_values(s, delta)
     size = jnp.sqrt(jnp.where(kappa > 0, 2 * kappa, 1.0))
-    # With neither target nor balance nothing grows, and any direction will do: that
-    # of small positive balances, whose rate is half of it.
+    # Without target and balance nothing grows. The direction is the one at small
+    # positive balances, whose rate is delta / 2.
     return (
         jnp.where(kappa > 0, first / size, 0.0),
         jnp.where(kappa > 0, second / size, 1.0),
@@ -355,7 +357,7 @@ def _mode(
 def _growing(
     of_w: Float[Array, "..."], of_a: Float[Array, "..."]
 ) -> Float[Array, "..."]:
-    """Their sum, zero where it is only rounding: on the boundary of the basins."""
+    """The sum of both parts; zero at rounding level, on the boundary of the basins."""
     total = of_w + of_a
     noise = 4 * jnp.finfo(total.dtype).eps * (jnp.abs(of_w) + jnp.abs(of_a))
     return total - jax.lax.stop_gradient(jnp.where(jnp.abs(total) > noise, 0.0, total))

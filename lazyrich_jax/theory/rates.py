@@ -1,6 +1,6 @@
-r"""How fast learning ends, and what delays it.
+r"""Rates of convergence, and the time scale of delayed rich learning.
 
-For two layers and isotropic inputs, $\Sigma_{xx} = cI$.
+They are for two layers and isotropic inputs, $\Sigma_{xx} = cI$.
 """
 
 import functools
@@ -18,24 +18,25 @@ from .assumptions import feasible_balance, is_task, isotropic_variance
 def convergence_rates(
     task: Task, lmda: Real[ArrayLike, ""], hidden_size: int
 ) -> Float[Array, " modes"]:
-    r"""The rates at which the learned modes approach their end.
+    r"""The rates at which the learned modes approach their limits.
 
     The deviation of $QQ^\top$ from its limit falls as $e^{-rt}$ along mode i with
     $r_i = \kappa_i + \min(|w_1|, \dots, |w_h|, -w_{h+1})$. Here $w$ are the
-    eigenvalues of F in falling order, of which `hidden` units take the first h, and
-    $\kappa = \sqrt{s^2 + (c\lambda)^2/4}$ those that learn. The slowest mode of a
-    square network has $2\kappa = \sqrt{(c\lambda)^2 + 4s^2}$; where $\lambda$ favours a
-    layer wider than `hidden`, there is the slow $\kappa - c|\lambda|/2$ of the
-    delayed-rich regime; in a bottleneck $\kappa_i - \kappa_{h+1}$. (Read off the closed
-    form of `ExactSolution`; near its end the loss falls twice as fast.)
+    eigenvalues of F in falling order, and $h$ is the number of hidden units, which take
+    the first h. The learned modes have $\kappa = \sqrt{s^2 + (c\lambda)^2/4}$. The
+    slowest mode of a square network has the rate
+    $2\kappa = \sqrt{(c\lambda)^2 + 4s^2}$. If $\lambda$ favours a layer wider than
+    `hidden`, the slow rate is $\kappa - c|\lambda|/2$ (the delayed-rich regime). In a
+    bottleneck it is $\kappa_i - \kappa_{h+1}$. The rates follow from the closed form of
+    `ExactSolution`. The loss falls twice as fast near its end.
 
     **Arguments:** `task` with isotropic inputs; `lmda` and `hidden_size` of the
     network.
 
     **Returns:** the rates in units of 1 / (learning rate x step), in the order of the
-    singular values, (min(hidden, in, out),). Zero means algebraic, or a singular value
-    of zero. Directions that learn nothing may take longer: at `lmda = 0` those of
-    surplus hidden units decay as 1/t.
+    singular values, (min(hidden, in, out),). Zero means algebraic convergence, or a
+    zero singular value. Directions that learn nothing may take longer: at `lmda = 0`
+    the weights of surplus hidden units decay as 1/t.
 
     **Raises:** `ValueError` for sizes that don't allow the sign of `lmda` and
     anisotropic inputs (traced: NaN).
@@ -60,7 +61,7 @@ def _rates(
     slowest = learned + jnp.min(jnp.abs(rates[:hidden]))
     if hidden >= rates.size:
         return slowest
-    # A difference of rates by division: subtraction loses its digits for large lmda.
+    # Division gives the gap of rates: subtraction loses its digits for large lmda.
     lost, total = rates[hidden], learned + rates[hidden]
     growing = (lost > 0) & (total > 0)
     squares = (s - strengths[hidden]) * (s + strengths[hidden])
@@ -73,17 +74,17 @@ def delayed_rich_time(
 ) -> Float[Array, " modes"]:
     r"""The time scale $1 / (\kappa - c|\lambda|/2)$ of delayed rich learning.
 
-    Where $\lambda$ favours a layer wider than `hidden` (`lmda > 0` and `hidden < out`,
+    If $\lambda$ favours a layer wider than `hidden` (`lmda > 0` and `hidden < out`,
     or `lmda < 0` and `hidden < in`), the large layer spans only `hidden` of its
-    directions: a lazy phase of duration $1/c|\lambda|$ fits what can be fitted with
-    them, and then, over this time, $\approx c|\lambda| / s^2$, they turn to the task
-    (the delayed-rich regime of funnel networks, Domine et al. 2025).
+    directions. A lazy phase of duration $1/c|\lambda|$ fits the targets within these
+    directions. Over the delayed-rich time, $\approx c|\lambda| / s^2$, the directions
+    turn to the task (funnel networks of Domine et al. 2025).
 
     **Arguments:** as for `convergence_rates`.
 
     **Returns:** the times in units of learning rate x step, in the order of the
-    singular values, (min(hidden, in, out),); zero where nothing is delayed, infinite
-    for a singular value of zero.
+    singular values, (min(hidden, in, out),); zero if nothing is delayed, infinite for a
+    zero singular value.
 
     **Raises:** `ValueError` for sizes that don't allow the sign of `lmda` and
     anisotropic inputs (traced: NaN).
@@ -99,7 +100,7 @@ def _delay(
     n_in, hidden, n_out = sizes
     delayed = ((half > 0) & (hidden < n_out)) | ((half < 0) & (hidden < n_in))
     k = min(sizes)
-    # kappa - |half| by division: subtraction loses its digits for large lmda.
+    # Division gives kappa - |half|: subtraction loses its digits for large lmda.
     total = kappa[:k] + jnp.abs(half)
     rate = s[:k] ** 2 / jnp.where(total > 0, total, 1.0)
     time = jnp.where(rate > 0, 1 / jnp.where(rate > 0, rate, 1.0), jnp.inf)
@@ -109,7 +110,7 @@ def _delay(
 def _arguments(
     task: Task, lmda: Real[ArrayLike, ""], hidden_size: int
 ) -> tuple[Float[Array, "out in"], Float[Array, ""], tuple[int, int, int]]:
-    """The correlation, c lmda / 2, and the sizes."""
+    """The correlation, c lmda / 2 and the sizes (in, hidden, out)."""
     is_task("task", task)
     finer, balance = _dtypes.promoted(task=task, lmda=_checks.as_scalar("lmda", lmda))
     variance = isotropic_variance(task, balance.dtype)

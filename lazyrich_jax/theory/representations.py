@@ -1,6 +1,6 @@
-r"""The representations that a function and a balance determine, in time and at the end.
+r"""Representations of balanced networks, given the function, and after convergence.
 
-For two layers and isotropic inputs, $\Sigma_{xx} = cI$.
+Converged representations are for two layers and isotropic inputs, $\Sigma_{xx} = cI$.
 """
 
 import functools
@@ -31,7 +31,7 @@ from .assumptions import balance_of, feasible_balance, is_task, isotropic_varian
 class Representations(eqx.Module):
     r"""The function of a two-layer network and its representations.
 
-    **Attributes:** with leading axes for times, where there are any,
+    **Attributes:** (with leading axes for times, if any)
 
     - `function`: $W_2 W_1$, (out, in).
     - `input_representation`: $W_1^\top W_1$, (in, in).
@@ -63,30 +63,31 @@ def balanced_representations(
     lmda: Real[ArrayLike, ""],
     hidden_size: int,
 ) -> Representations:
-    r"""The representations that a balanced network with this function must have.
+    r"""The representations of a balanced network with this function.
 
     With $W_2 W_1 = U S V^\top$ (Domine's thesis, theorems 4.1.1 and 4.1.2)
 
     $$W_2 W_2^\top = U \tfrac{\sqrt{\lambda^2 + 4S^2} + \lambda}2 U^\top, \qquad
     W_1^\top W_1 = V \tfrac{\sqrt{\lambda^2 + 4S^2} - \lambda}2 V^\top,$$
 
-    on the leading `k = min(hidden, in, out)` singular vectors; and $|\lambda|$ on
-    `hidden - k` further directions of the larger layer. (The printed number of those,
-    `max(0, out - in)`, is right only for `hidden = max(in, out)`.) At every time of
-    learning, not only at its end.
+    on the leading `k = min(hidden, in, out)` singular vectors, and $|\lambda|$ on
+    `hidden - k` further directions of the larger layer. (The printed number of these,
+    `max(0, out - in)`, is right only for `hidden = max(in, out)`.) They hold at every
+    time of learning.
 
     **Arguments:**
 
-    - `function`: (out, in). Of rank above `k`, its best approximation of rank `k`.
+    - `function`: (out, in). A function of rank above `k` is replaced by its best
+      approximation of rank `k`.
     - `lmda`: the balance.
     - `hidden_size`: the number of hidden units.
 
-    **Raises:** `ValueError` for sizes that don't allow the sign of `lmda`, and where
+    **Raises:** `ValueError` for sizes that don't allow the sign of `lmda`, and if
     the function doesn't determine the further directions: `lmda > 0` and
-    `in < hidden < out`, or `lmda < 0` and `out < hidden < in`. Traced values of that
-    kind give NaN. Derivatives that don't exist are refused: by a function of which
-    `k` modes cut through equal ones, or (but for `in = hidden = out` and
-    `lmda != 0`) with a singular value of zero.
+    `in < hidden < out`, or `lmda < 0` and `out < hidden < in`. Traced bad values give
+    NaN. Derivatives that don't exist are refused: those by a function whose equal
+    singular values are cut by `k`, or (except for `in = hidden = out` and `lmda != 0`)
+    by a function with a zero singular value.
     """
     function = _checks.as_matrix("function", function)
     lmda = _checks.as_scalar("lmda", lmda)
@@ -121,30 +122,30 @@ def converged_representations(
     *,
     start: LinearNetwork | None = None,
 ) -> Representations:
-    r"""What a balanced network has learned at the end, for every architecture.
+    r"""The function and representations of a converged balanced network of any sizes.
 
-    The function is $\Sigma / c$, or its best approximation with `hidden` modes, and the
+    The function is $\Sigma / c$, or its best approximation with `hidden` modes. The
     representations are those of `balanced_representations` (Theorem 4.1.2 of Domine's
-    thesis; the second limit printed there for $\lambda \to \infty$ is
+    thesis; the second limit printed there for $\lambda \to \infty$ should be
     $W_1^\top W_1 \to V S^2 V^\top / \lambda$). With $\lambda = 0$ both are
-    task-specific, $U S U^\top$ and $V S V^\top$; for large $|\lambda|$ the larger layer
-    is $|\lambda|$ times the identity, task-agnostic, if `hidden` is its width, and
-    $|\lambda|$ times a projector if it is wider: onto the task's leading directions,
-    and further ones that `start` decides.
+    task-specific, $U S U^\top$ and $V S V^\top$. For large $|\lambda|$ the larger
+    layer's representation is $|\lambda|$ times the identity, task-agnostic, if `hidden`
+    is its width. If the layer is wider, it is $|\lambda|$ times a projector onto the
+    task's leading directions, and onto further ones that `start` determines.
 
     **Arguments:**
 
     - `task`: a task with isotropic inputs.
-    - `lmda`, `hidden_size`: of the network.
-    - `start`: the network at time zero, with that balance. Where `hidden` lies strictly
-      between `in` and `out`, it decides which further directions the larger layer
-      keeps; nothing else depends on it, unless it is a saddle.
+    - `lmda`, `hidden_size`: the network's balance and number of hidden units.
+    - `start`: the network at time zero, with that balance. If `hidden` lies strictly
+      between `in` and `out`, it determines which further directions the larger layer
+      keeps. Nothing else depends on it, unless it is a saddle.
 
-    **Raises:** `ValueError` for sizes that don't allow the sign of `lmda`; where
+    **Raises:** `ValueError` for sizes that don't allow the sign of `lmda`; if
     `start` is needed and missing, or has another balance; for anisotropic inputs; and
-    where the hidden size cuts through equal singular values of the task, so that the
-    start decides which are learned. Traced values of that kind give NaN. Derivatives
-    that don't exist are refused, as those of `balanced_representations`.
+    if the hidden size cuts through equal singular values of the task: the start then
+    determines which are learned. Traced bad values give NaN. Derivatives that don't
+    exist are refused, as in `balanced_representations`.
 
     ```python
     import lazyrich_jax as lr
@@ -220,7 +221,7 @@ def _same_balance(
     network: LinearNetwork,
     tolerance: float,
 ) -> Bool[Array, ""]:
-    """Up to rounding in weights of that size."""
+    """Whether the balances are equal up to rounding in weights of this size."""
     w1, w2 = network.weights
     size = square_norm(w1) + square_norm(w2)
     return jnp.abs(own - lmda) <= tolerance * size
@@ -234,7 +235,7 @@ def _converged(
     start: LinearNetwork | None,
     noise: float,
 ) -> tuple[Representations, Float[Array, " smaller"], Bool[Array, ""]]:
-    """The end; the singular values, and whether `hidden` cuts equal ones."""
+    """Converged representations, singular values, and whether equal ones are cut."""
     n_out, n_in = end.shape
     modes, k = modes_of_matrix(end), min(hidden, n_in, n_out)
     values, tie = modes.s, jnp.array(False)
@@ -252,8 +253,8 @@ def squared_strengths(
 ) -> tuple[Float[Array, "*modes"], Float[Array, "*modes"]]:
     r"""The squared strengths of both layers, $(\sqrt{\lambda^2 + 4s^2} \mp \lambda)/2$.
 
-    The smaller by division. At `s = lmda = 0` the derivative by `lmda` is the one from
-    above.
+    Division gives the smaller one. At `s = lmda = 0` the derivative by `lmda` is
+    one-sided, from above.
     """
     rate = safe_hypot(lmda, 2 * s)
     size = jnp.abs(lmda)
@@ -272,9 +273,10 @@ def _representations(
     hidden: int,
     start: LinearNetwork | None,
 ) -> Representations:
-    """Of the leading modes, and of hidden units beyond.
+    """The representations of the leading modes and of surplus hidden units.
 
-    Those lie along what the modes leave over, or what `start` has of it.
+    The latter lie along the complement of the modes, or along the part of it that
+    `start` determines.
     """
     k = min(hidden, *function.shape)
     function = leading_part(function, modes, k)
@@ -295,7 +297,7 @@ def _representations(
 def _beyond(
     columns: Float[Array, "n k"], along: Float[Array, "n more"] | None
 ) -> Float[Array, "n n"]:
-    """The projector onto orthonormal directions, or all that columns leave over."""
+    """The projector onto `along`, or onto the complement of `columns`."""
     if along is not None:
         return dot(along, along.mT)
     basis = nearest_isometry(columns)

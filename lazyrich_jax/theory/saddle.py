@@ -1,4 +1,4 @@
-"""Where learning gets stuck."""
+"""The distance of a start from the saddles of learning."""
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +14,15 @@ from .assumptions import balance_of, isotropic_variance
 
 
 def saddle_distance(network: LinearNetwork, task: Task) -> Float[Array, ""]:
-    r"""How far a start is from a saddle: zero where some mode is never learned.
+    r"""The distance of a start from a saddle: zero if some mode is never learned.
 
-    The smallest singular value of the weights along the growing modes, the rows
+    It is the smallest singular value of the weights along the growing modes, the rows
     $\sin\theta_i\,v_i^\top W_1^\top + \cos\theta_i\,u_i^\top W_2$ for the leading
     `min(hidden, in, out)` modes of the task. Up to a factor $\sqrt2$ this is the matrix
-    B of Domine et al. (2025), which is singular at a saddle. After a task has been
-    learned and its sign reversed, it is $|\lambda| / (\lambda^2 + 4s^2)^{1/4}$ for the
-    mode s (with white inputs): at $\lambda = 0$ the network never learns the reversal,
-    and any other balance frees it.
+    B of Domine et al. (2025), which is singular at a saddle. After a task is learned
+    and its sign reversed, the distance is $|\lambda| / (\lambda^2 + 4s^2)^{1/4}$ for
+    the mode s (with white inputs): the network never learns the reversal at
+    $\lambda = 0$, and learns it at any other balance.
 
     **Arguments:** `network`, balanced, of two layers; `task`, with isotropic inputs.
 
@@ -51,7 +51,7 @@ def _distance(
     modes = Modes(*(x[..., :k] for x in modes))
     v1, v2 = balanced_pair(leading, variance * lmda, modes)
     square = dot(v1, v1.mT) + dot(v2.mT, v2)
-    # Modes without a rate, up to rounding, have no row: they are never learned.
+    # Modes of rate zero up to rounding are never learned: their row is zero.
     sizes = jax.lax.stop_gradient(jnp.diagonal(square))
     largest = jnp.where(sizes[0] > 0, sizes[0], 1.0)
     still = sizes <= 4 * max(sigma.shape) * jnp.finfo(sizes.dtype).eps * largest

@@ -19,8 +19,8 @@ def shallow_function(
     $\dot W = \Sigma - W\Sigma_{xx}$ gives $W(t) = W_0 + (\Sigma - W_0\Sigma_{xx})\,
     \Sigma_{xx}^{-1}(1 - e^{-\Sigma_{xx}t})$; for white inputs
     $\Sigma + (W_0 - \Sigma)e^{-t}$ (theorems 2.2.3 and 4.2.2 of Domine's thesis).
-    Inputs may be anisotropic, and span only some directions: $W$ stays as it is in the
-    others. At the end its representations are $W^\top W = VS^2V^\top$ and
+    Inputs may be anisotropic, and may span only some directions: $W$ is constant along
+    the others. The converged representations are $W^\top W = VS^2V^\top$ and
     $WW^\top = US^2U^\top$ for white inputs (Theorem 4.2.1, which prints S for $S^2$).
 
     **Arguments:**
@@ -29,9 +29,9 @@ def shallow_function(
     - `function`: $W_0$, (out, in).
     - `task`: any task.
 
-    **Returns:** $W(t)$, the axes of `ts` first. First derivatives are right also at
-    repeated and zero eigenvalues of the inputs (those at infinity, where the end jumps
-    as a direction gets its first input, are for inputs that stay in their span).
+    **Returns:** $W(t)$, with the axes of `ts` first. First derivatives are right also
+    at repeated and zero eigenvalues of the inputs. At infinity they hold for inputs
+    that stay in their span: the limit jumps when a direction gets its first input.
 
     **Raises:** `ValueError` for negative times (traced: NaN) and a function that
     doesn't fit the task.
@@ -48,7 +48,7 @@ def _shallow(
 ) -> Float[Array, "times out in"]:
     sxx = task.input_correlation
     gradient = task.input_output_correlation - dot(function, sxx)
-    # Directions without inputs: their gradient is zero, but has a derivative.
+    # The gradient along directions without inputs is zero, but has a derivative.
     rates, basis = _spectrum(jax.lax.stop_gradient(sxx))
     empty = basis * jnp.where(rates > 0, 0.0, 1.0)[None]
     part = jax.lax.stop_gradient(dot(gradient, empty, empty.T))
@@ -64,9 +64,9 @@ def _shallow(
 def _decay_integral(
     matrix: Float[Array, "n n"], t: Float[Array, ""]
 ) -> Float[Array, "n n"]:
-    r"""$\int_0^t e^{-Ss} ds$ of a positive semidefinite matrix.
+    r"""$\int_0^t e^{-Ss} ds$ for a positive semidefinite matrix S.
 
-    At times that would make something of rounding, on its range.
+    At late times, which would amplify rounding, it is restricted to the range of S.
     """
     rates, basis = _spectrum(matrix)
     gain = jnp.where(_counts(rates, t), t * mean_decay(rates * t), 0.0)
@@ -88,14 +88,14 @@ def _decay_integral_jvp(primals, tangents):
 
 
 def _counts(rates: Float[Array, " n"], t: Float[Array, ""]) -> Bool[Array, " n"]:
-    """Not a rate that is zero up to rounding, late."""
+    """A mask of the rates; at late times it excludes rates that count as zero."""
     return (rates > 0) | (rates[-1] * t < jnp.finfo(rates.dtype).eps ** -0.5)
 
 
 def _spectrum(
     matrix: Float[Array, "n n"],
 ) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
-    """Eigenvalues, those that are zero up to rounding made so, and eigenvectors."""
+    """Eigenvalues, with zero for those at rounding level, and eigenvectors."""
     rates, basis = jnp.linalg.eigh(matrix)
     noise = 4 * rates.size * jnp.finfo(rates.dtype).eps * rates[-1]
     return jnp.where(rates > noise, rates, 0.0), basis
@@ -106,15 +106,15 @@ def shallow_steps(
     tolerance: Real[ArrayLike, ""],
     learning_rate: Real[ArrayLike, ""],
 ) -> Float[Array, ""]:
-    r"""Steps of gradient descent until a shallow network's loss has converged.
+    r"""The number of gradient descent steps until a shallow network's loss converges.
 
-    For white inputs the loss above its optimum falls by $(1 - \eta)^2$ a step:
-    $\ln(\text{excess}/\text{tolerance}) / (-2\ln(1 - \eta))$ steps, not rounded. The
-    general bound for 1-strongly convex, 1-smooth losses (Domine's thesis, section on
-    continual learning) is twice that.
+    For white inputs the loss above its optimum falls by $(1 - \eta)^2$ a step. The
+    number of steps is $\ln(\text{excess}/\text{tolerance}) / (-2\ln(1 - \eta))$, not
+    rounded. The general bound for 1-strongly convex, 1-smooth losses (Domine's thesis,
+    section on continual learning) is twice that.
 
-    **Arguments:** `excess`, the loss above its optimum at the start; `tolerance`, what
-    it must fall to; `learning_rate`, below one. Scalars.
+    **Arguments:** scalars. `excess`: the loss above its optimum at the start;
+    `tolerance`: the excess to reach; `learning_rate`: below one.
 
     **Raises:** `ValueError` for values that aren't positive, and a rate of one or more
     (traced: NaN).

@@ -1,1 +1,1 @@
-"""Functions of many networks at many times, whatever they compute."""
+"""Functions of many networks at many times; no formula of the Riccati equation."""

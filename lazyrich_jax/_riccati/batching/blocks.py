@@ -1,8 +1,8 @@
 """Functions of many networks at many times, a block of them at a time.
 
-A block is so small that its intermediate results stay in the cache. Small matrices have
-their lanes, networks and times, on the last axes: a vector unit works on several of
-these at once, whatever the matrices' sizes. Large ones are matrices.
+A block's intermediate results fit into the cache. Small matrices have their lanes
+(networks and times) on the last axes: a vector unit works on several lanes at once,
+whatever the matrices' sizes. Large matrices have networks and times on the first axes.
 """
 
 import abc
@@ -19,8 +19,6 @@ from jaxtyping import Array, Float
 from ..._xla import is_few, keeping, kept, sizes
 from .primitive import Operation, for_each
 
-# Bytes of K in a block, on a CPU and elsewhere, where all cores of a card work on one.
-
 
 class AbstractConstants(eqx.Module):
     """Arrays without time, of one network or, on the last axes, of many."""
@@ -28,28 +26,28 @@ class AbstractConstants(eqx.Module):
     @property
     @abc.abstractmethod
     def columns(self) -> int:
-        """Of the matrices in a block."""
+        """The number of columns of the matrices in a block."""
 
     @property
     @abc.abstractmethod
     def entries(self) -> int:
-        """Of the largest of these matrices."""
+        """The number of entries of the largest of these matrices."""
 
     @property
     def weight(self) -> int:
-        """The memory of intermediate results over that of the matrices, roughly."""
+        """Memory of the intermediate results, roughly, in units of the matrices."""
         return 1
 
 
 T = TypeVar("T", bound=AbstractConstants)
-One = Callable[[T, Array], Array]  # of a network at a time, or lanes of them
-Shape = Callable[[Any], tuple[int, ...]]  # of its result, from tables of many networks
+One = Callable[[T, Array], Array]  # a function of one network and time, or of lanes
+Shape = Callable[[Any], tuple[int, ...]]  # a result's shape, given all networks' tables
 
 
 def batched(name: str, one: One, shape: Shape) -> Callable[..., Array]:
-    """`one` of every network at every time, (networks, times, ...), as an operation.
+    """An operation: `one` for every network and time, (networks, times, ...).
 
-    What it is mapped over becomes more networks, or more times of the same ones.
+    `jax.vmap` of it adds more networks, or more times of the same networks.
     """
     return Operation(
         name,
@@ -63,7 +61,7 @@ def batched(name: str, one: One, shape: Shape) -> Callable[..., Array]:
 def evaluated(
     one: One, shape: Shape, on_cpu: bool, x: AbstractConstants, ts: Array
 ) -> Array:
-    """`one` of every network at every time."""
+    """`one` for every network and time."""
     x, ts = for_each((x, ts))
     if is_few(ts.size, sizes.FEW_LANES) or not isinstance(ts.shape[1], int):
         return as_matrices(one, x, ts)
@@ -72,7 +70,7 @@ def evaluated(
 
 
 def more_times(size: Any, is_mapped: Any, x: AbstractConstants, ts: Array) -> Any:
-    """What only times are mapped over, as more of them."""
+    """The `Gather` of maps over times alone: more times of the same networks."""
     if any(jax.tree.leaves(is_mapped[0])):
         return None
 
@@ -84,7 +82,7 @@ def more_times(size: Any, is_mapped: Any, x: AbstractConstants, ts: Array) -> An
 
 
 def total(terms: Any) -> Array:
-    """The sum, written out: a vector of lanes at a time."""
+    """The sum of `terms`, written out: additions of vectors of lanes."""
     return functools.reduce(jnp.add, list(terms))
 
 
@@ -102,50 +100,53 @@ def long_total(term: Callable[[int], Array], count: int) -> Array:
 
 
 def of_one(x: T) -> T:
-    """The shapes of one network's tables, of those of many."""
+    """The shapes of one network's tables, given the tables of many."""
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), x)
 
 
 def as_matrices(one: Callable[[T, Array], Array], x: T, ts: Array) -> Array:
-    """`one` of every network at every time, not in lanes."""
+    """`one` for every network and time, with networks and times on the first axes."""
     return jax.vmap(jax.vmap(one, in_axes=(None, 0)))(x, ts)
 
 
 class Blocks(NamedTuple):
-    """How networks and times are divided."""
+    """The division of networks and times into blocks."""
 
-    networks: Any  # also a symbolic number, and so `across`
+    networks: Any  # may be a symbolic number, as may `across`
     times: int
     per_network: int
     per_time: int
-    across: Any  # how many of networks
-    down: int  # and of times
-    in_lanes: bool  # or matrices
-    networks_last: bool  # of the lanes' axes
+    across: Any  # number of blocks of networks
+    down: int  # number of blocks of times
+    in_lanes: bool  # lanes on the last axes, or matrices
+    networks_last: bool  # order of the two axes of lanes
 
     @property
     def how_many(self) -> Any:
-        """Of all blocks."""
+        """The number of all blocks."""
         return self.across * self.down
 
     def first(self, i: Array) -> tuple[Array, Array]:
-        """The network and the time with which block i starts."""
+        """The first network and time of block i that no block before contains."""
         return i // self.down * self.per_network, i % self.down * self.per_time
 
     def start(self, i: Array) -> tuple[Array, Array]:
-        """The same, where the last blocks are as large, and overlap those before."""
+        """The first network and time of block i; the last blocks overlap earlier ones.
+
+        All blocks are of one size.
+        """
         network, time = self.first(i)
         network = jnp.minimum(network, self.networks - self.per_network)
         return network, jnp.minimum(time, self.times - self.per_time)
 
     @property
     def network_axis(self) -> int:
-        """Of a block's lanes."""
+        """The axis of a block's networks in lanes."""
         return -1 if self.networks_last else -2
 
     @property
     def time_axis(self) -> int:
-        """Of a block's lanes."""
+        """The axis of a block's times in lanes."""
         return -2 if self.networks_last else -1
 
 
@@ -156,11 +157,11 @@ def divided(on_cpu: bool, x: AbstractConstants, ts: Array) -> Blocks:
     in_lanes = one.columns <= sizes.LANE_COLUMNS
     most = sizes.CACHE_BYTES // x.weight if on_cpu else sizes.CARD_BYTES
     most //= one.entries * ts.dtype.itemsize
-    if in_lanes:  # not a power of two, which would share cache lines
+    if in_lanes:  # an odd multiple of 8: powers of two collide in the cache
         most = max((most + 8) // 16 * 16, 16) - 8
     else:
         most = max(most, 4)
-    is_known = isinstance(networks, int)  # not symbolic
+    is_known = isinstance(networks, int)  # otherwise symbolic
     networks_last = is_known and times < min(networks, 32)
     if networks_last:
         per_network = _even(networks, most)
@@ -175,7 +176,7 @@ def divided(on_cpu: bool, x: AbstractConstants, ts: Array) -> Blocks:
 
 
 def _even(count: int, most: int) -> int:
-    """The size of pieces of `count`, at most so large, that overlap little."""
+    """A size of at most `most` for pieces of `count` that overlap little."""
     pieces = -(-count // most)
     size = -(-count // pieces)
     if pieces > 1 and most >= 8:
@@ -190,7 +191,7 @@ def in_blocks(
     x: T,
     ts: Array,
 ) -> Array:
-    """`one` of every network at every time, a block after the other."""
+    """`one` for every network and time, one block after the other."""
     blocks = divided(on_cpu, x, ts)
     cut = cut_of(blocks, on_cpu, x, ts)
 
@@ -212,9 +213,9 @@ def in_blocks(
 def cut_of(
     blocks: Blocks, on_cpu: bool, x: T, ts: Array
 ) -> Callable[[Array, Array], tuple[T, Array]]:
-    """A block's tables and times, in lanes or not."""
+    """A function from a block's start to its tables and times, in lanes or not."""
     size = blocks.per_network, blocks.per_time
-    # On a CPU one slice, not one for each table; elsewhere only tables that are used.
+    # A CPU takes one slice for all tables; a card reads only tables that are used.
     packed, unpacked = (_packed if on_cpu else _networks_last)(x, ts.dtype)
 
     def cut(network: Array, time: Array) -> tuple[T, Array]:
@@ -232,7 +233,7 @@ def cut_of(
 def _packed(
     x: T, dtype: Any
 ) -> tuple[Float[Array, "numbers networks"], Callable[[Array], T]]:
-    """All numbers of each network in one array, and its inverse: lanes stay last."""
+    """All tables in one array with networks last, and a function that unpacks it."""
     leaves, tree = jax.tree.flatten(x)
     rows = [a.reshape(a.shape[0], -1).astype(dtype) for a in leaves]
     ends = np.cumsum([a.shape[1] for a in rows])
@@ -248,5 +249,5 @@ def _packed(
 
 
 def _networks_last(x: T, _: Any) -> tuple[T, Callable[[T], T]]:
-    """The tables as they are."""
+    """The tables with networks last; nothing is to be unpacked."""
     return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), x), lambda part: part

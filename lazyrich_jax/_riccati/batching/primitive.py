@@ -1,9 +1,9 @@
-"""A function of many networks, at many times, as one operation of JAX.
+"""A function of many networks at many times as one operation of JAX.
 
-What it is mapped over is gathered: more networks, or what a function makes of it. It is
-traced when it is compiled, once, for the platform it is compiled for, and only where
-its result is used. `jax.custom_batching.custom_vmap` would trace it for one network,
-and again for every map.
+`jax.vmap` of the operation calls it once with more networks, or with the arguments of
+its `Gather`. The function is traced once, at compilation, for that platform only, and
+only if its result is used. `jax.custom_batching.custom_vmap` would trace it for one
+network, and again for every map.
 """
 
 import functools
@@ -20,18 +20,18 @@ from jaxtyping import Array
 from ..._linalg import dot
 from ..._xla import sharded_over, varying
 
-# What to do where not all arguments are mapped over: given the size of the map, which
-# leaves are, and the arguments, the operation's new arguments and what to make of its
-# result; or None for more networks.
+# A rule for `jax.vmap`. It takes the size of the map, a tree of flags (is this leaf
+# mapped?) and the arguments. It returns the operation's new arguments and a function
+# that separates its result; or None: the mapped axis becomes more networks.
 Gather = Callable[..., tuple[tuple[Any, ...], Callable[[Array], Array]] | None]
 
 
 class Operation:
     """A function as an operation.
 
-    Its arguments are trees of arrays whose first axis is that of networks, or of length
-    one: shared by all. So is the first axis of its result, of this `shape` but for the
-    networks, and of the last argument's dtype.
+    Its arguments are trees of arrays. Their first axis is networks; length one means
+    that all networks share the array. The result has the networks on its first axis,
+    then `shape`, and the dtype of the last argument.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Operation:
             mlir.register_lowering(self.primitive, _lowering(function), platform)
 
     def __call__(self, *args: Any) -> Array:
-        """The function's result."""
+        """The function's result, (networks, *shape)."""
         leaves, tree = jax.tree.flatten(args)
         return self.primitive.bind(*leaves, tree=tree)
 
@@ -85,10 +85,11 @@ class Operation:
 def are_transposes(
     one: Operation, other: Operation, matrix: Callable[..., Array]
 ) -> Callable[..., Array]:
-    """Give derivatives to products with a matrix, and with its transpose.
+    """Give derivatives to products with a matrix and with its transpose.
 
-    Both are linear in their last argument, (networks, columns or rows, vectors), and
-    `matrix` of the others, (networks, rows, columns), has derivatives; it is returned.
+    Both operations are linear in their last argument, the vectors (networks, columns or
+    rows, vectors). `matrix` is the matrix (networks, rows, columns) as a differentiable
+    function of the other arguments; it is returned.
     """
     for product, transpose, turned in (one, other, False), (other, one, True):
         rule = functools.partial(_change, product, matrix, turned)
@@ -143,7 +144,7 @@ def _lowering(function: Callable[..., Any]) -> Callable[..., Any]:
     rule = mlir.lower_fun(_on_leaves(function), multiple_results=False)
 
     def lowered(ctx: Any, *leaves: Any, **params: Any) -> Any:
-        # Whether values differ between shards is decided outside.
+        # Types inside ignore differences between shards: `result` has them.
         kinds = [ShapedArray(kind.shape, kind.dtype) for kind in ctx.avals_in]
         return rule(ctx.replace(avals_in=kinds), *leaves, **params)
 
@@ -155,12 +156,12 @@ def _on_leaves(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def count(args: Any) -> Any:
-    """How many networks there are."""
+    """The number of networks."""
     return max(x.shape[0] for x in jax.tree.leaves(args))
 
 
 def for_each(args: Any) -> Any:
-    """With an entry for each network, also of shared arrays."""
+    """The arguments with shared arrays repeated for each network."""
     networks = count(args)
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (networks, *x.shape[1:])), args)
 

@@ -1,7 +1,7 @@
-"""A matrix of numbers for every network, a row for every time, times vectors.
+"""Products of vectors with a matrix per network, which has a row for every time.
 
-It would be many times as large as what is asked for: it is made block by block
-(blocks.py), and nothing is left of a block but its part of the product.
+The matrix would be many times as large as the product. It is made block by block
+(blocks.py), and of each block only its part of the product is kept.
 """
 
 import functools
@@ -25,13 +25,16 @@ from .blocks import (
 )
 
 T = TypeVar("T", bound=AbstractConstants)
-Row = Callable[[T, Array], list[Array]]  # its parts, one after the other
+Row = Callable[[T, Array], list[Array]]  # a row of the matrix as consecutive parts
 
 
 def matrix_times_vectors(
     one: Row, on_cpu: bool, x: AbstractConstants, ts: Array, v: Array
 ) -> Array:
-    """Of vectors (networks, numbers, vectors): (networks, times, vectors)."""
+    """The matrix times vectors.
+
+    `v` is (networks, numbers, vectors), the result (networks, times, vectors).
+    """
 
     def product(x: _WithVectors, t: Array) -> Array:
         found = one(x.constants, t)
@@ -51,7 +54,10 @@ def matrix_times_vectors(
 def vectors_times_matrix(
     one: Row, numbers: int, on_cpu: bool, x: AbstractConstants, ts: Array, v: Array
 ) -> Array:
-    """The transpose, of (networks, times, vectors): (networks, numbers, vectors)."""
+    """The transpose of the matrix times vectors.
+
+    `v` is (networks, times, vectors), the result (networks, numbers, vectors).
+    """
     if is_few(ts.size, sizes.FEW_LANES) or not isinstance(ts.shape[1], int):
         return _summed(one, x, ts, v)
     with keeping(on_cpu):

@@ -1,1 +1,1 @@
-"""The same for many networks at many times, in blocks or in one loop of scalars."""
+"""The solution for many networks at many times, in blocks or in one scalar loop."""

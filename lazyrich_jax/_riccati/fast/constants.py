@@ -1,8 +1,8 @@
 """The parts of a solution that do not depend on time.
 
-In: a `Frame`. Out: arrays of one network; of many, the networks are their last axis
-inside a block. `Constants` are for values, `GradientConstants` for the slopes of the
-loss, `ScalarConstants` for the loss of few units.
+In: a `Frame`. Out: arrays of one network; inside a block of many, networks are the last
+axis. `Constants` are for values, `GradientConstants` for the slopes of the loss,
+`ScalarConstants` for the loss of few units.
 """
 
 import abc
@@ -18,7 +18,7 @@ from ..rates import exponents, gaps, growth
 
 
 class AbstractOfFrame(AbstractConstants):
-    """Constants of a frame's solution."""
+    """Parts of a frame's solution that do not depend on time."""
 
     @property
     @abc.abstractmethod
@@ -27,12 +27,12 @@ class AbstractOfFrame(AbstractConstants):
 
     @property
     def columns(self) -> int:
-        """Of K."""
+        """The number of columns of K."""
         return self.sizes[2]
 
     @property
     def entries(self) -> int:
-        """Of K."""
+        """The number of entries of K."""
         m, r, n = self.sizes
         return (2 * m + r + n) * n
 
@@ -40,9 +40,9 @@ class AbstractOfFrame(AbstractConstants):
 class Constants(AbstractOfFrame):
     """Arrays without time, of one network or, on the last axes, of many.
 
-    Rows are named by what they do: a mode has one that grows and one that decays, and
-    left-over directions share a rate. "By modes" are columns in the place of the
-    pivot row that grows, zero where there is none.
+    Rows are named by kind: "grow" and "fall" are a mode's growing and decaying row,
+    "rest" are the left-over directions, which share a rate. "By modes" means one column
+    per mode: the column of its growing row if that is a pivot, else zero.
     """
 
     grow: Float[Array, "modes columns ..."]  # rows of Q0
@@ -51,17 +51,18 @@ class Constants(AbstractOfFrame):
     lags: Float[Array, "more columns ..."]  # exponents of rows that don't decay
     v: Float[Array, "columns ..."]  # growth of the pivot rows
     kappa: Float[Array, "modes ..."]
-    rate: Float[Array, "..."]  # of left-over directions
-    # The other rows, and the start, in terms of the pivot rows, by modes.
+    rate: Float[Array, "..."]  # rate of the left-over directions
+    # The other rows and the start, expressed by the pivot rows, by modes.
     grow_echelon: Float[Array, "modes modes ..."]
     rest_echelon: Float[Array, "rest modes ..."]
     fall_echelon: Float[Array, "modes modes ..."]
     inverse: Float[Array, "columns modes ..."]
-    mode_lags: Float[Array, "more modes ..."]  # as `lags`, by modes
-    next_lags: Float[Array, "modes ..."]  # from a mode to the next
-    square_sums: tuple[Float[Array, "modes ..."], ...]  # squares of these four
-    is_pivot: Bool[Array, "more ..."]  # modes, left-over directions
-    settles: Bool[Array, "modes ..."]  # what `_overlap` leaves out is zero
+    mode_lags: Float[Array, "more modes ..."]  # `lags` by modes
+    next_lags: Float[Array, "modes ..."]  # lag of the next mode behind each mode
+    # Sums of squares of `inverse` and of the fall, rest and grow echelons.
+    square_sums: tuple[Float[Array, "modes ..."], ...]
+    is_pivot: Bool[Array, "more ..."]  # growing rows, then left-over directions
+    settles: Bool[Array, "modes ..."]  # a pivot, and `_overlap` omits no term of it
     s: Float[Array, "modes ..."]
     cos: Float[Array, "modes ..."]
     sin: Float[Array, "modes ..."]
@@ -105,35 +106,34 @@ class Constants(AbstractOfFrame):
 
 
 class ScalarConstants(AbstractOfFrame):
-    """As `Constants`, for the loss in scalars, with the columns in place.
+    """`Constants` for the loss in scalars, with columns in a fixed order.
 
-    Column j < modes belongs to the growing row of mode j where that is a pivot; where
-    it is not, to a row that does not grow. In a bottleneck, with fewer columns than
-    modes, the columns are the frame's, and `of_modes` says what they belong to.
+    Column j < modes belongs to the growing row of mode j if that is a pivot, else to
+    another kind of row. In a bottleneck, with fewer columns than modes, the columns are
+    the frame's, and `of_modes` names their modes.
     """
 
     grow: Float[Array, "modes columns ..."]  # rows of Q0
     rest: Float[Array, "rest columns ..."]
     fall: Float[Array, "modes columns ..."]
-    grow_echelon: Float[Array, "modes modes ..."]  # the other rows by the pivots
+    grow_echelon: Float[Array, "modes modes ..."]  # other rows, by the pivot rows
     rest_echelon: Float[Array, "rest modes ..."]
     fall_echelon: Float[Array, "modes modes ..."]
     inverse: Float[Array, "columns modes ..."]
     is_pivot: Bool[Array, "modes ..."]
     rest_is_pivot: Bool[Array, "rest ..."]
-    of_rest: Bool[Array, "columns ..."]  # columns of a left-over pivot row
-    # Per mode, sums of squares of the other rows by the pivots: of the start, and of
-    # rows that decay, are left over, and grow.
+    of_rest: Bool[Array, "columns ..."]  # the column's pivot is a left-over row
+    # Sums of squares of `inverse` and of the fall, rest and grow echelons, by modes.
     square_sums: tuple[Float[Array, "modes ..."], ...]
-    settles: Bool[Array, "modes ..."]  # nothing is left out in these columns
-    of_modes: Bool[Array, "columns modes ..."]  # of the frame's columns
+    settles: Bool[Array, "modes ..."]  # a pivot, and `_overlap` omits no term of it
+    of_modes: Bool[Array, "columns modes ..."]  # which mode a frame's column belongs to
     kappa: Float[Array, "modes ..."]
-    steps: Float[Array, "modes ..."]  # between growing rates, at last to `rate`
-    rate: Float[Array, "..."]  # of the left-over rows
+    steps: Float[Array, "modes ..."]  # gaps of growing rates; last: to `rate` or 0
+    rate: Float[Array, "..."]  # rate of the left-over rows
     s: Float[Array, "modes ..."]
     cos: Float[Array, "modes ..."]
     sin: Float[Array, "modes ..."]
-    is_wide: bool = eqx.field(static=True)  # inputs are left over
+    is_wide: bool = eqx.field(static=True)  # more inputs than outputs
 
     def __init__(self, frame: Frame):
         m = frame.s.size
@@ -145,7 +145,7 @@ class ScalarConstants(AbstractOfFrame):
         is_mode = frame.pivots < m
         if n < m:
             place = jnp.eye(n, dtype=bool)
-        else:  # growing rows have a column of their own, others a free one
+        else:  # growing pivot rows have their mode's column, others a free one
             slots = jnp.arange(n)
             is_free = jnp.append(~self.is_pivot, jnp.ones(n - m, bool))
             same = jnp.cumsum(is_free)[:, None] == jnp.cumsum(~is_mode)[None]
@@ -154,7 +154,7 @@ class ScalarConstants(AbstractOfFrame):
                 frame.pivots[None] == slots[:, None],
                 is_free[:, None] & same,
             )
-        # From the frame's columns to these, and to the modes (zero without a pivot).
+        # `place` maps the frame's columns to these, `to_modes` to modes with a pivot.
         dtype = frame.lower.dtype
         place = place.astype(dtype)
         self.of_modes = frame.pivots[:, None] == modes[None]
@@ -190,19 +190,19 @@ class ScalarConstants(AbstractOfFrame):
 
 
 class GradientConstants(AbstractOfFrame):
-    """`Constants`, and what else of the problem its gradient needs."""
+    """`Constants`, and further constants of the loss's gradient."""
 
     base: Constants
     lower: Float[Array, "rows columns ..."]  # rows of Q0
-    echelon: Float[Array, "rows columns ..."]  # the other rows by the pivots
+    echelon: Float[Array, "rows columns ..."]  # other rows, by the pivot rows
     coefficients: Float[Array, "rows columns ..."]  # `Frame.coefficients`
     inverse: Float[Array, "columns columns ..."]
-    place: Float[Array, "columns rows ..."]  # one where a column's row is
+    place: Float[Array, "columns rows ..."]  # one at each column's pivot row
     is_pivot: Bool[Array, "rows ..."]
-    exponents: Float[Array, "more columns ..."]  # the base's `lags`, and positive ones
-    # Left-over rows share a rate.
-    rates: Float[Array, "rates ..."]  # their sizes
-    gaps: Float[Array, "rates rates ..."]  # of these
+    exponents: Float[Array, "more columns ..."]  # the base's `lags`, not cut at zero
+    # The modes' rates, then the one that left-over rows share.
+    rates: Float[Array, "rates ..."]  # absolute values
+    gaps: Float[Array, "rates rates ..."]  # their absolute differences
 
     def __init__(self, frame: Frame):
         m, count = frame.s.size, frame.rates.size
@@ -229,24 +229,24 @@ class GradientConstants(AbstractOfFrame):
 
     @property
     def weight(self) -> int:
-        """Gradients need twice as much."""
+        """Memory in units of K: a gradient takes twice as much as a value."""
         return 2
 
     @property
     def rest_grows(self) -> Bool[Array, "..."]:
-        """Whether left-over directions do."""
+        """Whether left-over directions grow."""
         return self.base.rate > 0
 
     @property
     def is_wide(self) -> bool:
-        """Whether inputs are left over, or else, if any, outputs."""
+        """Whether there are more inputs than outputs: left-over rows are inputs."""
         return self.base.right.shape[0] > self.base.left.shape[0]
 
 
 def _any(weights: Float[Array, "modes modes"]) -> Bool[Array, " modes"]:
-    """Whether some row has a part along a pivot row, by its column, beyond rounding.
+    """Whether a column has an entry beyond rounding.
 
-    Rounding changes the distance from the limit by its square.
+    Rounding enters the distance from the limit squared.
     """
     noise = 16 * weights.shape[0] * jnp.finfo(weights.dtype).eps
     return jnp.any(jnp.abs(weights) > noise, axis=0)

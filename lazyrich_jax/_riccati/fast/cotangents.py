@@ -1,10 +1,10 @@
 """The solution at one time, and the cotangents of its loss.
 
-In: `GradientConstants` and times. Out: `Cotangents`. `first.vary` goes from a change of
-the problem to a change of the solution; this goes back from the function's error, with
-the same formulas: products of small matrices, with networks and times on the last axes.
-Rows are those that grow, are left over, and decay; the first count as growing even
-where their rate is zero. docs/theory.md, section 3.
+In: `GradientConstants` and times. Out: `Cotangents`. `first.vary` maps a change of the
+problem to a change of the solution. This module applies the transpose of the same
+formulas to the function's error, as products of small matrices with networks and times
+on the last axes. Rows are in the order grow, rest, fall; a mode's first row counts as
+growing even at rate zero. docs/theory.md, section 3.
 """
 
 import equinox as eqx
@@ -19,28 +19,29 @@ from .values import Solved, contracted, crossed, same, solve
 
 
 class Cotangents(eqx.Module):
-    """The solution at a time, and twice the cotangent of P times both q and P.
+    """The solution P = `q @ q.T` at a time, and its products with the loss's slope.
 
-    With `q @ q.T` = P. Rows are up if they grow or are left over.
+    D is the slope of the loss by P. "up" rows are growing and left-over ones, "others"
+    left-over and decaying ones.
     """
 
     q: Float[Array, "rows columns ..."]
-    still: Float[Array, "others columns ..."]  # e^{-Wt} q, not of modes that grow
-    p: Float[Array, "rows up ..."]  # over its limit, once that is near
-    limit: Float[Array, "up ..."]  # 2 W, once that is near
-    is_late: Bool[Array, "up ..."]  # if it is
-    error: Float[Array, "out in ..."]  # of the function, in the singular basis
-    by_q: Float[Array, "rows columns ..."]
-    by_p: Float[Array, "rows up ..."]
-    spanned: Float[Array, "others columns ..."]  # by `q.T @ by_q`: what doesn't grow
+    still: Float[Array, "others columns ..."]  # e^{-Wt} q
+    p: Float[Array, "rows up ..."]  # P, minus its limit for columns that are late
+    limit: Float[Array, "up ..."]  # 2 W for columns that are late, else zero
+    is_late: Bool[Array, "up ..."]  # whether a column of P is near its limit
+    error: Float[Array, "out in ..."]  # the function's, in the singular basis
+    by_q: Float[Array, "rows columns ..."]  # 2 D q
+    by_p: Float[Array, "rows up ..."]  # 2 D p
+    spanned: Float[Array, "others columns ..."]  # `still` or q, times q' 2 D q
     lower: Float[Array, "rows columns ..."]  # the gradient by the rows of Q0
-    above: Float[Array, "up columns ..."]  # and by what falls into rows that grow
+    above: Float[Array, "up columns ..."]  # by `from_above` of `first._as_start`
 
 
 def evaluate_cotangents(
     x: GradientConstants, t: Float[Array, "..."]
 ) -> tuple[Exponentials, Cotangents]:
-    """All that the gradient is made of, at one time."""
+    """The exponentials and cotangents at one time; slopes.py multiplies them."""
     base = x.base
     m, r, _ = x.sizes
     up, fall = slice(0, m + r), slice(m + r, None)
@@ -84,7 +85,7 @@ def evaluate_cotangents(
 def _pulled(
     x: GradientConstants, error: Array, q: Array, p: Array
 ) -> tuple[Array, Array]:
-    """Twice the cotangent of P times q and P, by way of the outputs and inputs."""
+    """2 D q and 2 D p; D is `error` / 2 between outputs and inputs, zero elsewhere."""
     m, r, _ = x.sizes
     cos, sin = x.base.cos[:, None], x.base.sin[:, None]
 
@@ -112,7 +113,10 @@ def _pulled(
 def _from_limits(
     x: GradientConstants, solved: Solved, scales: Exponentials, q: Array
 ) -> tuple[Array, Array, Array]:
-    """How far rows of q that grow are from their limits; see `solution._deviation`."""
+    """Up rows of q, or their distance from the limit; the limit; which rows are late.
+
+    `solution._deviation` has the formula.
+    """
     base = x.base
     m, r, _ = x.sizes
     up = slice(0, m + r)
@@ -146,7 +150,7 @@ def _from_limits(
 def _error(
     x: GradientConstants, p: Array, others: Array, is_late: Array, t: Array
 ) -> Float[Array, "out in ..."]:
-    """The function's error in the singular basis; nothing cancels as it vanishes."""
+    """The function's error in the singular basis, without cancellation near zero."""
     m, r, _ = x.sizes
     cos, sin = x.base.cos[:, None], x.base.sin[:, None]
     other_cos, other_sin = x.base.cos[None], x.base.sin[None]
@@ -169,9 +173,9 @@ def _at_start(
     by_q: Array,
     core: Array,
 ) -> tuple[Array, Array]:
-    """`first._as_start` backwards: from rows of q to those of Q0.
+    """The transpose of `first._as_start`: from slopes by q to slopes by Q0.
 
-    The gradient by what is there from the start, and by what falls into growing rows.
+    Returns the gradient by `from_below` (as by Q0) and by `from_above`.
     """
     m, r, _ = x.sizes
     inverse = solved.inverse

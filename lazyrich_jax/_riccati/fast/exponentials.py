@@ -1,6 +1,6 @@
-"""Exponentials of the gradient: what depends on rates and time alone.
+"""Exponentials of the gradient: the factors that depend on rates and time only.
 
-In: `GradientConstants` and times. Out: `Exponentials`, by rows, columns and pairs of
+In: `GradientConstants` and times. Out: `Exponentials` for rows, columns and pairs of
 rates, with networks and times on the last axes.
 """
 
@@ -20,15 +20,13 @@ from .values import AtTime
 class Exponentials(eqx.Module):
     """Exponentials at a time."""
 
-    grown: Float[Array, "rows columns ..."]  # of `exponents` t
-    grown_echelon: Float[
-        Array, "rows columns ..."
-    ]  # the other rows by the pivots, grown
-    k: Float[Array, "rows columns ..."]  # K but for the start
-    root: Float[Array, "rows ..."]  # of the gain
+    grown: Float[Array, "rows columns ..."]  # e^{`exponents` t}
+    grown_echelon: Float[Array, "rows columns ..."]  # `echelon` times `grown` up to one
+    k: Float[Array, "rows columns ..."]  # K without the start
+    root: Float[Array, "rows ..."]  # root of the gain
     split: Bool[Array, "..."]  # see `first._as_start`
     decay: Float[Array, "rates ..."]  # e^{-x t}
-    # Of every pair of rates x, y:
+    # For every pair of rates x, y:
     ratio: Float[Array, "rates rates ..."]  # e^{-|x - y| t}
     less: Float[Array, "rates rates ..."]  # (1 - e^{-|x - y| t}) / |x - y|
     more: Float[Array, "rates rates ..."]  # (1 - e^{-(x + y) t}) / (x + y)
@@ -39,7 +37,7 @@ class Exponentials(eqx.Module):
 def evaluate_exponentials(
     x: GradientConstants, t: Float[Array, "..."]
 ) -> tuple[AtTime, Exponentials]:
-    """The exponentials, and what follows from them alone."""
+    """The exponentials at the times `t`."""
     m, r, _ = x.sizes
 
     def of_time():
@@ -82,14 +80,14 @@ def evaluate_exponentials(
         return _largest(most) > _largest(top) + 1e-30
 
     def of_pairs(first):
-        """Of one rate with all of them."""
+        """The functions of one rate paired with all rates."""
         rate, rate_half, rate_decay, rate_gain, gaps = first
         close = jnp.exp(-gaps / 2 * t[None])
         ratio, both = close * close, rate_half[None] * half
         sums, other = rate[None] + x.rates, x.rates
         less = gain_of_decay(gaps / 2, close, t[None])
         more = gain_of_decay(sums / 2, both, t[None])
-        far = jnp.maximum(rate_gain[None], gain)  # of the smaller rate
+        far = jnp.maximum(rate_gain[None], gain)  # the gain of the smaller rate
         far -= jnp.maximum(rate_decay[None], decay) ** 2 * less * (1 + ratio) / 2
         larger, smaller = jnp.maximum(rate[None], other), jnp.minimum(rate[None], other)
         bend = decay_quotient(larger, smaller, far, t[None])
@@ -106,5 +104,5 @@ def evaluate_exponentials(
 
 
 def _largest(arrays: Iterable[Array]) -> Array:
-    """The largest, entry by entry."""
+    """The entrywise maximum."""
     return functools.reduce(jnp.maximum, list(arrays))

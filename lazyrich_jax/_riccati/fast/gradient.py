@@ -1,8 +1,9 @@
-"""Products of the losses' slopes with changes and with weights.
+"""Slopes of the loss, and their products with vectors.
 
-In: problems, frames, times and vectors, of many networks. Out: (networks, times,
-vectors), or the transpose (networks, numbers, vectors). All slopes would be many times
-as large as what is asked for; they are multiplied block by block.
+In: problems, frames, times and vectors of many networks. Out: slopes times changes,
+(networks, times, vectors), or the transpose times weights, (networks, numbers,
+vectors). The matrix of all slopes would be many times as large as these products: it
+is made and multiplied block by block.
 """
 
 import functools
@@ -24,12 +25,12 @@ from .slopes import slopes_of_one
 
 
 def slopes(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, "times numbers"]:
-    r"""Slopes of $|W_2 W_1 - \Sigma|^2 / 2$ by the `flat` numbers."""
+    r"""Slopes of $|W_2 W_1 - \Sigma|^2 / 2$ by the numbers of `flat`."""
     return _slopes_at_times(_stacked(frame), ts[None])[0]
 
 
 def slope_by_time(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " times"]:
-    """How the loss falls: the flow is that of its gradient."""
+    """The loss's slope by time: minus its squared gradient by Q, as Q descends it."""
     return _slope_by_time(_stacked(frame), ts[None])[0]
 
 
@@ -42,7 +43,7 @@ def flat(
     lower: Float[Array, "rows columns"],
     generator: Float[Array, "rows rows"],
 ) -> Float[Array, " numbers"]:
-    """Rows of Q0, and the independent entries of F, in its eigenbasis."""
+    """Rows of Q0, and the independent entries of F in its eigenbasis, as one vector."""
     m, r = frame.s.size, frame.rates.size - 2 * frame.s.size
     grow, rest, fall = slice(m), slice(m, m + r), slice(m + r, None)
     kinds = (grow, grow), (grow, fall), (fall, fall), (rest, grow), (rest, fall)
@@ -83,7 +84,7 @@ def _by_time(x: GradientConstants, t: Float[Array, "..."]) -> Float[Array, "..."
 
 
 def _numbers(m: int, r: int, n: int) -> int:
-    """How many are `flat`."""
+    """The length of the vector of `flat`."""
     return (2 * m + r) * n + 3 * m * m + 2 * r * m + (r > 0)
 
 
@@ -93,8 +94,8 @@ _slopes_at_times = batched(
 _slope_by_time = batched("lazyrich_slope_by_time", _by_time, lambda x: ())
 
 
-# Products of `slopes` of many networks with vectors, the last argument. Their own
-# derivatives (differentiable.py) are by the problem.
+# Products of many networks' `slopes` with vectors, the last argument.
+# differentiable.py gives them derivatives by the problem.
 
 
 def count_of_numbers(frame: Frame) -> int:
@@ -124,7 +125,7 @@ def _prepared(
 def _more_vectors(
     size: Any, is_mapped: Any, problem: Problem, frame: Frame, ts: Array, v: Array
 ) -> Any:
-    """What only vectors are mapped over, as more of them, the last axis."""
+    """The `Gather` of maps over vectors alone: more vectors on the last axis."""
     if any(jax.tree.leaves(is_mapped[:-1])):
         return None
 
@@ -135,8 +136,8 @@ def _more_vectors(
     return (problem, frame, ts, v.reshape(*v.shape[:-2], -1)), separate
 
 
-# `slopes @ changes`, (networks, numbers, vectors), and `weights @ slopes`, (networks,
-# times, vectors).
+# `jvps` is `slopes @ changes` with changes (networks, numbers, vectors); `vjps` is
+# `slopes.T @ weights` with weights (networks, times, vectors).
 jvps = Operation(
     "lazyrich_jvp",
     lambda problem, frame, ts, v: (ts.shape[1], v.shape[2]),

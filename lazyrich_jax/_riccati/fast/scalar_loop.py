@@ -1,13 +1,13 @@
 """The loss of few units in scalar arithmetic.
 
-In: `ScalarConstants` and times. Out: losses (networks, times). The formulas of
-reference/solution.py, entry by entry: under `jax.vmap` every scalar becomes an array
-over networks and times, and XLA makes one loop of all, whose numbers hardly leave the
-registers (docs/speed.md).
+In: `ScalarConstants` and times. Out: losses (networks, times). The formulas are those
+of reference/solution.py, entry by entry. Every scalar is an array over networks and
+times. XLA makes one loop of all, whose numbers hardly leave the registers
+(docs/speed.md).
 
-Rows are named by kind: "grow" and "fall" of a mode, "rest". The growing rows are
-triangular in the columns of `ScalarConstants`, so that K = (orthonormal) R is found
-from its last column on, by modified Gram-Schmidt, which keeps the zeros.
+Rows are named by kind: "grow" and "fall" are a mode's rows, "rest" a left-over row. The
+growing rows are triangular in the columns of `ScalarConstants`. Modified Gram-Schmidt
+from the last column on finds K = (orthonormal) R and keeps the zeros.
 """
 
 import functools
@@ -23,11 +23,11 @@ from ..batching.primitive import Operation, count
 from ..frame import Frame
 from .constants import ScalarConstants
 
-Scalar = Float[Array, "..."]  # of a network at a time, or of many
+Scalar = Float[Array, "..."]  # for one network at one time, or for many
 
 
 def fits(frame: Frame) -> bool:
-    """Whether a problem is small enough to be written out."""
+    """Whether a problem is small enough for written-out arithmetic."""
     n_out, n_in = frame.left.shape[0], frame.right.shape[0]
     modes, columns = frame.s.size, frame.lower.shape[1]
     return (
@@ -38,21 +38,22 @@ def fits(frame: Frame) -> bool:
 
 
 def excess(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " times"]:
-    r"""$|W_2 W_1 - \Sigma|^2 / 2$; nothing cancels as it vanishes."""
+    r"""$|W_2 W_1 - \Sigma|^2 / 2$, without cancellation near zero."""
     one = jax.tree.map(lambda x: x[None], ScalarConstants(frame))
     return losses(one, ts[None])[0]
 
 
 def _in_a_loop(x: ScalarConstants, ts: Float[Array, "some times"]) -> Array:
-    """Of all networks at all times."""
+    """The losses of all networks at all times."""
     shape = count((x, ts)), ts.shape[1]
-    x = jax.lax.optimization_barrier(x)  # or XLA mixes both into one
+    x = jax.lax.optimization_barrier(x)  # keeps the constants out of the loop
 
     def losses():
         last = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1)[..., None], x)
         return jnp.broadcast_to(_excess(last, ts), shape)
 
-    # Kept: with a sum in the same loop it takes six times as long.
+    # `kept` separates the loop from sums over its result: a joint loop is six times
+    # as slow.
     with keeping(True):
         return kept(losses)
 
@@ -62,13 +63,13 @@ def _excess(x: ScalarConstants, t: Scalar) -> Scalar:
     modes, rest, columns = range(m), range(r), range(n)
     bottleneck = n < m
 
-    # Exponentials, as products: e^{-kappa t}, and ratios of growing rows.
+    # Exponentials as products: e^{-kappa t}, and ratios of growing rows.
     step = [once(jnp.exp(-x.steps[i] * t)) for i in modes]
     rest_decay = once(jnp.exp(-jnp.abs(x.rate) * t)) if r else jnp.ones_like(t)
     rest_up = jnp.where(x.rate > 0, rest_decay, 1.0)
     rest_down = jnp.where(x.rate < 0, rest_decay, 1.0)
     ratio: list[list[Scalar]] = [[jnp.ones_like(t)] * m for _ in range(m + 1)]
-    for i in range(1, m + 1):  # the last: left-over rows
+    for i in range(1, m + 1):  # row m stands for the left-over rows
         for j in range(i):
             ratio[i][j] = ratio[i - 1][j] * step[i - 1] if j < i - 1 else step[j]
     decay = [ratio[m][j] * rest_up for j in modes]
@@ -103,7 +104,7 @@ def _excess(x: ScalarConstants, t: Scalar) -> Scalar:
         k.append(column)
     _orthonormalise(k)
 
-    # Rows of q, by what their rows of K are multiplied with.
+    # Rows of q: rows of K times a factor each.
     down = [decay[i] * inverse_roots[i] for i in modes]
     grow = [
         {j: k[j]["grow", i] * inverse_roots[i] for j in columns[: i + 1]} for i in modes
@@ -112,8 +113,8 @@ def _excess(x: ScalarConstants, t: Scalar) -> Scalar:
     rest_factor = rest_down * rest_inverse_root
     others = [{j: k[j]["rest", i] * rest_factor for j in columns} for i in rest]
 
-    # A mode's part of the inputs (where inputs are left over, of the outputs). Once it
-    # is `late`, its distance from the limit: all that is left is small.
+    # `at` has each mode's row of the inputs (of the outputs if inputs are left over).
+    # `near` has its distance from the limit once it is late: all terms are small.
     at: list[dict[int, Scalar]] = []
     near: list[dict[int, Scalar]] = []
     missing: list[Scalar] = []
@@ -136,7 +137,8 @@ def _excess(x: ScalarConstants, t: Scalar) -> Scalar:
     total = jnp.zeros_like(t)
     for j in modes:
         for i in modes:
-            # Entry (i, j) of the function's error in the singular basis, or (j, i).
+            # The function's error in the singular basis: entry (j, i) if `is_wide`,
+            # else (i, j).
             mine, theirs = (x.sin[i], x.cos[i]) if x.is_wide else (x.cos[i], -x.sin[i])
             side = near[j]
             if bottleneck:
@@ -163,7 +165,7 @@ losses = Operation(
 
 
 def _orthonormalise(k: list[dict[tuple[str, int], Scalar]]) -> None:
-    """Replace sparse columns by orthonormal ones of the same span, the last first."""
+    """Replace sparse columns by orthonormal ones of the same span, from the last on."""
     for late in range(len(k) - 1, -1, -1):
         unit = k[late]
         scale = once(inverse_root(_dot(unit, unit)))
@@ -189,7 +191,7 @@ def _overlap(
 ) -> list[Scalar]:
     """Overlap of K's non-pivot rows with their expression in the pivot rows.
 
-    `others.T @ above[:, mode]` of `reference.solution`.
+    It is `others.T @ above[:, mode]` in `reference.solution`.
     """
     m, r, _ = x.sizes
     found = []
@@ -226,7 +228,7 @@ def _is_late(
 ) -> Bool[Array, "..."]:
     """Whether a mode is nearer to its limit than to its start, by a bound.
 
-    Its column of the non-pivot rows, in terms of the pivots, is then small.
+    The bound is on the mode's column of `above` in `reference.solution`.
     """
     m, r, _ = x.sizes
     gain = root[-1] * root[-1]  # the largest
@@ -240,6 +242,6 @@ def _is_late(
 
 
 def _dot(a: dict, b: dict) -> Scalar:
-    """The sum of products over the entries of `a` that `b` has too."""
+    """The sum of products over the entries that `a` and `b` share."""
     terms = [value * b[key] for key, value in a.items() if key in b]
     return sum(terms[1:], terms[0])

@@ -1,8 +1,9 @@
 """The slopes of the loss at one time, in closed form.
 
-In: `GradientConstants` and times. Out: numbers in the order of `gradient.flat`: by the
-rows of Q0 (those of `Cotangents`), then by pairs of rows of the generator F, with
-networks and times on the last axes. docs/theory.md, section 3.
+In: `GradientConstants` and times. Out: numbers in the order of `gradient.flat`, with
+networks and times on the last axes. The first are slopes by the rows of Q0, from
+`Cotangents`; the others are slopes by entries of the generator F, one block for each
+pair of kinds of rows. docs/theory.md, section 3.
 """
 
 import functools
@@ -29,11 +30,12 @@ def slopes_of_one(
     return [part.reshape(-1, *t.shape) for part in parts]
 
 
-# The gradient by an entry of dF and its mirror image. Of the rows of two modes:
+# The gradient by an entry of dF and its mirror image. First, entries between the rows
+# of two modes:
 
 
 def _two_grow(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Array:
-    """Half of it: to be added to its transpose."""
+    """Two growing rows. The gradient by a pair is the sum of both its entries."""
     m = x.sizes[0]
     kappa, decay, e = x.base.kappa, scales.decay[:m], a.error[:m, :m]
 
@@ -63,6 +65,7 @@ def _two_grow(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Arra
 
 
 def _one_grows(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Array:
+    """A growing and a decaying row."""
     m, r, _ = x.sizes
     fall = slice(m + r, None)
     kappa, decay, e = x.base.kappa, scales.decay[:m], a.error[:m, :m]
@@ -76,7 +79,7 @@ def _one_grows(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Arr
 
 
 def _none_grows(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Array:
-    """Half of it: to be added to its transpose."""
+    """Two decaying rows. The gradient by a pair is the sum of both its entries."""
     m, r, _ = x.sizes
     kappa, decay, e = x.base.kappa, scales.decay[:m], a.error[:m, :m]
     found = contracted(a.by_q[m + r :], a.still[r:])
@@ -88,18 +91,18 @@ def _none_grows(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Ar
     return found + jnp.where(_zero(kappa[:, None], kappa[None]), pulled / 2, 0.0)
 
 
-# Of left-over rows and a mode's:
+# Entries between left-over rows and a mode's row:
 
 
 def _rest_grow(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Array:
-    """The mode's row that grows."""
+    """A left-over row and a mode's growing row."""
     m, r, _ = x.sizes
     rest = slice(m, m + r)
     rate, rest_decay = x.rates[m:], scales.decay[m:]
     kappa, decay = x.base.kappa, scales.decay[:m]
     late, rest_late = a.is_late[None, :m], a.is_late[rest, None]
     rising = contracted(x.lower[rest], a.lower[:m])
-    # If left-over rows grow:
+    # `both` holds if left-over rows grow.
     falling = contracted(a.above[rest], x.lower[:m] * jnp.minimum(scales.grown[:m], 1))
     both = scales.less[None, m, :m] * (rising + falling)
     bend = crossed(a.p[:, rest], a.by_p[:, :m]) + crossed(a.by_p[:, rest], a.p[:, :m])
@@ -109,7 +112,7 @@ def _rest_grow(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Arr
     slower = jnp.maximum(rest_decay, decay)
     lack = jnp.minimum(rate, kappa), slower, scales.less[m, :m], scales.ratio[m, :m]
     lack = jnp.where(late & rest_late, 2 * _lack(*lack)[None], 2.0)
-    # If not:
+    # `one` holds if they don't.
     one = scales.more[None, m, :m] * (rising + a.by_p[rest, :m])
     one += scales.mixed[:m, m][None] * contracted(a.spanned[:r], a.q[:m])
     lean = _lean(kappa[None], rate[None], (decay * rest_decay)[None], late)
@@ -120,17 +123,17 @@ def _rest_grow(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Arr
 
 
 def _rest_fall(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Array:
-    """The mode's row that decays."""
+    """A left-over row and a mode's decaying row."""
     m, r, _ = x.sizes
     rest, fall = slice(m, m + r), slice(m + r, None)
     rate, rest_decay = x.rates[m:, None], scales.decay[m:, None]
     kappa, decay = x.base.kappa[None], scales.decay[None, :m]
     spanned = contracted(a.spanned[:r], a.still[r:])
-    # If left-over rows grow:
+    # `one` holds if left-over rows grow.
     one = contracted(a.lower[rest], x.lower[fall]) + a.by_p[fall, rest].swapaxes(0, 1)
     one = scales.more[None, m, :m] * one + scales.mixed[None, m, :m] * spanned
     lean = _lean(rate, kappa, decay * rest_decay, a.is_late[rest, None])
-    # If not:
+    # `none` holds if they don't.
     none = contracted(a.by_q[rest], a.still[r:]) + contracted(a.still[:r], a.by_q[fall])
     none = scales.less[None, m, :m] * rest_decay * none
     none -= scales.bend[None, m, :m] * spanned
@@ -144,7 +147,7 @@ def _rest_fall(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Arr
 def _of_rest_alone(
     t: Array, x: GradientConstants, scales: Exponentials, a: Cotangents
 ) -> Array:
-    """The rate they share."""
+    """The rate that left-over rows share."""
     m, r, _ = x.sizes
     rest, bend = slice(m, m + r), scales.bend[m, m]
     rise = total(total(a.lower[rest] * x.lower[rest]))
@@ -169,23 +172,26 @@ def _rest_error(x: GradientConstants, a: Cotangents) -> Array:
 
 
 def _lack(smaller: Array, decay: Array, less: Array, ratio: Array) -> Array:
-    """What `Exponentials.bend` of late rows that grow lacks of 1 over their rates."""
+    """1 - 2 x y `bend` for two growing rates x, y; late, nothing cancels in it."""
     return (1 + smaller * less * (1 + ratio)) * decay * decay
 
 
 def _lean(grows: Array, other: Array, both: Array, late: Array) -> Array:
-    """The limit's dependence on a row that doesn't grow; late, the remainder."""
+    """How the limit depends on dF between a growing and another row.
+
+    Late, it is only the part that is not yet reached.
+    """
     zero = _zero(grows, other)
     share = 2 * grows / jnp.where(zero, 1.0, grows + other)
     return jnp.where(zero, 1.0, share * jnp.where(late, both, 1.0))
 
 
 def _zero(a: Array, b: Array) -> Bool[Array, "..."]:
-    """Where both rates are: there |F| has no derivative, and Sigma is half of its."""
+    """Where both rates are zero: |F| has no derivative there and counts as constant."""
     return (a == 0) & (b == 0)
 
 
 def _is_upper(x: Float[Array, "m m ..."]) -> Bool[Array, "m m ..."]:
-    """The pairs whose second row grows no faster."""
+    """A mask of the pairs of modes whose second row grows no faster."""
     upper = jnp.triu(jnp.ones(x.shape[:2], bool))
     return upper.reshape(*x.shape[:2], *[1] * (x.ndim - 2))

@@ -1,8 +1,8 @@
-"""K with orthonormal columns, of many networks at many times.
+"""Thin QR decompositions of K for many networks at many times.
 
-In: the rows of K by kinds. Out: orthonormal columns of the same span, and inv(R) where
-it is asked for. Matrices of more than `sizes.LANE_COLUMNS` columns have their axes
-last; smaller ones first, with networks and times last.
+In: the rows of K by kinds. Out: orthonormal columns of the same span, and inv(R) if it
+is asked for. `orthonormal_matrix` takes one matrix (large matrices are mapped over),
+`orthonormal` many, with networks and times on the last axes.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,11 @@ from ..batching.blocks import total
 def orthonormal_matrix(
     above: tuple[Float[Array, "_ columns"], ...], diagonal: Float[Array, " columns"]
 ) -> tuple[tuple[Float[Array, "_ columns"], ...], Float[Array, "columns columns"]]:
-    """For K of rows `above` and a diagonal matrix, K = (orthonormal) R: `above` times
-    inv(R), and inv(R) itself.
+    """`above` times inv(R), and inv(R), for K = [above; diagonal] = (orthonormal) R.
 
-    By the Cholesky decomposition of the columns' products, which loses digits where
-    these are far from orthogonal: an echelon form's hardly ever are. Where they are, by
-    reflections, which keep the digits of every row.
+    R comes from the Cholesky decomposition of K'K. This loses digits where the columns
+    of K are far from orthogonal. In echelon form they hardly ever are; where they are,
+    R comes from reflections, which keep the digits of every row.
     """
     n = diagonal.size
 
@@ -44,15 +43,15 @@ def orthonormal_matrix(
     inverse = inverse_factor(gram * scale[:, None] * scale[None])
     is_fine = square_norm(inverse) < 10 * n  # n if they are orthogonal
     smallest = jnp.finfo(k.dtype).tiny / jnp.finfo(k.dtype).eps
-    is_fine &= jnp.all(squares > smallest)  # and have all their digits
+    is_fine &= jnp.all(squares > smallest)  # smaller squares lack digits
     inverse = scale[:, None] * inverse
 
     def again(state: tuple[Array, Any]) -> tuple[Array, Any]:
-        # XLA takes arithmetic that is the same in every pass out of a loop, and would
-        # always do it: the loop's own state, false here, hides that it is.
+        # XLA moves arithmetic that is the same in every pass out of a loop: it would
+        # always be done. The loop's state, false here, hides that it is the same.
         return jnp.array(True), by_reflections(jnp.where(state[0], 0.0, k))
 
-    # Not a condition: of many matrices at once that would do both for all.
+    # A loop, not a condition: `jax.vmap` of a condition would do both for all matrices.
     first = is_fine, (tuple(dot(x, inverse) for x in above), inverse)
     return jax.lax.while_loop(lambda state: ~state[0], again, first)[1]
 
@@ -62,13 +61,12 @@ def orthonormal(
     unit: Array,
     counts: tuple[int, int, int],
 ) -> tuple[Array, ...]:
-    """K with orthonormal columns of the same span, the last one first.
+    """K with orthonormal columns of the same span, from the last column on.
 
-    Rows of `unit` become those of inv(R).
-
-    By modified Gram-Schmidt, a vector of lanes at a time. A column has no entries above
-    its pivot row, which isn't above the row of its own number, nor in the start above
-    that; K is ordered so that column c is zero from row `rows[c]` on.
+    Modified Gram-Schmidt works on vectors of lanes. Rows of the identity in `unit`
+    become rows of inv(R). Column c of K is zero above its pivot row, which is row c or
+    a later one, and above entry c of the start. K is ordered so that column c is zero
+    from row `rows[c]` on.
     """
     m, r, n = counts
     both = min(m, n)
@@ -110,10 +108,10 @@ def _in_groups(
     more: Float[Array, "more columns ..."],
     rows: list[int],
 ) -> tuple[Float[Array, "rows columns ..."], Float[Array, "more columns ..."]]:
-    """Orthonormal columns of `k`, and what becomes of those of `more` with them.
+    """Orthonormal columns of `k`, and the columns of `more` after the same operations.
 
-    By a loop over the columns of each group: a bit more arithmetic than with all
-    columns written out, and far less to compile.
+    A loop runs over the columns of each group. This takes slightly more arithmetic than
+    written-out columns and compiles far faster.
     """
     first = more.shape[0]
     left = jnp.concatenate([more, k])
@@ -153,10 +151,10 @@ def _without_last(
     Float[Array, "some ..."],
     Float[Array, "more ..."],
 ]:
-    """The others without their part along the last column, and it as a unit vector.
+    """Earlier columns without their part along the last, and the last as a unit vector.
 
-    Only the first `rows` are not zero in it. What is done to the columns of `k` is done
-    to those of `more`.
+    The last column is zero from row `rows` on. The columns of `more` undergo the same
+    operations.
     """
     last = k.shape[1] - 1
 

@@ -1,9 +1,9 @@
 r"""Values of the solution: the loss, parts of $QQ^\top$, and Q.
 
-In: `Constants` and times. Out: arrays (networks, times, ...). The formulas of
-reference/solution.py, without what is not asked for. A function here works on one
-matrix, or on many with networks and times on the last axes. `kept` makes a result
-once that is used more than once.
+In: `Constants` and times. Out: arrays (networks, times, ...). The formulas are those of
+reference/solution.py, without quantities that are not asked for. A function here works
+on one matrix, or on many with networks and times on the last axes. `kept` marks results
+that are used more than once: they are computed once.
 """
 
 import functools
@@ -22,22 +22,22 @@ from .thin_qr import orthonormal, orthonormal_matrix
 
 
 def excess(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " times"]:
-    r"""$|W_2 W_1 - \Sigma|^2 / 2$; nothing cancels as it vanishes."""
+    r"""$|W_2 W_1 - \Sigma|^2 / 2$, without cancellation near zero."""
     return losses(_stacked(frame), ts[None])[0]
 
 
 def product(
     frame: Frame, ts: Float[Array, " times"], part: str
 ) -> Float[Array, "times rows columns"]:
-    r"""A `part` of $QQ^\top$, in the units.
+    r"""A `part` of $QQ^\top$ in the basis of the units.
 
-    "qqt" (all of it), "inputs", "outputs" or "function".
+    `part` is "qqt" (all of it), "inputs", "outputs" or "function".
     """
     return products[part](_stacked(frame), ts[None])[0]
 
 
 def factor(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, "times n columns"]:
-    r"""$Q$ in the units, in the frame's columns: `@ basis` gives its hidden units."""
+    r"""$Q$ by units and the frame's columns; `@ frame.basis` gives the hidden units."""
     return _factors(_stacked(frame), ts[None])[0]
 
 
@@ -46,25 +46,25 @@ def _stacked(frame: Frame) -> Constants:
 
 
 class AtTime(eqx.Module):
-    """What depends on rates and time alone."""
+    """Exponentials that depend on rates and time only."""
 
     shrink: Float[Array, "columns ..."]  # e^{-v t}
-    lag: Float[Array, "more columns ..."]  # of `lags` t
+    lag: Float[Array, "more columns ..."]  # e^{`lags` t}
     decay: Float[Array, "modes ..."]  # e^{-kappa t}
-    root: Float[Array, "modes ..."]  # of the gain
+    root: Float[Array, "modes ..."]  # root of the gain
     inverse_root: Float[Array, "modes ..."]
     rest_decay: Float[Array, "..."]
     rest_root: Float[Array, "..."]
 
 
 class Solved(eqx.Module):
-    """K with orthonormal columns, by what its rows do, and what else q is made of."""
+    """K with orthonormal columns, its rows by kind, and the factors that make it q."""
 
     grow: Float[Array, "modes columns ..."]
     rest: Float[Array, "rest columns ..."]
     fall: Float[Array, "modes columns ..."]
     start: Float[Array, "columns columns ..."]
-    inverse: Float[Array, "some columns ..."]  # of R, where it is asked for
+    inverse: Float[Array, "some columns ..."]  # inv(R), if asked for
     at: AtTime
 
     def q(self, x: Constants) -> tuple[Array, Array, Array]:
@@ -80,7 +80,7 @@ class Solved(eqx.Module):
 
 
 def at_time(x: Constants, t: Float[Array, "..."]) -> AtTime:
-    """Exponentials, and the roots of the gains."""
+    """The exponentials, and the roots of the gains, at the times `t`."""
     decay, rest_decay = jnp.exp(-x.kappa * t[None]), jnp.exp(-jnp.abs(x.rate) * t)
     shrink, lag = jnp.exp(-x.v * t[None]), jnp.exp(x.lags * t[None, None])
     root = jnp.sqrt(gain_of_decay(x.kappa, decay, t[None]))
@@ -98,7 +98,7 @@ def solve(
     m, _, n = x.sizes
 
     def above():
-        """K by what its rows do, without the start, which is diagonal."""
+        """K by kinds of rows, without the start, which is diagonal."""
         return (
             x.grow * at.root[:, None] * at.lag[:m],
             x.rest * at.rest_root[None, None] * at.lag[m:],
@@ -120,7 +120,7 @@ def solve(
 
 
 def _excess(x: Constants, t: Float[Array, "..."]) -> Float[Array, "..."]:
-    r"""$|W_2 W_1 - \Sigma|^2 / 2$; nothing cancels as it vanishes."""
+    r"""$|W_2 W_1 - \Sigma|^2 / 2$, without cancellation near zero."""
     m = x.sizes[0]
     solved = solve(x, t, kept(lambda: at_time(x, t)))
     wide = x.right.shape[0] > x.left.shape[0]
@@ -128,8 +128,9 @@ def _excess(x: Constants, t: Float[Array, "..."]) -> Float[Array, "..."]:
 
     def sides():
         grow, rest, fall = solved.q(x)
-        # A mode's part of the inputs (where inputs are left over, of the outputs). Once
-        # it is `late`, its distance from the limit: all that is left is small.
+        # `at` has each mode's row of the inputs (of the outputs if inputs are left
+        # over). `near` has its distance from the limit once it is late: all terms are
+        # small.
         late = x.settles & _is_late(x, solved, t)
         mine, theirs = (x.cos, -x.sin) if wide else (x.sin, x.cos)
         falls, grows = theirs[:, None] * fall, mine[:, None] * grow
@@ -137,7 +138,7 @@ def _excess(x: Constants, t: Float[Array, "..."]) -> Float[Array, "..."]:
         distant -= (2 * x.kappa * mine)[:, None] * slow
         near = jnp.where(late[:, None], distant, falls + grows)
         at = falls + grows
-        # The other's. Only pivot rows have a limit.
+        # The rows of the other side. Only pivot rows have a limit.
         mine, theirs = (x.sin, x.cos) if wide else (x.cos, -x.sin)
         grows = jnp.concatenate([mine[:, None] * grow, rest])
         falls = jnp.concatenate([theirs[:, None] * fall, jnp.zeros_like(rest)])
@@ -164,7 +165,7 @@ def _overlap(
 ) -> Float[Array, "modes columns ..."]:
     """Overlap of K's non-pivot rows with their expression in the pivot rows.
 
-    `others.T @ above[:, mode]` of `reference.solution`, for every mode.
+    It is `others.T @ above[:, mode]` in `reference.solution`, for every mode.
     """
     m, r, n = x.sizes
     fall = kept(lambda: solved.fall * solved.at.root[:, None])
@@ -189,7 +190,7 @@ def _is_late(
 ) -> Bool[Array, "modes ..."]:
     """Whether a mode is nearer to its limit than to its start, by a bound.
 
-    Its column of the non-pivot rows, in terms of the pivots, is then small.
+    The bound is on the mode's column of `above` in `reference.solution`.
     """
     m, r, _ = x.sizes
     gain = solved.at.root[-1] * solved.at.root[-1]  # the largest
@@ -206,7 +207,7 @@ def _is_late(
 def _product(
     part: str, x: Constants, t: Float[Array, "..."]
 ) -> Float[Array, "rows columns ..."]:
-    """A part of Q Q^T."""
+    """A part of Q Q^T in the basis of the units."""
     inputs, outputs = _rows(x, t, part != "outputs", part != "inputs")
     if part == "qqt":
         both = kept(lambda: jnp.concatenate([*inputs, *outputs]))
@@ -215,7 +216,7 @@ def _product(
 
 
 def _factor(x: Constants, t: Float[Array, "..."]) -> Float[Array, "rows columns ..."]:
-    """Q, in the frame's columns."""
+    """Q by units and the frame's columns."""
     inputs, outputs = _rows(x, t, True, True)
     return kept(lambda: jnp.concatenate([*inputs, *outputs]))
 
@@ -226,7 +227,7 @@ def _rows(
     of_inputs: bool,
     of_outputs: bool,
 ) -> tuple[list[Array], list[Array]]:
-    """The rows of q in the units, in the frame's columns; none where not asked for."""
+    """Q by input units and by output units; an empty list if not asked for."""
     m = x.sizes[0]
     solved = solve(x, t, kept(lambda: at_time(x, t)))
     n_in, n_out = x.right.shape[0], x.left.shape[0]
@@ -254,7 +255,7 @@ def _rows(
 def contracted(
     a: Float[Array, "i c ..."], b: Float[Array, "j c ..."]
 ) -> Float[Array, "i j ..."]:
-    """`a @ b.T`, in lanes written out."""
+    """`a @ b.T`; for lanes the sum is written out."""
     if max(a.ndim, b.ndim) == 2:
         return dot(a, b.T)
     return total(a[:, None, c] * b[None, :, c] for c in range(a.shape[1]))
@@ -263,17 +264,17 @@ def contracted(
 def crossed(
     a: Float[Array, "k i ..."], b: Float[Array, "k j ..."]
 ) -> Float[Array, "i j ..."]:
-    """`a.T @ b`, in lanes written out."""
+    """`a.T @ b`; for lanes the sum is written out."""
     return contracted(a.swapaxes(0, 1), b.swapaxes(0, 1))
 
 
 def same(n: int, t: Float[Array, "..."]) -> Bool[Array, "n n ..."]:
-    """Which entries of a matrix are on its diagonal."""
+    """The mask of a matrix's diagonal."""
     return jnp.eye(n, dtype=bool).reshape(n, n, *[1] * t.ndim)
 
 
 def _shape(part: str, x: Constants) -> tuple[int, int]:
-    """Of a part of Q Q^T."""
+    """The shape of a part of Q Q^T."""
     n_in, n_out = x.right.shape[-1], x.left.shape[-1]
     count = {"inputs": n_in, "outputs": n_out, "qqt": n_in + n_out}
     return (n_out, n_in) if part == "function" else (count[part], count[part])

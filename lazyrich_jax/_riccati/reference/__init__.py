@@ -1,1 +1,1 @@
-"""One network at one time, as docs/theory.md writes it."""
+"""The solution of one network at one time, in the formulas of docs/theory.md."""

@@ -7,8 +7,8 @@ $K = (I + P_0 G)^{-1} P_0$ and $\Psi = E (I + P_0 G)^{-1}$,
 $$dP = \Psi\, dP_0\, \Psi^\top + dE\, K E + (dE\, K E)^\top - E K\, dG\, K E.$$
 
 In the eigenbasis of F the changes of E and G are divided differences of $e^{wt}$ and
-$g(w)$. Nothing is divided by a gap of eigenvalues. The formula overflows as it stands;
-growing rows are expressed by $\Psi$, which does not. docs/theory.md, section 3.
+$g(w)$. Nothing is divided by a gap of eigenvalues. The formula overflows as it stands.
+$\Psi$ does not overflow and expresses the growing rows. docs/theory.md, section 3.
 """
 
 import equinox as eqx
@@ -24,7 +24,7 @@ from .solution import State
 
 
 class Change(eqx.Module):
-    """A change of the rows of Q0 in the frame's columns, of generator and time."""
+    """A change of Q0 (rows, in the frame's columns), of the generator F and of time."""
 
     lower: Float[Array, "rows columns"]
     generator: Float[Array, "rows rows"]
@@ -34,8 +34,9 @@ class Change(eqx.Module):
 class Variation(eqx.Module):
     """The change of a `State`, in the eigenbasis of F.
 
-    Of q it is up to a rotation of its columns. `p` is that of P = q @ q.T, and `error`
-    that of P - 2 F on its growing modes, whose function is sigma.
+    `q` is the change of q up to a rotation of its columns, and `p` the change of
+    P = q @ q.T. `error` is the change of P minus 2 F on the growing modes of F; the
+    function of the latter is Sigma.
     """
 
     q: Float[Array, "rows columns"]
@@ -50,7 +51,7 @@ def vary(frame: Frame, t: Float[Array, ""], state: State, change: Change) -> Var
     grows = w > 0
     both, lag = grows[:, None] & grows[None], ~grows[:, None] & grows[None]
     gap = gaps(frame)
-    # In time t, dF_ij carries (1 - e^{-gap t}) / gap of mode j into mode i.
+    # In time t dF_ij carries (1 - e^{-|gap| t}) / |gap| of mode j into mode i.
     carry = d * t * mean_decay(jnp.abs(gap) * t)
     rising, falling = jnp.where(gap >= 0, carry, 0.0), jnp.where(gap < 0, carry, 0.0)
     still = over(frame.lower * state.shrink[None], state.r)  # e^{-Wt} q
@@ -61,7 +62,7 @@ def vary(frame: Frame, t: Float[Array, ""], state: State, change: Change) -> Var
     rows = jnp.where(grows[:, None], q, still)
     core = dot(rows.mT, jnp.where(both, 0.0, d * _coupling(w, gap, t)), rows)
     change_q += dot(q, core) / 2
-    # What follows has a limit other than zero, which `deviation` goes without.
+    # The terms below have nonzero limits. `deviation` is without these limits.
     lean = jnp.where(lag, falling, 0.0)
     bend = jnp.where(both, d * decay_difference(growth(w), jnp.abs(gap), t), 0.0)
     learned = frame.is_pivot & grows
@@ -70,12 +71,13 @@ def vary(frame: Frame, t: Float[Array, ""], state: State, change: Change) -> Var
     p = dot(q, q.mT)
     change_q += dot(lean, q) + dot(p, bend, q) / 2
     change_q += (w[:, None] * q - dot(p, q) / 2) * change.t
-    # Near its limit by way of the deviation, far from it without: no cancellation.
+    # Rows near their limit use the deviation, others do not: nothing cancels.
     near = ~grows | (learned & (jnp.diagonal(p) > w) & (2 * w * t > 1))
     near = near[:, None] & near[None]
     slow = (w == 0)[:, None] & (w == 0)[None]
     limit = d * _of_positive_part(w, gap, learned)
-    # Sigma is the function of F + |F|, of which |F| has no derivative at zero.
+    # Sigma is the function of F + |F|. |F| has no derivative at rate zero and counts as
+    # constant there.
     target = d * jnp.where(slow, 1.0, _of_positive_part(w, gap, grows))
     half = jnp.where(near, deviation, dot(change_q, q.mT))
     change_p = half + half.mT
@@ -94,25 +96,25 @@ def _as_start(
     rising: Float[Array, "rows rows"],
     falling: Float[Array, "rows rows"],
 ) -> Float[Array, "rows columns"]:
-    r"""$\Psi$ times a change of Q0, and of what dF does to growing rows, by inv(R).
+    r"""$\Psi X R^{-1}$ for the change X of Q0, and of growing rows by dF.
 
-    A change X is split into one within the range of Q0, C X_c with C the echelon form,
-    and one beyond it, on the other rows: of the first $\Psi$ makes
-    `q inv(R).T S inv(lower_c) X_c`; the second grows freely but for its overlap with q.
-    Early near a saddle or a lower rank all of X is treated like the second.
+    X is split into a part within the range of Q0, C X_c with C the echelon form, and a
+    part beyond it, on the other rows. $\Psi$ maps the first to
+    `q inv(R).T S inv(lower_c) X_c`. The second grows freely except for its overlap with
+    q. At early times near a saddle or a lower rank all of X is treated as the second.
     """
     w, shrink = frame.rates, state.shrink
     up = growth(w)
     echelon = frame.off_pivots(frame.echelon)
-    # The split is worth while it keeps more digits than there are in the largest
-    # coefficient, which is large near a saddle or a lower rank, until it is forgotten.
+    # The split cancels digits by the largest coefficient, large near a saddle or a
+    # lower rank. It is used once exponentials have outgrown that coefficient.
     spread = exponents(frame, up) * t
     grown = jnp.log(jnp.max(frame.coefficients * decay(frame, up, t)) + 1e-30)
     split = jnp.max(spread) > grown
     echelon = jnp.where(split, echelon, 0.0)
     inside = split & frame.is_pivot[:, None]
     rising = jnp.where((w > 0)[:, None], rising, 0.0)
-    # Where rates change by as much, time must not multiply the rounding of nothing.
+    # Equal changes of rates cancel exactly: time must not multiply their rounding.
     alone = jnp.diagonal(rising)
     rising = rising - jnp.diag(alone)
     strained = echelon * (alone[:, None] - frame.at_pivots(alone)[None])
@@ -142,7 +144,7 @@ def _as_start(
 def _coupling(
     w: Float[Array, " rows"], gap: Float[Array, "rows rows"], t: Float[Array, ""]
 ) -> Float[Array, "rows rows"]:
-    """What stands between two rows of q, those that don't grow taken over e^{wt}."""
+    """The factor of dF between two rows of q; rows that don't grow are over e^{wt}."""
     rise, fall = growth(w), growth(w) - w
     mixed = mixed_difference(rise[:, None] + rise[None], fall[:, None] + fall[None], t)
     quiet = (w <= 0)[:, None] & (w <= 0)[None]
@@ -152,7 +154,7 @@ def _coupling(
 def _of_positive_part(
     w: Float[Array, " rows"], gap: Float[Array, "rows rows"], kept: Bool[Array, " rows"]
 ) -> Float[Array, "rows rows"]:
-    """How 2 F on the growing modes that are `kept` answers to each entry of dF."""
+    """The derivative of 2 F on the growing modes in `kept`, by each entry of F."""
     lag = (w <= 0)[:, None] & kept[None]
     pull = jnp.where(lag, 2 * w[None] / jnp.where(lag, -gap, 1.0), 0.0)
     return jnp.where(kept[:, None] & kept[None], 2.0, pull + pull.mT)
@@ -175,7 +177,7 @@ def _near_limit(
     lean: Float[Array, "rows rows"],
     bend: Float[Array, "rows rows"],
 ) -> Float[Array, "rows rows"]:
-    """Half of P bend P + lean P + (lean P)', over its limit."""
+    """Half of P bend P + lean P + (lean P)', minus its limit."""
     w = frame.rates
     learned = frame.is_pivot & (w > 0)
     up, gap = growth(w), gaps(frame)
@@ -183,7 +185,7 @@ def _near_limit(
     deviation = state.deviation
     half = dot(limit[:, None] * bend + dot(deviation, bend) / 2, deviation)
     half += dot(lean, deviation)
-    # 4 w_i w_j of `bend` is 2 but for this.
+    # 4 w_i w_j bend = 2 d - 2 d lack.
     both = learned[:, None] & learned[None]
     smaller = jnp.minimum(up[:, None], up[None])
     lack = 1 + 2 * smaller * t * mean_decay(2 * jnp.abs(gap) * t)

@@ -1,15 +1,16 @@
 r"""First derivatives of gradient flow off the class for which the formula is exact.
 
-The formula solves $\dot Q = (F - QQ^\top/2) Q$ for any start. The flow of weights with
-the balance $\lambda I + E$ on inputs of covariance $I + D$ differs from that by
+The formula solves $\dot Q = (F - QQ^\top/2) Q$ for any start. For weights with the
+balance $\lambda I + E$ and inputs of covariance $I + D$ the flow's $\dot Q$ has the
+further terms
 
 $$-\tfrac12 J Q E - \begin{pmatrix} D\, W_1^\top W_2^\top W_2 \\ W_2 W_1 D\, W_1^\top
 \end{pmatrix}, \quad J = \begin{pmatrix} I & \\ & -I \end{pmatrix},$$
 
-to first order in $E$ and $D$; Q are the flow's own weights. $P = QQ^\top$ answers by
-$\dot{dP} = (F - P)\,dP + dP\,(F - P) + S + S^\top$, S the source times $Q^\top$. This
-linear equation, with exact coefficients, is integrated for every entry of $E$ and $D$.
-docs/theory.md derives it.
+to first order in $E$ and $D$; Q are the flow's own weights. With S these terms times
+$Q^\top$, the change of $P = QQ^\top$ solves
+$\dot{dP} = (F - P)\,dP + dP\,(F - P) + S + S^\top$. This linear equation, with exact
+coefficients, is integrated for every entry of $E$ and $D$. docs/theory.md derives it.
 """
 
 import equinox as eqx
@@ -31,20 +32,20 @@ DERIVATIVES = (
 
 
 class OffClass(eqx.Module):
-    """How far a problem is off the class: zero, up to rounding, but with derivatives.
+    """A problem's distance from the class: zero up to rounding, but with derivatives.
 
-    For inputs of variance one.
+    The inputs have variance one.
     """
 
     imbalance: Float[Array, "hidden hidden"]  # W2' W2 - W1 W1' - lambda
-    anisotropy: Float[Array, "in in"]  # of the inputs' covariance, over the identity
+    anisotropy: Float[Array, "in in"]  # the inputs' covariance minus the identity
 
 
 @eqx.filter_custom_jvp
 def response(
     off: OffClass, problem: Problem, frame: Frame, ts: Float[Array, " times"]
 ) -> Float[Array, "times n n"]:
-    r"""Zero; its derivative is the change of $QQ^\top$ off the class."""
+    r"""Zero, with the change of $QQ^\top$ off the class as its derivative."""
     n = frame.rates.size
     return jnp.zeros((ts.size, n, n), ts.dtype)
 
@@ -71,7 +72,7 @@ def _response_jvp(primals, tangents):
 
 @eqx.filter_custom_jvp
 def without_derivatives(x: PyTree, made_of: PyTree) -> PyTree:
-    """`x`, whose derivatives are refused."""
+    """`x`; its derivatives are refused."""
     return x
 
 
@@ -86,11 +87,12 @@ def _without_derivatives_jvp(primals, tangents):
 def _slopes(
     problem: Problem, frame: Frame, ts: Float[Array, " times"]
 ) -> Float[Array, "times entries n n"]:
-    r"""The slopes of $QQ^\top$ by the entries of both matrices, on and above diagonals.
+    r"""The slopes of $QQ^\top$ by the entries of E and D on and above their diagonals.
 
-    To a tolerance of 1e-10 a step in double precision, NaN where the solver gives up.
+    The relative tolerance is 1e-10 a step in double precision. Slopes are NaN where the
+    solver fails.
     """
-    import diffrax  # half a second, for those who use it
+    import diffrax  # takes half a second: imported on first use
 
     n_out, n_in = problem.sigma.shape
     hidden, sigma, half = problem.w1.shape[0], problem.sigma, problem.lmda / 2
@@ -139,7 +141,7 @@ def _slopes(
 
 
 def _units(n: int, dtype: jnp.dtype) -> Float[Array, "entries n n"]:
-    """The symmetric matrices of ones in an entry and its mirror image."""
+    """The symmetric matrices with ones in an entry and its mirror image."""
     i, j = jnp.triu_indices(n)
     k = jnp.arange(len(i))
     zero = jnp.zeros((len(i), n, n), dtype)

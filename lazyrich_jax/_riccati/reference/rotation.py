@@ -1,16 +1,16 @@
 r"""The rotation of the hidden units that makes Q(t) the flow's own.
 
-$QQ^\top$ fixes the weights up to a rotation of the hidden units, which the flow
-$\dot Q = (F - QQ^\top / 2) Q$ decides. With the factor $q = e^{Ft} Q_0 R^{-1}$ of
-solution.py, $R^\top R = I + Q_0^\top G Q_0$ and R lower triangular, $Q = q\Theta$ obeys
-the flow if
+$QQ^\top$ fixes the weights up to a rotation of the hidden units. The flow
+$\dot Q = (F - QQ^\top / 2) Q$ fixes that rotation. With the factor
+$q = e^{Ft} Q_0 R^{-1}$ of solution.py, $R^\top R = I + Q_0^\top G Q_0$ and R lower
+triangular, $Q = q\Theta$ obeys the flow if
 
 $$\dot\Theta = \Omega\Theta, \quad
 \Omega_{ij} = \tfrac12 \operatorname{sign}(i - j) (q^\top q)_{ij}, \quad
-\Theta(0) = I:$$
+\Theta(0) = I.$$
 
-the parallel transport of a basis along the curve $R^\top R$ of positive matrices.
-$\Omega$ vanishes for one hidden unit and for weights aligned with the task.
+This is the parallel transport of a basis along the curve $R^\top R$ of positive
+matrices. $\Omega$ vanishes for one hidden unit and for weights aligned with the task.
 docs/theory.md derives it.
 """
 
@@ -39,19 +39,19 @@ def transported(
 
 
 def inner_time(frame: Frame, t: Float[Array, "*ts"]) -> Float[Array, "*ts"]:
-    """log(1 + rate t), in which early and late changes take about as long."""
+    """log(1 + rate t): early and late changes take about equally long in it."""
     return jnp.log1p(_rate(frame) * t)
 
 
 def last_transported(frame: Frame, rtol: float | Array) -> Float[Array, ""]:
-    """Later the rounding of `turning` exceeds the tolerance."""
+    """The time after which the rounding of `turning` exceeds the tolerance."""
     return rtol / (jnp.finfo(frame.rates.dtype).eps * _rate(frame))
 
 
 def turning(
     frame: Frame, s: Float[Array, ""], turn: Float[Array, "columns columns"]
 ) -> tuple[Array, Array, Float[Array, ""]]:
-    """q at an inner time, how `turn` changes with that, and dt/ds."""
+    """q at the inner time s, the derivative of `turn` by s, and dt/ds."""
     rate = _rate(frame)
     # At time zero itself a square root would have no derivative.
     q = solve(frame, jnp.expm1(s) / rate + 1e8 * jnp.finfo(s.dtype).tiny).q
@@ -75,7 +75,7 @@ def _rotations(
     eye = jnp.eye(columns, dtype=ts.dtype)
     if columns == 1:
         return jnp.broadcast_to(eye, (ts.size, 1, 1))
-    import diffrax  # half a second, for those who use it
+    import diffrax  # takes half a second: imported on first use
 
     last = last_transported(frame, rtol)
     order = jnp.argsort(ts)
@@ -92,14 +92,15 @@ def _rotations(
         max_steps=2**14,
     )
     (turn,) = jax.tree.leaves(solution.ys)
-    # To a rotation again (Newton's iteration for the polar factor): QQ^T is exact.
+    # Newton's iteration for the polar factor makes it a rotation: QQ^T is exact.
     for _ in range(2):
         turn = 1.5 * turn - dot(turn, turn.mT, turn) / 2
-    # By then Q stands still, unless modes are left that are slower by so much: q turns
-    # back by the nearest rotation.
+    # After `last` Q stands still, unless some modes are slower by that factor: the
+    # nearest rotation turns later q back to the one at `last`.
     stopped = solve(frame, last).q
     late = (ts > last)[:, None, None]
-    # Where it is not asked for, a matrix of distinct values, which has a derivative.
+    # Unused entries are a matrix of distinct singular values: its polar factor has a
+    # derivative.
     distinct = jnp.diag(jnp.arange(1, columns + 1, dtype=ts.dtype))
     overlap = jnp.where(late, dot(q.mT, stopped), distinct[None])
     back = jax.vmap(nearest_isometry)(overlap)

@@ -1,7 +1,7 @@
-"""The frame as a function of its problem, for second derivatives.
+"""The frame as a differentiable function of its problem, for second derivatives.
 
 In: a `Problem` and its `Frame`. Out: the same frame, with derivatives. These divide by
-gaps of singular values. They are right where they exist, and refused elsewhere.
+gaps of singular values. They are right where they exist and refused elsewhere.
 docs/theory.md, section 3.
 """
 
@@ -27,7 +27,7 @@ SECOND_DERIVATIVES = (
 
 @eqx.filter_custom_jvp
 def tracked(problem: Problem, frame: Frame) -> Frame:
-    """`frame`, a constant, as the function of `problem` that it is."""
+    """`frame`, with its derivatives by `problem`."""
     return frame
 
 
@@ -39,7 +39,7 @@ def _tracked_jvp(primals, tangents):
     frame = _refuse(problem, frame, moved)
     sigma, lmda = problem.sigma, problem.lmda
     still = jax.tree.map(jnp.zeros_like, (frame.left, frame.s, frame.right))
-    # Not so much as multiplied by zero where only the weights move: gaps may be zero.
+    # Skipped where only the weights move: gaps may be zero, and 0 / 0 is NaN.
     left, s, right = (
         still
         if moved.sigma is None
@@ -72,7 +72,7 @@ def _tracked_jvp(primals, tangents):
 def _rows(
     frame: Frame, basis: tuple[Array, ...], weights: tuple[Array, Array]
 ) -> Float[Array, "rows hidden"]:
-    """The weights in another eigenbasis."""
+    """The weights as rows of the eigenbasis `basis`."""
     turned = eqx.tree_at(lambda f: (f.left, f.right, f.cos, f.sin), frame, basis)
     return turned.weights_to_rows(*weights)
 
@@ -80,10 +80,10 @@ def _rows(
 def _re_eliminated(
     frame: Frame, change: Float[Array, "rows hidden"]
 ) -> tuple[Array, Array, Array, Array]:
-    """The change of the echelon form with that of the rows, none of them passed over.
+    """The change of the echelon form under a `change` of the rows.
 
-    On the pivot rows it is an LQ decomposition: what would fill the upper triangle
-    turns the basis instead.
+    The pivot rows are the first ones. On these the echelon form is an LQ decomposition:
+    changes that would fill the upper triangle rotate the basis instead.
     """
     lower, inverse, basis = frame.lower, frame.inverse, frame.basis
     slope = dot(inverse, frame.at_pivots(change))
@@ -109,10 +109,10 @@ def filled(problem: Problem, moved: Problem) -> Problem:
 
 
 def _refuse(problem: Problem, frame: Frame, moved: Problem) -> Frame:
-    """Refuse, or make NaN, where the decomposition has no derivative."""
+    """Raise an error, or make the frame NaN, where it has no derivative."""
     if not jax.tree.leaves(moved):
         return frame
-    # Half of the digits are left.
+    # Derivatives keep half of their digits up to here.
     least = jnp.finfo(frame.s.dtype).eps ** 0.5
     first = by_falling_rate(frame.s.size, frame.rates.size)[: frame.pivots.size]
     at_saddle = frame.pivots != first

@@ -1,10 +1,9 @@
 r"""The solution at one time, evaluated stably.
 
-In: a `Frame` and a time. Out: a `State`, rows by the eigenvectors of F. The closed form
-overflows as it stands,
+In: a `Frame` and a time. Out: a `State` with rows by eigenvectors of F. The closed form
 $P(t) = e^{Ft} Q_0 [I + Q_0^\top G(t) Q_0]^{-1} Q_0^\top e^{Ft}$,
-$G(t) = \int_0^t e^{2Fs} ds$. With Q0 in echelon form every exponential that is left is
-at most one. docs/theory.md, sections 1 and 2.
+$G(t) = \int_0^t e^{2Fs} ds$, overflows as it stands. With Q0 in echelon form all
+remaining exponentials are at most one. docs/theory.md, sections 1 and 2.
 """
 
 import equinox as eqx
@@ -62,7 +61,7 @@ def _deviation(
     p = dot(q, q.mT)
     # On the pivot rows P tends to 2 max(rate, 0). With h = g e^{-2wt} and Y, N the
     # pivot and the other rows of K, P^-1 = h + (N Y^-1)' (N Y^-1) there, so that
-    # P - 2w = P e^{-2wt} - q (N R^-1)' (N Y^-1) 2w: all that is left is small.
+    # P - 2w = P e^{-2wt} - q (N R^-1)' (N Y^-1) 2w: all terms are small.
     w = growth(frame.pivot_rates)
     above = frame.echelon * decay(frame, growth(frame.rates), t)
     above = frame.off_pivots(above * jnp.sqrt(gain(frame.rates, t))[:, None])
@@ -80,9 +79,9 @@ def _deviation(
 
 
 def function_error(frame: Frame, state: State) -> Float[Array, "out in"]:
-    r"""$W_2 W_1 - \Sigma$ in the singular basis; nothing cancels as it vanishes."""
+    r"""$W_2 W_1 - \Sigma$ in the singular basis, without cancellation near zero."""
     error = frame.function_block(state.deviation)
-    # Growing modes that are no pivots never reach theirs.
+    # Modes whose growing row is no pivot never reach their singular value.
     modes = jnp.arange(frame.s.size)
     return error.at[modes, modes].add(
         -frame.off_pivots(frame.strengths)[: frame.s.size]
