@@ -123,7 +123,7 @@ def checked_config(config: Any) -> dict[str, Any]:
         return json.loads(json.dumps(config, default=_plain))
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(
-            f"`config` must be a dictionary for JSON, but it was not ({error})."
+            f"`config` must be a dictionary of JSON values, but it was not ({error})."
         ) from error
 
 

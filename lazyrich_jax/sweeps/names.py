@@ -30,8 +30,8 @@ def checked_name(what: str, name: Any) -> None:
     )
     _checks.require(
         name not in ("status", "zarr.json") and not name.startswith("checksum"),
-        f"{what} with names of their own, but one was {name!r}: the sweep uses "
-        "`status`, `zarr.json` and all names that begin with `checksum`.",
+        f"{what} with names of their own, but one was {name!r}: `status`, `zarr.json` "
+        "and all names that begin with `checksum` are the sweep's.",
     )
 
 

@@ -40,7 +40,8 @@ seed = {{ count = 5 }}         # the seeds 0 to 4; or a list
 values = {{ from = 0, to = 20, count = 50 }}
 
 [measure]
-names = ["loss", "richness", "convergence_time"]  # a list of all is below
+names = ["loss", "richness", "convergence_time"]
+# all names are listed below
 # threshold = 1e-3           # fraction of the loss that defines convergence_time
 
 [run]
