@@ -28,7 +28,7 @@ FLOORS = {
         {"figures", "bench"},
         {"__main__"},
     ),
-    "_xla": ({"programs", "sharding", "sizes", "threads"},),
+    "_xla": ({"cache", "programs", "sharding", "sizes", "threads"},),
     "_riccati": (
         {"batching", "frame"},
         {"rates"},
@@ -326,3 +326,35 @@ def test_a_machine_with_many_cores_is_left_alone(monkeypatch):
     monkeypatch.setattr(_threads, "pool_runs", lambda: True)
     _threads.make_room()
     assert "NPROC" not in os.environ
+
+
+@pytest.mark.parametrize(
+    "given, cores",
+    [({}, 3), ({"NPROC": "6"}, 1), ({"JAX_NUM_CPU_DEVICES": "2"}, 2)],
+    ids=str,
+)
+def test_a_command_takes_all_cores_before_its_first_computation(given, cores):
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("NPROC", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
+    }
+    code = (
+        "import os, jax\n"
+        "from lazyrich_jax._xla import threads\n"
+        "threads.cores = lambda: 3\n"
+        "threads.use_all_cores()\n"
+        "print(len(jax.devices('cpu')), os.environ['NPROC'])\n"
+        "threads.use_all_cores()\n"  # too late: nothing changes
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment | given,
+    )
+    if not hasattr(jax.config, "jax_num_cpu_devices"):  # before jax 0.5
+        cores = 1
+    pool = given.get("NPROC", "6" if cores == 3 else "4")
+    assert done.stdout.split() == [str(cores), pool]

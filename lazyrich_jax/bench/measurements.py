@@ -83,6 +83,7 @@ def measurements(only: Collection[str], quick: bool) -> Iterator[Row]:
 def _rivals(group: str, p: Problem, all_of_them: bool) -> Iterator[Row]:
     row, reference = _timed(group, "exact", methods.exact(), p)
     yield row
+    yield _timed(group, "exact, decompositions", methods.decompositions(), p)[0]
     rivals: dict[str, tuple[Callable[[Problem], Any], Problem]] = {
         "LAPACK kernel": (methods.cholesky(), p),
         "diffrax 1e-8": (methods.diffrax(1e-8), p),

@@ -46,6 +46,12 @@ def exact() -> Losses:
     return lambda p: batched(p.w1, p.w2, p.sigma, p.ts)
 
 
+def decompositions() -> Callable[[Problem], Any]:
+    """The decompositions of `lazyrich_jax.ExactSolution`, a part of every quantity."""
+    batched = _for_all(lambda w1, w2, sigma: solution(w1, w2, sigma).frame)
+    return lambda p: batched(p.w1, p.w2, p.sigma)
+
+
 def exact_functions() -> Losses:
     """W2 W1 by `lazyrich_jax.ExactSolution`."""
     batched = _for_all(lambda w1, w2, sigma, ts: solution(w1, w2, sigma).function(ts))

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from .. import __version__
+from .._xla import threads
 from .measure import Row
 from .measurements import GROUPS, LARGE, measurements, throughput
 
@@ -73,7 +74,7 @@ def _about() -> dict[str, Any]:
         "date": datetime.date.today().isoformat(),
         "device": device.device_kind,
         "platform": device.platform,
-        "cores": os.cpu_count(),
+        "cores": threads.cores(),
         "machine": platform.machine(),
         "instructions": instructions(),
         "python": platform.python_version(),
