@@ -211,7 +211,7 @@ def merge_repeated(s: Float[Array, " modes"], size: int) -> Float[Array, " modes
         return s
     tolerance = 4 * size * jnp.finfo(s.dtype).eps * s[0]
     starts = jnp.concatenate([jnp.array([True]), s[:-1] - s[1:] > tolerance])
-    label = jnp.cumsum(starts) - 1
+    label = jnp.cumsum(starts)
     same = (label[:, None] == label[None, :]).astype(s.dtype)
     merged = dot(same, s) / jnp.sum(same, axis=1)
     return jnp.where(merged > tolerance, merged, 0.0)

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import mpmath as mp
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
@@ -74,6 +75,52 @@ def test_the_limits_of_aligned_modes():
     np.testing.assert_allclose(np.polyfit(np.log(lmdas), np.log(change), 1)[0], -2, 0.1)
 
 
+def overlaps(s, a0, lmda):
+    """K, p^2 and m^2 of the docstring of `aligned_modes`."""
+    rate = mp.hypot(lmda, 2 * s)
+    size, tilt = mp.hypot(lmda, 2 * a0), (lmda**2 + 4 * a0 * s) / rate
+    return rate, (size + tilt) / 2, (size - tilt) / 2
+
+
+def mode_in_many_digits(t, s, a0, lmda):
+    with mp.workdps(60):
+        t, s, a0, lmda = map(mp.mpf, (t, s, a0, lmda))
+        k, plus, minus = overlaps(s, a0, lmda)
+        d = 1 + (plus * mp.expm1(k * t) - minus * mp.expm1(-k * t)) / k
+        return float(s + (a0 - s) / d)
+
+
+def time_in_many_digits(fraction, s, a0, lmda):
+    """By the quadratic equation for e^{Kt} - 1."""
+    with mp.workdps(60):
+        f, s, a0, lmda = map(mp.mpf, (fraction, s, a0, lmda))
+        k, plus, minus = overlaps(s, a0, lmda)
+        target = k * (f - a0 / s) / (1 - f)
+        if target <= 0:
+            return 0.0
+        gap = plus + minus - target
+        z = (mp.sqrt(gap**2 + 4 * plus * target) - gap) / (2 * plus)
+        return float(mp.log1p(z) / k)
+
+
+def test_modes_and_their_times_to_rounding():
+    """On both sides of every change of form."""
+    strengths, starts = (2.0, 0.3, -1.2), (1e-4, 0.7, 3.0, -0.4, -2.5)
+    lmdas, ts = (0.0, 1e-6, 0.5, -3.0, 40.0), (0.05, 0.2, 0.45, 0.6, 1.0, 2.0, 5.0, 20)
+    grid = np.array(list(itertools.product(ts, strengths, starts, lmdas)))
+    expected = np.array([mode_in_many_digits(*point) for point in grid])
+    found = jax.jit(jax.vmap(theory.aligned_modes))(*grid.T)
+    t, s, _, lmda = grid.T
+    # A rounding of the time moves the mode.
+    moved = t * np.hypot(lmda, 2 * expected) * np.abs(s - expected)
+    assert np.all(np.abs(found - expected) < 1e-15 * (np.abs(expected) + moved))
+    fractions = (0.0, 0.2, 0.9, 1 - 1e-6)
+    grid = np.array(list(itertools.product(fractions, strengths, starts, lmdas[1:])))
+    expected = [time_in_many_digits(*point) for point in grid]
+    found = jax.jit(jax.vmap(theory.time_to_reach))(*grid.T)
+    np.testing.assert_allclose(found, expected, rtol=2e-14)
+
+
 def test_sigmoidal_modes_follow_their_equation():
     pairs = itertools.product([2.0, 0.0, -1.2], [0.0, 1e-4, 3.0, -0.4])
     s, a0 = np.array(list(pairs)).T
@@ -84,6 +131,15 @@ def test_sigmoidal_modes_follow_their_equation():
     # A mode that starts with the opposite sign keeps its digits as it vanishes.
     a = float(theory.sigmoidal_modes(40.0, 2.0, -0.5))
     assert a == pytest.approx(-2 / (5 * np.exp(160)), rel=1e-12)
+
+
+def test_relaxing_modes_at_infinity():
+    slope = jax.grad(theory.exponential_modes, argnums=(0, 1, 2, 3))
+    for lmda in (1e-3, -2.0):
+        assert float(theory.exponential_modes(np.inf, 2.0, 0.5, lmda)) == 2
+        assert np.array(slope(np.inf, 2.0, 0.5, lmda)).tolist() == [0, 1, 0, 0]
+    assert float(theory.exponential_modes(np.inf, 2.0, 0.5, 0.0)) == 0.5
+    assert float(theory.shallow_modes(np.inf, 2.0, 0.5)) == 2
 
 
 def test_no_overflow_and_infinite_times():
@@ -176,8 +232,31 @@ def test_time_to_reach_inverts_the_modes():
     # Reversal takes longer as the balance vanishes: log(1/lambda^2) / 2s.
     t = np.array([reach(0.5, 1.0, -1.0, x) for x in (1e-3, 1e-4, 1e-5)])
     np.testing.assert_allclose(np.diff(t), np.log(10), rtol=1e-5)
-    slope = jax.grad(theory.time_to_reach, argnums=(0, 1, 2, 3))(0.5, 1.0, 0.1, 0.3)
-    assert np.isfinite(np.array(slope)).all()
+    slope = jax.jit(jax.grad(theory.time_to_reach, argnums=(0, 1, 2, 3)))
+    point, h = np.array([0.5, 1.0, 0.1, 0.3]), 1e-5
+    near = [
+        float(reach(*(point + x)) - reach(*(point - x))) / (2 * h)
+        for x in h * np.eye(4)
+    ]
+    np.testing.assert_allclose(slope(*point), near, rtol=1e-6)
+
+
+def test_times_that_are_zero_or_infinite():
+    """They have no derivative but zero."""
+    reach = jax.jit(theory.time_to_reach)
+    slope = jax.jit(jax.grad(theory.time_to_reach, argnums=(0, 1, 2, 3)))
+    for zero in ((0.5, 2.0, 1.0, 0.3), (0.1, 1.0, 0.5, 0.3), (0.0, 1.0, 0.0, 0.0)):
+        assert float(reach(*zero)) == 0
+        assert np.array(slope(*zero)).tolist() == [0, 0, 0, 0]
+    for never in ((0.5, 0.0, 0.1, 1.0), (0.5, 2.0, -0.1, 0.0), (0.5, 2.0, 0.0, 0.0)):
+        assert float(reach(*never)) == np.inf
+        assert np.array(slope(*never)).tolist() == [0, 0, 0, 0]
+    # A start of the wrong sign only tends to zero, however rounding falls.
+    s, a0 = np.random.default_rng(0).uniform(0.1, 3, size=(2, 200))
+    assert jnp.isinf(reach(0.0, s, -a0, 0.0)).all()
+    # Fractions that nothing reaches.
+    for point in ((-0.1, 2.0, -0.1, 0.0), (1.0, 0.0, 0.1, 1.0), (np.nan, 1, 1, 1.0)):
+        assert jnp.isnan(reach(*point))
 
 
 @pytest.mark.parametrize(
@@ -333,6 +412,8 @@ def test_shallow_descent_takes_the_steps_it_should():
         (lambda: loose.aligned_modes(1.0, [1, 2], [1, 2, 3], 1), "of one shape"),
         (lambda: loose.aligned_modes(1.0, 1, 1, [1.0, 2]), "`lmda` must be a scalar"),
         (lambda: theory.aligned_modes(1.0, np.inf, 1, 1.0), "`s` must be finite"),
+        (lambda: theory.aligned_modes(1.0, 1, -np.inf, 1.0), "`a0` must be finite"),
+        (lambda: theory.aligned_modes(1.0, 1, 1, np.nan), "`lmda` must be finite"),
         (lambda: theory.time_to_reach(1.0, 1, 0.1, 1), "`fraction` must be at least 0"),
         (lambda: loose.deep_modes(np.inf, 1, 1, [0.0]), "and finite"),
         (lambda: theory.deep_modes(1.0, 1, 1, 0.0), "`lmda` must hold the balance"),

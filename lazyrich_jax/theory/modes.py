@@ -84,7 +84,7 @@ def _aligned(
     # Once p^2 e^{Kt} exceeds one, all terms are over e^{Kt}; before, p may be zero.
     late = plus > decayed
     scale = jnp.where(late, decayed, 1.0)
-    plus = jnp.where(late, plus, _grown(plus, product, minus, jnp.where(late, 0.0, x)))
+    plus = _grown(plus, product, minus, jnp.where(late, 0.0, x))
     gain = (1 - decayed) / rate * (plus + minus * scale)
     # For opposite signs of a0 and s, `a0 + s gain` would cancel near zero.
     passing = s * (plus - minus * decayed * scale) + lmda * product * scale
@@ -273,20 +273,25 @@ def _reached(
     s = jnp.where(still, 1.0, s)
     rate = safe_hypot(lmda, 2 * s)
     plus, minus, _ = _overlaps(s, a0, lmda)
-    target = rate * ((f - a0 / s) / (1 - f))
+    ratio = a0 / s
+    target = rate * ((f - ratio) / (1 - f))
     ahead = ~(target <= 0)
     target = jnp.where(ahead, target, 1.0)
-    gap = plus + minus - target
-    rises = plus > 0
-    side = 2 * jnp.sqrt(jnp.where(rises, plus, 1.0)) * jnp.sqrt(target)
-    root = safe_hypot(gap, jnp.where(rises, side, 0.0))
-    never = (plus == 0) & (gap <= 0)
-    easy = gap >= 0
-    quick = 2 * target / jnp.where(easy & ~never, gap + root, 1.0)
-    slow = (root - gap) / jnp.where(easy | never, 1.0, 2 * plus)
+    # p^2 + m^2 - Kc, from the wrong sign without its cancellation at small f.
+    back = jnp.where(ratio < 0, ratio, -1.0)
+    rest = lmda * (1 + back) * (lmda * (1 - back) / (plus + minus - rate * back))
+    passing = rest - rate * (f / (1 - f)) * (1 - back)
+    gap = jnp.where(ratio < 0, passing, plus + minus - target)
+    never = plus == 0  # lambda = 0, from zero or the wrong sign
+    plus = jnp.where(never, 1.0, plus)
+    root = safe_hypot(gap, 2 * jnp.sqrt(plus) * jnp.sqrt(target))
+    easy = gap >= 0  # `root - gap` would cancel
+    quick = 2 * target / jnp.where(easy, gap + root, 1.0)
+    slow = (root - gap) / jnp.where(easy, 1.0, 2 * plus)
     time = jnp.log1p(jnp.where(easy, quick, slow)) / rate
-    time = jnp.where(ahead, jnp.where(never, jnp.inf, time), 0 * f)
-    return jnp.where(still, jnp.where(jnp.isnan(f), jnp.nan, jnp.inf), time)
+    endless = jnp.where(jnp.isnan(f), jnp.nan, jnp.inf)
+    time = jnp.where(ahead, jnp.where(never, endless, time), 0.0)
+    return jnp.where(still, endless, time)
 
 
 def _arguments(
