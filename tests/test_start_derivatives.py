@@ -1,11 +1,15 @@
 """Derivatives of starts, by differences, where singular values repeat or vanish too."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import lazyrich_jax as lr
+
+from . import cases
 
 KEY = jax.random.key(1)
 TASK = lr.Task.random_regression(3, 2, 10, key=jax.random.key(0))
@@ -32,7 +36,7 @@ def differences(f, x, dx):
     """The derivative of `f` at `x` along `dx`, to the fourth order of the step."""
 
     def at(step):
-        return f(jax.tree.map(lambda a, b: a + step * b, x, dx))
+        return np.asarray(f(jax.tree.map(lambda a, b: a + step * b, x, dx)))
 
     near, far = (at(k * STEP) - at(-k * STEP) for k in (1, 2))
     return (8 * near - far) / (12 * STEP)
@@ -60,7 +64,9 @@ def test_rebalanced(sizes, lmda, kind):
         pytest.skip("the further units are zero: refused below")
 
     def both(x):
-        return flat(lr.LinearNetwork(x[0]).rebalanced(lmda + x[1]))
+        other = lr.LinearNetwork(x[0]).rebalanced(lmda + x[1])
+        # The weights stay near equal ones, which a rotation may turn.
+        return other.qqt if kind == "equal" else flat(other)
 
     x, dx = (weights, 0.0), (change, 0.0 if surplus and lmda == 0 else 1.0)
 
@@ -69,19 +75,18 @@ def test_rebalanced(sizes, lmda, kind):
             return jax.jvp(lambda w: both((w, x[1])), x[:1], dx[:1])[1]
         return jax.jvp(both, (x,), (dx,))[1]
 
-    if kind == "equal":  # the weights stay near these, which a rotation may turn
+    @jax.jit
+    def all_orders(x):
+        if dx[1] == 0:
+            return both(x), moved(x)
+        return both(x), *jax.jvp(moved, (x,), (dx,))
 
-        def both(x):
-            return lr.LinearNetwork(x[0]).rebalanced(lmda + x[1]).qqt
-
-    found = jax.jit(moved)(x)
-    expected = differences(both, x, dx)
-    np.testing.assert_allclose(found, expected, atol=1e-8 * np.abs(expected).max())
     # Second derivatives are those of the first.
-    found = jax.jit(lambda x: jax.jvp(moved, (x,), (dx,))[1])(x) if dx[1] else None
-    if found is not None:
-        expected = differences(moved, x, dx)
-        np.testing.assert_allclose(found, expected, atol=1e-7 * np.abs(expected).max())
+    found = all_orders(x)
+    for i, rtol in enumerate((1e-8, 1e-7)[: len(found) - 1]):
+        expected = differences(lambda x, i=i: all_orders(x)[i], x, dx)
+        atol = rtol * np.abs(expected).max()
+        np.testing.assert_allclose(found[i + 1], expected, atol=atol)
 
 
 def test_rebalanced_in_reverse():
@@ -119,11 +124,15 @@ def test_rebalanced_zero_network():
 def test_further_units_along_no_direction_are_refused():
     weights, change = random((3, 4, 6), "equal")
 
-    def trace(w):
-        return jnp.trace(lr.LinearNetwork(w).rebalanced(0.8).qqt)
+    @jax.jit
+    def slope(w):
+        def trace(w):
+            return jnp.trace(lr.LinearNetwork(w).rebalanced(0.8).qqt)
+
+        return jax.jvp(trace, (w,), (change,))
 
     with pytest.raises(RuntimeError, match="along which outputs"):
-        jax.jvp(trace, (weights,), (change,))
+        jax.block_until_ready(slope(weights))
 
 
 @pytest.mark.parametrize("sizes", [(2, 3, 5), (1, 4, 6)], ids=str)
@@ -198,16 +207,10 @@ ENDS = (
 )
 
 
-@pytest.mark.parametrize("sizes, strengths, lmda", ENDS, ids=str)
-def test_ends_and_saddles_by_tasks_with_equal_strengths(sizes, strengths, lmda):
-    """To first and second order."""
-    rng = np.random.default_rng(0)
+@functools.partial(jax.jit, static_argnums=0)
+def ends_and_slopes(sizes, sigma, lmda, network, change, second):
+    """Ends and saddle, slopes and second ones along changes, and the gradient."""
     n_in, hidden, n_out = sizes
-    u, v = (np.linalg.qr(rng.normal(size=(n, n)))[0] for n in (n_out, n_in))
-    k = len(strengths)
-    sigma = u[:, :k] * np.array(strengths) @ v[:, :k].T
-    change, second = rng.normal(size=(2, n_out, n_in))
-    network = lr.LambdaBalanced(lmda, 0.5)(*sizes, key=KEY)
 
     def ends(sigma):
         task = lr.Task.from_correlation(sigma)
@@ -217,17 +220,34 @@ def test_ends_and_saddles_by_tasks_with_equal_strengths(sizes, strengths, lmda):
         found = jnp.concatenate([x.ravel() for x in jax.tree.leaves(end)])
         return jnp.append(found, distance)
 
-    @jax.jit
     def slope(sigma):
-        return jax.jvp(ends, (sigma,), (change,))[1]
+        return jax.jvp(ends, (sigma,), (change,))
 
-    found = slope(sigma)
-    np.testing.assert_allclose(found, differences(ends, sigma, change), atol=2e-8)
-    by_reverse = jax.grad(lambda sigma: jnp.sum(ends(sigma)))(sigma)
-    np.testing.assert_allclose(jnp.sum(by_reverse * change), jnp.sum(found), rtol=1e-10)
-    twice = jax.jvp(lambda sigma: slope(sigma)[:-1], (sigma,), (second,))[1]
-    expected = differences(slope, sigma, second)[:-1]
-    np.testing.assert_allclose(twice, expected, atol=1e-6, rtol=1e-6)
+    found, (_, twice) = jax.jvp(slope, (sigma,), (second,))
+    return *found, twice, jax.grad(lambda sigma: jnp.sum(ends(sigma)))(sigma)
+
+
+@pytest.mark.parametrize("sizes, strengths, lmda", ENDS, ids=str)
+def test_ends_and_saddles_by_tasks_with_equal_strengths(sizes, strengths, lmda):
+    """To first and second order."""
+    rng = np.random.default_rng(0)
+    n_in, _, n_out = sizes
+    u, v = (np.linalg.qr(rng.normal(size=(n, n)))[0] for n in (n_out, n_in))
+    k = len(strengths)
+    sigma = u[:, :k] * np.array(strengths) @ v[:, :k].T
+    change, second = rng.normal(size=(2, n_out, n_in))
+    network = cases.balanced(sizes, lmda, 0.5)
+
+    def at(sigma):
+        given = sizes, sigma, lmda, network, change, second
+        return jax.device_get(ends_and_slopes(*given))
+
+    _, found, twice, by_reverse = at(sigma)
+    expected = differences(lambda sigma: at(sigma)[0], sigma, change)
+    np.testing.assert_allclose(found, expected, atol=2e-8)
+    np.testing.assert_allclose(np.sum(by_reverse * change), np.sum(found), rtol=1e-10)
+    expected = differences(lambda sigma: at(sigma)[1], sigma, second)[:-1]
+    np.testing.assert_allclose(twice[:-1], expected, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("sizes", [(3, 3, 3), (4, 2, 3), (3, 7, 3)], ids=str)
