@@ -55,7 +55,7 @@ def times_change(problem, frame, ts, change):
 def check(networks, sigmas, tolerance=1e-12, times=8, dtype=float):
     weights = zip(*(n.weights for n in networks), strict=True)
     arrays = (*(np.stack(w) for w in weights), np.stack(sigmas))
-    found = forms(*(jnp.asarray(x, dtype) for x in arrays))
+    found = jax.device_get(forms(*(x.astype(dtype) for x in arrays)))
     lanes, matrices = (x[:, :times] for x in found)
     assert np.all(np.isfinite(lanes))
     size = np.abs(matrices).max((1, 2), keepdims=True)
