@@ -8,6 +8,7 @@ harm. Singular vectors, which have no derivative there, are constants here.
 import functools
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -205,6 +206,7 @@ def with_surplus(
     return w1, w2
 
 
+@eqx.filter_jit
 def rebalanced_pair(
     w1: Float[Array, "hidden in"], w2: Float[Array, "out hidden"], lmda: Array
 ) -> Weights:
