@@ -9,6 +9,7 @@ are constants in this module.
 import functools
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -207,6 +208,7 @@ def with_surplus(
     return w1, w2
 
 
+@eqx.filter_jit
 def rebalanced_pair(
     w1: Float[Array, "hidden in"], w2: Float[Array, "out hidden"], lmda: Array
 ) -> Weights:

@@ -1,6 +1,7 @@
 """Initialisers: distributions of a network's weights before learning."""
 
 import abc
+import functools
 import itertools
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ from ._linalg import dot, split_singular_values
 from ._network import LinearNetwork, check_feasible
 from ._singular import singular_vectors
 from ._task import Task
-from ._xla import on_any_mesh
+from ._xla import compiled, on_any_mesh
 
 
 class AbstractInitialiser(eqx.Module):
@@ -210,13 +211,7 @@ class Gaussian(AbstractInitialiser):
     ) -> LinearNetwork:
         """Draw a network of sizes (in, hidden, ..., out)."""
         stds = self.standard_deviations(in_size, hidden_size, *sizes)
-        widths = (in_size, hidden_size, *sizes)
-        keys = jax.random.split(key, stds.size)
-        weights = []
-        for i in range(stds.size):
-            shape = (widths[i + 1], widths[i])
-            weights.append(stds[i] * jax.random.normal(keys[i], shape, stds.dtype))
-        return LinearNetwork(tuple(weights))
+        return LinearNetwork(_normal(stds, (in_size, hidden_size, *sizes), key))
 
     def standard_deviations(
         self, in_size: int, hidden_size: int, *sizes: int
@@ -240,6 +235,19 @@ class Gaussian(AbstractInitialiser):
             for n_in, n_out in itertools.pairwise(widths)
         ]
         return stds / jnp.asarray(fans, stds.dtype)
+
+
+@functools.partial(compiled, static_argnums=1)
+def _normal(
+    stds: Float[Array, " layers"], widths: tuple[int, ...], key: PRNGKeyArray
+) -> tuple[Array, ...]:
+    """Gaussian weights of every layer."""
+    keys = jax.random.split(key, stds.size)
+    shapes = [(n_out, n_in) for n_in, n_out in itertools.pairwise(widths)]
+    return tuple(
+        stds[i] * jax.random.normal(keys[i], shape, stds.dtype)
+        for i, shape in enumerate(shapes)
+    )
 
 
 _FANS = {

@@ -1,5 +1,7 @@
 """Regression tasks: inputs, targets and their correlations."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -224,7 +226,7 @@ class Task(eqx.Module):
         if separate:
             y = y * (1 + 0.1 / np.arange(1, items + 1))
         dtype = jnp.result_type(float)
-        return cls(jnp.eye(items, dtype=dtype), jnp.asarray(y, dtype))
+        return cls(np.eye(items, dtype=dtype), y.astype(dtype))
 
     @classmethod
     def from_correlation(cls, sigma: Real[ArrayLike, "out in"]) -> "Task":
@@ -235,7 +237,7 @@ class Task(eqx.Module):
         """
         sigma = _checks.as_matrix("sigma", sigma)
         root = sigma.shape[1] ** 0.5
-        return cls(root * jnp.eye(sigma.shape[1], dtype=sigma.dtype), root * sigma.mT)
+        return cls(root * np.eye(sigma.shape[1], dtype=sigma.dtype), root * sigma.mT)
 
 
 def _white_inputs(
@@ -249,6 +251,13 @@ def _white_inputs(
         "`samples` must be more than the number of inputs for the inputs to be "
         f"centred and white, but it was {samples} for {in_size} inputs.",
     )
+    return _drawn_white(key, in_size, samples, dtype)
+
+
+@functools.partial(compiled, static_argnums=(1, 2, 3))
+def _drawn_white(
+    key: PRNGKeyArray, in_size: int, samples: int, dtype: jnp.dtype
+) -> Float[Array, "samples in"]:
     x = jax.random.normal(key, (samples, in_size), dtype)
     q, r = jnp.linalg.qr(x - jnp.mean(x, axis=0, keepdims=True))
     return samples**0.5 * q * jnp.sign(jnp.diagonal(r))[None]

@@ -1,5 +1,6 @@
 """Strict settings for every test: nothing is promoted, broadcast or warned away."""
 
+import gc
 import mmap
 import os
 from pathlib import Path
@@ -44,6 +45,10 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import jax
 import jaxtyping
 import pytest
+
+# Traced programs are millions of objects: to look through all of them for cycles takes
+# a tenth of the time.
+gc.set_threshold(20_000, 20, 100)
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -104,7 +104,7 @@ def _evaluate(w1, w2, sigma, lmda, t, variance, quantity):
     with mp.workdps(4 * DIGITS):
         times = [mp.mpf(x) for x in np.ravel(_exact(t))]
     with mp.workdps(2 * DIGITS):
-        rates, _ = _spectrum(sigma, lmda, variance)
+        rates = _rates(sigma, lmda, variance)
         largest = max(abs(x) for t in times for x in _exponents(rates, t)[0])
         # Both the inverse and its factors need the digits of e^{2wt}.
         digits = int(2 * DIGITS + 4 * largest / mp.log(10))
@@ -122,6 +122,19 @@ def _evaluate(w1, w2, sigma, lmda, t, variance, quantity):
             value = quantity(p, n_in, mp.matrix(sigma.tolist()), c)
             results.append(value)
     return results[0] if np.ndim(t) == 0 else np.stack(results)
+
+
+def _rates(sigma, lmda, variance):
+    """The eigenvalues as of `_spectrum`, in double precision."""
+    half = float(lmda) * float(variance) / 2
+    s = np.linalg.svd(np.asarray(sigma, float), compute_uv=False)
+    s[s < 1e-14 * s.max()] = 0
+    n_out, n_in = sigma.shape
+    signed = np.concatenate([s, np.zeros(n_out - s.size), -s, np.zeros(n_in - s.size)])
+    sign = np.where(np.arange(n_out + n_in) < n_out, np.sign(half), -np.sign(half))
+    sign = np.where(signed == 0, sign, np.sign(signed))
+    values = sign * np.hypot(signed, half)
+    return [(mp.mpf(x), mp.mpf(y)) for x, y in zip(signed, values, strict=True)]
 
 
 def _spectrum(sigma, lmda, variance):

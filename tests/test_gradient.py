@@ -30,18 +30,20 @@ def forms(w1, w2, sigma):
     return found, gradient.slopes(frame, ts)
 
 
+@jax.jit
+@jax.vmap
+def prepared(*arrays):
+    problem = Problem(*arrays, jnp.asarray(1.0))
+    return problem, Frame(problem)
+
+
 def many_problems(sizes, count):
     """Problems and frames of many networks, each with its own task."""
     n_in, _, n_out = sizes
     sigmas = np.stack([cases.sigma(n_out, n_in, seed) for seed in range(count)])
     networks = [cases.balanced(sizes, 1.0, 0.4, seed) for seed in range(count)]
     w1, w2 = (np.stack(w) for w in zip(*(n.weights for n in networks), strict=True))
-
-    def prepare(*arrays):
-        problem = Problem(*arrays, lmda=jnp.asarray(1.0))
-        return problem, Frame(problem)
-
-    return jax.jit(jax.vmap(prepare))(w1, w2, sigmas)
+    return prepared(w1, w2, sigmas)
 
 
 def times_change(problem, frame, ts, change):
@@ -53,7 +55,7 @@ def times_change(problem, frame, ts, change):
 def check(networks, sigmas, tolerance=1e-12, times=8, dtype=float):
     weights = zip(*(n.weights for n in networks), strict=True)
     arrays = (*(np.stack(w) for w in weights), np.stack(sigmas))
-    found = forms(*(jnp.asarray(x, dtype) for x in arrays))
+    found = jax.device_get(forms(*(x.astype(dtype) for x in arrays)))
     lanes, matrices = (x[:, :times] for x in found)
     assert np.all(np.isfinite(lanes))
     size = np.abs(matrices).max((1, 2), keepdims=True)
@@ -160,19 +162,17 @@ def test_columns_in_groups(monkeypatch, sizes):
     ts = jnp.linspace(0.1, 6.0, 73)
 
     def both(problem, frame):
+        size = jax.eval_shape(gradient.slopes, frame, ts).shape[1]
         slopes = times_change(problem, frame, ts, jnp.cos(jnp.arange(size)))
         return values.excess(frame, ts), slopes
 
-    size = gradient.slopes(jax.tree.map(lambda x: x[0], frames), ts[:1]).shape[1]
     expected = jax.jit(jax.vmap(both))(problems, frames)
-    jax.clear_caches()
     monkeypatch.setattr(tuned, "QR_COLUMNS", 1)
     in_groups, calls = thin_qr._in_groups, []
     monkeypatch.setattr(
         thin_qr, "_in_groups", lambda *x: calls.append(x) or in_groups(*x)
     )
     found = jax.jit(jax.vmap(lambda *x: both(*x)))(problems, frames)
-    jax.clear_caches()
     assert calls
     for one, other in zip(found, expected, strict=True):
         largest = np.abs(other).max()

@@ -14,6 +14,7 @@ from lazyrich_jax._riccati.frame import eliminate
 from . import cases, oracle
 
 EARLY = np.array([0.0, 1e-3, 0.1, 1.0, 3.0])
+TS = np.array([0.1, 0.7, 3.0])
 SIZES = ((3, 3, 3), (3, 2, 2), (4, 2, 5), (5, 5, 5), (3, 5, 5), (3, 9, 4))
 
 
@@ -141,6 +142,21 @@ def test_derivatives_of_early_losses_after_a_reversal():
     assert np.all(error < 1e-12 * np.linalg.norm(expected, axis=(1, 2)))
 
 
+def quantities(w1, w2, sigma):
+    network = lr.LinearNetwork((w1, w2))
+    solution = lr.ExactSolution(network, lr.Task.from_correlation(sigma))
+    return solution.qqt(TS), solution.loss(TS)
+
+
+@jax.jit
+def slopes(point, changes):
+    def total(*point):
+        return jnp.sum(quantities(*point)[1])
+
+    both = jax.jvp(quantities, point, changes)[1]
+    return *both, jax.grad(total, (0, 1, 2))(*point)
+
+
 @pytest.mark.parametrize("sign", [1, -1], ids=["near a saddle", "else"])
 @pytest.mark.parametrize("size", [1e-14, 1e-12, 1e-9])
 def test_derivatives_of_a_start_near_a_lower_rank(size, sign):
@@ -150,23 +166,8 @@ def test_derivatives_of_a_start_near_a_lower_rank(size, sign):
     w1, w2 = (w + size * rng.normal(size=w.shape) for w in network.weights)
     sigma = np.array([[1.3, 0.2], [-0.4, 0.6]]) * np.array([[sign], [1]])
     changes = tuple(rng.normal(size=x.shape) for x in (w1, w2, sigma))
-    ts = np.array([0.1, 0.7, 3.0])
-
-    def quantities(w1, w2, sigma):
-        network = lr.LinearNetwork((w1, w2))
-        solution = lr.ExactSolution(network, lr.Task.from_correlation(sigma))
-        return solution.qqt(ts), solution.loss(ts)
-
-    @jax.jit
-    def slopes(point, changes):
-        def total(*point):
-            return jnp.sum(quantities(*point)[1])
-
-        both = jax.jvp(quantities, point, changes)[1]
-        return *both, jax.grad(total, (0, 1, 2))(*point)
-
     qqt, loss, gradient = slopes((w1, w2, sigma), changes)
-    by_qqt, by_loss = oracle.slopes(w1, w2, sigma, ts, (*changes, 0 * ts))
+    by_qqt, by_loss = oracle.slopes(w1, w2, sigma, TS, (*changes, 0 * TS))
     assert oracle.relative_error(qqt, by_qqt) < 1e-11
     np.testing.assert_allclose(loss, by_loss, rtol=1e-10)
     along = sum(np.sum(a * b) for a, b in zip(gradient, changes, strict=True))

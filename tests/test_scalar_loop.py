@@ -41,16 +41,16 @@ def excesses(w1, w2, sigma, lmda):
 
 def check(networks, sigmas, digits=True):
     """Compare all forms; with `digits` a vanishing excess must be right to 1e-11."""
-    w1, w2 = (jnp.stack(w) for w in zip(*(n.weights for n in networks), strict=True))
-    lmda = jnp.stack([n.lmda for n in networks])
-    sigmas = jnp.stack([jnp.asarray(s) for s in sigmas])
+    w1, w2 = (np.stack(w) for w in zip(*(n.weights for n in networks), strict=True))
+    lmda = np.stack([n.lmda for n in networks])
+    sigmas = np.stack(sigmas)
     general, *forms = map(np.asarray, excesses(w1, w2, sigmas, lmda))
     for found in forms:
         scale = np.maximum(found.max(1), 1e-3)[:, None]
         assert np.all(np.abs(found - general) <= 1e-12 * scale)
     if digits:
         for i in range(len(networks)):
-            arrays = (np.asarray(x[i]) for x in (w1, w2, sigmas))
+            arrays = w1[i], w2[i], sigmas[i]
             expected = oracle.loss_excess(*arrays, lmda=float(lmda[i]), t=TS)
             for found in forms:
                 np.testing.assert_allclose(found[i], expected, rtol=1e-11, atol=1e-300)

@@ -1,11 +1,16 @@
 """Derivatives of starts, against differences, also at repeated and zero values."""
 
+import functools
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import lazyrich_jax as lr
+
+from . import cases
 
 KEY = jax.random.key(1)
 TASK = lr.Task.random_regression(3, 2, 10, key=jax.random.key(0))
@@ -32,7 +37,7 @@ def differences(f, x, dx):
     """The derivative of `f` at `x` along `dx`, of fourth order in the step."""
 
     def at(step):
-        return f(jax.tree.map(lambda a, b: a + step * b, x, dx))
+        return np.asarray(f(jax.tree.map(lambda a, b: a + step * b, x, dx)))
 
     near, far = (at(k * STEP) - at(-k * STEP) for k in (1, 2))
     return (8 * near - far) / (12 * STEP)
@@ -60,9 +65,9 @@ def test_rebalanced(sizes, lmda, kind):
         pytest.skip("the further units are zero: refused below")
 
     def both(x):
-        network = lr.LinearNetwork(x[0]).rebalanced(lmda + x[1])
+        other = lr.LinearNetwork(x[0]).rebalanced(lmda + x[1])
         # With equal ones, the hidden basis stays near the given weights.
-        return network.qqt if kind == "equal" else flat(network)
+        return other.qqt if kind == "equal" else flat(other)
 
     x, dx = (weights, 0.0), (change, 0.0 if surplus and lmda == 0 else 1.0)
 
@@ -71,14 +76,18 @@ def test_rebalanced(sizes, lmda, kind):
             return jax.jvp(lambda w: both((w, x[1])), x[:1], dx[:1])[1]
         return jax.jvp(both, (x,), (dx,))[1]
 
-    found = jax.jit(moved)(x)
-    expected = differences(both, x, dx)
-    np.testing.assert_allclose(found, expected, atol=1e-8 * np.abs(expected).max())
+    @jax.jit
+    def all_orders(x):
+        if dx[1] == 0:
+            return both(x), moved(x)
+        return both(x), *jax.jvp(moved, (x,), (dx,))
+
     # Second derivatives equal derivatives of first ones.
-    found = jax.jit(lambda x: jax.jvp(moved, (x,), (dx,))[1])(x) if dx[1] else None
-    if found is not None:
-        expected = differences(moved, x, dx)
-        np.testing.assert_allclose(found, expected, atol=1e-7 * np.abs(expected).max())
+    found = all_orders(x)
+    for i, rtol in enumerate((1e-8, 1e-7)[: len(found) - 1]):
+        expected = differences(lambda x, i=i: all_orders(x)[i], x, dx)
+        atol = rtol * np.abs(expected).max()
+        np.testing.assert_allclose(found[i + 1], expected, atol=atol)
 
 
 def test_rebalanced_in_reverse():
@@ -89,7 +98,7 @@ def test_rebalanced_in_reverse():
         return lr.LinearNetwork((factor * w1, w2)).rebalanced(lmda).qqt.sum()
 
     # The size is trace(sqrt(lmda^2 + 4 s^2)) + 2 trace(s), s = 0.2 factor.
-    by_factor, by_lmda = jax.grad(size, (0, 1))(1.0, 0.5)
+    by_factor, by_lmda = jax.jit(jax.grad(size, (0, 1)))(1.0, 0.5)
     root = np.sqrt(0.25 + 0.16)
     np.testing.assert_allclose(by_factor, 2 * 0.16 / root + 0.8, rtol=1e-12)
     np.testing.assert_allclose(by_lmda, 2 * 0.5 / root, rtol=1e-12)
@@ -116,11 +125,15 @@ def test_rebalanced_zero_network():
 def test_further_units_along_no_direction_are_refused():
     weights, change = random((3, 4, 6), "equal")
 
-    def trace(w):
-        return jnp.trace(lr.LinearNetwork(w).rebalanced(0.8).qqt)
+    @eqx.filter_jit
+    def slope(w):
+        def trace(w):
+            return jnp.trace(lr.LinearNetwork(w).rebalanced(0.8).qqt)
+
+        return jax.jvp(trace, (w,), (change,))
 
     with pytest.raises(RuntimeError, match="along which outputs"):
-        jax.jvp(trace, (weights,), (change,))
+        slope(jax.tree.map(jnp.asarray, weights))
 
 
 @pytest.mark.parametrize("sizes", [(2, 3, 5), (1, 4, 6)], ids=str)
@@ -132,13 +145,14 @@ def test_further_units_at_zero_lmda(sizes):
         return jnp.trace(start(*sizes, key=KEY).output_representation)
 
     modes = min(sizes)
-    near = jax.jacfwd(trace)(1e-8)
+    slope = eqx.filter_jit(jax.jacfwd(trace))
+    near = slope(jnp.float64(1e-8))
     np.testing.assert_allclose(near, modes / 2 + sizes[1] - modes, rtol=1e-6)
     with pytest.raises(
         RuntimeError, match="must be taken where no hidden unit is zero"
     ):
-        jax.jacfwd(trace)(0.0)
-    assert jnp.isnan(jax.grad(lambda x: trace(x, throw=False))(0.0))
+        slope(jnp.zeros(()))
+    assert jnp.isnan(jax.jit(jax.grad(lambda x: trace(x, throw=False)))(0.0))
     # A fixed argument has no derivative to refuse.
     assert jnp.isfinite(
         jax.grad(
@@ -195,16 +209,10 @@ ENDS = (
 )
 
 
-@pytest.mark.parametrize("sizes, strengths, lmda", ENDS, ids=str)
-def test_ends_and_saddles_by_tasks_with_equal_strengths(sizes, strengths, lmda):
-    """Ends and saddle distances have right first and second derivatives."""
-    rng = np.random.default_rng(0)
+@functools.partial(jax.jit, static_argnums=0)
+def ends_and_slopes(sizes, sigma, lmda, network, change, second):
+    """Ends and saddle, slopes and second ones along changes, and the gradient."""
     n_in, hidden, n_out = sizes
-    u, v = (np.linalg.qr(rng.normal(size=(n, n)))[0] for n in (n_out, n_in))
-    k = len(strengths)
-    sigma = u[:, :k] * np.array(strengths) @ v[:, :k].T
-    change, second = rng.normal(size=(2, n_out, n_in))
-    network = lr.LambdaBalanced(lmda, 0.5)(*sizes, key=KEY)
 
     def ends(sigma):
         task = lr.Task.from_correlation(sigma)
@@ -214,17 +222,34 @@ def test_ends_and_saddles_by_tasks_with_equal_strengths(sizes, strengths, lmda):
         found = jnp.concatenate([x.ravel() for x in jax.tree.leaves(end)])
         return jnp.append(found, distance)
 
-    @jax.jit
     def slope(sigma):
-        return jax.jvp(ends, (sigma,), (change,))[1]
+        return jax.jvp(ends, (sigma,), (change,))
 
-    found = slope(sigma)
-    np.testing.assert_allclose(found, differences(ends, sigma, change), atol=2e-8)
-    by_reverse = jax.grad(lambda sigma: jnp.sum(ends(sigma)))(sigma)
-    np.testing.assert_allclose(jnp.sum(by_reverse * change), jnp.sum(found), rtol=1e-10)
-    twice = jax.jvp(lambda sigma: slope(sigma)[:-1], (sigma,), (second,))[1]
-    expected = differences(slope, sigma, second)[:-1]
-    np.testing.assert_allclose(twice, expected, atol=1e-6, rtol=1e-6)
+    found, (_, twice) = jax.jvp(slope, (sigma,), (second,))
+    return *found, twice, jax.grad(lambda sigma: jnp.sum(ends(sigma)))(sigma)
+
+
+@pytest.mark.parametrize("sizes, strengths, lmda", ENDS, ids=str)
+def test_ends_and_saddles_by_tasks_with_equal_strengths(sizes, strengths, lmda):
+    """To first and second order."""
+    rng = np.random.default_rng(0)
+    n_in, _, n_out = sizes
+    u, v = (np.linalg.qr(rng.normal(size=(n, n)))[0] for n in (n_out, n_in))
+    k = len(strengths)
+    sigma = u[:, :k] * np.array(strengths) @ v[:, :k].T
+    change, second = rng.normal(size=(2, n_out, n_in))
+    network = cases.balanced(sizes, lmda, 0.5)
+
+    def at(sigma):
+        given = sizes, sigma, lmda, network, change, second
+        return jax.device_get(ends_and_slopes(*given))
+
+    _, found, twice, by_reverse = at(sigma)
+    expected = differences(lambda sigma: at(sigma)[0], sigma, change)
+    np.testing.assert_allclose(found, expected, atol=2e-8)
+    np.testing.assert_allclose(np.sum(by_reverse * change), np.sum(found), rtol=1e-10)
+    expected = differences(lambda sigma: at(sigma)[1], sigma, second)[:-1]
+    np.testing.assert_allclose(twice[:-1], expected, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("sizes", [(3, 3, 3), (4, 2, 3), (3, 7, 3)], ids=str)

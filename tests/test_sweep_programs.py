@@ -134,8 +134,8 @@ def explicit():
 
 
 def losses(point):
-    task = lr.Task.random_regression(2, 2, 5, key=jax.random.key(0))
-    start = lr.LambdaBalanced(point["lmda"], 0.3)(2, 2, 2, key=jax.random.key(1))
+    task = lr.Task.random_regression(2, 1, 5, key=jax.random.key(0))
+    start = lr.LambdaBalanced(point["lmda"], 0.3)(2, 1, 1, key=jax.random.key(1))
     return {"loss": lr.ExactSolution(start, task).loss(1.0)}
 
 

@@ -1,13 +1,17 @@
 """Second tasks with a known relation to a first task."""
 
+import functools
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, Real
 
 from .. import _checks, _dtypes
 from .._linalg import dot, nearest_isometry, norm
 from .._singular import singular_vectors
 from .._task import Task
+from .._xla import compiled
 
 
 def related_task(task: Task, shared: Real[ArrayLike, ""], *, key: PRNGKeyArray) -> Task:
@@ -49,14 +53,21 @@ def related_task(task: Task, shared: Real[ArrayLike, ""], *, key: PRNGKeyArray) 
         "shared", fraction, allowed, lambda x: (x >= 0) & (x <= 1)
     )
     (task,) = _dtypes.promoted(task=task)
-    sigma = task.input_output_correlation
+    return _changed(task, _sharing(task.input_output_correlation, fraction, key))
+
+
+@eqx.filter_jit
+def _sharing(
+    sigma: Float[Array, "out in"], fraction: Float[Array, ""], key: PRNGKeyArray
+) -> Float[Array, "out in"]:
+    """The change to a correlation that shares this fraction of singular vectors."""
     u, s, v = (x[..., : min(sigma.shape)] for x in singular_vectors(sigma))
     pairs = jnp.round(fraction * s.size)
     kept = jnp.arange(s.size, dtype=pairs.dtype) < pairs
     ukey, vkey = jax.random.split(key)
     u, v = _redrawn(u, kept, ukey), _redrawn(v, kept, vkey)
     change = dot(u * s[None], v.T) - sigma
-    return _changed(task, jnp.where(jnp.isnan(pairs), jnp.nan, change))
+    return jnp.where(jnp.isnan(pairs), jnp.nan, change)
 
 
 def _redrawn(
@@ -106,20 +117,28 @@ def low_rank_change(
         f"`rank` must be at most {min(sigma.shape)} for {task.in_size} inputs and "
         f"{task.out_size} outputs, but it was {rank}.",
     )
+    return _changed(task, _of_low_rank(sigma, rank, relative, key))
+
+
+@functools.partial(compiled, static_argnums=1)
+def _of_low_rank(
+    sigma: Float[Array, "out in"],
+    rank: int,
+    relative: Float[Array, ""],
+    key: PRNGKeyArray,
+) -> Float[Array, "out in"]:
+    """A random change of a correlation, of this rank and relative size."""
     akey, bkey = jax.random.split(key)
-    a = jax.random.normal(akey, (task.out_size, rank), sigma.dtype)
-    b = jax.random.normal(bkey, (rank, task.in_size), sigma.dtype)
+    n_out, n_in = sigma.shape
+    a = jax.random.normal(akey, (n_out, rank), sigma.dtype)
+    b = jax.random.normal(bkey, (rank, n_in), sigma.dtype)
     change = dot(a, b)
-    size = relative * norm(sigma) / norm(change)
-    return _changed(task, size * change)
+    return relative * norm(sigma) / norm(change) * change
 
 
 def _changed(task: Task, change: Float[Array, "out in"]) -> Task:
     """The task with `change` added to its correlation."""
-    sxx = task.input_correlation
-    variances = jnp.linalg.eigvalsh(jax.lax.stop_gradient(sxx))
-    least = task.in_size * jnp.finfo(sxx.dtype).eps * variances[-1]
-    spans = variances[0] > least
+    variances, spans = _variances(jax.lax.stop_gradient(task.input_correlation))
     if _checks.is_concrete(spans):
         _checks.require(
             bool(spans),
@@ -127,5 +146,20 @@ def _changed(task: Task, change: Float[Array, "out in"]) -> Task:
             f"went from {_checks.number(variances[0])} to "
             f"{_checks.number(variances[-1])}.",
         )
-    change = change * jnp.where(spans, 1.0, jnp.nan)
-    return Task(task.x, task.y + dot(task.x, jnp.linalg.solve(sxx, change.T)))
+    return Task(task.x, _targets(task, change * jnp.where(spans, 1.0, jnp.nan)))
+
+
+@compiled
+def _variances(
+    sxx: Float[Array, "in in"],
+) -> tuple[Float[Array, " in"], Bool[Array, ""]]:
+    """Of inputs along their principal axes, and whether none of them is zero."""
+    variances = jnp.linalg.eigvalsh(sxx)
+    least = len(sxx) * jnp.finfo(sxx.dtype).eps * variances[-1]
+    return variances, variances[0] > least
+
+
+@compiled
+def _targets(task: Task, change: Float[Array, "out in"]) -> Float[Array, "samples out"]:
+    """The targets with `change` added to their correlation with the inputs."""
+    return task.y + dot(task.x, jnp.linalg.solve(task.input_correlation, change.T))

@@ -35,8 +35,20 @@ class _Run:
     def kernels(self):
         return self.solution.ntk(self.ends, self.task.x)
 
+    @functools.cached_property
+    def losses(self):
+        return self.solution.loss(self.ts)
+
+    @functools.cached_property
+    def inputs(self):
+        return self.solution.input_representation(self.ends)
+
+    @functools.cached_property
+    def outputs(self):
+        return self.solution.output_representation(self.ends)
+
     def loss(self):
-        return "time", self.solution.loss(self.ts)
+        return "time", self.losses
 
     def function(self):
         return ("time", "out", "in"), self.solution.function(self.ts)
@@ -48,24 +60,22 @@ class _Run:
         return measures.rich_lazy_index(*self.kernels)
 
     def input_change(self):
-        ends = self.solution.input_representation(self.ends)
-        return measures.representational_change(*ends)
+        return measures.representational_change(*self.inputs)
 
     def output_change(self):
-        ends = self.solution.output_representation(self.ends)
-        return measures.representational_change(*ends)
+        return measures.representational_change(*self.outputs)
 
     def input_specificity(self):
-        end = self.solution.input_representation(self.ends[1])
-        return measures.task_specificity(end, self.task.input_output_correlation)
+        sigma = self.task.input_output_correlation
+        return measures.task_specificity(self.inputs[1], sigma)
 
     def output_specificity(self):
-        end = self.solution.output_representation(self.ends[1])
-        return measures.task_specificity(end, self.task.input_output_correlation.T)
+        sigma = self.task.input_output_correlation
+        return measures.task_specificity(self.outputs[1], sigma.T)
 
     def convergence_time(self):
         first, last = self.solution.loss(self.ends)
-        excess = self.solution.loss(self.ts) - last
+        excess = self.losses - last
         limit = self.threshold * (first - last)
         return measures.convergence_time(self.ts, excess, limit)
 
