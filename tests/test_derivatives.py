@@ -297,7 +297,7 @@ def by_weights_and_time(w1, w2, sigma, t, change):
 
 @eqx.filter_jit
 def by_task(function, w1, w2, sigma, t, throw):
-    """The second derivative of a part of `smooth` by the task, along a matrix of ones."""
+    """The second derivative of a part of `smooth` by the task, along ones."""
     gradient = jax.grad(lambda m: function(*decomposed(w1, w2, m, throw), t))
     return jax.jvp(gradient, (sigma,), (jnp.ones_like(sigma),))[1]
 

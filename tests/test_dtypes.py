@@ -168,7 +168,7 @@ CASES = {
 }
 
 
-def floats(tree):
+def floats(tree) -> list[Any]:
     kinds = jax.Array, jax.ShapeDtypeStruct
     leaves = [x for x in jax.tree.leaves(tree) if isinstance(x, kinds)]
     return [x for x in leaves if jnp.issubdtype(x.dtype, jnp.floating)]

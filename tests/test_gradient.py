@@ -32,8 +32,8 @@ def forms(w1, w2, sigma):
 
 @jax.jit
 @jax.vmap
-def prepared(*arrays):
-    problem = Problem(*arrays, jnp.asarray(1.0))
+def prepared(w1, w2, sigma):
+    problem = Problem(w1, w2, sigma, jnp.asarray(1.0))
     return problem, Frame(problem)
 
 
