@@ -4,6 +4,9 @@ test_derivatives.py tests that few times, evaluated as matrices, are right. More
 have lanes on the last axes.
 """
 
+import collections
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -223,3 +226,30 @@ def test_a_sweep_of_gradients_keeps_no_slopes():
     slopes = jax.jit(jax.vmap(jax.grad(total, (0, 1, 2))))
     memory = compiled.memory(slopes, *arrays)
     assert memory.temp_size_in_bytes < 200e6
+
+
+def test_a_program_has_every_part_once():
+    """One decomposition, one loop of values and one of each derivative's products."""
+    ts = jnp.linspace(0.1, 3.0, 9)
+    task = lr.Task.from_correlation(cases.sigma(2, 3))
+
+    def losses(weights, task):
+        network = lr.LinearNetwork(weights)
+        return lr.ExactSolution(network, task, throw=False).loss(ts)
+
+    def total(weights, task):
+        return jnp.sum(losses(weights, task))
+
+    weights = cases.balanced((3, 2, 2), 1.0, 0.4).weights
+    excess, by_columns, by_rows = (
+        f"lazyrich_{name}" for name in ("excess_of_few", "jvp", "vjp")
+    )
+    for function, operations in (
+        (losses, {excess: 1}),
+        (jax.value_and_grad(total, (0, 1)), {excess: 1, by_rows: 1}),
+        (jax.jacrev(losses, (0, 1)), {excess: 1, by_rows: 1}),
+        (jax.jacfwd(losses), {excess: 1, by_columns: 1}),
+    ):
+        text = str(jax.make_jaxpr(function)(weights, task))
+        found = collections.Counter(re.findall(r"\b(lazyrich_\w+|svd)\[", text))
+        assert found == {**operations, "svd": 1}
