@@ -1,5 +1,7 @@
 """Tangent kernels against the derivatives of networks, and similarities."""
 
+import itertools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -22,12 +24,12 @@ SIZES = {
 
 
 def make(sizes, dtype=jnp.float64):
-    keys = jax.random.split(jax.random.key(0), len(sizes))
-    weights = [
-        jax.random.normal(k, (n_out, n_in), dtype)
-        for k, n_in, n_out in zip(keys, sizes[:-1], sizes[1:], strict=False)
-    ]
-    return lr.LinearNetwork(weights), jax.random.normal(keys[-1], (5, sizes[0]), dtype)
+    rng = np.random.default_rng(0)
+    shapes = [(n_out, n_in) for n_in, n_out in itertools.pairwise(sizes)]
+    *weights, x = (
+        jnp.asarray(rng.normal(size=shape), dtype) for shape in (*shapes, (5, sizes[0]))
+    )
+    return lr.LinearNetwork(weights), x
 
 
 def by_differences(network, x):
@@ -66,7 +68,7 @@ def test_the_closed_form_is_that_of_the_derivatives(kind):
     trace = kernels.ntk_trace(network, x)
     np.testing.assert_allclose(trace, np.einsum("injm,ij->nm", split, np.eye(n_out)))
     operator = kernels.ntk_operator(network, x)
-    vector = jax.random.normal(jax.random.key(1), (n_out * samples,))
+    vector = np.random.default_rng(1).normal(size=n_out * samples)
     np.testing.assert_allclose(operator.mv(vector), ntk @ vector, rtol=1e-10)
     np.testing.assert_allclose(operator.as_matrix(), ntk, atol=1e-12)
     np.testing.assert_allclose(operator.T.mv(vector), ntk @ vector, rtol=1e-10)

@@ -124,12 +124,13 @@ def test_transport_is_trivial_where_it_has_a_closed_form():
 def test_own_weights_in_a_trajectory_and_their_gradient():
     network, task = problem(size=3)
 
-    # Both programs round equally with the users' code generator.
-    compiled = functools.partial(jax.jit, compiler_options=AS_USERS)
-    dynamics = lr.Exact(own_weights=True)
-    learn = compiled(lambda n, t: lr.learn(n, t, TS, dynamics=dynamics))
-    weights = compiled(lambda n, t: lr.ExactSolution(n, t).weights(TS))
-    trajectory, own = learn(network, task), weights(network, task)
+    # Both round equally with the users' code generator.
+    @functools.partial(jax.jit, compiler_options=AS_USERS)
+    def both(network, task):
+        trajectory = lr.learn(network, task, TS, dynamics=lr.Exact(own_weights=True))
+        return trajectory, lr.ExactSolution(network, task).weights(TS)
+
+    trajectory, own = both(network, task)
     plain = lr.learn(network, task, TS)
     np.testing.assert_allclose(trajectory.qqt, plain.qqt, atol=1e-12)
     solution = lr.ExactSolution(network, task)
