@@ -125,11 +125,6 @@ def done(path):
     return int((lr.sweeps.load(path).status == 1).sum()) if path.exists() else 0
 
 
-def first_line(process):
-    assert process.stdout is not None
-    return process.stdout.readline()
-
-
 def wait_for_more(path, before):
     limit = time.time() + 60
     while done(path) <= before:
