@@ -50,6 +50,8 @@ import pytest
 # a tenth of the time.
 gc.set_threshold(20_000, 20, 100)
 
+MOST = 3e9  # bytes of a process, between files: compiled programs take most of them
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -61,3 +63,15 @@ def untyped():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bounded_memory():
+    """Compiled programs are dropped after a file, once they take much memory."""
+    yield
+    statistics = Path("/proc/self/statm")
+    if statistics.exists():
+        pages = int(statistics.read_text().split()[1])
+        if pages * os.sysconf("SC_PAGE_SIZE") > MOST:
+            jax.clear_caches()
+            gc.collect()
