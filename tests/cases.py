@@ -44,16 +44,24 @@ def balanced(sizes, lmda, scale, seed=0):
     product = rng.normal(size=(n_out, hidden)) @ rng.normal(size=(hidden, n_in))
     u, strengths, vt = np.linalg.svd(product)
     r = np.linalg.qr(rng.normal(size=(hidden, hidden)))[0]
+    return lr.LinearNetwork(balanced_weights(u, scale**2 * strengths, vt, r, lmda))
+
+
+def balanced_weights(u, strengths, vt, r, lmda):
+    """The balanced weights of the function `u @ diag(strengths) @ vt`.
+
+    `u`, `vt` and `r`, of the hidden units, are orthogonal. Strengths beyond the number
+    of hidden units don't count.
+    """
+    (n_out, n_in), hidden = (len(u), len(vt)), len(r)
+    a, b = min(hidden, n_in), min(hidden, n_out)
     s = np.zeros(hidden)
-    s[: min(sizes)] = scale**2 * strengths[: min(sizes)]
+    s[: min(a, b)] = strengths[: min(a, b)]
     # s1 s2 = s and s2^2 - s1^2 = lambda, for surplus hidden units (s = 0) too.
     larger = np.sqrt((abs(lmda) + np.hypot(lmda, 2 * s)) / 2)
     smaller = np.divide(s, larger, out=np.zeros(hidden), where=larger > 0)
     s1, s2 = (smaller, larger) if lmda >= 0 else (larger, smaller)
-    a, b = min(hidden, n_in), min(hidden, n_out)
-    return lr.LinearNetwork(
-        ((r[:, :a] * s1[:a]) @ vt[:a], (u[:, :b] * s2[:b]) @ r[:, :b].T)
-    )
+    return (r[:, :a] * s1[:a]) @ vt[:a], (u[:, :b] * s2[:b]) @ r[:, :b].T
 
 
 def network(sizes, lmda, scale, target, seed=0):
