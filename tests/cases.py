@@ -72,9 +72,9 @@ def network(sizes, lmda, scale, target, seed=0):
     """
     start = lr.LambdaBalanced(lmda, scale)(*sizes, key=jax.random.key(seed))
     if len(set(sizes)) == 1 and abs(lmda) < 1e-3:
-        w1, w2 = start.weights
-        sign = np.sign(np.linalg.det(w2 @ w1) * np.linalg.det(target))
-        start = lr.LinearNetwork((w1, w2.at[0].multiply(sign)))
+        w1, w2 = (np.array(w) for w in start.weights)
+        w2[0] *= np.sign(np.linalg.det(w2 @ w1) * np.linalg.det(target))
+        start = lr.LinearNetwork((w1, w2))
     return start
 
 
@@ -130,8 +130,8 @@ def start(sizes, lmda, scale=0.7, seed=1, task=None):
     """A balanced network; with `task`, one that is at no saddle of it at lambda = 0."""
     network = balanced(sizes, lmda, scale, seed)
     if task is not None and len(set(sizes)) == 1:
-        w1, w2 = network.weights
+        w1, w2 = (np.array(w) for w in network.weights)
         sigma = task.input_output_correlation
-        sign = np.sign(np.linalg.det(w2 @ w1) * np.linalg.det(sigma))
-        network = lr.LinearNetwork((w1, w2.at[0].multiply(sign)))
+        w2[0] *= np.sign(np.linalg.det(w2 @ w1) * np.linalg.det(sigma))
+        network = lr.LinearNetwork((w1, w2))
     return network

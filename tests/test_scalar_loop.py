@@ -98,7 +98,7 @@ def test_saddles_and_bottlenecks_with_nothing_left_to_learn():
     # For a teacher of the bottleneck's rank the loss vanishes, and keeps its digits.
     u, s, vt = np.linalg.svd(cases.sigma(3, 4))
     low = u[:, :2] * s[:2] @ vt[:2]
-    check([cases.network((4, 2, 3), 1.0, 0.4, low)], [low])
+    check([cases.network((4, 2, 3), 1.0, 0.4, low)] * 3, [low] * 3)  # as above
 
 
 @pytest.mark.parametrize("sizes", [(9, 9, 9), (10, 9, 11), (9, 10, 12)], ids=str)
