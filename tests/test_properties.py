@@ -78,12 +78,12 @@ class Problem(typing.NamedTuple):
 
 
 class Solution(typing.NamedTuple):
-    """Of a problem (the first) and its copies, at all times."""
+    """Of a problem (the first) and its copies, at all times: arrays of JAX or NumPy."""
 
-    loss: np.ndarray
-    qqt: np.ndarray
-    w1: np.ndarray
-    w2: np.ndarray
+    loss: typing.Any
+    qqt: typing.Any
+    w1: typing.Any
+    w2: typing.Any
 
     @property
     def function(self):
@@ -105,8 +105,8 @@ def solved(problem, ts):
 
 def moved(problem, rng):
     """A copy moved by `MOVED`, which is as balanced as the problem."""
-    sizes = [np.linalg.norm(a) for a in problem]
-    sizes[:2] = (size or sum(sizes[:2]) for size in sizes[:2])
+    one, two, *data = (float(np.linalg.norm(a)) for a in problem)
+    sizes = one or two, two or one, *data
     w1, w2, x, y = (
         a + MOVED * size * rng.normal(size=a.shape) / a.size**0.5
         for a, size in zip(problem, sizes, strict=True)
@@ -222,7 +222,7 @@ def problems(draw):
     return Problem(*weights, x, y)
 
 
-def values(found, at=slice(None)):
+def values(found, at: typing.Any = slice(None)):
     """Loss, function and QQ^T of the problem itself."""
     return found.loss[0, at], found.function[0, at], found.qqt[0, at]
 
