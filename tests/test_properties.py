@@ -317,7 +317,7 @@ def test_conservation(problem, ts):
         flipped(w2) @ w2 - w1 @ flipped(w1) - problem.lmda * np.eye(len(problem.w1))
     )
     q = np.concatenate([flipped(w1), w2], axis=1)
-    bound = ROUNDINGS * EPS * (norm(found.qqt[0]) + problem.size)
+    bound = bounds(problem, found)[2]
     assert np.all(norm(balance) <= bound)
     assert np.all(norm(q @ flipped(q) - found.qqt[0]) <= bound)
 
