@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -258,3 +259,15 @@ def test_traced_bad_times_are_marked(dynamics):
     )
     traced = jax.jit(lambda t: lr.ExactSolution(NETWORK, TASK).loss(t))
     assert np.isnan(traced(jnp.array(-1.0)))
+
+
+def test_what_else_is_given_in_place_of_an_argument():
+    def network():
+        pass
+
+    with pytest.raises(TypeError, match="it was the function `network`"):
+        learn(network)
+    with pytest.raises(TypeError, match=r"pass `network\.function`"):
+        loose.theory.shallow_function(1.0, NETWORK, TASK)
+    with pytest.raises(ValueError, match=r"one sample, of shape \(3,\), .* it failed"):
+        lr.kernels.empirical_ntk(eqx.nn.Linear(2, 2, key=KEY), TASK.x)

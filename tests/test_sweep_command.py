@@ -344,3 +344,37 @@ def test_a_terminal_that_knows_few_characters(tmp_path):
         text=True,
     )
     assert listed.stdout.startswith("figure1") and not listed.stderr
+
+
+SHORT = """
+network = { sizes = [4, 4, 4] }
+task = { kind = "hierarchy", levels = 2 }
+axes = { seed = 3 }
+times = { values = [0, 1] }
+measure = { names = ["loss"] }
+"""
+
+
+def test_a_spec_of_the_hierarchy():
+    function, grid, _ = parse(SHORT).build()
+    assert function({"seed": 3})["loss"][1].shape == (2,)
+    assert grid.shape == (1,)
+
+
+@pytest.mark.parametrize(
+    "line, other, message",
+    [
+        ("seed = 3", "", "`axes` must hold at least one"),
+        ('names = ["loss"]', "names = []", "must be a list of loss"),
+        ("{ seed = 3 }", "3", r"`axes` must be a section, \[axes\]"),
+    ],
+    ids=str,
+)
+def test_sections_that_are_refused(line, other, message):
+    with pytest.raises(SpecError, match=message):
+        parse(SHORT.replace(line, other))
+
+
+def test_a_spec_is_a_file_of_this_machine(capsys):
+    assert main(["sweep", "memory://spec.toml", "--store", "x"]) == 2
+    assert "`SPEC` must be a path of this machine" in capsys.readouterr().err
