@@ -50,8 +50,8 @@ OF_RANK = (
 
 OF_SURPLUS = (
     "Derivatives of rebalanced weights with respect to the weights must be taken where "
-    "the hidden units beyond the function's modes have nonzero weights to fix their "
-    "outputs (or inputs), but these were zero."
+    "the hidden units beyond the function's modes have nonzero weights, which say "
+    "along which outputs (or inputs) they lie, but these were zero."
 )
 
 
