@@ -192,7 +192,7 @@ def spectrum(
     safe = jnp.where(zero, 1.0, kappa)
     # Division finds the smaller: subtraction would lose it when |lambda| is large.
     larger = jnp.where(zero, 1.0, jnp.sqrt((1 + half / safe) / 2))
-    smaller = jnp.where(zero, 0.0, s / (2 * safe * larger))
+    smaller = s / (2 * safe * larger)
     cos = jnp.where(lmda >= 0, larger, smaller)
     sin = jnp.where(lmda >= 0, smaller, larger)
     rest = (lmda if n_out > n_in else -lmda) / 2
@@ -251,7 +251,6 @@ def eliminate(
         spread -= jnp.outer(gain, carried) / (1 + 1 / jnp.sqrt(1 + much * much))
         along = jnp.where(is_new, along, dot(basis, rows[i]))
         weights = dot(along, inverse)
-        size = jnp.where(is_new, size, 1.0)
         place = jnp.where(is_new, rank, columns)
         unit = (jnp.arange(columns) == place).astype(rows.dtype)
         return (
