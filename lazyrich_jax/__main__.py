@@ -17,7 +17,7 @@ import jax
 from tqdm import tqdm
 
 from . import __version__, bench, sweeps
-from ._xla import keep_programs, use_all_cores
+from ._xla import keep_programs, prepare, use_all_cores
 from .figures import FIGURES, Reproduction, reproduce
 from .figures.report import write_report
 from .sweeps.place import Place, local, place
@@ -284,7 +284,7 @@ def _directory(given: str) -> Path:
 
 def _computed(names: Sequence[str], out: Path, quick: bool) -> Iterator[Reproduction]:
     """The figures in order; a CPU computes several at a time."""
-    _prepare()
+    prepare()
     workers = min(len(names), os.cpu_count() or 1, 4)
     if workers == 1 or jax.default_backend() != "cpu":
         for name in names:
@@ -295,18 +295,13 @@ def _computed(names: Sequence[str], out: Path, quick: bool) -> Iterator[Reproduc
     os.environ.setdefault("NPROC", "4")
     # Most of the time is spent compiling, which uses one core.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _prepare) as pool:
+    with ProcessPoolExecutor(workers, context, prepare) as pool:
         futures = [pool.submit(reproduce, name, out, quick=quick) for name in names]
         try:
             for future in tqdm(futures, desc="figures", leave=False):
                 yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _prepare() -> None:
-    jax.config.update("jax_enable_x64", True)
-    keep_programs()
 
 
 if __name__ == "__main__":

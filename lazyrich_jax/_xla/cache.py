@@ -48,3 +48,12 @@ def keep_programs() -> None:
     config.update("jax_compilation_cache_dir", str(path))
     # By default programs that took less than a second are dropped: most of them.
     config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def prepare() -> None:
+    """Compute in double precision and keep programs: the command and its processes.
+
+    Not in `__main__`, which processes of `python -m lazyrich_jax` can't import.
+    """
+    jax.config.update("jax_enable_x64", True)
+    keep_programs()
