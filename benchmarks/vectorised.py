@@ -100,7 +100,7 @@ def programs(few: bool) -> Iterator[tuple[str, Callable, tuple]]:
 
 
 def check(few: bool, folder: Path) -> int:
-    """Compile for the instructions XLA has been told, and say what is scalar."""
+    """Compile every loop, print its scalar kernels, and return their number."""
     import jax
 
     bad = 0
