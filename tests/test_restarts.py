@@ -117,6 +117,20 @@ def test_no_row_is_lost_whatever_the_sizes_of_rows_and_their_rounding(shape):
     np.testing.assert_allclose(products, expected, atol=1e-14)
 
 
+def test_rounding_of_small_rows_adds_no_pivot():
+    """Rows repeat, magnified, the rounding of the ten times smaller ones above."""
+    count, hidden, rank = 12, 9, 4
+    rng = np.random.default_rng(0)
+    coefficients = rng.normal(size=(300, count, rank))
+    coefficients[:, :rank] /= 10
+    rows = coefficients @ rng.normal(size=(300, rank, hidden))
+    size = np.linalg.norm(rows, axis=(1, 2), keepdims=True)
+    rows += np.finfo(float).eps / 4 * size * rng.normal(size=rows.shape)
+    found = jax.jit(jax.vmap(lambda x: eliminate(x, np.arange(count))[-1]))(rows)
+    ranks = np.sum(np.asarray(found) < count, axis=1)
+    assert np.all(ranks >= rank) and np.mean(ranks > rank) < 0.05
+
+
 def test_derivatives_of_a_rank_deficient_start():
     """A pivot row of pure rounding would take all digits of the derivatives."""
     sizes = (3, 7, 4)
