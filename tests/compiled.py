@@ -1,4 +1,4 @@
-"""What the compiler tells of a program, which it may keep to itself."""
+"""Memory and text of compiled programs, on platforms that report them."""
 
 
 def memory(function, *args):

@@ -67,7 +67,7 @@ class Problem(typing.NamedTuple):
 
     @property
     def largest_loss(self):
-        """Of targets and outputs that add up."""
+        """An upper bound: targets and outputs add up."""
         return np.sum(self.y**2) / len(self.y) + self.variance * self.size**2
 
     @property
@@ -78,7 +78,7 @@ class Problem(typing.NamedTuple):
 
 
 class Solution(typing.NamedTuple):
-    """Of a problem (the first) and its copies, at all times: arrays of JAX or NumPy."""
+    """A problem's solution (the first) and its copies' at all times, as arrays."""
 
     loss: typing.Any
     qqt: typing.Any
@@ -150,9 +150,9 @@ def flipped(x):
 
 
 def rounding(found, size):
-    """What rounding may change at every time; inf where it may change everything.
+    """The largest change by rounding at every time; inf where rounding decides.
 
-    `size` is that of the numbers that were added.
+    `size` is the size of the added numbers.
     """
     moved = norm(found[1:] - found[:1]).max(axis=0)
     allowed = ROUNDINGS * (EPS / MOVED * moved + EPS * size)
@@ -160,7 +160,7 @@ def rounding(found, size):
 
 
 def bounds(problem, found):
-    """What rounding may change of loss, function and QQ^T."""
+    """The largest changes of loss, function and QQ^T by rounding."""
     # The balance is the difference of numbers of the size of the start.
     size = norm(found.qqt[0]) + problem.size
     return (

@@ -89,7 +89,7 @@ class Sweep:
             os.kill(self._process, signal.SIGKILL)
 
     def end(self, timeout=120):
-        """What it has written to its output and its errors."""
+        """Wait for its end; returns its output and its errors."""
         limit = time.time() + timeout
         with contextlib.suppress(ProcessLookupError):
             while True:

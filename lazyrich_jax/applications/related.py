@@ -153,7 +153,7 @@ def _changed(task: Task, change: Float[Array, "out in"]) -> Task:
 def _variances(
     sxx: Float[Array, "in in"],
 ) -> tuple[Float[Array, " in"], Bool[Array, ""]]:
-    """Of inputs along their principal axes, and whether none of them is zero."""
+    """The variances of inputs along their principal axes; whether all are positive."""
     variances = jnp.linalg.eigvalsh(sxx)
     least = len(sxx) * jnp.finfo(sxx.dtype).eps * variances[-1]
     return variances, variances[0] > least
