@@ -59,7 +59,7 @@ def programs(few: bool) -> Iterator[tuple[str, Callable, tuple]]:
 
     jax.config.update("jax_enable_x64", True)
     from lazyrich_jax._riccati.batching.blocks import of_one
-    from lazyrich_jax._riccati.fast import gradient, scalar_loop, values
+    from lazyrich_jax._riccati.fast import gradient, part_gradient, scalar_loop, values
     from lazyrich_jax._riccati.fast.constants import Constants, ScalarConstants
     from lazyrich_jax.bench.problems import solution
 
@@ -97,6 +97,11 @@ def programs(few: bool) -> Iterator[tuple[str, Callable, tuple]]:
             yield f"{name} {part}", product, (constants, ts)
         yield f"{name} jvp", gradient.jvps, (*whole, numbers)
         yield f"{name} vjp", gradient.vjps, (*whole, weights)
+        changes, pulled = part_gradient.operations["function"]
+        of_one = jax.ShapeDtypeStruct((200, count), ts.dtype)
+        yield f"{name} function jvp", changes, (*whole, of_one)
+        weights = jax.ShapeDtypeStruct((200, 100, n_out, n_in), ts.dtype)
+        yield f"{name} function vjp", pulled, (*whole, weights)
 
 
 def check(few: bool, folder: Path) -> int:

@@ -35,14 +35,15 @@ FLOORS = {
         {"fast", "reference"},
         {"differentiable"},
     ),
-    "_riccati/batching": ({"primitive"}, {"blocks"}, {"products"}),
+    "_riccati/batching": ({"primitive"}, {"blocks"}, {"linear", "products"}),
     "_riccati/fast": (
         {"constants", "thin_qr"},
         {"scalar_loop", "values"},
-        {"exponentials"},
+        {"exponentials", "slope_by_p"},
         {"cotangents"},
         {"slopes"},
         {"gradient"},
+        {"part_gradient"},
     ),
     "_riccati/reference": (
         {"second", "solution"},

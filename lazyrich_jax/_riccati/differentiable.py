@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from .._linalg import dot, short_dot
 from .batching.primitive import are_transposes, for_each
-from .fast import gradient, scalar_loop, values
+from .fast import gradient, part_gradient, scalar_loop, values
 from .frame import Frame, Problem
 from .rates import settled
 from .reference.first import Change, Variation, vary
@@ -35,14 +35,74 @@ def product(
 
 @product.def_jvp
 def _product_jvp(primals, tangents, *, part):
-    rows, columns = SLICES[part](primals[1].right.shape[0])
+    moved, _, dts = tangents
+    found = product(*primals, part=part)
+    slope = jnp.zeros_like(found)
+    if dts is not None:
+        slope += _product_by_time(*primals, part=part) * dts[:, None, None]
+    if jax.tree.leaves(moved):
+        slope += part_gradient.operations[part][0](*_one(*_changed(primals, moved)))[0]
+    return found, slope
 
-    def both(primals, tangents):
-        frame, change = _variation(primals, tangents)
-        p = evaluate(*primals)[0], frame.matrix_from_rows(change.p)
-        return tuple(x[rows, columns] for x in p)
 
-    return _at_all_times(both, primals, tangents)
+@eqx.filter_custom_jvp
+def _product_by_time(
+    problem: Problem, frame: Frame, ts: Float[Array, " times"], *, part: str
+) -> Float[Array, "times rows columns"]:
+    return part_gradient.by_time(frame, settled(frame, ts), part)
+
+
+@_product_by_time.def_jvp
+def _product_by_time_jvp(primals, tangents, *, part):
+    _, frame, _ = primals
+    still = gradient.flat(frame, jnp.zeros_like(frame.lower), _no_generator(frame))
+
+    def at_all_times(problem, ts):
+        return _part_of_one(part, problem, frame, ts, still, jnp.ones_like(ts))
+
+    problem, _, ts = primals
+    moved, _, dts = tangents
+    slope = eqx.filter_jvp(at_all_times, (problem, ts), (moved, dts))[1]
+    return _product_by_time(*primals, part=part), slope
+
+
+def _part_of_one(
+    part: str,
+    problem: Problem,
+    frame: Frame,
+    ts: Float[Array, " times"],
+    numbers: Float[Array, " numbers"],
+    dts: Float[Array, " times"],
+) -> Float[Array, "times rows columns"]:
+    """The change of a part in the general form, which has derivatives."""
+    rows, columns = SLICES[part](frame.right.shape[0])
+    turned = tracked(problem, frame)
+
+    def at(t, dt):
+        late = settled(turned, t)
+        change = Change(*gradient.unflat(turned, numbers), dt)
+        found = vary(turned, late, solve(turned, late), change)
+        return turned.matrix_from_rows(found.p)[rows, columns]
+
+    return jax.vmap(at)(ts, dts)
+
+
+def _part_of_all(part, turned, problem, frame, ts, vectors):
+    """The product that `part_gradient.operations` make, in the general form."""
+    problem, frame, ts, vectors = for_each((problem, frame, ts, vectors))
+
+    def changes(numbers):
+        of_one = functools.partial(_part_of_one, part)
+        return jax.vmap(of_one)(problem, frame, ts, numbers, jnp.zeros_like(ts))
+
+    if not turned:
+        return changes(vectors)
+    shape = ts.shape[0], gradient.count_of_numbers(frame)
+    return jax.vjp(changes, jnp.zeros(shape, ts.dtype))[1](vectors)[0]
+
+
+for _part, _operations in part_gradient.operations.items():
+    are_transposes(*_operations, functools.partial(_part_of_all, _part))
 
 
 SLICES = {
@@ -65,19 +125,34 @@ def excess(
 
 @excess.def_jvp
 def _excess_jvp(primals, tangents):
-    problem, frame, ts = primals
     moved, _, dts = tangents
-    slope = jnp.zeros_like(ts)
+    slope = jnp.zeros_like(primals[2])
     if dts is not None:
         slope += _slopes(*primals, by="time")[:, 0] * dts
     if jax.tree.leaves(moved):
-        turned = tracked(problem, frame)
-        lower, core, lmda = _in_frame(turned, problem, moved)
-        generator = turned.generator_to_rows(core, lmda)
-        change = gradient.flat(turned, lower, generator)
-        one = jax.tree.map(lambda x: x[None], (problem, frame, ts, change[:, None]))
-        slope += gradient.jvps(*one)[0, :, 0]
+        problem, frame, ts, change = _changed(primals, moved)
+        slope += gradient.jvps(*_one(problem, frame, ts, change[:, None]))[0, :, 0]
     return excess(*primals), slope
+
+
+def _changed(
+    primals: tuple[Problem, Frame, Array], moved: Problem
+) -> tuple[Problem, Frame, Array, Array]:
+    """The arguments of products with a change of the problem."""
+    problem, frame, ts = primals
+    turned = tracked(problem, frame)
+    lower, core, lmda = _in_frame(turned, problem, moved)
+    generator = turned.generator_to_rows(core, lmda)
+    return problem, frame, ts, gradient.flat(turned, lower, generator)
+
+
+def _one(*args: Any) -> Any:
+    """The arguments with an axis of one network."""
+    return jax.tree.map(lambda x: x[None], args)
+
+
+def _no_generator(frame: Frame) -> Float[Array, "rows rows"]:
+    return jnp.zeros((frame.rates.size, frame.rates.size), frame.rates.dtype)
 
 
 @eqx.filter_custom_jvp
@@ -107,8 +182,7 @@ def _slopes_jvp(primals, tangents, *, by):
             change = Change(*gradient.unflat(turned, numbers), dt)
             return jnp.sum(error * _function(turned, vary(turned, late, state, change)))
 
-        generator = jnp.zeros((frame.rates.size, frame.rates.size), t.dtype)
-        still = gradient.flat(frame, jnp.zeros_like(frame.lower), generator)
+        still = gradient.flat(frame, jnp.zeros_like(frame.lower), _no_generator(frame))
         by_problem, by_time = jax.grad(slope, (0, 1))(still, jnp.zeros_like(t))
         return by_time[None] if by == "time" else by_problem
 
@@ -118,13 +192,14 @@ def _slopes_jvp(primals, tangents, *, by):
     return eqx.filter_jvp(at_all_times, (problem, ts), (moved, dts))
 
 
-@functools.partial(are_transposes, gradient.jvps, gradient.vjps)
-def _slopes_of_all(
-    problem: Problem, frame: Frame, ts: Float[Array, "networks times"]
-) -> Float[Array, "networks times numbers"]:
-    """The matrix in the products `jvps` and `vjps`; their derivatives use it."""
-    of_one = functools.partial(_slopes, by="problem")
-    return jax.vmap(of_one)(*for_each((problem, frame, ts)))
+def _slopes_of_all(turned, problem, frame, ts, vectors):
+    """The product that `gradient.jvps` and `vjps` make, in the general form."""
+    problem, frame, ts, vectors = for_each((problem, frame, ts, vectors))
+    matrix = jax.vmap(functools.partial(_slopes, by="problem"))(problem, frame, ts)
+    return dot(matrix.mT if turned else matrix, vectors)
+
+
+are_transposes(gradient.jvps, gradient.vjps, _slopes_of_all)
 
 
 def _at_all_times(both: Callable, primals: Any, tangents: Any) -> tuple[Array, Array]:

@@ -17,7 +17,6 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
-from ..._linalg import dot
 from ..._xla import sharded_over, varying
 
 # A rule for `jax.vmap`. It takes the size of the map, a tree of flags (is this leaf
@@ -83,36 +82,34 @@ class Operation:
 
 
 def are_transposes(
-    one: Operation, other: Operation, matrix: Callable[..., Array]
-) -> Callable[..., Array]:
-    """Give derivatives to products with a matrix and with its transpose.
+    one: Operation, other: Operation, product: Callable[..., Array]
+) -> None:
+    """Give derivatives to products of vectors with a matrix and with its transpose.
 
-    Both operations are linear in their last argument, the vectors (networks, columns or
-    rows, vectors). `matrix` is the matrix (networks, rows, columns) as a differentiable
-    function of the other arguments; it is returned.
+    Both operations are linear in their last argument, the vectors. `product(turned,
+    *args)` is the same product, or with `turned` the transpose's, as a differentiable
+    function of the other arguments.
     """
-    for product, transpose, turned in (one, other, False), (other, one, True):
-        rule = functools.partial(_change, product, matrix, turned)
-        ad.primitive_jvps[product.primitive] = rule
+    for operation, transpose, turned in (one, other, False), (other, one, True):
+        rule = functools.partial(_change, operation, functools.partial(product, turned))
+        ad.primitive_jvps[operation.primitive] = rule
         rule = functools.partial(_transposed, transpose)
-        ad.primitive_transposes[product.primitive] = rule
-    return matrix
+        ad.primitive_transposes[operation.primitive] = rule
 
 
 def _change(
-    product: Operation,
-    matrix: Callable[..., Array],
-    turned: bool,
+    operation: Operation,
+    product: Callable[..., Array],
     primals: tuple[Any, ...],
     tangents: tuple[Any, ...],
     *,
     tree: Any,
 ) -> tuple[Array, Array]:
     *others, vectors = jax.tree.unflatten(tree, primals)
-    found = product(*others, vectors)
+    found = operation(*others, vectors)
     change = jnp.zeros_like(found)
     if type(tangents[-1]) is not ad.Zero:
-        change += product(*others, tangents[-1])
+        change += operation(*others, tangents[-1])
     moves = [i for i, dx in enumerate(tangents[:-1]) if type(dx) is not ad.Zero]
     if moves:
 
@@ -120,11 +117,10 @@ def _change(
             leaves = list(primals)
             for i, x in zip(moves, moving, strict=True):
                 leaves[i] = x
-            return matrix(*jax.tree.unflatten(tree, leaves)[:-1])
+            return product(*jax.tree.unflatten(tree, leaves))
 
         at, moved = (tuple(xs[i] for i in moves) for xs in (primals, tangents))
-        by_matrix = jax.jvp(of_what_moves, at, moved)[1]
-        change += dot(by_matrix.mT if turned else by_matrix, vectors)
+        change += jax.jvp(of_what_moves, at, moved)[1]
     return found, change
 
 

@@ -1,10 +1,10 @@
-"""The solution at one time, and the cotangents of its loss.
+"""The solution at one time, and its products with a slope by P.
 
-In: `GradientConstants` and times. Out: `Cotangents`. `first.vary` maps a change of the
-problem to a change of the solution. This module applies the transpose of the same
-formulas to the function's error, as products of small matrices with networks and times
-on the last axes. Rows are in the order grow, rest, fall; a mode's first row counts as
-growing even at rate zero. docs/theory.md, section 3.
+In: `GradientConstants`, times and a `SlopeByP`. Out: `Solution` and `Cotangents`.
+`first.vary` maps a change of the problem to a change of the solution. This module
+applies the transpose of the same formulas to a slope, as products of small matrices
+with networks and times on the last axes. Rows are in the order grow, rest, fall; a
+mode's first row counts as growing even at rate zero. docs/theory.md, section 3.
 """
 
 import equinox as eqx
@@ -15,22 +15,29 @@ from ..._xla import kept
 from ..batching.blocks import total
 from .constants import GradientConstants
 from .exponentials import Exponentials, evaluate_exponentials
+from .slope_by_p import SlopeByP, of_error
 from .values import Solved, contracted, crossed, same, solve
 
 
-class Cotangents(eqx.Module):
-    """The solution P = `q @ q.T` at a time, and its products with the loss's slope.
+class Solution(eqx.Module):
+    """The solution P = `q @ q.T` at a time.
 
-    D is the slope of the loss by P. "up" rows are growing and left-over ones, "others"
-    left-over and decaying ones.
+    "up" rows are growing and left-over ones, "others" left-over and decaying ones.
     """
 
+    scales: Exponentials
+    solved: Solved
     q: Float[Array, "rows columns ..."]
     still: Float[Array, "others columns ..."]  # e^{-Wt} q
     p: Float[Array, "rows up ..."]  # P, minus its limit for columns that are late
     limit: Float[Array, "up ..."]  # 2 W for columns that are late, else zero
     is_late: Bool[Array, "up ..."]  # whether a column of P is near its limit
-    error: Float[Array, "out in ..."]  # the function's, in the singular basis
+
+
+class Cotangents(eqx.Module):
+    """Products of the solution with a slope D by P."""
+
+    slope: SlopeByP  # 2 D
     by_q: Float[Array, "rows columns ..."]  # 2 D q
     by_p: Float[Array, "rows up ..."]  # 2 D p
     spanned: Float[Array, "others columns ..."]  # `still` or q, times q' 2 D q
@@ -38,10 +45,8 @@ class Cotangents(eqx.Module):
     above: Float[Array, "up columns ..."]  # by `from_above` of `first._as_start`
 
 
-def evaluate_cotangents(
-    x: GradientConstants, t: Float[Array, "..."]
-) -> tuple[Exponentials, Cotangents]:
-    """The exponentials and cotangents at one time; slopes.py multiplies them."""
+def evaluate_solution(x: GradientConstants, t: Float[Array, "..."]) -> Solution:
+    """The solution and the exponentials at one time."""
     base = x.base
     m, r, _ = x.sizes
     up, fall = slice(0, m + r), slice(m + r, None)
@@ -60,54 +65,37 @@ def evaluate_cotangents(
     q, still = kept(rows)
     distance, limit, is_late = _from_limits(x, solved, scales, q)
 
-    def products():
+    def product():
         pivot = x.is_pivot[up, None]
         p = jnp.where(pivot, contracted(q[up], distance), contracted(q[up], q[up]))
-        p = jnp.concatenate([p, contracted(q[fall], q[up])])
-        return p, contracted(q[m:], q[fall])
+        return jnp.concatenate([p, contracted(q[fall], q[up])])
 
-    p, others = kept(products)
-    error = kept(lambda: _error(x, p, others, is_late, t))
+    return Solution(scales, solved, q, still, kept(product), limit, is_late)
 
-    by_q, by_p = _pulled(x, error, q, p)
-    core = kept(lambda: crossed(q, by_q))
+
+def slope_of_loss(
+    x: GradientConstants, a: Solution, t: Float[Array, "..."]
+) -> SlopeByP:
+    """The slope of the loss by P."""
+    m = x.sizes[0]
+    others = kept(lambda: contracted(a.q[m:], a.q[-m:]))
+    return of_error(kept(lambda: _error(x, a.p, others, a.is_late, t)))
+
+
+def evaluate_cotangents(
+    x: GradientConstants, a: Solution, slope: SlopeByP
+) -> Cotangents:
+    """The products with a slope from which slopes.py makes the gradient."""
+    m, r, _ = x.sizes
+    by_q, by_p = slope.times(x, a.q), slope.times(x, a.p)
+    core = kept(lambda: crossed(a.q, by_q))
 
     def spans():
-        rest = jnp.where(x.rest_grows[None, None], q[m : m + r], still[:r])
-        return contracted(jnp.concatenate([rest, still[r:]]), core)
+        rest = jnp.where(x.rest_grows[None, None], a.q[m : m + r], a.still[:r])
+        return contracted(jnp.concatenate([rest, a.still[r:]]), core)
 
-    lower, above = _at_start(x, solved, scales, by_q, core)
-    return scales, Cotangents(
-        q, still, p, limit, is_late, error, by_q, by_p, kept(spans), lower, above
-    )
-
-
-def _pulled(
-    x: GradientConstants, error: Array, q: Array, p: Array
-) -> tuple[Array, Array]:
-    """2 D q and 2 D p; D is `error` / 2 between outputs and inputs, zero elsewhere."""
-    m, r, _ = x.sizes
-    cos, sin = x.base.cos[:, None], x.base.sin[:, None]
-
-    def sides(rows):
-        grow, rest, down = rows[:m], rows[m : m + r], rows[m + r :]
-        outputs, inputs = cos * grow - sin * down, sin * grow + cos * down
-        if x.is_wide:
-            return outputs, jnp.concatenate([inputs, rest])
-        return jnp.concatenate([outputs, rest]), inputs
-
-    def pulled(rows):
-        outputs, inputs = kept(lambda: sides(rows))
-        to = kept(lambda: contracted(error, inputs.swapaxes(0, 1)))
-        back = kept(lambda: crossed(error, outputs))
-
-        def by_kind():
-            grow, down = sin * back[:m] + cos * to[:m], cos * back[:m] - sin * to[:m]
-            return jnp.concatenate([grow, back[m:], to[m:], down])
-
-        return kept(by_kind)
-
-    return pulled(q), pulled(p)
+    lower, above = _at_start(x, a.solved, a.scales, by_q, core)
+    return Cotangents(slope, by_q, by_p, kept(spans), lower, above)
 
 
 def _from_limits(

@@ -20,21 +20,21 @@ from ..batching.products import matrix_times_vectors, vectors_times_matrix
 from ..frame import Frame, Problem
 from ..rates import settled
 from .constants import GradientConstants
-from .cotangents import evaluate_cotangents
-from .slopes import slopes_of_one
+from .cotangents import evaluate_solution, slope_of_loss
+from .slopes import slopes_by_numbers
 
 
 def slopes(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, "times numbers"]:
     r"""Slopes of $|W_2 W_1 - \Sigma|^2 / 2$ by the numbers of `flat`."""
-    return _slopes_at_times(_stacked(frame), ts[None])[0]
+    return _slopes_at_times(stacked(frame), ts[None])[0]
 
 
 def slope_by_time(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " times"]:
     """The loss's slope by time: minus its squared gradient by Q, as Q descends it."""
-    return _slope_by_time(_stacked(frame), ts[None])[0]
+    return _slope_by_time(stacked(frame), ts[None])[0]
 
 
-def _stacked(frame: Frame) -> GradientConstants:
+def stacked(frame: Frame) -> GradientConstants:
     return jax.tree.map(lambda x: x[None], GradientConstants(frame))
 
 
@@ -72,14 +72,22 @@ def unflat(
     return lower, both
 
 
-def _slopes_together(
+def _of_loss(
+    x: GradientConstants, t: Float[Array, "..."]
+) -> list[Float[Array, "numbers ..."]]:
+    solution = evaluate_solution(x, t)
+    return slopes_by_numbers(x, t, solution, slope_of_loss(x, solution, t))
+
+
+def _together(
     x: GradientConstants, t: Float[Array, "..."]
 ) -> Float[Array, "numbers ..."]:
-    return jnp.concatenate(slopes_of_one(x, t))
+    return jnp.concatenate(_of_loss(x, t))
 
 
 def _by_time(x: GradientConstants, t: Float[Array, "..."]) -> Float[Array, "..."]:
-    by_q = evaluate_cotangents(x, t)[1].by_q.reshape(-1, *t.shape)
+    solution = evaluate_solution(x, t)
+    by_q = slope_of_loss(x, solution, t).times(x, solution.q).reshape(-1, *t.shape)
     return -long_total(lambda i: by_q[i] * by_q[i], len(by_q))
 
 
@@ -89,7 +97,7 @@ def _numbers(m: int, r: int, n: int) -> int:
 
 
 _slopes_at_times = batched(
-    "lazyrich_slopes", _slopes_together, lambda x: (_numbers(*of_one(x).sizes),)
+    "lazyrich_slopes", _together, lambda x: (_numbers(*of_one(x).sizes),)
 )
 _slope_by_time = batched("lazyrich_slope_by_time", _by_time, lambda x: ())
 
@@ -104,17 +112,17 @@ def count_of_numbers(frame: Frame) -> int:
 
 
 def _jvps(on_cpu: bool, *args: Any) -> Array:
-    x, ts, v = _prepared(*args)
-    return matrix_times_vectors(slopes_of_one, on_cpu, x, ts, v)
+    x, ts, v = prepared(*args)
+    return matrix_times_vectors(_of_loss, on_cpu, x, ts, v)
 
 
 def _vjps(on_cpu: bool, *args: Any) -> Array:
-    x, ts, v = _prepared(*args)
+    x, ts, v = prepared(*args)
     numbers = _numbers(*of_one(x).sizes)
-    return vectors_times_matrix(slopes_of_one, numbers, on_cpu, x, ts, v)
+    return vectors_times_matrix(_of_loss, numbers, on_cpu, x, ts, v)
 
 
-def _prepared(
+def prepared(
     problem: Problem, frame: Frame, ts: Array, v: Array
 ) -> tuple[GradientConstants, Array, Array]:
     _, frame, ts, v = for_each((problem, frame, ts, v))

@@ -1,9 +1,9 @@
-"""The slopes of the loss at one time, in closed form.
+"""The slopes of the loss, or of a part of P, at one time, in closed form.
 
-In: `GradientConstants` and times. Out: numbers in the order of `gradient.flat`, with
-networks and times on the last axes. The first are slopes by the rows of Q0, from
-`Cotangents`; the others are slopes by entries of the generator F, one block for each
-pair of kinds of rows. docs/theory.md, section 3.
+In: the `Solution` and its `Cotangents` at a time. Out: numbers in the order of
+`gradient.flat`, with networks and times on the last axes. The first are slopes by the
+rows of Q0, from `Cotangents`; the others are slopes by entries of the generator F, one
+block for each pair of kinds of rows. docs/theory.md, section 3.
 """
 
 import functools
@@ -14,19 +14,20 @@ from jaxtyping import Array, Bool, Float
 from ..._xla import kept
 from ..batching.blocks import total
 from .constants import GradientConstants
-from .cotangents import Cotangents, evaluate_cotangents
-from .exponentials import Exponentials
+from .cotangents import Cotangents, Solution, evaluate_cotangents
+from .slope_by_p import SlopeByP, kinds
 from .values import contracted, crossed
 
 
-def slopes_of_one(
-    x: GradientConstants, t: Float[Array, "..."]
+def slopes_by_numbers(
+    x: GradientConstants, t: Float[Array, "..."], a: Solution, slope: SlopeByP
 ) -> list[Float[Array, "numbers ..."]]:
-    scales, a = evaluate_cotangents(x, t)
+    """The numbers of `gradient.flat`, for a slope by P, as consecutive parts."""
+    by = evaluate_cotangents(x, a, slope)
     pairs = [_two_grow, _one_grows, _none_grows]
     if x.sizes[1] > 0:
         pairs += [_rest_grow, _rest_fall, functools.partial(_of_rest_alone, t)]
-    parts = [a.lower, *[kept(lambda f=f: f(x, scales, a)) for f in pairs]]
+    parts = [by.lower, *[kept(lambda f=f: f(x, a, by)) for f in pairs]]
     return [part.reshape(-1, *t.shape) for part in parts]
 
 
@@ -34,20 +35,20 @@ def slopes_of_one(
 # of two modes:
 
 
-def _two_grow(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Array:
+def _two_grow(x: GradientConstants, a: Solution, by: Cotangents) -> Array:
     """Two growing rows. The gradient by a pair is the sum of both its entries."""
-    m = x.sizes[0]
-    kappa, decay, e = x.base.kappa, scales.decay[:m], a.error[:m, :m]
+    m, scales = x.sizes[0], a.scales
+    kappa, decay = x.base.kappa, scales.decay[:m]
 
     def carried():
-        rising = contracted(a.lower[:m], x.lower[:m])
+        rising = contracted(by.lower[:m], x.lower[:m])
         ratio = jnp.minimum(scales.grown[:m], 1.0)
-        falling = contracted(a.above[:m], x.lower[:m] * ratio)
-        return scales.less[:m, :m] * jnp.where(_is_upper(e), rising, falling)
+        falling = contracted(by.above[:m], x.lower[:m] * ratio)
+        return scales.less[:m, :m] * jnp.where(_is_upper(rising), rising, falling)
 
     def bent():
-        bend = crossed(a.p[:, :m], a.by_p[:, :m]) / 2
-        bend += a.limit[:m, None] * a.by_p[:m, :m]
+        bend = crossed(a.p[:, :m], by.by_p[:, :m]) / 2
+        bend += a.limit[:m, None] * by.by_p[:m, :m]
         return scales.bend[:m, :m] * bend
 
     carry, bend = kept(carried), kept(bent)
@@ -58,117 +59,115 @@ def _two_grow(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Arra
         scales.less[:m, :m],
         scales.ratio[:m, :m],
     )
-    lack = jnp.where(late, lack, jnp.where(_zero(kappa[:, None], kappa[None]), 0.5, 1))
-    cos, sin, other_cos, other_sin = _angles(x)
-    pull = cos * other_sin * e + sin * other_cos * e.swapaxes(0, 1)
-    return carry + bend - lack * pull
+    target = jnp.where(_zero(kappa[:, None], kappa[None]), 0.5, 1.0)
+    grow, _, _ = kinds(x.base, x.is_wide)
+    pull = by.slope.between(grow, grow)
+    return carry + bend - _of_limit(by, lack, target, late) * pull
 
 
-def _one_grows(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Array:
+def _one_grows(x: GradientConstants, a: Solution, by: Cotangents) -> Array:
     """A growing and a decaying row."""
     m, r, _ = x.sizes
-    fall = slice(m + r, None)
-    kappa, decay, e = x.base.kappa, scales.decay[:m], a.error[:m, :m]
-    found = contracted(a.lower[:m], x.lower[fall]) + a.by_p[fall, :m].swapaxes(0, 1)
+    fall, scales = slice(m + r, None), a.scales
+    kappa, decay = x.base.kappa, scales.decay[:m]
+    found = contracted(by.lower[:m], x.lower[fall]) + by.by_p[fall, :m].swapaxes(0, 1)
     found *= scales.more[:m, :m]
-    found += scales.mixed[:m, :m] * contracted(a.q[:m], a.spanned[r:])
+    found += scales.mixed[:m, :m] * contracted(a.q[:m], by.spanned[r:])
     both = decay[:, None] * decay[None]
-    lean = _lean(kappa[:, None], kappa[None], both, a.is_late[:m, None])
-    cos, sin, other_cos, other_sin = _angles(x)
-    return found - lean * (cos * other_cos * e - sin * other_sin * e.swapaxes(0, 1))
+    lean = _lean(by, kappa[:, None], kappa[None], both, a.is_late[:m, None])
+    grows, _, falls = kinds(x.base, x.is_wide)
+    return found - lean * by.slope.between(grows, falls)
 
 
-def _none_grows(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Array:
+def _none_grows(x: GradientConstants, a: Solution, by: Cotangents) -> Array:
     """Two decaying rows. The gradient by a pair is the sum of both its entries."""
     m, r, _ = x.sizes
-    kappa, decay, e = x.base.kappa, scales.decay[:m], a.error[:m, :m]
-    found = contracted(a.by_q[m + r :], a.still[r:])
-    found *= jnp.where(_is_upper(e), decay[None], decay[:, None])
+    kappa, scales = x.base.kappa, a.scales
+    decay = scales.decay[:m]
+    found = contracted(by.by_q[m + r :], a.still[r:])
+    found *= jnp.where(_is_upper(found), decay[None], decay[:, None])
     found *= scales.less[:m, :m]
-    found -= scales.bend[:m, :m] * contracted(a.spanned[r:], a.still[r:]) / 2
-    cos, sin, other_cos, other_sin = _angles(x)
-    pulled = sin * other_cos * e + cos * other_sin * e.swapaxes(0, 1)
-    return found + jnp.where(_zero(kappa[:, None], kappa[None]), pulled / 2, 0.0)
+    found -= scales.bend[:m, :m] * contracted(by.spanned[r:], a.still[r:]) / 2
+    _, _, fall = kinds(x.base, x.is_wide)
+    target = jnp.where(_zero(kappa[:, None], kappa[None]), 0.5, 0.0)
+    return found - _of_limit(by, target, target) * by.slope.between(fall, fall)
 
 
 # Entries between left-over rows and a mode's row:
 
 
-def _rest_grow(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Array:
+def _rest_grow(x: GradientConstants, a: Solution, by: Cotangents) -> Array:
     """A left-over row and a mode's growing row."""
     m, r, _ = x.sizes
-    rest = slice(m, m + r)
+    rest, scales = slice(m, m + r), a.scales
     rate, rest_decay = x.rates[m:], scales.decay[m:]
     kappa, decay = x.base.kappa, scales.decay[:m]
     late, rest_late = a.is_late[None, :m], a.is_late[rest, None]
-    rising = contracted(x.lower[rest], a.lower[:m])
+    rising = contracted(x.lower[rest], by.lower[:m])
     # `both` holds if left-over rows grow.
-    falling = contracted(a.above[rest], x.lower[:m] * jnp.minimum(scales.grown[:m], 1))
+    falling = contracted(by.above[rest], x.lower[:m] * jnp.minimum(scales.grown[:m], 1))
     both = scales.less[None, m, :m] * (rising + falling)
-    bend = crossed(a.p[:, rest], a.by_p[:, :m]) + crossed(a.by_p[:, rest], a.p[:, :m])
-    bend = bend / 2 + a.limit[None, :m] * a.by_p[:m, rest].swapaxes(0, 1)
-    bend += a.limit[rest, None] * a.by_p[rest, :m]
+    bend = crossed(a.p[:, rest], by.by_p[:, :m]) + crossed(by.by_p[:, rest], a.p[:, :m])
+    bend = bend / 2 + a.limit[None, :m] * by.by_p[:m, rest].swapaxes(0, 1)
+    bend += a.limit[rest, None] * by.by_p[rest, :m]
     both += scales.bend[None, m, :m] * bend
     slower = jnp.maximum(rest_decay, decay)
     lack = jnp.minimum(rate, kappa), slower, scales.less[m, :m], scales.ratio[m, :m]
-    lack = jnp.where(late & rest_late, 2 * _lack(*lack)[None], 2.0)
+    lack = _of_limit(by, 2 * _lack(*lack)[None], 2.0, late & rest_late)
     # `one` holds if they don't.
-    one = scales.more[None, m, :m] * (rising + a.by_p[rest, :m])
-    one += scales.mixed[:m, m][None] * contracted(a.spanned[:r], a.q[:m])
-    lean = _lean(kappa[None], rate[None], (decay * rest_decay)[None], late)
-    _, _, cos, sin = _angles(x)
-    pulled = (cos if x.is_wide else sin) * _rest_error(x, a)
+    one = scales.more[None, m, :m] * (rising + by.by_p[rest, :m])
+    one += scales.mixed[:m, m][None] * contracted(by.spanned[:r], a.q[:m])
+    lean = _lean(by, kappa[None], rate[None], (decay * rest_decay)[None], late)
+    grow, beyond, _ = kinds(x.base, x.is_wide)
+    pulled = by.slope.between(beyond, grow)
     grows = x.rest_grows[None, None]
     return jnp.where(grows, both - lack * pulled, one - lean * pulled)
 
 
-def _rest_fall(x: GradientConstants, scales: Exponentials, a: Cotangents) -> Array:
+def _rest_fall(x: GradientConstants, a: Solution, by: Cotangents) -> Array:
     """A left-over row and a mode's decaying row."""
     m, r, _ = x.sizes
-    rest, fall = slice(m, m + r), slice(m + r, None)
+    rest, fall, scales = slice(m, m + r), slice(m + r, None), a.scales
     rate, rest_decay = x.rates[m:, None], scales.decay[m:, None]
     kappa, decay = x.base.kappa[None], scales.decay[None, :m]
-    spanned = contracted(a.spanned[:r], a.still[r:])
+    spanned = contracted(by.spanned[:r], a.still[r:])
     # `one` holds if left-over rows grow.
-    one = contracted(a.lower[rest], x.lower[fall]) + a.by_p[fall, rest].swapaxes(0, 1)
+    one = contracted(by.lower[rest], x.lower[fall]) + by.by_p[fall, rest].swapaxes(0, 1)
     one = scales.more[None, m, :m] * one + scales.mixed[None, m, :m] * spanned
-    lean = _lean(rate, kappa, decay * rest_decay, a.is_late[rest, None])
+    lean = _lean(by, rate, kappa, decay * rest_decay, a.is_late[rest, None])
     # `none` holds if they don't.
-    none = contracted(a.by_q[rest], a.still[r:]) + contracted(a.still[:r], a.by_q[fall])
+    none = contracted(by.by_q[rest], a.still[r:])
+    none += contracted(a.still[:r], by.by_q[fall])
     none = scales.less[None, m, :m] * rest_decay * none
     none -= scales.bend[None, m, :m] * spanned
-    slow = jnp.where(_zero(kappa, rate), 1.0, 0.0)
-    _, _, cos, sin = _angles(x)
-    pulled = (-sin if x.is_wide else cos) * _rest_error(x, a)
+    target = jnp.where(_zero(kappa, rate), 1.0, 0.0)
+    slow = _of_limit(by, target, target)
+    _, beyond, falls = kinds(x.base, x.is_wide)
+    pulled = by.slope.between(beyond, falls)
     grows = x.rest_grows[None, None]
     return jnp.where(grows, one - lean * pulled, none - slow * pulled)
 
 
 def _of_rest_alone(
-    t: Array, x: GradientConstants, scales: Exponentials, a: Cotangents
+    t: Array, x: GradientConstants, a: Solution, by: Cotangents
 ) -> Array:
     """The rate that left-over rows share."""
     m, r, _ = x.sizes
-    rest, bend = slice(m, m + r), scales.bend[m, m]
-    rise = total(total(a.lower[rest] * x.lower[rest]))
-    bent = total(total(a.p[:, rest] * a.by_p[:, rest])) / 2
-    bent += total(a.limit[i] * a.by_p[i, i] for i in range(m, m + r))
-    carried = total(total(a.by_q[rest] * a.q[rest]))
-    spanned = total(total(a.still[:r] * a.spanned[:r])) / 2
+    rest, scales = slice(m, m + r), a.scales
+    bend, rate, decay = scales.bend[m, m], x.rates[m], scales.decay[m]
+    rise = total(total(by.lower[rest] * x.lower[rest]))
+    bent = total(total(a.p[:, rest] * by.by_p[:, rest])) / 2
+    bent += total(a.limit[i] * by.by_p[i, i] for i in range(m, m + r))
+    lack = _lack(rate, decay, scales.less[m, m], scales.ratio[m, m])
+    lack = _of_limit(by, lack[None], 1.0, a.is_late[rest])
+    _, beyond, _ = kinds(x.base, x.is_wide)
+    pulled = by.slope.between(beyond, beyond)
+    pulled = total(lack[i] * pulled[i, i] for i in range(r))
+    rise = t * rise + bend * bent - pulled
+    carried = total(total(by.by_q[rest] * a.q[rest]))
+    spanned = total(total(a.still[:r] * by.spanned[:r])) / 2
     fall = t * carried - bend * spanned
-    return jnp.where(x.rest_grows, t * rise + bend * bent, fall)
-
-
-def _angles(x: GradientConstants) -> tuple[Array, Array, Array, Array]:
-    """The cosines and sines of a pair's first and second modes."""
-    cos, sin = x.base.cos, x.base.sin
-    return cos[:, None], sin[:, None], cos[None], sin[None]
-
-
-def _rest_error(x: GradientConstants, a: Cotangents) -> Array:
-    """The function's error beyond the modes, by left-over directions."""
-    m = x.sizes[0]
-    return a.error[:, m:].swapaxes(0, 1) if x.is_wide else a.error[m:]
+    return jnp.where(x.rest_grows, rise, fall)
 
 
 def _lack(smaller: Array, decay: Array, less: Array, ratio: Array) -> Array:
@@ -176,14 +175,28 @@ def _lack(smaller: Array, decay: Array, less: Array, ratio: Array) -> Array:
     return (1 + smaller * less * (1 + ratio)) * decay * decay
 
 
-def _lean(grows: Array, other: Array, both: Array, late: Array) -> Array:
+def _lean(
+    by: Cotangents, grows: Array, other: Array, both: Array, late: Array
+) -> Array:
     """How the limit depends on dF between a growing and another row.
 
     Late, it is only the part that is not yet reached.
     """
     zero = _zero(grows, other)
     share = 2 * grows / jnp.where(zero, 1.0, grows + other)
-    return jnp.where(zero, 1.0, share * jnp.where(late, both, 1.0))
+    target = jnp.where(zero, 1.0, share)
+    return _of_limit(by, jnp.where(zero, 1.0, share * both), target, late)
+
+
+def _of_limit(
+    by: Cotangents,
+    lack: Array,
+    target: Array | float,
+    late: Array | bool = True,
+) -> Array:
+    """What P lacks of its limit, late; and of its target, if the slope is from that."""
+    lack = jnp.where(late, lack, target)
+    return lack if by.slope.from_target else lack - target
 
 
 def _zero(a: Array, b: Array) -> Bool[Array, "..."]:

@@ -7,6 +7,7 @@ that are used more than once: they are computed once.
 """
 
 import functools
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -208,7 +209,7 @@ def _product(
     part: str, x: Constants, t: Float[Array, "..."]
 ) -> Float[Array, "rows columns ..."]:
     """A part of Q Q^T in the basis of the units."""
-    inputs, outputs = _rows(x, t, part != "outputs", part != "inputs")
+    inputs, outputs = of_part(part, x, solve_rows(x, t))
     if part == "qqt":
         both = kept(lambda: jnp.concatenate([*inputs, *outputs]))
         return kept(lambda: contracted(both, both))
@@ -217,38 +218,44 @@ def _product(
 
 def _factor(x: Constants, t: Float[Array, "..."]) -> Float[Array, "rows columns ..."]:
     """Q by units and the frame's columns."""
-    inputs, outputs = _rows(x, t, True, True)
+    inputs, outputs = of_part("qqt", x, solve_rows(x, t))
     return kept(lambda: jnp.concatenate([*inputs, *outputs]))
 
 
-def _rows(
-    x: Constants,
-    t: Float[Array, "..."],
-    of_inputs: bool,
-    of_outputs: bool,
-) -> tuple[list[Array], list[Array]]:
-    """Q by input units and by output units; an empty list if not asked for."""
-    m = x.sizes[0]
+Rows = Callable[[], tuple[Array, Array, Array]]  # that grow, are left over, and decay
+
+
+def solve_rows(x: Constants, t: Float[Array, "..."]) -> Rows:
+    """The rows of q."""
     solved = solve(x, t, kept(lambda: at_time(x, t)))
+    return lambda: solved.q(x)
+
+
+def of_part(part: str, x: Constants, rows: Rows) -> tuple[list[Array], list[Array]]:
+    """`rows` by the input units and by the output units of a part of Q Q^T.
+
+    An empty list stands for units that are not in it.
+    """
+    m = x.sizes[0]
     n_in, n_out = x.right.shape[0], x.left.shape[0]
 
     def inputs():
-        grow, rest, fall = solved.q(x)
+        grow, rest, fall = rows()
         found = x.sin[:, None] * grow + x.cos[:, None] * fall
         return jnp.concatenate([found, rest]) if n_in > m else found
 
     def outputs():
-        grow, rest, fall = solved.q(x)
+        grow, rest, fall = rows()
         found = x.cos[:, None] * grow - x.sin[:, None] * fall
         return jnp.concatenate([found, rest]) if n_out > m else found
 
-    def in_units(basis, rows):
-        rows = kept(rows)
-        return kept(lambda: contracted(basis, rows.swapaxes(0, 1)))
+    def in_units(basis, found):
+        found = kept(found)
+        return kept(lambda: contracted(basis, found.swapaxes(0, 1)))
 
     return (
-        [in_units(x.right, inputs)] if of_inputs else [],
-        [in_units(x.left, outputs)] if of_outputs else [],
+        [in_units(x.right, inputs)] if part != "outputs" else [],
+        [in_units(x.left, outputs)] if part != "inputs" else [],
     )
 
 
@@ -256,9 +263,30 @@ def contracted(
     a: Float[Array, "i c ..."], b: Float[Array, "j c ..."]
 ) -> Float[Array, "i j ..."]:
     """`a @ b.T`; for lanes the sum is written out."""
-    if max(a.ndim, b.ndim) == 2:
-        return dot(a, b.T)
+    return dot(a, b.T) if max(a.ndim, b.ndim) == 2 else _written_out(a, b)
+
+
+@jax.custom_vjp
+def _written_out(a: Array, b: Array) -> Array:
     return total(a[:, None, c] * b[None, :, c] for c in range(a.shape[1]))
+
+
+def _transposes(args: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+    # JAX would transpose each term for itself, into sums that fill no vectors.
+    a, b = args
+    by_a = _written_out(slope, b.swapaxes(0, 1))
+    by_b = _written_out(slope.swapaxes(0, 1), a.swapaxes(0, 1))
+    return _summed_like(a, by_a), _summed_like(b, by_b)
+
+
+def _summed_like(x: Array, slope: Array) -> Array:
+    """The sum over lanes that share one `x`."""
+    pairs = enumerate(zip(x.shape, slope.shape, strict=True))
+    shared = tuple(i for i, (one, many) in pairs if one != many)
+    return jnp.sum(slope, axis=shared, keepdims=True)
+
+
+_written_out.defvjp(lambda a, b: (_written_out(a, b), (a, b)), _transposes)
 
 
 def crossed(
@@ -273,7 +301,7 @@ def same(n: int, t: Float[Array, "..."]) -> Bool[Array, "n n ..."]:
     return jnp.eye(n, dtype=bool).reshape(n, n, *[1] * t.ndim)
 
 
-def _shape(part: str, x: Constants) -> tuple[int, int]:
+def shape_of(part: str, x: Constants | Frame) -> tuple[int, int]:
     """The shape of a part of Q Q^T."""
     n_in, n_out = x.right.shape[-1], x.left.shape[-1]
     count = {"inputs": n_in, "outputs": n_out, "qqt": n_in + n_out}
@@ -290,7 +318,7 @@ products = {
     part: batched(
         f"lazyrich_{part}",
         functools.partial(_product, part),
-        functools.partial(_shape, part),
+        functools.partial(shape_of, part),
     )
     for part in ("qqt", "inputs", "outputs", "function")
 }

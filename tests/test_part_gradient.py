@@ -1,0 +1,153 @@
+"""Changes of parts of QQ^T and their transposes, against the reference form."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lazyrich_jax as lr
+from lazyrich_jax._riccati import differentiable
+from lazyrich_jax._riccati.fast import gradient, part_gradient
+from lazyrich_jax._riccati.frame import Frame, Problem
+from lazyrich_jax._xla import sizes as tuned
+
+from . import cases, compiled
+
+TS = jnp.array([1e-30, 1e-4, 0.02, 0.3, 0.9, 2.0, 5.0, 12.0])
+
+
+@functools.partial(jax.jit, static_argnames="parts")
+@functools.partial(jax.vmap, in_axes=(0, 0, 0, None))
+def forms(w1, w2, sigma, parts):
+    """Changes and slopes by time: the fast form's, the reference's, and a transpose.
+
+    test_derivatives.py tests few times, which are evaluated as matrices. These have
+    lanes on the last axes.
+    """
+    lmda = (jnp.sum(w2**2) - jnp.sum(w1**2)) / w1.shape[0]
+    problem = Problem(w1, w2, sigma, lmda)
+    frame = Frame(problem)
+    ts = jnp.tile(TS.astype(w1.dtype), tuned.FEW_LANES // TS.size + 1)
+    rng = np.random.default_rng(0)
+    moved = jax.tree.map(
+        lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), problem
+    )
+    args = differentiable._changed((problem, frame, ts), moved)
+    one = differentiable._one(*args)
+    still, alone = jnp.zeros_like(args[3]), jnp.zeros_like(ts)
+    found = {}
+    for part in parts:
+        changes, pulled = part_gradient.operations[part]
+        fast = changes(*one)[0], part_gradient.by_time(frame, ts, part)
+        of_one = functools.partial(
+            differentiable._part_of_one, part, problem, frame, ts[: TS.size]
+        )
+        slow = of_one(args[3], alone[: TS.size]), of_one(still, alone[: TS.size] + 1)
+        weights = jnp.asarray(rng.normal(size=fast[0].shape), ts.dtype)
+        back = pulled(*one[:3], weights[None])[0]
+        pair = jnp.sum(back * args[3]), jnp.sum(weights * fast[0])
+        found[part] = [x[: TS.size] for x in fast], slow, pair
+    return found
+
+
+def check(networks, sigmas, parts=("qqt",), tolerance=1e-11, dtype=float):
+    weights = zip(*(n.weights for n in networks), strict=True)
+    arrays = (*(np.stack(w) for w in weights), np.stack(sigmas))
+    found = jax.device_get(forms(*(x.astype(dtype) for x in arrays), parts))
+    for part, (fast, slow, pair) in found.items():
+        for one, other in zip(fast, slow, strict=True):
+            assert np.all(np.isfinite(one)), part
+            size = np.abs(other).max((1, 2, 3), keepdims=True)
+            assert np.all(np.abs(one - other) <= tolerance * size), part
+        scale = np.abs(pair).max() + 1
+        assert np.all(np.abs(pair[0] - pair[1]) <= tolerance * scale), part
+
+
+@pytest.mark.parametrize(
+    "sizes, lmdas, parts",
+    [
+        ((2, 3, 4), (0.0, 1.0, 50.0), ("qqt",)),
+        ((4, 3, 2), (0.0, -1.0, -50.0), ("qqt",)),
+        ((4, 1, 3), (0.0, 2.0, -2.0), ("qqt", "inputs", "outputs", "function")),
+    ],
+    ids=str,
+)
+def test_fast_and_reference_form(sizes, lmdas, parts):
+    target = cases.sigma(sizes[2], sizes[0])
+    networks = [cases.balanced(sizes, lmda, 0.4) for lmda in lmdas]
+    check(networks, [target] * len(lmdas), parts)
+
+
+def test_degenerate_tasks_and_single_precision():
+    special = [one for one in cases.special() if one[1].sizes == (3, 3, 3)]
+    networks = [network for _, network, _ in special]
+    sigmas = [np.asarray(task.input_output_correlation) for _, _, task in special]
+    target = cases.sigma(3, 3)
+    u, s, vt = np.linalg.svd(target)
+    learned = lr.LinearNetwork((np.sqrt(s)[:, None] * vt, u * np.sqrt(s)))
+    zero = jax.tree.map(jnp.zeros_like, learned)
+    check([*networks, learned, zero], [*sigmas, 2 * target, target])
+    check(
+        [*networks, zero, zero],
+        [*sigmas, target, target],
+        tolerance=1e-4,
+        dtype=jnp.float32,
+    )
+
+
+def test_second_derivatives_differentiate_the_reference_form():
+    """A Hessian-vector product of a function, against a difference of gradients."""
+    sizes = 3, 2, 2
+    sigma = jnp.asarray(cases.sigma(2, 3))
+    w1, w2 = cases.balanced(sizes, 1.0, 0.4).weights
+    turn = jnp.array([[0.0, 1.0], [-1.0, 0.0]])  # rotations keep the balance
+    moved = (turn @ w1, w2 @ turn.T), jnp.array([0.7, -0.4])
+    point = (w1, w2), jnp.array([0.3, 1.5])
+
+    def slope(weights, ts):
+        def total(weights, ts):
+            task = lr.Task.from_correlation(sigma)
+            solution = lr.ExactSolution(lr.LinearNetwork(weights), task)
+            return jnp.sum(solution.function(ts) ** 2)
+
+        return jax.grad(total, (0, 1))(weights, ts)
+
+    @jax.jit
+    def both(size):
+        there = jax.tree.map(lambda x, dx: x + size * dx, point, moved)
+        return jax.jvp(slope, there, moved)
+
+    ahead, behind = (both(size)[0] for size in (1e-5, -1e-5))
+    pairs = jax.tree.map(lambda x, y: (x - y) / 2e-5, ahead, behind), both(0.0)[1]
+    for one, other in zip(*map(jax.tree.leaves, pairs), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+
+
+def test_a_sweep_of_gradients_keeps_no_changes():
+    """Gradients of a function at many times take the memory of its cotangents."""
+    count, times = 1000, 100
+    arrays = [jax.ShapeDtypeStruct((count, 5, 5), jnp.float64)] * 3
+    ts = jnp.linspace(0.1, 5.0, times)
+
+    def total(w1, w2, sigma):
+        task = lr.Task.from_correlation(sigma)
+        solution = lr.ExactSolution(lr.LinearNetwork((w1, w2)), task, throw=False)
+        return jnp.sum(solution.function(ts) ** 2)
+
+    memory = compiled.memory(jax.jit(jax.vmap(jax.grad(total, (0, 1, 2)))), *arrays)
+    one = count * times * 25 * 8
+    assert memory.temp_size_in_bytes < 8 * one
+
+
+def test_numbers_of_a_change():
+    """`unflat` inverts `flat` for wide and tall tasks."""
+    for sizes in ((4, 2, 3), (2, 3, 3)):
+        w1, w2 = cases.balanced(sizes, 1.0, 0.4).weights
+        sigma = jnp.asarray(cases.sigma(sizes[2], sizes[0]))
+        frame = Frame(Problem(w1, w2, sigma, jnp.asarray(1.0)))
+        numbers = jnp.arange(float(gradient.count_of_numbers(frame)))
+        lower, generator = gradient.unflat(frame, numbers)
+        symmetric = gradient.flat(frame, lower, generator)
+        np.testing.assert_array_equal(symmetric, numbers)
