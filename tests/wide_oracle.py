@@ -92,14 +92,14 @@ def _drift(sigma, lmda):
     """F = S - lambda J / 2."""
     n_out, n_in = np.shape(sigma)
     f = mp.diag([-lmda / 2] * n_in + [lmda / 2] * n_out)
-    for i in range(n_out):
-        for j in range(n_in):
-            f[n_in + i, j] = f[j, n_in + i] = mp.mpf(sigma[i][j])
+    f[n_in:, :n_in] = _matrix(sigma)
+    f[:n_in, n_in:] = _matrix(sigma).T
     return f
 
 
 def _matrix(x):
-    return mp.matrix([[mp.mpf(value) for value in row] for row in np.asarray(x)])
+    array = np.asarray(x)
+    return mp.matrix(array if array.dtype == object else array.astype(float).tolist())
 
 
 def _root(matrix):
