@@ -1,6 +1,5 @@
 """The class of wide random layers: its members, and what they learn."""
 
-import functools
 import itertools
 
 import jax
@@ -10,7 +9,7 @@ import pytest
 
 import lazyrich_jax as lr
 
-from . import cases, numerical_flow, wide_oracle
+from . import cases, wide_oracle
 
 KEY = jax.random.key(0)
 SIZES = [(3, 3), (4, 2), (2, 4), (1, 1)]  # in, out

@@ -73,7 +73,7 @@ def _scales(network: LinearNetwork) -> WideScales:
     first, second = network.effective_scales
     p, n_in = network.qqt, network.sizes[0]
     sign = jnp.where(jnp.arange(p.shape[-1]) < n_in, 1.0, -1.0).astype(p.dtype)
-    j = jnp.diag(sign)
+    j = jnp.broadcast_to(jnp.diag(sign), p.shape)
     lmda, square = (x[..., None, None] for x in (second - first, first * second))
     fault = dot(p, j, p) + lmda * p - square * j
 
