@@ -58,6 +58,16 @@ def test_wide_random_networks(initialiser, bound):
     assert lr.theory.wide_scales(network).residual < 2 / 1024**0.5
 
 
+@pytest.mark.parametrize("n", [10, 30])
+def test_the_nearest_balance_does_not_describe_wide_random_weights(n):
+    initialiser, sizes = lr.Gaussian.lecun(), (n, 3 * n, 5 * n)
+    spectrum = initialiser(*sizes, key=KEY).imbalance_spectrum
+    variance = lr.theory.balance_variance(initialiser, *sizes)[0, 1]
+    spread = jnp.std(spectrum)
+    np.testing.assert_allclose(spread, (3 * n * variance) ** 0.5, rtol=0.1)
+    assert spread > 3 * lr.theory.expected_balance(initialiser, *sizes)  # at every n
+
+
 @pytest.mark.parametrize("width", [6, 40, 4096])
 def test_scales_of_a_wide_layer_need_no_large_matrix(width):
     network = lr.Gaussian(1.0)(3, width, 2, key=KEY)
@@ -108,6 +118,10 @@ def test_batches_of_networks_and_traced_scales():
     )
     finite = [bool(jnp.all(jnp.isfinite(w))) for w in bad.weights[0]]
     assert finite == [False, False, True]
+    task = lr.Task.from_correlation(cases.sigma(2, 3, 9))
+    learned = jax.jit(jax.vmap(lr.theory.wide_function, (None, None, None, 0)))
+    found = learned(TIMES, functions[0], task, jnp.array([-1.0, 0.0, 1.0]))
+    assert [bool(jnp.all(jnp.isfinite(f))) for f in found] == finite
 
 
 FUNCTIONS = {
@@ -191,6 +205,10 @@ def test_derivatives_of_the_function_at_repeated_and_zero_singular_values(target
     dx = jnp.asarray(cases.sigma(2, 3, 3)), jnp.array(0.7), jnp.array(1.0)
     slope = jax.jvp(learned, (x,), (dx,))[1]
     np.testing.assert_allclose(slope, differences(learned, x, dx), atol=1e-10)
+    along = jnp.asarray(cases.sigma(2, 3, 5))
+    back = jax.jit(jax.grad(lambda x: jnp.sum(along * learned(x))))(x)
+    total = sum(jnp.sum(a * b) for a, b in zip(back, dx, strict=True))
+    np.testing.assert_allclose(total, jnp.sum(along * slope), rtol=1e-10)
 
     def by_task(target):
         task = lr.Task.from_correlation(target)

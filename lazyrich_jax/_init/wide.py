@@ -36,7 +36,7 @@ class WideOrthogonal(AbstractInitialiser):
     import lazyrich_jax as lr
 
     network = lr.WideOrthogonal(0.5, 2.0)(3, 8, 2, key=jax.random.key(0))
-    print(network.effective_scales)  # (0.5, 2.0)
+    print(*network.effective_scales)  # 0.5 2.0 to rounding
     ```
     """
 

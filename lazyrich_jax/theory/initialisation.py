@@ -65,11 +65,12 @@ def wide_balance(
     r"""The balance of infinitely wide random networks of given proportions.
 
     With `hidden = k in`, `out = r in` and `in` going to infinity every entry of
-    $W_2^\top W_2 - W_1W_1^\top$ tends to that of $\lambda I$. (Its eigenvalues don't tend
-    to $\lambda$, which does not describe learning.) $\lambda$ is $\alpha_2^2 r/k - \alpha_1^2$ for LeCun ($\alpha = 1$), He
-    ($\alpha = \sqrt2$) and scaled weights, and $2r/(k + r) - 2/(k + 1)$ for Glorot
-    (tables 3.2 and 3.3 of Domine's thesis; the limits printed there for Glorot,
-    0, 2, 2, 0 and -2/(k + 1), are $(k-1)/(k+1)$, $-2/(k+1)$, $2k/(k+1)$, 0 and 0).
+    $W_2^\top W_2 - W_1W_1^\top$ tends to that of $\lambda I$. (Its eigenvalues don't
+    tend to $\lambda$, which does not describe learning.) $\lambda$ is $\alpha_2^2 r/k -
+    \alpha_1^2$ for LeCun ($\alpha = 1$), He ($\alpha = \sqrt2$) and scaled weights, and
+    $2r/(k + r) - 2/(k + 1)$ for Glorot (tables 3.2 and 3.3 of Domine's thesis; the
+    limits printed there for Glorot, 0, 2, 2, 0 and -2/(k + 1), are $(k-1)/(k+1)$,
+    $-2/(k+1)$, $2k/(k+1)$, 0 and 0).
 
     **Arguments:** `hidden_ratio` k and `out_ratio` r, non-negative or infinite (both
     zero or both infinite have no limit: NaN).
