@@ -1,4 +1,4 @@
-"""The class of wide random layers: its members, and what they learn."""
+"""The class of wide random layers: its members, in many digits, and refusals."""
 
 import itertools
 
@@ -143,3 +143,63 @@ def test_against_high_precision(start, target, first, second):
         size = np.maximum(size, np.linalg.norm(expected[-1]))  # the task's rounding
         error = np.linalg.norm(getattr(found, name) - expected, axis=(1, 2))
         assert np.all(error <= bound * size), (name, error / size)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (
+            lambda a: lr.WideOrthogonal(-1.0, 2.0),
+            "`input_scale` must be finite and",
+        ),
+        (lambda a: lr.WideOrthogonal(1.0, -2.0), "`output_scale` must be finite and"),
+        (
+            lambda a: lr.WideOrthogonal(0.0, 0.0),
+            "`output_scale` must be positive",
+        ),
+        (lambda a: lr.wide_network(a, 1.0, np.nan), "`output_scale` must be finite"),
+        (lambda a: lr.wide_network(a, 1.0, 1.0, 4), "`hidden_size` must be at least `"),
+        (
+            lambda a: lr.WideOrthogonal(1.0, 2.0)(3, 4, 2, key=KEY),
+            "`hidden_size` must be at least `in \\+ out`, 5, but it was 4",
+        ),
+        (
+            lambda a: lr.theory.wide_function(1.0, a, cases.make_task((3, 6, 2)), 0.0),
+            "`laziness` must be finite and positive",
+        ),
+        (
+            lambda a: lr.theory.wide_function(1.0, a, cases.make_task((2, 6, 3)), 1.0),
+            "`function` must fit the task's",
+        ),
+        (
+            lambda a: lr.theory.wide_scales(lr.LinearNetwork((a,))),
+            "`network` must have two layers",
+        ),
+        (
+            lambda a: lr.LinearNetwork((a,)).effective_laziness,
+            "must be asked of a network of two layers",
+        ),
+    ],
+)
+def test_refusals(untyped, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("name", ["input_scale", "output_scale"])
+def test_derivatives_by_a_scale_at_zero_are_refused(name):
+    def scales(scale):
+        both = {"input_scale": jnp.array(1.0), "output_scale": jnp.array(1.0)}
+        both[name] = scale
+        return both["input_scale"], both["output_scale"]
+
+    def drawn(scale):
+        return lr.WideOrthogonal(*scales(scale))(3, 6, 2, key=KEY).weights
+
+    def given(scale):
+        first, second = scales(scale)
+        return lr.wide_network(np.ones((2, 3)), first, second).weights
+
+    for f in (drawn, given):
+        with pytest.raises(Exception, match=f"with respect to `{name}`"):
+            jax.block_until_ready(jax.jvp(f, (0.0,), (1.0,))[1])
