@@ -16,6 +16,8 @@ from ._init import AbstractInitialiser as AbstractInitialiser
 from ._init import Aligned as Aligned
 from ._init import Gaussian as Gaussian
 from ._init import LambdaBalanced as LambdaBalanced
+from ._init import WideOrthogonal as WideOrthogonal
+from ._init import wide_network as wide_network
 from ._learn import learn as learn
 from ._network import LinearNetwork as LinearNetwork
 from ._task import Task as Task

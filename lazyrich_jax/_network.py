@@ -124,6 +124,70 @@ class LinearNetwork(eqx.Module):
             residuals.append(jnp.sqrt(jnp.sum(excess**2, axis=(-2, -1))))
         return self._per_hidden_layer(residuals)
 
+    @property
+    @compiled
+    def imbalance_spectrum(self) -> Float[Array, "*batch hidden"]:
+        r"""The eigenvalues of $W_2^\top W_2 - W_1 W_1^\top$, for two layers.
+
+        They increase, and gradient flow conserves them. All are `lmda` for balanced
+        weights. For wide random layers `in` of them are negative, `out` are positive
+        and the others zero. They cost no more than a layer of `in + out` units does.
+        Their derivatives need, for a wider layer, linearly independent hidden
+        directions of all inputs and outputs.
+
+        **Raises:** `ValueError` for a depth other than two.
+        """
+        self._two_layers("imbalance_spectrum")
+        w1, w2 = self.weights
+        unused = self.sizes[1] - self.sizes[0] - self.sizes[2]
+        if unused > 0:  # a rotation of the hidden units, of which the last are unused
+            both = jnp.concatenate([w1, w2.mT], axis=-1)
+            rotated = jnp.linalg.qr(both, mode="r")
+            w1, w2 = rotated[..., : self.sizes[0]], rotated[..., self.sizes[0] :].mT
+        values = jnp.linalg.eigvalsh(dot(w2.mT, w2) - dot(w1, w1.mT))
+        if unused > 0:
+            zeros = jnp.zeros((*values.shape[:-1], unused), values.dtype)
+            values = jnp.sort(jnp.concatenate([values, zeros], axis=-1), axis=-1)
+        return values
+
+    @property
+    @compiled
+    def effective_scales(self) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+        r"""The effective input scale and output scale, for two layers.
+
+        They are the sum of the negative eigenvalues of
+        $W_2^\top W_2 - W_1 W_1^\top$ over $-\min(N_i, N_h)$, and that of the positive
+        ones over $\min(N_o, N_h)$. Gradient flow conserves them. They are exact for
+        every network of `lazyrich_jax.wide_network` and, with $\max(\mp\lambda, 0)$,
+        for balanced ones. They tend to $w\sigma_1^2$ and $w\sigma_2^2$ for Gaussian
+        weights of width w. The traces of the representations, which they replace,
+        include the function's part of the weights and are less accurate.
+        """
+        values = self.imbalance_spectrum
+        n_in, hidden, n_out = self.sizes
+        below = jnp.sum(jnp.maximum(-values, 0), axis=-1) / min(n_in, hidden)
+        return below, jnp.sum(jnp.maximum(values, 0), axis=-1) / min(n_out, hidden)
+
+    @property
+    def effective_laziness(self) -> Float[Array, "*batch"]:
+        r"""The sum of both `effective_scales`: $|\lambda|$ for balanced weights.
+
+        The function of a wide random network, with isotropic inputs, depends only on
+        it, on the start and on the task (`lazyrich_jax.theory.wide_function`). `lmda`
+        does not describe such a network.
+        """
+        below, above = self.effective_scales
+        return below + above
+
+    @property
+    def effective_side(self) -> Float[Array, "*batch"]:
+        r"""The output scale less the input scale: $\lambda$ for balanced weights.
+
+        It is positive where the output representation is the larger one.
+        """
+        below, above = self.effective_scales
+        return above - below
+
     def _require_balance(self) -> None:
         _checks.require(
             self.depth >= 2,

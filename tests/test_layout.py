@@ -19,7 +19,7 @@ FLOORS = {
         {"_dtypes", "_xla"},
         {"_linalg", "_checks"},
         {"_balanced", "_singular", "_triangular"},
-        {"_task", "_network", "_riccati"},
+        {"_task", "_network", "_riccati", "_wide"},
         {"_exactness", "_init", "_trajectory", "kernels"},
         {"_dynamics", "theory", "measures"},
         {"_learn"},
@@ -29,6 +29,7 @@ FLOORS = {
         {"__main__"},
     ),
     "_xla": ({"cache", "programs", "sharding", "sizes", "threads"},),
+    "_init": ({"base"}, {"balanced", "gaussian", "wide"}),
     "_riccati": (
         {"batching", "frame"},
         {"rates"},
@@ -59,7 +60,7 @@ FLOORS = {
     "theory": (
         {"assumptions", "deep", "initialisation", "modes"},
         {"rates", "representations", "saddle", "shallow"},
-        {"correlations", "limits", "neuron"},
+        {"correlations", "limits", "neuron", "wide"},
     ),
     "measures": ({"alignment", "course"}, {"dimension", "distance"}),
     "applications": (

@@ -34,3 +34,7 @@ from .representations import converged_representations as converged_representati
 from .saddle import saddle_distance as saddle_distance
 from .shallow import shallow_function as shallow_function
 from .shallow import shallow_steps as shallow_steps
+from .wide import WideScales as WideScales
+from .wide import wide_function as wide_function
+from .wide import wide_representations as wide_representations
+from .wide import wide_scales as wide_scales

@@ -16,7 +16,9 @@ def expected_balance(
     Domine's thesis). It is `out / hidden - 1` for LeCun, twice that for He,
     `scale[1]**2 * out / hidden - scale[0]**2` for scaled weights and
     `2 out / (hidden + out) - 2 in / (in + hidden)` for Glorot. (The thesis says that
-    LeCun's balance is never negative, which is not true.)
+    LeCun's balance is never negative, which is not true.) It is an
+    average: a wide random layer does not learn as a network of this balance does.
+    `wide_function` is for those.
 
     **Raises:** `ValueError` for sizes that aren't positive integers, and as
     `lazyrich_jax.Gaussian`.
@@ -39,9 +41,10 @@ def balance_variance(
 
     It is $N_o\sigma_2^4 + N_i\sigma_1^4$ off the diagonal and twice that on it (Theorem
     3.1.1 of Domine's thesis, which prints four times). It vanishes as widths grow at
-    fixed ratios: wide random networks are balanced. The expected square of
+    fixed ratios: entry by entry wide random networks are balanced. As matrices they are
+    not, since the entries become more: the expected square of
     `LinearNetwork.balance_residual` is $(N_h - 1)(N_h + 2)$ times the variance off the
-    diagonal.
+    diagonal, and the eigenvalues stay apart. `wide_function` is for wide layers.
 
     **Returns:** (hidden, hidden).
 
@@ -61,11 +64,13 @@ def wide_balance(
 ) -> Float[Array, ""]:
     r"""The balance of infinitely wide random networks of given proportions.
 
-    With `hidden = k in`, `out = r in` and `in` going to infinity the weights are
-    balanced. $\lambda$ is $\alpha_2^2 r/k - \alpha_1^2$ for LeCun ($\alpha = 1$), He
-    ($\alpha = \sqrt2$) and scaled weights, and $2r/(k + r) - 2/(k + 1)$ for Glorot
-    (tables 3.2 and 3.3 of Domine's thesis; the limits printed there for Glorot,
-    0, 2, 2, 0 and -2/(k + 1), are $(k-1)/(k+1)$, $-2/(k+1)$, $2k/(k+1)$, 0 and 0).
+    With `hidden = k in`, `out = r in` and `in` going to infinity every entry of
+    $W_2^\top W_2 - W_1W_1^\top$ tends to that of $\lambda I$. (Its eigenvalues don't
+    tend to $\lambda$, which does not describe learning.) $\lambda$ is $\alpha_2^2 r/k -
+    \alpha_1^2$ for LeCun ($\alpha = 1$), He ($\alpha = \sqrt2$) and scaled weights, and
+    $2r/(k + r) - 2/(k + 1)$ for Glorot (tables 3.2 and 3.3 of Domine's thesis; the
+    limits printed there for Glorot, 0, 2, 2, 0 and -2/(k + 1), are $(k-1)/(k+1)$,
+    $-2/(k+1)$, $2k/(k+1)$, 0 and 0).
 
     **Arguments:** `hidden_ratio` k and `out_ratio` r, non-negative or infinite (both
     zero or both infinite have no limit: NaN).
