@@ -16,8 +16,9 @@ class RESULTS(eqx.Enumeration):
 
     successful = ""
     unbalanced_weights = (
-        "`network` must be lambda-balanced (W2.T W2 - W1 W1.T = lambda I) for `Exact`, "
-        "but it was not: use `dynamics=GradientFlow()`, or `network.rebalanced(lmda)`."
+        "`network` must be lambda-balanced (W2.T W2 - W1 W1.T = lambda I) or in the "
+        "wide class (`lazyrich_jax.wide_network`) for `Exact`, but it was in neither: "
+        "use `dynamics=GradientFlow()`, or `network.rebalanced(lmda)`."
     )
     anisotropic_inputs = (
         "`task` must have isotropic inputs (x.T x / samples = c I, c > 0) for `Exact`, "

@@ -15,13 +15,14 @@ from .._riccati.differentiable import SLICES, excess, factor, product
 from .._riccati.frame import Frame, Problem
 from .._riccati.rates import last_time
 from .._riccati.reference.off_class import OffClass, response, without_derivatives
-from .._riccati.reference.rotation import transported
+from .._riccati.reference.rotation import transition, transported
 from .._task import Task
 from .._trajectory import RESULTS, raise_if_failed
 from .._xla import on_any_mesh
 from ..kernels import ntk_of_representations
 from .base import failure
 from .reduction import check, reduced
+from .wide import Wide
 
 
 class ExactSolution(eqx.Module):
@@ -90,6 +91,7 @@ class ExactSolution(eqx.Module):
     frame: Frame
     variance: Float[Array, ""]
     optimum: Float[Array, ""]
+    wide: Wide | None
     off: OffClass | None
     result: RESULTS
 
@@ -107,13 +109,14 @@ class ExactSolution(eqx.Module):
         )
         one = _dtypes.promoted(network=network, task=task)
         state = reduced(*one, throw, tolerances, flow_derivatives)
-        result = state[-1]
+        result = state.result
         if throw and not _checks.is_concrete(result):
             state = raise_if_failed(state, result)
         elif throw and result != RESULTS.successful:
             raise failure(result, network, task)
-        self.problem, self.frame, self.variance, self.optimum = state[:4]
-        self.off, self.result = state[4:]
+        self.problem, self.frame = state.problem, state.frame
+        self.variance, self.optimum = state.variance, state.optimum
+        self.wide, self.off, self.result = state.wide, state.off, state.result
 
     def loss(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts"]:
         """The loss. Its excess over the optimum keeps its digits near convergence."""
@@ -234,6 +237,11 @@ def _transported(
     problem, frame, ts, ok = _solvable(solution, inner)
     problem = _of_weights(solution, problem)
     q = transported(problem, frame, ts, rtol, atol)
+    if solution.wide is not None:
+        wide = solution.wide
+        near = dot(transition(problem, frame, ts, rtol, atol), wide.start)
+        qqt = product(problem, frame, ts, part="qqt") + wide.shift("qqt")[None]
+        q = wide.factors(q, qqt, near)
     q = jnp.where(ok[:, None, None], q, jnp.nan)
     networks = jax.vmap(lambda q: _as_network(q, solution))(q)
     return jax.tree.map(lambda w: w.reshape(*t.shape, *w.shape[1:]), networks)
@@ -292,7 +300,18 @@ def _of_weights(solution: ExactSolution, problem: Problem) -> Problem:
 def _network(solution: ExactSolution, ts: Times) -> LinearNetwork:
     problem = _of_weights(solution, solution.problem)
     q = factor(problem, solution.frame, ts)
+    if solution.wide is not None:
+        q = _of_wide(solution.wide, problem, solution.frame, ts, q)
     return jax.vmap(lambda q: _as_network(q, solution))(q)
+
+
+def _of_wide(
+    wide: Wide, problem: Problem, frame: Frame, ts: Times, balanced: Array
+) -> Float[Array, "times n hidden"]:
+    """Q of a network that may be wide; its rotation is the one next to the start."""
+    qqt = product(problem, frame, ts, part="qqt") + wide.shift("qqt")[None]
+    start = jax.lax.stop_gradient(wide.start)
+    return wide.factors(balanced, qqt, jnp.broadcast_to(start, qqt.shape))
 
 
 def _as_network(q: Float[Array, "n hidden"], solution: ExactSolution) -> LinearNetwork:
@@ -304,6 +323,8 @@ def _as_network(q: Float[Array, "n hidden"], solution: ExactSolution) -> LinearN
 
 def _product(solution: ExactSolution, ts: Times, part: str) -> Array:
     found = product(solution.problem, solution.frame, ts, part=part)
+    if solution.wide is not None and part != "function":
+        found += solution.wide.shift(part)[None]
     if solution.off is not None:
         found += _change(solution, ts, part)
     return found / solution.variance
