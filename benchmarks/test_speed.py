@@ -4,9 +4,12 @@ Run `python -m pip install ".[bench]"`, then `python -m pytest benchmarks`. The 
 of each method is stored beside its times, and must be within the method's bound.
 """
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import pytest
 
+import lazyrich_jax as lr
 from lazyrich_jax.bench import methods
 from lazyrich_jax.bench.measure import difference
 from lazyrich_jax.bench.measurements import SIZES
@@ -56,3 +59,20 @@ def test_gradients(benchmark, method):
     error = difference(found[2], methods.exact_gradient()(some)[2])
     benchmark.extra_info["error"] = error
     assert error <= most
+
+
+@pytest.mark.parametrize("width, in_full", [(9, False), (4096, False), (4096, True)])
+def test_wide_descent(benchmark, width, in_full):
+    """The weights of a 5-w-4 network at 11 times of 10,000 steps of descent."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    task = lr.Task.random_regression(5, 4, 20, key=keys[0])
+    network = lr.Gaussian.lecun()(5, width, 4, key=keys[1])
+    law, ts = lr.GradientDescent(1e-3), jnp.linspace(0.0, 10.0, 11)
+    full, few = (eqx.filter_jit(f) for f in (law.simulate, law.run))
+    call = full if in_full else few
+    found = benchmark(lambda: jax.block_until_ready(call(network, task, ts)))
+    expected = full(network, task, ts).network.weights
+    pairs = zip(found.network.weights, expected, strict=True)
+    error = max(float(jnp.abs(a - b).max() / jnp.abs(b).max()) for a, b in pairs)
+    benchmark.extra_info["error"] = error
+    assert error <= 1e-12

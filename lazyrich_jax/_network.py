@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from . import _checks, _dtypes
 from ._balanced import rebalanced_pair
+from ._compression import compressed_pair
 from ._linalg import dot, short_dot
 from ._xla import compiled
 
@@ -140,10 +141,8 @@ class LinearNetwork(eqx.Module):
         self._two_layers("imbalance_spectrum")
         w1, w2 = self.weights
         unused = self.sizes[1] - self.sizes[0] - self.sizes[2]
-        if unused > 0:  # a rotation of the hidden units, of which the last are unused
-            both = jnp.concatenate([w1, w2.mT], axis=-1)
-            rotated = jnp.linalg.qr(both, mode="r")
-            w1, w2 = rotated[..., : self.sizes[0]], rotated[..., self.sizes[0] :].mT
+        if unused > 0:
+            _, w1, w2 = compressed_pair(w1, w2)
         values = jnp.linalg.eigvalsh(dot(w2.mT, w2) - dot(w1, w1.mT))
         if unused > 0:
             zeros = jnp.zeros((*values.shape[:-1], unused), values.dtype)
@@ -252,12 +251,57 @@ class LinearNetwork(eqx.Module):
             rebalanced_pair(finer.weights[0], finer.weights[1], balance)
         )
 
+    def compressed(self) -> tuple["LinearNetwork", Float[Array, "hidden few"]]:
+        r"""An equivalent network of few hidden units, and its rotation, for two layers.
+
+        It returns `(network, rotation)`. `network` has at most `in + out` hidden units,
+        and its function, loss, representations and tangent kernel are this network's.
+        The columns of `rotation`, (hidden, few), are orthonormal:
+
+        $$W_1 = R V_1, \qquad W_2 = V_2 R^\top$$
+
+        with R the rotation and V the weights of `network`. It comes from a QR
+        decomposition of $[W_1, W_2^\top]$. A network of at most `in + out` hidden units
+        is returned as it is, with the identity.
+
+        Gradient flow, gradient descent, momentum and weight decay commute with the
+        rotation: the compressed network learns as this one does, at the cost of a
+        narrow one, and the same `rotation` takes its weights back at any time.
+        `GradientFlow`, and `GradientDescent` with a learning rate, compress by
+        themselves. Adam does not commute with it.
+
+        **Raises:** `ValueError` for a depth other than two. The rotation has a
+        derivative only where the hidden directions of all inputs and outputs are
+        linearly independent. Elsewhere its derivative is a runtime error.
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import lazyrich_jax as lr
+
+        network = lr.Gaussian.lecun()(5, 1000, 4, key=jax.random.key(0))
+        small, rotation = network.compressed()
+        print(small.sizes)  # (5, 9, 4)
+        print(jnp.abs(rotation @ small.weights[0] - network.weights[0]).max())
+        ```
+        """
+        self._two_layers("compressed")
+        n_in, hidden, n_out = self.sizes
+        w1, w2 = self.weights
+        if hidden <= n_in + n_out:
+            return self, jnp.eye(hidden, dtype=w1.dtype)
+        rotation, v1, v2 = _compressed(w1, w2)
+        return LinearNetwork((v1, v2)), rotation
+
     def _two_layers(self, name: str) -> None:
         _checks.require(
             self.depth == 2,
             f"`{name}` must be asked of a network of two layers, but this one had "
             f"{self.depth}.",
         )
+
+
+_compressed = compiled(compressed_pair)
 
 
 def check_feasible(lmda: Float[Array, ""], sizes: tuple[int, ...]) -> Bool[Array, ""]:

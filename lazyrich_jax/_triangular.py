@@ -111,6 +111,47 @@ def _triangle_jvp(primals, tangents):
     return low, dot(lower + diagonal, low)
 
 
+@jax.custom_jvp
+def orthonormal(
+    x: Float[Array, "rows columns"],
+) -> tuple[Float[Array, "rows columns"], Float[Array, "columns columns"]]:
+    """Q and R of `x = QR`: Q has orthonormal columns, R is upper triangular.
+
+    `x` must have `rows >= columns`, of any rank. The reflections are those of
+    `triangle`, from the first column on. Derivatives exist at full rank.
+    """
+    count = x.shape[1]
+    size = jnp.max(jnp.abs(x), axis=0)
+    size = jnp.where(size == 0, 1.0, size)
+    columns = (x / size[None]).mT  # their squares don't underflow
+
+    def visit(j: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
+        columns, free, pivots, vs = state
+        columns, v, pivot = _reflect(j, columns, free)
+        free, pivots = free.at[pivot].set(False), pivots.at[j].set(pivot)
+        return columns, free, pivots, vs.at[j].set(v)
+
+    none = jnp.ones(len(x), bool), jnp.zeros(count, int), jnp.zeros_like(columns)
+    start = columns, *varying_like(none, columns)
+    columns, _, pivots, vs = jax.lax.fori_loop(0, count, visit, start)
+    # The product of the reflections is I - V' T V, with inv(T) + inv(T') = V V'.
+    low = jnp.tril(dot(vs, vs.mT), -1) + jnp.eye(count, dtype=x.dtype)
+    q = -dot(over(vs[:, pivots].mT, low), vs)
+    q = q.at[jnp.arange(count), pivots].add(1)
+    return q.mT, jnp.triu(columns[:, pivots].mT) * size[None]
+
+
+@orthonormal.defjvp
+def _orthonormal_jvp(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    q, r = orthonormal(x)
+    _, moved = jax.jvp(lambda x: _over_upper(x, r), (x,), (dx,))
+    inner = dot(q.mT, moved)
+    lower = jnp.tril(inner, -1)
+    turn = lower - lower.mT
+    return (q, r), (moved + dot(q, turn - inner), dot(inner - turn, r))
+
+
 def over(
     x: Float[Array, "rows columns"], low: Float[Array, "columns columns"]
 ) -> Float[Array, "rows columns"]:

@@ -19,6 +19,7 @@ FLOORS = {
         {"_dtypes", "_xla"},
         {"_linalg", "_checks"},
         {"_balanced", "_singular", "_triangular"},
+        {"_compression"},
         {"_task", "_network", "_riccati", "_wide"},
         {"_exactness", "_init", "_trajectory", "kernels"},
         {"_dynamics", "theory", "measures"},
@@ -53,7 +54,8 @@ FLOORS = {
     ),
     "_dynamics": (
         {"base"},
-        {"descent", "flow", "reduction"},
+        {"compression", "reduction"},
+        {"descent", "flow"},
         {"solution"},
         {"exact"},
     ),

@@ -175,3 +175,20 @@ def test_reflections_wait_in_their_loop():
     entry = text[text.index("\nENTRY") :]
     loops = [line for line in entry.splitlines() if " while(" in line]
     assert len(loops) == 2  # the loops of `inverse_factor` and of the reflections
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_orthonormal_columns_of_any_rank_and_size(dtype):
+    eps, tiny = float(jnp.finfo(dtype).eps), float(jnp.finfo(dtype).tiny)
+    decomposed = jax.jit(_triangular.orthonormal)
+    x = np.random.default_rng(0).normal(size=(30, 11))
+    x[:, 4] = 0
+    x[:, 7] = x[:, 1] - x[:, 2]
+    sizes = np.geomspace(1, tiny / eps, 11)
+    for case in (x, x * sizes, x * 0, x / eps):
+        given = np.asarray(case, dtype)
+        q, r = (np.asarray(a, float) for a in decomposed(jnp.asarray(given)))
+        np.testing.assert_allclose(q.T @ q, np.eye(11), atol=40 * eps)
+        np.testing.assert_array_equal(r, np.triu(r))
+        size = np.abs(given).max(axis=0)
+        assert (np.abs(q @ r - given) <= 40 * eps * size).all()

@@ -15,18 +15,18 @@ from .._network import LinearNetwork
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory
 from .base import (
-    AbstractDynamics,
     all_finite,
     check_times,
     first_failure,
     weight_gradients,
 )
+from .compression import AbstractSimulation
 
 if TYPE_CHECKING:
     import optax
 
 
-class GradientDescent(AbstractDynamics):
+class GradientDescent(AbstractSimulation):
     r"""Gradient descent, full batch or minibatch, with any optax optimiser.
 
     Time is learning rate x step. The recorded steps are the ones nearest to
@@ -43,6 +43,13 @@ class GradientDescent(AbstractDynamics):
     - `batch_size`: the number of samples drawn for every step, without replacement
       within a step; by default the whole task. A minibatch needs `key`.
     - `key`: a `jax.random.key` for the minibatches.
+
+    With a learning rate, two layers with more hidden units than inputs and outputs
+    together cost no more than with as many (`LinearNetwork.compressed`); the weights
+    have the full width, and derivatives with respect to the weights cost it. An
+    optimiser is simulated in full width: nothing tells whether it commutes with
+    rotations of the hidden units. For one that does, such as momentum, learn the
+    network of `network.compressed()`.
 
     It is differentiable in forward mode only: the number of steps is not fixed at
     compilation. `trajectory.result` reports divergence (a loss that is not finite, or
@@ -109,6 +116,13 @@ class GradientDescent(AbstractDynamics):
         self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
     ) -> Trajectory:
         network, task = _dtypes.promoted(network=network, task=task)
+        if isinstance(self.optimiser, jax.Array):
+            return self.simulate_compressed(network, task, ts, only_reverse=False)
+        return self.simulate(network, task, ts)
+
+    def simulate(
+        self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
+    ) -> Trajectory:
         optimiser = self._transformation(ts.dtype)
         finite = all_finite(network, task)
         valid = _checks.times_valid(ts, infinite=False)

@@ -16,21 +16,24 @@ from .._network import LinearNetwork
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory
 from .base import (
-    AbstractDynamics,
     all_finite,
     check_times,
     first_failure,
     weight_gradients,
 )
+from .compression import AbstractSimulation
 
 if TYPE_CHECKING:
     import diffrax
 
 
-class GradientFlow(AbstractDynamics):
+class GradientFlow(AbstractSimulation):
     r"""Gradient flow $\dot W = -\partial L / \partial W$ by an adaptive ODE solver.
 
     It takes networks of any depth, any weights and any inputs. Times must be finite.
+    Two layers with more hidden units than inputs and outputs together cost no more than
+    with as many (`LinearNetwork.compressed`); the weights have the full width. Their
+    derivatives with respect to the weights cost the full width.
 
     **Arguments:**
 
@@ -93,6 +96,20 @@ class GradientFlow(AbstractDynamics):
 
         network, task = _dtypes.promoted(network=network, task=task)
         _checks.can_solve("GradientFlow", (network, task, ts))
+        forward = diffrax.ForwardMode, diffrax.DirectAdjoint
+        reverse = diffrax.RecursiveCheckpointAdjoint, diffrax.BacksolveAdjoint
+        if self.adjoint is None or isinstance(self.adjoint, (*forward, *reverse)):
+            only_reverse = not isinstance(self.adjoint, forward)
+            return self.simulate_compressed(
+                network, task, ts, only_reverse=only_reverse
+            )
+        return self.simulate(network, task, ts)  # of unknown modes of differentiation
+
+    def simulate(
+        self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
+    ) -> Trajectory:
+        import diffrax
+
         double = jnp.finfo(ts.dtype).bits > 32
         rtol, atol = (1e-10, 1e-13) if double else (1e-6, 1e-9)
         tolerant = jnp.array(True)
