@@ -155,7 +155,8 @@ def wide_text(network: LinearNetwork, task: Task) -> str:
         f"{_checks.number(scales.residual / square, '.3g')} of |W1|^2 + |W2|^2, at the "
         f"input scale {_checks.number(first, '.6g')} and the output scale "
         f"{_checks.number(second, '.6g')}; at most "
-        f"{_checks.number(most / square, '.3g')} is taken for rounding."
+        f"{_checks.number(most / square, '.3g')} is taken for rounding. "
+        "`dynamics=WideLimit()` has an error of about this size, and estimates it."
     )
 
 

@@ -30,7 +30,7 @@ class RESULTS(eqx.Enumeration):
     )
     invalid_times = (
         "`ts` must be non-negative and in non-decreasing order (repeats are allowed; "
-        "infinity only for `Exact`), but it was not."
+        "infinity only for `Exact` and `WideLimit`), but it was not."
     )
     diverged = (
         "`learning_rate` must be small enough for gradient descent to converge, but it "
@@ -77,12 +77,15 @@ class Trajectory(eqx.Module):
       the weights are known up to a rotation of the hidden units. The properties below
       don't depend on it.
     - `result`: a member of `lazyrich_jax.RESULTS`.
+    - `error_estimate`: the estimated Frobenius norm of the function's error, (T,), from
+      `WideLimit`; None from the other laws.
     """
 
     ts: Float[Array, "*batch times"]
     loss: Float[Array, "*batch times"]
     network: LinearNetwork
     result: RESULTS
+    error_estimate: Float[Array, "*batch times"] | None = None
 
     @property
     def function(self) -> Float[Array, "*batch times out in"]:
@@ -118,4 +121,7 @@ class Trajectory(eqx.Module):
             f"{float(jnp.mean(self.loss[..., -1])):.6g} at the last",
             f"  result: {describe(self.result)}",
         ]
+        if self.error_estimate is not None:
+            most = float(jnp.max(self.error_estimate))
+            lines.append(f"  estimated error of the function: at most {most:.3g}")
         return "\n".join(lines)

@@ -92,7 +92,7 @@ def test_derivatives():
     point = [0.2 * cases.sigma(2, 3, 5), np.array([0.3, 1.1]), sigma, np.array(0.7)]
 
     def values(function, scales, sigma, t):
-        network = lr.wide_network(function, *scales, 6)
+        network = lr.wide_network(function, scales[0], scales[1], 6)
         solution = lr.ExactSolution(network, lr.Task.from_correlation(sigma))
         qqt = solution.network(t).qqt
         return solution.loss(t), solution.qqt(t), qqt
@@ -145,7 +145,7 @@ def test_both_classes_in_one_batch_and_one_with_neither():
     np.testing.assert_allclose(qqt[0, 0], wide.qqt, atol=1e-14)
     with pytest.raises(
         ValueError,
-        match="lambda-balanced .* wide class .* nearest lambda.* input scale",
+        match=r"lambda-balanced .* wide class .* nearest lambda.* input scale",
     ):
         lr.ExactSolution(random, task)
 

@@ -32,6 +32,9 @@ class AbstractDynamics(eqx.Module):
         """A sentence on the settings, the end of the message of a failed simulation."""
         return ""
 
+    def warn(self, network: LinearNetwork, trajectory: Trajectory) -> None:
+        """Warn of a concrete trajectory that is far from exact."""
+
     def named_modes(self) -> contextlib.AbstractContextManager:
         """A context whose errors name the available derivatives of this law."""
         return contextlib.nullcontext()

@@ -24,7 +24,7 @@ from .._task import Task
 from .._trajectory import RESULTS
 from .._xla import on_any_mesh
 from .base import all_finite, first_failure
-from .wide import Wide, wide_or_balanced
+from .wide import Wide, effective_scales, wide_or_balanced, with_unused_units
 
 
 def check(network: LinearNetwork, task: Task) -> None:
@@ -57,10 +57,12 @@ def reduced(
     throw: bool,
     tolerances: tuple[float, float],
     flow_derivatives: bool,
+    limit: bool = False,
 ) -> Reduced:
     """The problem of a network and a task.
 
-    `tolerances` belong to the network's and the task's original dtypes.
+    `tolerances` belong to the network's and the task's original dtypes. With `limit`
+    the network is taken for the member of the wide class that has its scales.
     """
     of_network, of_task = tolerances
     isotropic = task.anisotropy <= of_task
@@ -75,7 +77,14 @@ def reduced(
     lmda = jnp.where(finite, network.lmda * variance, 0.0)
     optimum = task.loss(sigma / variance)
     wide = None
-    if may_be_wide(network.sizes) and not flow_derivatives:
+    if limit:
+        clean = with_unused_units(clean)
+        scales = effective_scales(clean)
+        is_wide = scales.laziness > 0
+        (w1, w2), lmda, wide = wide_or_balanced(clean, scales, is_wide, lmda)
+        frame = Frame(Problem(w1, w2, sigma, lmda, throw))
+        exact = jnp.array(True)
+    elif may_be_wide(network.sizes) and not flow_derivatives:
         s = singular_basis(jax.lax.stop_gradient(sigma))[1]
         balanced = is_balanced(network, variance, s, of_network)
         scales = scales_of(clean)

@@ -51,6 +51,20 @@ def _beside(columns: int) -> tuple[tuple[int, int], tuple[int, int]]:
     return (0, 0), (0, columns)
 
 
+def effective_scales(network: LinearNetwork) -> Scales:
+    """The scales of the member of the class that stands for any network."""
+    below, above = network.effective_scales
+    return Scales(below + above, above - below, jnp.zeros_like(below))
+
+
+def with_unused_units(network: LinearNetwork) -> LinearNetwork:
+    """The network with at least `in + out` hidden units."""
+    n_in, hidden, n_out = network.sizes
+    missing = max(n_in + n_out - hidden, 0)
+    w1, w2 = network.weights
+    return LinearNetwork((jnp.pad(w1, _below(missing)), jnp.pad(w2, _beside(missing))))
+
+
 class Wide(eqx.Module):
     """The difference between a network's representations and its balanced one's."""
 
