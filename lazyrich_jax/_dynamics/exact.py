@@ -16,8 +16,8 @@ from .solution import ExactSolution
 class Exact(AbstractDynamics):
     """The closed form: see `lazyrich_jax.ExactSolution`.
 
-    It holds for two layers, balanced weights and isotropic inputs. Infinite times are
-    allowed.
+    It holds for two layers, balanced or wide weights and isotropic inputs. Infinite
+    times are allowed.
 
     **Arguments:**
 

@@ -36,6 +36,11 @@ class ExactSolution(eqx.Module):
     \quad F = \begin{pmatrix} -\frac\lambda2 I & \Sigma^\top \\ \Sigma & \frac\lambda2 I
     \end{pmatrix}, \quad G(t) = \int_0^t e^{2Fs} ds.$$
 
+    Wide networks with $QQ^\top J QQ^\top = -\lambda QQ^\top + \mu^2 J$,
+    $J = \mathrm{diag}(I, -I)$, as `lazyrich_jax.WideOrthogonal` and
+    `lazyrich_jax.wide_network` make them, are solved by the same formula
+    (docs/theory.md, section 7).
+
     It makes no assumption on the hidden size, on ranks or on invertibility. (The
     published form needs `hidden = min(in, out)`, full rank and an invertible matrix B.)
     The evaluation is stable at every time, infinity included.
@@ -55,12 +60,12 @@ class ExactSolution(eqx.Module):
     Second derivatives are right where the task's singular values are distinct (and
     nonzero, for unequal sizes or a balance of zero) and the start is not near a saddle
     or a lower rank. With respect to times, weights and the balance they are right also
-    at repeated singular values. Elsewhere they are refused with an error (with
-    `throw=False`, NaN).
+    at repeated singular values. Elsewhere, and for wide networks unless with respect to
+    times, they are refused with an error (with `throw=False`, NaN).
 
     **Arguments:**
 
-    - `network`: a balanced `LinearNetwork` of two layers.
+    - `network`: a balanced or wide `LinearNetwork` of two layers.
     - `task`: a `Task` with isotropic inputs, of any variance.
     - `throw`: whether to refuse networks and tasks for which the solution is not exact
       (the default), or to return NaN, with the reason in `solution.result`.
@@ -68,7 +73,8 @@ class ExactSolution(eqx.Module):
       in every direction. Values don't depend on it. Derivatives cost a linear ODE for
       every entry of the balance and of the inputs' covariance, solved to a tolerance of
       1e-10 a step in double precision (docs/theory.md, section 3). Second derivatives,
-      and derivatives of `network` and `weights`, then raise a `TypeError`.
+      and derivatives of `network` and `weights`, then raise a `TypeError`, and wide
+      networks are refused.
 
     **Raises:** `ValueError` for another depth and sizes that don't fit the task; with
     `throw`, for unbalanced weights, anisotropic inputs and values that aren't finite (a
@@ -156,7 +162,7 @@ class ExactSolution(eqx.Module):
         return self._at(t, _ntk, x)
 
     def network(self, t: Real[ArrayLike, "*ts"]) -> LinearNetwork:
-        r"""Balanced weights with the exact $QQ^\top$.
+        r"""Weights with the exact $QQ^\top$.
 
         They equal the flow's own weights (`weights`) up to a rotation of the hidden
         units. At time zero they are the network's weights. Their derivatives belong to
