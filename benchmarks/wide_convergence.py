@@ -5,6 +5,8 @@ medians over draws of the largest error in time: of the loss over its start, of 
 function over its largest norm, and of the representations over their largest entry.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -36,37 +38,36 @@ def initialisers(n_in, n_out):
     }
 
 
-def errors(draw, width, task.whitened()):
-    """Errors of the loss, the function, both representations and the estimate."""
+@jax.jit
+@functools.partial(jax.vmap, in_axes=(0, None))
+def errors(network, task):
+    """Errors of the loss, the function, both representations and the estimate.
+
+    `network` has the units that are used alone: one program serves all widths.
+    """
     import lazyrich_jax as lr
 
     s = jnp.linalg.svd(task.input_output_correlation, compute_uv=False)
+    end = 6 / (network.effective_laziness / 2 + s[0] / 2)
+    ts = jnp.linspace(0, 1, 25) * end
+    limit = lr.learn(network, task, ts, dynamics=lr.WideLimit())
+    flow = lr.learn(network, task, ts, dynamics=lr.GradientFlow())
 
-    def of_one(key):
-        network = draw(width, key)
-        small, _ = network.compressed()
-        end = 6 / (network.effective_laziness / 2 + s[0] / 2)
-        ts = jnp.linspace(0, 1, 25) * end
-        limit = lr.learn(small, task, ts, dynamics=lr.WideLimit())
-        flow = lr.learn(small, task, ts, dynamics=lr.GradientFlow())
+    def off(one, other):
+        return jnp.max(jnp.abs(one - other)) / jnp.max(jnp.abs(other))
 
-        def off(one, other):
-            return jnp.max(jnp.abs(one - other)) / jnp.max(jnp.abs(other))
+    def norms(x):
+        return jnp.sqrt(jnp.sum(x * x, axis=(1, 2)))
 
-        def norms(x):
-            return jnp.sqrt(jnp.sum(x * x, axis=(1, 2)))
-
-        true = norms(limit.function - flow.function)
-        return (
-            jnp.max(jnp.abs(limit.loss - flow.loss)) / flow.loss[0],
-            jnp.max(true) / jnp.max(norms(flow.function)),
-            off(limit.input_representation, flow.input_representation),
-            off(limit.output_representation, flow.output_representation),
-            jnp.max(limit.error_estimate) / jnp.max(true),
-        )
-
-    keys = jax.random.split(jax.random.key(0), DRAWS)
-    return [jnp.median(x) for x in jax.jit(jax.vmap(of_one))(keys)]
+    true = jnp.max(norms(limit.function - flow.function))
+    estimate = jnp.asarray(limit.error_estimate)
+    return (
+        jnp.max(jnp.abs(limit.loss - flow.loss)) / flow.loss[0],
+        true / jnp.max(norms(flow.function)),
+        off(limit.input_representation, flow.input_representation),
+        off(limit.output_representation, flow.output_representation),
+        jnp.max(estimate) / true,
+    )
 
 
 def main():
@@ -74,15 +75,18 @@ def main():
     import lazyrich_jax as lr
 
     jax.config.update("jax_enable_x64", True)
+    keys = jax.random.split(jax.random.key(0), DRAWS)
     for n_in, n_out in ((5, 4), (20, 10)):
         key, samples = jax.random.key(1), 3 * n_in
-        task = lr.Task.random_regression(n_in, n_out, samples, key=key)
+        task = lr.Task.random_regression(n_in, n_out, samples, key=key).whitened()
         print(f"\n{n_in}-w-{n_out}, median of {DRAWS} draws\n")
         print("| weights | w | loss | function | inputs | outputs | estimate / error |")
         print("|---|---|---|---|---|---|---|")
         for name, draw in initialisers(n_in, n_out).items():
             for width in WIDTHS:
-                *found, ratio = errors(draw, width, task.whitened())
+                drawn = [draw(width, key).compressed()[0] for key in keys]
+                networks = jax.tree.map(lambda *w: jnp.stack(w), *drawn)
+                *found, ratio = (jnp.median(x) for x in errors(networks, task))
                 numbers = [*[f"{x:.1e}" for x in found], f"{ratio:.2f}"]
                 row = " | ".join([name, str(width), *numbers])
                 print(f"| {row} |", flush=True)
