@@ -90,7 +90,11 @@ def reduced(
         scales = scales_of(clean)
         one = jnp.ones_like(variance)
         most = tolerated_imbalance(clean, one, s, scales.laziness, of_network)
-        is_wide = ~balanced & (scales.residual <= most)
+        is_wide = scales.residual <= most
+        # Small scales are within the tolerance of a balance of zero.
+        off = clean.balance_residual
+        rounding = 64 * jnp.finfo(off.dtype).eps * jnp.trace(clean.qqt)
+        is_wide &= ~balanced | (off > jnp.maximum(rounding, 1e3 * scales.residual))
         (w1, w2), lmda, wide = wide_or_balanced(clean, scales, is_wide, lmda)
         frame = Frame(Problem(w1, w2, sigma, lmda, throw))
         exact = balanced | is_wide
