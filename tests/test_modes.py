@@ -12,6 +12,7 @@ from scipy.integrate import solve_ivp
 
 import lazyrich_jax as lr
 
+from . import cases
 from .numerical_flow import flow, product
 
 theory = lr.theory
@@ -59,8 +60,8 @@ def test_aligned_networks_learn_mode_by_mode(sizes, lmda):
 
 @pytest.mark.parametrize("sizes", [(3, 3, 3), (3, 6, 4)], ids=str)
 def test_every_mode_may_have_its_own_balance(sizes):
-    task = lr.Task.random_regression(sizes[0], sizes[2], 9, key=jax.random.key(0))
-    lmdas, strengths = np.array([-3.0, 0.0, 1.5]), np.array([0.1, 0.8, 0.2])
+    task = lr.Task.from_correlation(cases.sigma(sizes[2], sizes[0]))
+    lmdas, strengths = np.array([-3.0, 0.0, 1.5]), np.array([0.1, 0.8, 0.02])
     initialiser = lr.Aligned(task, lmdas, 0.5, strengths=strengths)
     network = initialiser(*sizes, key=jax.random.key(1))
     sigma = task.input_output_correlation
