@@ -98,8 +98,8 @@ def programs(few: bool) -> Iterator[tuple[str, Callable, tuple]]:
         yield f"{name} jvp", gradient.jvps, (*whole, numbers)
         yield f"{name} vjp", gradient.vjps, (*whole, weights)
         changes, pulled = part_gradient.operations["function"]
-        of_one = jax.ShapeDtypeStruct((200, count), ts.dtype)
-        yield f"{name} function jvp", changes, (*whole, of_one)
+        alone = jax.ShapeDtypeStruct((200, count), ts.dtype)
+        yield f"{name} function jvp", changes, (*whole, alone)
         weights = jax.ShapeDtypeStruct((200, 100, n_out, n_in), ts.dtype)
         yield f"{name} function vjp", pulled, (*whole, weights)
 

@@ -1,11 +1,12 @@
 """Conditions of closed forms: fitting sizes, balanced weights, isotropic inputs."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from . import _checks, _dtypes
-from ._linalg import safe_hypot, square_norm
+from ._linalg import dot, norm, safe_hypot, square_norm
 from ._network import LinearNetwork
 from ._task import Task
 
@@ -52,7 +53,7 @@ def is_balanced(
     `variance` is the inputs' variance, `s` the singular values of the correlation of
     inputs and targets.
     """
-    most = tolerated_imbalance(network, variance, s, tolerance)
+    most = tolerated_imbalance(network, variance, s, network.lmda, tolerance)
     return network.balance_residual <= most
 
 
@@ -60,6 +61,7 @@ def tolerated_imbalance(
     network: LinearNetwork,
     variance: Float[Array, ""],
     s: Float[Array, " modes"],
+    lmda: Float[Array, ""],
     tolerance: float,
 ) -> Float[Array, ""]:
     r"""The largest allowed $|W_2^\top W_2 - W_1 W_1^\top - \lambda I|$.
@@ -71,7 +73,7 @@ def tolerated_imbalance(
     """
     square = sum(square_norm(w) for w in network.weights)
     # A rate over the inputs' variance has the units of a squared weight.
-    rates = safe_hypot(s / variance, network.lmda / 2)
+    rates = safe_hypot(s / variance, lmda / 2)
     noise = 4 * max(network.sizes) * jnp.finfo(s.dtype).eps * jnp.max(rates)
     slowest = jnp.min(jnp.where(rates > noise, rates, jnp.inf))
     by_rate = _PER_RATE * tolerance * (slowest + tolerance * square)
@@ -86,7 +88,7 @@ def imbalance_text(network: LinearNetwork, task: Task) -> str:
     tolerance = exactness_tolerance(network.weights[0].dtype)
     finer, task = _dtypes.promoted(network=network, task=task)
     s = jnp.linalg.svd(task.input_output_correlation, compute_uv=False)
-    most = tolerated_imbalance(finer, task.input_variance, s, tolerance)
+    most = tolerated_imbalance(finer, task.input_variance, s, finer.lmda, tolerance)
     square = sum(square_norm(w) for w in finer.weights)
     residual = _checks.number(finer.balance_residual / square, ".3g")
     return (
@@ -94,6 +96,67 @@ def imbalance_text(network: LinearNetwork, task: Task) -> str:
         f"nearest lambda, {_checks.number(network.lmda, '.6g')}; at most "
         f"{_checks.number(most / square, '.3g')} is taken for rounding: "
         f"{tolerance:.2g}, and {_PER_RATE * tolerance:.2g} of the slowest rate."
+    )
+
+
+def may_be_wide(sizes: tuple[int, ...]) -> bool:
+    """Whether there are enough hidden units: P has full rank in the wide class."""
+    n_in, hidden, n_out = sizes
+    return hidden >= n_in + n_out
+
+
+class Scales(eqx.Module):
+    """The scales of a network that is, or is nearly, in the wide class."""
+
+    laziness: Float[Array, ""]  # the sum of both scales, with derivatives
+    side: Float[Array, ""]  # output scale less input scale
+    residual: Float[Array, ""]  # of the imbalance, in the norm of `balance_residual`
+
+
+def scales_of(network: LinearNetwork) -> Scales:
+    r"""The scales, from the eigenvalues of the imbalance $W_2^\top W_2 - W_1 W_1^\top$.
+
+    In the class the largest `out` eigenvalues are the output scale, the smallest `in`
+    minus the input scale, and the others zero.
+    """
+    n_in, _, n_out = network.sizes
+    values = jax.lax.stop_gradient(network).imbalance_spectrum
+    low, others, high = values[:n_in], values[n_in:-n_out], values[-n_out:]
+    first, second = -jnp.mean(low), jnp.mean(high)
+    apart = jnp.concatenate([low + first, others, high - second])
+    # With n = in + out, (sum of scales)^2 = (n tr L^2 - (tr L)^2) / (in out) for the
+    # imbalance L: a polynomial of the weights, which has all derivatives. Its value
+    # would lose digits of small scales.
+    w1, w2 = network.weights
+    x, y, a = dot(w1.mT, w1), dot(w2, w2.mT), dot(w2, w1)
+    of_square = jnp.sum(x * x) + jnp.sum(y * y) - 2 * jnp.sum(a * a)
+    trace = jnp.trace(y) - jnp.trace(x)
+    square = ((n_in + n_out) * of_square - trace * trace) / (n_in * n_out)
+    square += jax.lax.stop_gradient((first + second) ** 2 - square)
+    is_zero = square == 0
+    root = jnp.sqrt(jnp.where(is_zero, 1.0, square))
+    return Scales(jnp.where(is_zero, 0.0, root), second - first, norm(apart))
+
+
+def wide_text(network: LinearNetwork, task: Task) -> str:
+    """A sentence on the distance from the wide class, of a network wide enough."""
+    tolerance = exactness_tolerance(network.weights[0].dtype)
+    finer, task = _dtypes.promoted(network=network, task=task)
+    scales = scales_of(finer)
+    s = jnp.linalg.svd(task.input_output_correlation, compute_uv=False)
+    most = tolerated_imbalance(
+        finer, task.input_variance, s, scales.laziness, tolerance
+    )
+    square = sum(square_norm(w) for w in finer.weights)
+    first = (scales.laziness - scales.side) / 2
+    second = first + scales.side
+    return (
+        "The eigenvalues of W2.T W2 - W1 W1.T were off those of the wide class by "
+        f"{_checks.number(scales.residual / square, '.3g')} of |W1|^2 + |W2|^2, at the "
+        f"input scale {_checks.number(first, '.6g')} and the output scale "
+        f"{_checks.number(second, '.6g')}; at most "
+        f"{_checks.number(most / square, '.3g')} is taken for rounding. "
+        "`dynamics=WideLimit()` has an error of about this size, and estimates it."
     )
 
 

@@ -28,8 +28,10 @@ def learn(
     - `network`: the `LinearNetwork` at time 0.
     - `task`: the `Task` to learn.
     - `ts`: times in units of learning rate x step, non-negative and in non-decreasing
-      order. Repeats are allowed; infinity only for `Exact`.
-    - `dynamics`: the law: `Exact()`, `GradientFlow()` or `GradientDescent(rate)`.
+      order. Repeats are allowed; infinity only for `Exact` and
+      `WideLimit`.
+    - `dynamics`: the law: `Exact()`, `WideLimit()` (approximate), `GradientFlow()` or
+      `GradientDescent(rate)`.
     - `throw`: whether a failure raises an error (the default) or is reported in
       `trajectory.result`. Under `jax.vmap` each member has its own result.
 
@@ -78,6 +80,7 @@ def learn(
         trajectory = raise_if_failed(trajectory, result)
     elif throw and result != RESULTS.successful:
         raise failure(result, network, task, dynamics.setting())
+    dynamics.warn(network, trajectory)
     return trajectory
 
 

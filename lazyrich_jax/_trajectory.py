@@ -16,8 +16,9 @@ class RESULTS(eqx.Enumeration):
 
     successful = ""
     unbalanced_weights = (
-        "`network` must be lambda-balanced (W2.T W2 - W1 W1.T = lambda I) for `Exact`, "
-        "but it was not: use `dynamics=GradientFlow()`, or `network.rebalanced(lmda)`."
+        "`network` must be lambda-balanced (W2.T W2 - W1 W1.T = lambda I) or in the "
+        "wide class (`lazyrich_jax.wide_network`) for `Exact`, but it was in neither: "
+        "use `dynamics=GradientFlow()`, or `network.rebalanced(lmda)`."
     )
     anisotropic_inputs = (
         "`task` must have isotropic inputs (x.T x / samples = c I, c > 0) for `Exact`, "
@@ -29,7 +30,7 @@ class RESULTS(eqx.Enumeration):
     )
     invalid_times = (
         "`ts` must be non-negative and in non-decreasing order (repeats are allowed; "
-        "infinity only for `Exact`), but it was not."
+        "infinity only for `Exact` and `WideLimit`), but it was not."
     )
     diverged = (
         "`learning_rate` must be small enough for gradient descent to converge, but it "
@@ -76,12 +77,15 @@ class Trajectory(eqx.Module):
       the weights are known up to a rotation of the hidden units. The properties below
       don't depend on it.
     - `result`: a member of `lazyrich_jax.RESULTS`.
+    - `error_estimate`: the estimated Frobenius norm of the function's error, (T,), from
+      `WideLimit`; None from the other laws.
     """
 
     ts: Float[Array, "*batch times"]
     loss: Float[Array, "*batch times"]
     network: LinearNetwork
     result: RESULTS
+    error_estimate: Float[Array, "*batch times"] | None = None
 
     @property
     def function(self) -> Float[Array, "*batch times out in"]:
@@ -117,4 +121,7 @@ class Trajectory(eqx.Module):
             f"{float(jnp.mean(self.loss[..., -1])):.6g} at the last",
             f"  result: {describe(self.result)}",
         ]
+        if self.error_estimate is not None:
+            most = float(jnp.max(self.error_estimate))
+            lines.append(f"  estimated error of the function: at most {most:.3g}")
         return "\n".join(lines)

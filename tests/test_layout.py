@@ -54,10 +54,10 @@ FLOORS = {
     ),
     "_dynamics": (
         {"base"},
-        {"compression", "reduction"},
-        {"descent", "flow"},
+        {"compression", "wide"},
+        {"descent", "flow", "reduction"},
         {"solution"},
-        {"exact"},
+        {"exact", "wide_limit"},
     ),
     "theory": (
         {"assumptions", "deep", "initialisation", "modes"},

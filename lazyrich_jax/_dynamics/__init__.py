@@ -6,3 +6,4 @@ from .descent import GradientDescent as GradientDescent
 from .exact import Exact as Exact
 from .flow import GradientFlow as GradientFlow
 from .solution import ExactSolution as ExactSolution
+from .wide_limit import WideLimit as WideLimit

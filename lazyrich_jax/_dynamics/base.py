@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .. import _checks
-from .._exactness import anisotropy_text, imbalance_text
+from .._exactness import anisotropy_text, imbalance_text, may_be_wide, wide_text
 from .._network import LinearNetwork
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory
@@ -31,6 +31,9 @@ class AbstractDynamics(eqx.Module):
     def setting(self) -> str:
         """A sentence on the settings, the end of the message of a failed simulation."""
         return ""
+
+    def warn(self, network: LinearNetwork, trajectory: Trajectory) -> None:
+        """Warn of a concrete trajectory that is far from exact."""
 
     def named_modes(self) -> contextlib.AbstractContextManager:
         """A context whose errors name the available derivatives of this law."""
@@ -67,6 +70,8 @@ def failure(
     message = RESULTS[result]
     if result == RESULTS.unbalanced_weights:
         message = f"{message} {imbalance_text(network, task)}"
+        if may_be_wide(network.sizes):
+            message = f"{message} {wide_text(network, task)}"
     if result == RESULTS.anisotropic_inputs:
         message = f"{message} {anisotropy_text(task)}"
     if result == RESULTS.diverged or result == RESULTS.solver_failed:

@@ -16,9 +16,9 @@ from .solution import ExactSolution
 class Exact(AbstractDynamics):
     """The closed form: see `lazyrich_jax.ExactSolution`.
 
-    It holds for two layers, balanced weights and isotropic inputs. Infinite times are
-    allowed. Weights that are aligned with the task, with different balances of the
-    modes, are not balanced: `lazyrich_jax.theory.aligned_modes` is their solution.
+    It holds for two layers, balanced or wide weights and isotropic inputs. Infinite
+    times are allowed. Weights that are aligned with the task, with different balances
+    of the modes, are neither: `lazyrich_jax.theory.aligned_modes` is their solution.
 
     **Arguments:**
 

@@ -1,19 +1,30 @@
 """The reduction of a network and its task to the problem that the engine solves."""
 
+from typing import NamedTuple
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import _checks
-from .._exactness import check_fit, is_balanced
+from .._exactness import (
+    check_fit,
+    is_balanced,
+    may_be_wide,
+    scales_of,
+    tolerated_imbalance,
+)
 from .._linalg import dot
 from .._network import LinearNetwork
 from .._riccati.frame import Frame, Problem
 from .._riccati.reference.off_class import OffClass
+from .._singular import singular_basis
 from .._task import Task
 from .._trajectory import RESULTS
 from .._xla import on_any_mesh
 from .base import all_finite, first_failure
+from .wide import Wide, effective_scales, wide_or_balanced, with_unused_units
 
 
 def check(network: LinearNetwork, task: Task) -> None:
@@ -26,6 +37,18 @@ def check(network: LinearNetwork, task: Task) -> None:
     )
 
 
+class Reduced(NamedTuple):
+    """A solution's arrays, NaN if it is not exact, and the result that says why."""
+
+    problem: Problem
+    frame: Frame
+    variance: Float[Array, ""]
+    optimum: Float[Array, ""]
+    wide: Wide | None
+    off: OffClass | None
+    result: RESULTS
+
+
 @on_any_mesh
 @eqx.filter_jit
 def reduced(
@@ -34,12 +57,12 @@ def reduced(
     throw: bool,
     tolerances: tuple[float, float],
     flow_derivatives: bool,
-) -> tuple[
-    Problem, Frame, Float[Array, ""], Float[Array, ""], OffClass | None, RESULTS
-]:
-    """The solution's arrays, NaN if it is not exact, and the result that says why.
+    limit: bool = False,
+) -> Reduced:
+    """The problem of a network and a task.
 
-    `tolerances` belong to the network's and the task's original dtypes.
+    `tolerances` belong to the network's and the task's original dtypes. With `limit`
+    the network is taken for the member of the wide class that has its scales.
     """
     of_network, of_task = tolerances
     isotropic = task.anisotropy <= of_task
@@ -49,27 +72,47 @@ def reduced(
     # For inputs of variance c, sqrt(c) Q and c lambda solve the problem with c = 1.
     variance = jnp.where(fine, task.input_variance, 1.0)
     root = jnp.sqrt(variance)
-    w1, w2 = (jnp.where(finite, w, 0.0) * root for w in network.weights)
+    clean = jax.tree.map(lambda w: jnp.where(finite, w, 0.0) * root, network)
     sigma = jnp.where(fine, task.input_output_correlation, 0.0)
     lmda = jnp.where(finite, network.lmda * variance, 0.0)
     optimum = task.loss(sigma / variance)
-    problem = Problem(w1, w2, sigma, lmda, throw)
-    frame = Frame(problem)
-    balanced = is_balanced(network, variance, frame.s, of_network)
+    wide = None
+    if limit:
+        clean = with_unused_units(clean)
+        scales = effective_scales(clean)
+        is_wide = scales.laziness > 0
+        (w1, w2), lmda, wide = wide_or_balanced(clean, scales, is_wide, lmda)
+        frame = Frame(Problem(w1, w2, sigma, lmda, throw))
+        exact = jnp.array(True)
+    elif may_be_wide(network.sizes) and not flow_derivatives:
+        s = singular_basis(jax.lax.stop_gradient(sigma))[1]
+        balanced = is_balanced(network, variance, s, of_network)
+        scales = scales_of(clean)
+        one = jnp.ones_like(variance)
+        most = tolerated_imbalance(clean, one, s, scales.laziness, of_network)
+        is_wide = ~balanced & (scales.residual <= most)
+        (w1, w2), lmda, wide = wide_or_balanced(clean, scales, is_wide, lmda)
+        frame = Frame(Problem(w1, w2, sigma, lmda, throw))
+        exact = balanced | is_wide
+    else:
+        w1, w2 = clean.weights
+        frame = Frame(Problem(w1, w2, sigma, lmda, throw))
+        exact = is_balanced(network, variance, frame.s, of_network)
     result = first_failure(
         (~all_finite(network, task), RESULTS.nonfinite_values),
         (~isotropic, RESULTS.anisotropic_inputs),
-        (~balanced, RESULTS.unbalanced_weights),
+        (~exact, RESULTS.unbalanced_weights),
     )
     ok = result == RESULTS.successful
     mark = jnp.where(ok, 1.0, jnp.nan)
     frame = eqx.tree_at(lambda f: f.lower, frame, frame.lower * mark)
     # NaN marks derivatives too, which are by the given arrays, not by replacements.
+    given = sum(jnp.sum(w) for w in network.weights) * jnp.where(ok, 0.0, jnp.nan)
     problem = Problem(
-        network.weights[0] * root * mark,
-        network.weights[1] * root * mark,
+        w1 * mark + given,
+        w2 * mark + given,
         task.input_output_correlation * mark,
-        network.lmda * variance * mark,
+        lmda * mark + given,
         throw,
     )
     # `where`, not only a product: XLA would not make one loop of a loss with a product
@@ -83,4 +126,4 @@ def reduced(
         off = OffClass(
             balance - problem.lmda * eye, task.input_correlation / variance - unit
         )
-    return problem, frame, variance, optimum, off, result
+    return Reduced(problem, frame, variance, optimum, wide, off, result)

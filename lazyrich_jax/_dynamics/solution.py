@@ -15,13 +15,14 @@ from .._riccati.differentiable import SLICES, excess, factor, product
 from .._riccati.frame import Frame, Problem
 from .._riccati.rates import last_time
 from .._riccati.reference.off_class import OffClass, response, without_derivatives
-from .._riccati.reference.rotation import transported
+from .._riccati.reference.rotation import transition, transported
 from .._task import Task
 from .._trajectory import RESULTS, raise_if_failed
 from .._xla import on_any_mesh
 from ..kernels import ntk_of_representations
 from .base import failure
 from .reduction import check, reduced
+from .wide import Wide
 
 
 class ExactSolution(eqx.Module):
@@ -34,6 +35,11 @@ class ExactSolution(eqx.Module):
     $$QQ^\top(t) = e^{Ft} Q_0 \left[I + Q_0^\top G(t) Q_0\right]^{-1} Q_0^\top e^{Ft},
     \quad F = \begin{pmatrix} -\frac\lambda2 I & \Sigma^\top \\ \Sigma & \frac\lambda2 I
     \end{pmatrix}, \quad G(t) = \int_0^t e^{2Fs} ds.$$
+
+    Wide networks with $QQ^\top J QQ^\top = -\lambda QQ^\top + \mu^2 J$,
+    $J = \mathrm{diag}(I, -I)$, as `lazyrich_jax.WideOrthogonal` and
+    `lazyrich_jax.wide_network` make them, are solved by the same formula
+    (docs/theory.md, section 7).
 
     It makes no assumption on the hidden size, on ranks or on invertibility. (The
     published form needs `hidden = min(in, out)`, full rank and an invertible matrix B.)
@@ -54,12 +60,12 @@ class ExactSolution(eqx.Module):
     Second derivatives are right where the task's singular values are distinct (and
     nonzero, for unequal sizes or a balance of zero) and the start is not near a saddle
     or a lower rank. With respect to times, weights and the balance they are right also
-    at repeated singular values. Elsewhere they are refused with an error (with
-    `throw=False`, NaN).
+    at repeated singular values. Elsewhere, and for wide networks unless with respect to
+    times, they are refused with an error (with `throw=False`, NaN).
 
     **Arguments:**
 
-    - `network`: a balanced `LinearNetwork` of two layers.
+    - `network`: a balanced or wide `LinearNetwork` of two layers.
     - `task`: a `Task` with isotropic inputs, of any variance.
     - `throw`: whether to refuse networks and tasks for which the solution is not exact
       (the default), or to return NaN, with the reason in `solution.result`.
@@ -67,7 +73,8 @@ class ExactSolution(eqx.Module):
       in every direction. Values don't depend on it. Derivatives cost a linear ODE for
       every entry of the balance and of the inputs' covariance, solved to a tolerance of
       1e-10 a step in double precision (docs/theory.md, section 3). Second derivatives,
-      and derivatives of `network` and `weights`, then raise a `TypeError`.
+      and derivatives of `network` and `weights`, then raise a `TypeError`, and wide
+      networks are refused.
 
     **Raises:** `ValueError` for another depth and sizes that don't fit the task; with
     `throw`, for unbalanced weights, anisotropic inputs and values that aren't finite (a
@@ -90,6 +97,7 @@ class ExactSolution(eqx.Module):
     frame: Frame
     variance: Float[Array, ""]
     optimum: Float[Array, ""]
+    wide: Wide | None
     off: OffClass | None
     result: RESULTS
 
@@ -107,13 +115,14 @@ class ExactSolution(eqx.Module):
         )
         one = _dtypes.promoted(network=network, task=task)
         state = reduced(*one, throw, tolerances, flow_derivatives)
-        result = state[-1]
+        result = state.result
         if throw and not _checks.is_concrete(result):
             state = raise_if_failed(state, result)
         elif throw and result != RESULTS.successful:
             raise failure(result, network, task)
-        self.problem, self.frame, self.variance, self.optimum = state[:4]
-        self.off, self.result = state[4:]
+        self.problem, self.frame = state.problem, state.frame
+        self.variance, self.optimum = state.variance, state.optimum
+        self.wide, self.off, self.result = state.wide, state.off, state.result
 
     def loss(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts"]:
         """The loss. Its excess over the optimum keeps its digits near convergence."""
@@ -153,7 +162,7 @@ class ExactSolution(eqx.Module):
         return self._at(t, _ntk, x)
 
     def network(self, t: Real[ArrayLike, "*ts"]) -> LinearNetwork:
-        r"""Balanced weights with the exact $QQ^\top$.
+        r"""Weights with the exact $QQ^\top$.
 
         They equal the flow's own weights (`weights`) up to a rotation of the hidden
         units. At time zero they are the network's weights. Their derivatives belong to
@@ -234,6 +243,11 @@ def _transported(
     problem, frame, ts, ok = _solvable(solution, inner)
     problem = _of_weights(solution, problem)
     q = transported(problem, frame, ts, rtol, atol)
+    if solution.wide is not None:
+        wide = solution.wide
+        near = dot(transition(problem, frame, ts, rtol, atol), wide.start)
+        qqt = product(problem, frame, ts, part="qqt") + wide.shift("qqt")[None]
+        q = wide.factors(q, qqt, near)
     q = jnp.where(ok[:, None, None], q, jnp.nan)
     networks = jax.vmap(lambda q: _as_network(q, solution))(q)
     return jax.tree.map(lambda w: w.reshape(*t.shape, *w.shape[1:]), networks)
@@ -292,7 +306,18 @@ def _of_weights(solution: ExactSolution, problem: Problem) -> Problem:
 def _network(solution: ExactSolution, ts: Times) -> LinearNetwork:
     problem = _of_weights(solution, solution.problem)
     q = factor(problem, solution.frame, ts)
+    if solution.wide is not None:
+        q = _of_wide(solution.wide, problem, solution.frame, ts, q)
     return jax.vmap(lambda q: _as_network(q, solution))(q)
+
+
+def _of_wide(
+    wide: Wide, problem: Problem, frame: Frame, ts: Times, balanced: Array
+) -> Float[Array, "times n hidden"]:
+    """Q of a network that may be wide; its rotation is the one next to the start."""
+    qqt = product(problem, frame, ts, part="qqt") + wide.shift("qqt")[None]
+    start = jax.lax.stop_gradient(wide.start)
+    return wide.factors(balanced, qqt, jnp.broadcast_to(start, qqt.shape))
 
 
 def _as_network(q: Float[Array, "n hidden"], solution: ExactSolution) -> LinearNetwork:
@@ -304,6 +329,8 @@ def _as_network(q: Float[Array, "n hidden"], solution: ExactSolution) -> LinearN
 
 def _product(solution: ExactSolution, ts: Times, part: str) -> Array:
     found = product(solution.problem, solution.frame, ts, part=part)
+    if solution.wide is not None and part != "function":
+        found += solution.wide.shift(part)[None]
     if solution.off is not None:
         found += _change(solution, ts, part)
     return found / solution.variance

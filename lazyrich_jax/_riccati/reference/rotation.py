@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from ..._linalg import dot, nearest_isometry
 from ..frame import Frame, Problem
 from .second import tracked
-from .solution import solve
+from .solution import function_error, solve
 
 
 def transported(
@@ -36,6 +36,47 @@ def transported(
     q = jax.vmap(lambda t: solve(frame, t).q)(ts)
     q = dot(q, _rotations(frame, ts, q, rtol, atol))
     return dot(jax.vmap(frame.factor_from_rows)(q), frame.basis)
+
+
+def transition(
+    problem: Problem,
+    frame: Frame,
+    ts: Float[Array, " times"],
+    rtol: Float[Array, ""],
+    atol: Float[Array, ""],
+) -> Float[Array, "times n n"]:
+    r"""The matrices T of the flow $Q(t) = T(t) Q(0)$, at times in any order.
+
+    $\dot T = -[0, E^\top; E, 0] T$ for the function's error E, whatever the weights.
+    """
+    import diffrax  # takes half a second: imported on first use
+
+    frame = tracked(problem, frame)
+    n_in, n = frame.right.shape[0], frame.rates.size
+    last = last_transported(frame, rtol)
+    order = jnp.argsort(ts)
+    times = inner_time(frame, jnp.minimum(ts, last))[order]
+
+    def velocity(s, t, args):
+        rate = _rate(frame)
+        time = jnp.expm1(jnp.asarray(s)) / rate + 1e8 * jnp.finfo(ts.dtype).tiny
+        error = frame.from_singular_basis(function_error(frame, solve(frame, time)))
+        moved = jnp.concatenate([dot(error.mT, t[n_in:]), dot(error, t[:n_in])])
+        return -moved * jnp.exp(s) / rate
+
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(velocity),
+        diffrax.Dopri8(),
+        t0=0.0,
+        t1=times[-1],
+        dt0=None,
+        y0=jnp.eye(n, dtype=ts.dtype),
+        saveat=diffrax.SaveAt(ts=times),
+        stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
+        max_steps=2**14,
+    )
+    (found,) = jax.tree.leaves(solution.ys)
+    return found[jnp.argsort(order)]
 
 
 def inner_time(frame: Frame, t: Float[Array, "*ts"]) -> Float[Array, "*ts"]:

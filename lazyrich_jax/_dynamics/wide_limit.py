@@ -1,0 +1,164 @@
+"""The limit of infinite width as a law of learning, with an estimate of its error."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .. import _checks, _dtypes
+from .._exactness import exactness_tolerance
+from .._linalg import dot, norm
+from .._network import LinearNetwork
+from .._riccati.rates import settled
+from .._riccati.reference.solution import function_error, solve
+from .._task import Task
+from .._trajectory import RESULTS, Trajectory
+from .base import AbstractDynamics, check_times, first_failure
+from .reduction import check, reduced
+from .solution import ExactSolution
+
+MUCH = 0.1  # of the function's size: an error that is warned of
+
+
+class WideLimit(AbstractDynamics):
+    r"""The closed form of infinitely wide two-layer networks (approximate).
+
+    It takes any network of two layers as a member of the wide class
+    (docs/theory.md, section 7), with the network's `effective_scales`. Gaussian and
+    fan-in uniform weights tend to the class as their width grows. The loss and the
+    function depend on the scales and on the start's function alone. The
+    representations are those of the start plus the class's change.
+
+    `trajectory.error_estimate` is the Frobenius norm of the function's error, (times,),
+    to first order in the network's distance from the class. An ODE for P of `in + out`
+    rows gives it, at a relative tolerance of 1e-3. It is not differentiable. `learn`
+    warns if it is larger than a tenth of the function.
+
+    Inputs must be isotropic. Infinite times are allowed. Derivatives are the formula's.
+    The network of a trajectory has at least `in + out` hidden units.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    task = lr.Task.random_regression(3, 2, samples=10, key=jax.random.key(0)).whitened()
+    network = lr.Gaussian.lecun()(3, 256, 2, key=jax.random.key(1))
+    ts = jnp.linspace(0, 2, 11)
+    trajectory = lr.learn(network, task, ts, dynamics=lr.WideLimit())
+    trajectory.error_estimate
+    ```
+    """
+
+    def check(self, network: LinearNetwork, task: Task, ts: Array) -> None:
+        check(network, task)
+        check_times(ts, infinite=True)
+
+    def run(
+        self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
+    ) -> Trajectory:
+        solution = _Limit(network, task)
+        valid = _checks.times_valid(ts, infinite=True)
+        result = first_failure(
+            (~valid, RESULTS.invalid_times),
+            (solution.result != RESULTS.successful, solution.result),
+        )
+        ts = jnp.where(valid, ts, jnp.nan)
+        return Trajectory(
+            ts=ts,
+            loss=solution.loss(ts),
+            network=solution.network(ts),
+            result=result,
+            error_estimate=jax.lax.stop_gradient(solution.error(ts)),
+        )
+
+    def warn(self, network: LinearNetwork, trajectory: Trajectory) -> None:
+        estimate = trajectory.error_estimate
+        if estimate is None or not _checks.is_concrete(trajectory):
+            return
+        function = trajectory.function
+        size = jnp.max(norm(function.reshape(len(function), -1), axis=1))
+        share = float(jnp.max(estimate) / jnp.where(size > 0, size, 1.0))
+        if share > MUCH:
+            warnings.warn(
+                "`dynamics=WideLimit()` should be asked of a wide random network, but "
+                f"the estimated error of the function was {share:.2g} of its largest "
+                f"size, with {network.sizes[1]} hidden units: use `GradientFlow()`.",
+                stacklevel=3,
+            )
+
+
+class _Limit(ExactSolution):
+    """The solution of the class's member with a network's function and scales."""
+
+    start: Float[Array, "both both"]  # P(0), for inputs of variance one
+    member: Float[Array, "both both"]  # the member's P less its balanced network's
+
+    def __init__(self, network: LinearNetwork, task: Task):
+        tolerances = tuple(
+            exactness_tolerance(x.dtype) for x in (network.weights[0], task.x)
+        )
+        one = _dtypes.promoted(network=network, task=task)
+        state = reduced(*one, False, tolerances, False, True)
+        self.problem, self.frame = state.problem, state.frame
+        self.variance, self.optimum = state.variance, state.optimum
+        self.wide, self.off, self.result = state.wide, state.off, state.result
+        n_in, _, n_out = network.sizes
+        self.start = one[0].qqt * state.variance
+        below, above = (x * state.variance for x in one[0].effective_scales)
+        sign = jnp.where(jnp.arange(n_in + n_out) < n_in, 1.0, -1.0)
+        shift = jnp.where(above >= below, below, -above)
+        self.member = jnp.diag(sign.astype(shift.dtype)) * shift
+
+    def error(self, ts: Float[Array, " times"]) -> Float[Array, " times"]:
+        r"""The estimated error of the function at several times.
+
+        The flow is $\dot P = EP + PE$ with E minus the function's error between inputs
+        and outputs. Its derivative at the member, from the start's distance from it,
+        gives the error to first order.
+        """
+        import diffrax  # takes half a second: imported on first use
+
+        n_in, frame = self.problem.sigma.shape[1], self.frame
+
+        def balanced(t):
+            """P of the balanced network, and the function's error."""
+            state = solve(frame, t)
+            p = frame.matrix_from_rows(dot(state.q, state.q.mT))
+            return p, frame.from_singular_basis(function_error(frame, state))
+
+        def between(error):
+            zero = [jnp.zeros((n, n), error.dtype) for n in error.shape]
+            return jnp.block([[zero[1], error.T], [error, zero[0]]])
+
+        def velocity(t, change, args):
+            p, error = balanced(jnp.asarray(t))
+            half = dot(between(error), change)
+            half += dot(between(change[n_in:, :n_in]), p + self.member)
+            return -half - half.T
+
+        change = self.start - balanced(jnp.zeros_like(self.optimum))[0] - self.member
+        late = settled(frame, ts)
+        good = jnp.isfinite(late) & (self.result == RESULTS.successful)
+        late = jnp.where(good, late, 0.0)
+        order = jnp.argsort(late)
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(velocity),
+            diffrax.Tsit5(),
+            t0=0.0,
+            t1=late[order][-1],
+            dt0=None,
+            y0=jnp.where(self.result == RESULTS.successful, change, 0.0),
+            saveat=diffrax.SaveAt(ts=late[order]),
+            stepsize_controller=diffrax.PIDController(
+                rtol=1e-3, atol=1e-7 * norm(change) + jnp.finfo(ts.dtype).tiny
+            ),
+            max_steps=2**14,
+            throw=False,
+        )
+        (found,) = jax.tree.leaves(solution.ys)
+        found = found[jnp.argsort(order), n_in:, :n_in]
+        size = norm(found.reshape(len(ts), -1), axis=1) / self.variance
+        good &= solution.result == diffrax.RESULTS.successful
+        return jnp.where(good, size, jnp.nan)

@@ -1,0 +1,103 @@
+"""The limit of infinite width: its error, and the estimate of that error."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lazyrich_jax as lr
+
+from . import cases, numerical_flow
+
+TIMES = np.linspace(0, 1, 16)
+
+
+def flow(network, task, ts):
+    """Function and representations of the same weights by the units that they use."""
+    w1, w2 = (np.asarray(w) for w in network.weights)
+    r = np.linalg.qr(np.concatenate([w1, w2.T], axis=1))[1]
+    n_in = w1.shape[1]
+    return numerical_flow.states((r[:, :n_in], r[:, n_in:].T), task, ts)
+
+
+@pytest.mark.parametrize(
+    "initialiser, width, most",
+    [
+        (lr.Gaussian.lecun(), 64, 0.2),
+        (lr.Gaussian.lecun(), 1024, 0.06),
+        (lr.Gaussian.glorot(), 1024, 0.04),
+        (lr.Gaussian(1e-3), 256, 0.04),
+    ],
+)
+def test_the_error_is_estimated(initialiser, width, most):
+    task = cases.make_task((5, 1, 4))
+    network = initialiser(5, width, 4, key=jax.random.key(1))
+    ts = TIMES * 6 / (float(network.effective_laziness) / 2 + 1)
+    function, below, above = flow(network, task, ts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        limit = lr.learn(network, task, ts, dynamics=lr.WideLimit())
+    assert limit.error_estimate is not None
+    off = np.linalg.norm(limit.function - function, axis=(1, 2))
+    assert off.max() <= most * np.linalg.norm(function[-1])
+    assert 1 / 3 <= np.max(limit.error_estimate) / off.max() <= 3
+    is_large = off > off.max() / 3
+    ratio = np.asarray(limit.error_estimate)[is_large] / off[is_large]
+    assert np.all((ratio > 1 / 3) & (ratio < 3))
+    for found, expected in (
+        (limit.input_representation, below),
+        (limit.output_representation, above),
+    ):
+        np.testing.assert_allclose(found[0], expected[0], atol=1e-12 * width)
+        size = np.abs(expected).max()
+        assert np.abs(found - expected).max() <= 2 * np.sqrt(9 / width) * size
+
+
+def test_members_of_the_class_are_exact():
+    task = cases.make_task((3, 6, 2), variance=0.5)
+    ts = np.append(TIMES, np.inf)
+    network = lr.WideOrthogonal(0.4, 1.7)(3, 6, 2, key=jax.random.key(0))
+    limit = lr.learn(network, task, ts, dynamics=lr.WideLimit())
+    exact = lr.learn(network, task, ts)
+    np.testing.assert_allclose(limit.qqt, exact.qqt, atol=1e-12)
+    np.testing.assert_allclose(limit.loss, exact.loss, atol=1e-12)
+    assert limit.error_estimate is not None
+    assert np.all(np.asarray(limit.error_estimate) < 1e-9)
+    assert "estimated error of the function" in str(limit)
+    assert exact.error_estimate is None
+
+
+def test_narrow_networks_are_warned_of():
+    task = cases.make_task((3, 2, 2))
+    network = lr.Gaussian(0.5)(3, 2, 2, key=jax.random.key(0))
+    with pytest.warns(UserWarning, match=r"estimated error .* with 2 hidden units"):
+        lr.learn(network, task, TIMES, dynamics=lr.WideLimit())
+    with pytest.raises(ValueError, match=r"wide class.*`dynamics=WideLimit\(\)`"):
+        lr.learn(lr.Gaussian(0.5)(3, 9, 2, key=jax.random.key(0)), task, TIMES)
+    with pytest.raises(ValueError, match="two layers"):
+        three = lr.LinearNetwork([jnp.eye(3), jnp.eye(3), jnp.ones((2, 3))])
+        lr.learn(three, task, TIMES, dynamics=lr.WideLimit())
+
+
+def test_derivatives_are_the_formulas():
+    task = cases.make_task((3, 6, 2))
+    rng = np.random.default_rng(0)
+    point = [
+        np.asarray(w) for w in lr.Gaussian(0.5)(3, 8, 2, key=jax.random.key(3)).weights
+    ]
+    moved = [rng.normal(size=w.shape) for w in point]
+
+    @jax.jit
+    def along(size):
+        def loss(size):
+            weights = [w + size * dw for w, dw in zip(point, moved, strict=True)]
+            network = lr.LinearNetwork(weights)
+            law = lr.WideLimit()
+            return lr.learn(network, task, jnp.array([0.5]), dynamics=law).loss[0]
+
+        return jax.value_and_grad(loss)(size)
+
+    ahead, behind = along(1e-5)[0], along(-1e-5)[0]
+    np.testing.assert_allclose(along(0.0)[1], (ahead - behind) / 2e-5, rtol=1e-7)
