@@ -153,7 +153,7 @@ def _divided(
 
 
 def split_singular_values(
-    s: Float[Array, "*modes"], lmda: Float[Array, ""]
+    s: Float[Array, "*modes"], lmda: Float[Array, "*#modes"]
 ) -> tuple[Float[Array, "*modes"], Float[Array, "*modes"]]:
     """The `s1`, `s2` >= 0 with `s1 * s2 == s` and `s2**2 - s1**2 == lmda`.
 

@@ -134,7 +134,7 @@ class LinearNetwork(eqx.Module):
         weights. For wide random layers `in` of them are negative, `out` are positive
         and the others zero. They cost no more than a layer of `in + out` units does.
         Their derivatives need, for a wider layer, linearly independent hidden
-        directions of all inputs and outputs.
+        directions of all inputs and outputs, and are a runtime error elsewhere.
 
         **Raises:** `ValueError` for a depth other than two.
         """

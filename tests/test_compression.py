@@ -96,10 +96,13 @@ def test_compression_maps_and_has_derivatives():
 
 
 @pytest.mark.parametrize("name", ["balanced", "zero"])
-def test_a_rotation_without_derivative_is_refused(name):
+@pytest.mark.parametrize(
+    "quantity", [lambda n: n.compressed()[1], lambda n: n.imbalance_spectrum]
+)
+def test_a_rotation_without_derivative_is_refused(name, quantity):
     network = NETWORKS[name]
-    with pytest.raises(Exception, match="linearly independent, but they were not"):
-        slope = jax.jvp(lambda n: n.compressed()[1], (network,), (network,))[1]
+    with pytest.raises(RuntimeError, match="linearly independent, but they were not"):
+        slope = jax.jvp(quantity, (network,), (network,))[1]
         jax.block_until_ready(slope)
 
 

@@ -30,8 +30,13 @@ def public():
 
 def examples():
     for name, item in public():
-        for block in BLOCK.findall(item.__doc__ or ""):
-            yield pytest.param(textwrap.dedent(block), id=name)
+        methods = vars(item) if inspect.isclass(item) else {}
+        for suffix, of in {
+            "": item,
+            **{f".{k}": v for k, v in methods.items()},
+        }.items():
+            for block in BLOCK.findall(getattr(of, "__doc__", None) or ""):
+                yield pytest.param(textwrap.dedent(block), id=name + suffix)
     for page in (README, ROOT / "docs" / "sweeps.md"):
         for i, block in enumerate(BLOCK.findall(page.read_text())):
             yield pytest.param(block, id=f"{page.stem}-{i}")

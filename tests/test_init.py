@@ -100,6 +100,75 @@ def test_aligned_shares_the_tasks_singular_vectors(sizes):
     )
 
 
+@pytest.mark.parametrize("sizes", [(4, 4, 4), (3, 5, 6), (6, 2, 3)], ids=str)
+def test_aligned_with_balances_and_strengths_of_its_modes(sizes):
+    k = min(sizes)
+    task = lr.Task.random_regression(sizes[0], sizes[2], 9, key=jax.random.key(1))
+    u, _, vt = np.linalg.svd(task.input_output_correlation, full_matrices=False)
+    lmdas, strengths = np.array([2.0, -3.0, 0.0, 1e3])[:k], np.array([0, 1, 0.2, 3])[:k]
+
+    @jax.jit
+    def draw(lmda, strengths):
+        initialiser = lr.Aligned(task, lmda, 0.5, strengths=strengths)
+        return initialiser(*sizes, key=KEY).weights
+
+    w1, w2 = draw(lmdas, strengths)
+    modes = u[:, :k].T @ w2 @ w1 @ vt[:k].T
+    np.testing.assert_allclose(modes, np.diag(strengths / 4), atol=1e-12)
+    # One hidden unit for every mode, in a rotated basis; further ones have no weights.
+    p11 = vt[:k] @ w1.T @ w1 @ vt[:k].T
+    p22 = u[:, :k].T @ w2 @ w2.T @ u[:, :k]
+    np.testing.assert_allclose(p22 - p11, np.diag(lmdas), atol=1e-11)
+    spectrum = np.linalg.eigvalsh(w2.T @ w2 - w1 @ w1.T)
+    every = np.concatenate([lmdas, np.zeros(sizes[1] - k)])
+    np.testing.assert_allclose(spectrum, np.sort(every), atol=1e-11)
+    # One number stands for all modes.
+    one = draw(jnp.full(k, -0.5), jnp.full(k, 0.3))
+    other = draw(jnp.full(k, -0.5), jnp.asarray(0.3))
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+TASK = lr.Task.random_regression(4, 5, 9, key=jax.random.key(1))
+BAD = {
+    "balances": ({"lmda": [1.0, 2.0]}, r"`lmda` must .* 3 modes of .* 4-3-5, .*\(2,\)"),
+    "shape": (
+        {"lmda": [[1.0]]},
+        r"`lmda` must be one number or one for each mode, but",
+    ),
+    "nan": (
+        {"lmda": [0.0, np.nan, 1]},
+        r"`lmda` must be finite, .* nan at index \(1,\)",
+    ),
+    "strengths": ({"strengths": np.ones(4)}, r"`strengths` must be one .* was \(4,\)"),
+    "negative": (
+        {"strengths": [1, -1, 1.0]},
+        r"`strengths` must be finite and non-neg",
+    ),
+    "infinite": ({"strengths": np.inf}, "`strengths` must be finite and non-negative"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_balances_and_strengths_are_named(untyped, case):
+    options, message = BAD[case]
+    with pytest.raises(ValueError, match=message):
+        lr.Aligned(TASK, **options)(4, 3, 5, key=KEY)
+
+
+def test_bad_traced_balances_and_strengths():
+    def draw(value, name, throw):
+        options = {name: jnp.array([1.0, 1.0, 1.0]) * value, "throw": throw}
+        return lr.Aligned(TASK, **options)(4, 3, 5, key=KEY).weights[0]
+
+    for name in ("lmda", "strengths"):
+        values = jnp.array([1.0, jnp.nan])
+        w1 = jax.vmap(lambda x, name=name: draw(x, name, False))(values)
+        assert jnp.isfinite(w1[0]).all() and jnp.isnan(w1[1]).all()
+        with pytest.raises(RuntimeError, match=f"`{name}` must be finite"):
+            jax.block_until_ready(eqx.filter_jit(draw)(values[1], name, True))
+
+
 @pytest.mark.parametrize(
     "initialiser, variances",
     [

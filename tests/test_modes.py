@@ -12,6 +12,7 @@ from scipy.integrate import solve_ivp
 
 import lazyrich_jax as lr
 
+from . import cases
 from .numerical_flow import flow, product
 
 theory = lr.theory
@@ -55,6 +56,46 @@ def test_aligned_networks_learn_mode_by_mode(sizes, lmda):
     for a, weights in zip(modes, flow(network.weights, task, TS), strict=True):
         strengths = lr.measures.mode_strengths(product(weights), sigma)
         np.testing.assert_allclose(strengths[:k], a, atol=1e-10)
+
+
+@pytest.mark.parametrize("sizes", [(3, 3, 3), (3, 6, 4)], ids=str)
+def test_every_mode_may_have_its_own_balance(sizes):
+    task = lr.Task.from_correlation(cases.sigma(sizes[2], sizes[0]))
+    lmdas, strengths = np.array([-3.0, 0.0, 1.5]), np.array([0.1, 0.8, 0.02])
+    initialiser = lr.Aligned(task, lmdas, 0.5, strengths=strengths)
+    network = initialiser(*sizes, key=jax.random.key(1))
+    sigma = task.input_output_correlation
+    s = np.linalg.svd(sigma, compute_uv=False)
+    modes = aligned(TS, s, 0.25 * strengths, lmdas)
+    for a, weights in zip(modes, flow(network.weights, task, TS), strict=True):
+        found = lr.measures.mode_strengths(product(weights), sigma)
+        np.testing.assert_allclose(found, a, atol=1e-10)
+    # The mode of one balance is that of a network with this balance alone.
+    for i, lmda in enumerate(lmdas):
+        alone = aligned(TS, s[i], 0.25 * strengths[i], lmda)
+        np.testing.assert_allclose(modes[:, i], alone, rtol=1e-14)
+    times = theory.time_to_reach(0.9, s, 0.25 * strengths, lmdas)
+    reached = [aligned(t, s, 0.25 * strengths, lmdas)[i] for i, t in enumerate(times)]
+    np.testing.assert_allclose(reached, 0.9 * s, rtol=1e-12)
+    with pytest.raises(ValueError, match="`network` must be lambda-balanced"):
+        lr.ExactSolution(network, task)
+
+
+def test_modes_of_several_units():
+    rng = np.random.default_rng(0)
+    task = lr.Task.random_regression(3, 4, 9, key=jax.random.key(0))
+    u, s, vt = np.linalg.svd(task.input_output_correlation, full_matrices=False)
+    # Three, two and two units of any weights; a0 has either sign.
+    x, y = np.zeros((2, 3, 7))
+    for i, units in enumerate((slice(0, 3), slice(3, 5), slice(5, 7))):
+        x[i, units], y[i, units] = 0.6 * rng.normal(size=(2, units.stop - units.start))
+    r = np.linalg.qr(rng.normal(size=(7, 7)))[0]
+    weights = r @ x.T @ vt, u @ y @ r.T
+    p11, p22, a0 = np.sum([x * x, y * y, x * y], axis=2)
+    assert a0.min() < 0 < a0.max()
+    modes = aligned(TS, s, a0, np.sqrt((p11 + p22) ** 2 - 4 * a0**2))
+    for a, w in zip(modes, flow(weights, task, TS), strict=True):
+        np.testing.assert_allclose(u.T @ product(w) @ vt.T, np.diag(a), atol=1e-10)
 
 
 def test_the_limits_of_aligned_modes():
@@ -266,6 +307,14 @@ def test_times_that_are_zero_or_infinite():
         (lambda: loose.aligned_modes([0.0, np.nan], 1, 1, 1), "`ts\\[1\\]` was nan"),
         (lambda: loose.aligned_modes(1.0, [1, 2], [1, 2, 3], 1), "of one shape"),
         (lambda: loose.aligned_modes(1.0, 1, 1, [1.0, 2]), "`lmda` must be a scalar"),
+        (
+            lambda: loose.aligned_modes(1.0, [1, 2], 1, [1.0, 2, 3]),
+            r"`lmda` must be a scalar or have the modes' shape \(2,\), .* was \(3,\)",
+        ),
+        (
+            lambda: loose.time_to_reach(0.5, 1, [1, 2], [1.0, np.nan]),
+            r"`lmda` must be finite, but it was nan at index \(1,\)",
+        ),
         (lambda: theory.aligned_modes(1.0, np.inf, 1, 1.0), "`s` must be finite"),
         (lambda: theory.aligned_modes(1.0, 1, -np.inf, 1.0), "`a0` must be finite"),
         (lambda: theory.aligned_modes(1.0, 1, 1, np.nan), "`lmda` must be finite"),

@@ -17,7 +17,8 @@ class Exact(AbstractDynamics):
     """The closed form: see `lazyrich_jax.ExactSolution`.
 
     It holds for two layers, balanced or wide weights and isotropic inputs. Infinite
-    times are allowed.
+    times are allowed. Weights that are aligned with the task, with different balances
+    of the modes, are neither: `lazyrich_jax.theory.aligned_modes` is their solution.
 
     **Arguments:**
 

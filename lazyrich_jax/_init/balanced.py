@@ -1,6 +1,7 @@
 """Random lambda-balanced weights."""
 
 import abc
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
@@ -20,22 +21,21 @@ from .base import AbstractInitialiser
 class _Balanced(AbstractInitialiser):
     """Balanced weights whose function has the singular values of a Gaussian product."""
 
-    lmda: Float[Array, ""]
+    lmda: Float[Array, ""] | Float[Array, " modes"]
     scale: Float[Array, ""]
     throw: bool = eqx.field(static=True)
 
-    def __init__(
-        self, lmda: Real[ArrayLike, ""], scale: Real[ArrayLike, ""], throw: bool
-    ):
-        lmda = _checks.as_scalar("lmda", lmda)
+    def __init__(self, lmda: Array, scale: Real[ArrayLike, ""], throw: bool):
         scale = _checks.as_scalar("scale", scale)
         self.lmda = _checks.finite("lmda", lmda)
         self.scale = _checks.positive("scale", scale, throw=throw)
         self.throw = throw
 
     @abc.abstractmethod
-    def _aligned_task(self, in_size: int, out_size: int) -> Task | None:
-        """The task that gives the function its singular vectors, if any."""
+    def _modes(
+        self, sizes: tuple[int, int, int]
+    ) -> tuple[Task | None, Float[Array, "..."] | None]:
+        """The task and the strengths of the function's modes, if they are given."""
 
     def __call__(
         self, in_size: int, hidden_size: int, out_size: int, *, key: PRNGKeyArray
@@ -46,12 +46,13 @@ class _Balanced(AbstractInitialiser):
             _checks.size("hidden_size", hidden_size),
             _checks.size("out_size", out_size),
         )
-        task, lmda, scale = _dtypes.promoted(
-            task=self._aligned_task(in_size, out_size), lmda=self.lmda, scale=self.scale
+        task, strengths = self._modes(sizes)
+        task, strengths, lmda, scale = _dtypes.promoted(
+            task=task, strengths=strengths, lmda=self.lmda, scale=self.scale
         )
         lmda = _feasible(lmda, sizes, self.throw)
         sigma = None if task is None else task.input_output_correlation
-        return _draw_balanced(lmda, scale, sizes, sigma, key, self.throw)
+        return _draw_balanced(lmda, scale, sizes, sigma, strengths, key, self.throw)
 
 
 class LambdaBalanced(_Balanced):
@@ -89,10 +90,10 @@ class LambdaBalanced(_Balanced):
         *,
         throw: bool = True,
     ):
-        super().__init__(lmda, scale, throw)
+        super().__init__(_checks.as_scalar("lmda", lmda), scale, throw)
 
-    def _aligned_task(self, in_size: int, out_size: int) -> Task | None:
-        return None
+    def _modes(self, sizes: tuple[int, int, int]) -> tuple[None, None]:
+        return None, None
 
 
 class Aligned(_Balanced):
@@ -100,46 +101,92 @@ class Aligned(_Balanced):
 
     $W_2 W_1 = U A V^\top$ with $\Sigma = U S V^\top$ and $A \ge 0$ (the aligned
     initialisation of Saxe et al. 2014 and Domine et al. 2025, Algorithm 2). Every mode
-    then learns independently. The strengths $A$, in decreasing order, are the singular
-    values that `LambdaBalanced` gives for the same key.
+    then learns independently (`lazyrich_jax.theory.aligned_modes`). The modes are in
+    decreasing order of S. There are `min(in, hidden, out)` of them.
 
     **Arguments:**
 
     - `task`: the task to align with.
-    - `lmda`, `scale`, `throw`: as in `lazyrich_jax.LambdaBalanced`.
+    - `lmda`: the balance, as in `lazyrich_jax.LambdaBalanced`, or one balance for each
+      mode. Those may have any signs. Hidden units without a mode then have no weights.
+      With different balances it is not lambda-balanced, and `Exact` refuses it.
+    - `scale`, `throw`: as in `lazyrich_jax.LambdaBalanced`.
+    - `strengths`: the strengths A at `scale = 1`, which grow as `scale**2`: one number,
+      or one for each mode. By default they are the singular values that
+      `LambdaBalanced` gives for the same key, in decreasing order.
 
-    **Raises:** as `LambdaBalanced`; `ValueError` for sizes that don't fit the task.
+    **Raises:** as `LambdaBalanced`; `ValueError` for sizes that don't fit the task,
+    strengths that are negative or not finite, and a number of balances or strengths
+    other than that of the modes.
+
+    ```python
+    import jax
+    import lazyrich_jax as lr
+
+    task = lr.Task.hierarchy(levels=2)
+    aligned = lr.Aligned(task, lmda=[5.0, 0.0, 0.0, -1.0], strengths=0.01)
+    network = aligned(4, 4, 4, key=jax.random.key(0))
+    ```
     """
 
     task: Task
+    strengths: Float[Array, "..."] | None
 
     def __init__(
         self,
         task: Task,
-        lmda: Real[ArrayLike, ""] = 0.0,
+        lmda: Real[ArrayLike, "..."] | Sequence[float] = 0.0,
         scale: Real[ArrayLike, ""] = 1.0,
         *,
+        strengths: Real[ArrayLike, "..."] | Sequence[float] | None = None,
         throw: bool = True,
     ):
-        super().__init__(lmda, scale, throw)
+        super().__init__(_per_mode("lmda", lmda), scale, throw)
         self.task = task
+        if strengths is not None:
+            strengths = _per_mode("strengths", strengths)
+            strengths = _checks.positive("strengths", strengths, zero=True, throw=throw)
+        self.strengths = strengths
 
-    def _aligned_task(self, in_size: int, out_size: int) -> Task | None:
+    def _modes(
+        self, sizes: tuple[int, int, int]
+    ) -> tuple[Task, Float[Array, "..."] | None]:
         for name, size, of_task in (
-            ("in_size", in_size, self.task.in_size),
-            ("out_size", out_size, self.task.out_size),
+            ("in_size", sizes[0], self.task.in_size),
+            ("out_size", sizes[2], self.task.out_size),
         ):
             _checks.require(
                 size == of_task,
                 f"`{name}` must be the task's, {of_task}, but it was {size}.",
             )
-        return self.task
+        count = min(sizes)
+        for name, values in (("lmda", self.lmda), ("strengths", self.strengths)):
+            shape = () if values is None else values.shape
+            _checks.require(
+                shape in ((), (count,)),
+                f"`{name}` must be one number or one for each of the {count} modes of "
+                f"sizes {_checks.sizes_text(sizes)}, but its shape was {shape}.",
+            )
+        return self.task, self.strengths
+
+
+def _per_mode(name: str, value: Real[ArrayLike, "..."] | Sequence[float]) -> Array:
+    """`value` as a scalar or a vector."""
+    array = _dtypes.as_real(name, value)
+    _checks.require(
+        array.ndim <= 1,
+        f"`{name}` must be one number or one for each mode, but its shape was "
+        f"{array.shape}; to sweep over it use `jax.vmap`.",
+    )
+    return array
 
 
 def _feasible(
-    lmda: Float[Array, ""], sizes: tuple[int, int, int], throw: bool
-) -> Float[Array, ""]:
-    feasible = check_feasible(lmda, sizes)
+    lmda: Float[Array, "*modes"], sizes: tuple[int, int, int], throw: bool
+) -> Float[Array, "*modes"]:
+    # A hidden unit of a mode may have any balance.
+    each = lmda.ndim > 0
+    feasible = jnp.all(jnp.isfinite(lmda)) if each else check_feasible(lmda, sizes)
     if throw and not _checks.is_concrete(lmda):
         lmda = _checks.error_if(
             lmda,
@@ -155,22 +202,21 @@ def _feasible(
 @on_any_mesh
 @eqx.filter_jit
 def _draw_balanced(
-    lmda: Float[Array, ""],
+    lmda: Float[Array, "*balances"],
     scale: Float[Array, ""],
     sizes: tuple[int, int, int],
     sigma: Float[Array, "out in"] | None,
+    strengths: Float[Array, "*strengths"] | None,
     key: PRNGKeyArray,
     throw: bool,
 ) -> LinearNetwork:
-    """A balanced network whose function's singular values are a Gaussian product's.
+    """A balanced network whose function's modes are a Gaussian product's.
 
-    The function has the singular vectors of `sigma`, or of the Gaussian product if
-    `sigma` is `None`.
+    `sigma` and `strengths` replace the singular vectors and values, if they are given.
     """
     in_size, hidden_size, out_size = sizes
     k = min(sizes)
-    given = (lmda, scale) if sigma is None else (lmda, scale, sigma)
-    dtype = jnp.result_type(*given)
+    dtype = jnp.result_type(*(x for x in (lmda, scale, sigma) if x is not None))
     lmda, scale = lmda.astype(dtype), scale.astype(dtype)
     key1, key2, rkey = jax.random.split(key, 3)
     w1 = jax.random.normal(key1, (hidden_size, in_size), dtype)
@@ -179,8 +225,11 @@ def _draw_balanced(
     v = vt.mT
     if sigma is not None:
         u, _, v = singular_vectors(sigma.astype(dtype), throw)
-    s1, s2 = split_singular_values(scale**2 * s[:k], lmda)
+    s = s[:k] if strengths is None else jnp.broadcast_to(strengths, (k,))
+    s1, s2 = split_singular_values(scale**2 * s, lmda)
     r = jax.random.orthogonal(rkey, hidden_size, dtype=dtype)
     pair = s1[:, None] * v[:, :k].mT, u[:, :k] * s2[None]
     further = v[:, k:hidden_size].mT, u[:, k:hidden_size]
-    return LinearNetwork(with_surplus(pair, r, lmda, further, throw))
+    # Units beyond the modes have the balance of all modes, or else none.
+    beyond = lmda if lmda.ndim == 0 else jnp.zeros((), dtype)
+    return LinearNetwork(with_surplus(pair, r, beyond, further, throw))

@@ -20,9 +20,9 @@ def aligned_modes(
     ts: Real[ArrayLike, "..."],
     s: Real[ArrayLike, "..."],
     a0: Real[ArrayLike, "..."],
-    lmda: Real[ArrayLike, ""],
+    lmda: Real[ArrayLike, "..."],
 ) -> Float[Array, "..."]:
-    r"""The modes of an aligned two-layer network with balance `lmda`.
+    r"""The modes of an aligned two-layer network with balances `lmda`.
 
     $\dot a = \sqrt{\lambda^2 + 4a^2}\,(s - a)$ has the solution
 
@@ -43,15 +43,22 @@ def aligned_modes(
       shape. They are the singular values of the task's correlation and of the function.
       For inputs of variance c (`task.input_variance`; `Task.hierarchy` has
       $2^{-levels}$) pass `c * ts` and `s / c`.
-    - `lmda`: the balance, a scalar; use `jax.vmap` for several. The modes don't depend
-      on its sign.
+    - `lmda`: the balance of all modes, a scalar, or one balance for each mode, of the
+      modes' shape. The modes don't depend on its sign.
+
+    Networks with one balance for each mode (`lazyrich_jax.Aligned` with several) are
+    not lambda-balanced: this is their exact solution, and `Exact` refuses them. A mode
+    may also have several hidden units, of any balances. With its entries
+    $p_{11} = v^\top W_1^\top W_1 v$ and $p_{22} = u^\top W_2 W_2^\top u$ of both
+    representations at the start, $\lambda = \sqrt{(p_{11} + p_{22})^2 - 4 a_0^2}$. This
+    needs a function and representations that are diagonal in the task's modes $u$, $v$.
 
     **Returns:** the modes, of shape `ts.shape + s.shape`. With `lmda = 0`, a mode that
     starts with the opposite sign of `s` ends at the saddle 0. At `a0 = lmda = 0` the
     derivative by `a0` is one-sided, from above.
 
-    **Raises:** `ValueError` for negative times or modes of different shapes; traced
-    times that are negative give NaN.
+    **Raises:** `ValueError` for negative times, and modes or balances of different
+    shapes; traced times that are negative give NaN.
 
     ```python
     import jax.numpy as jnp
@@ -60,6 +67,11 @@ def aligned_modes(
     ts, s = jnp.linspace(0, 5, 50), jnp.array([2.0, 1.0])
     a = lr.theory.aligned_modes(ts, s, 0.1, lmda=-1.0)
     print(a.shape)  # (50, 2)
+
+    x, y = jnp.array([0.3, -0.1]), jnp.array([0.2, 0.5])  # two units of one mode
+    p11, p22, a0 = x @ x, y @ y, x @ y  # w1 = [x v, ...], w2 = [u y, ...]
+    lmda = jnp.sqrt((p11 + p22) ** 2 - 4 * a0**2)
+    a = lr.theory.aligned_modes(ts, 2.0, a0, lmda)
     ```
     """
     return _aligned(*_arguments(ts, s, a0, lmda))
@@ -189,7 +201,7 @@ def exponential_modes(
     ts: Real[ArrayLike, "..."],
     s: Real[ArrayLike, "..."],
     a0: Real[ArrayLike, "..."],
-    lmda: Real[ArrayLike, ""],
+    lmda: Real[ArrayLike, "..."],
 ) -> Float[Array, "..."]:
     r"""The lazy limit of `aligned_modes`, $|\lambda| \to \infty$.
 
@@ -229,7 +241,7 @@ def time_to_reach(
     fraction: Real[ArrayLike, "..."],
     s: Real[ArrayLike, "..."],
     a0: Real[ArrayLike, "..."],
-    lmda: Real[ArrayLike, ""],
+    lmda: Real[ArrayLike, "..."],
 ) -> Float[Array, "..."]:
     r"""The time at which an aligned mode reaches `fraction * s`.
 
@@ -298,18 +310,24 @@ def _arguments(
     ts: Real[ArrayLike, "..."],
     s: Real[ArrayLike, "..."],
     a0: Real[ArrayLike, "..."],
-    lmda: Real[ArrayLike, ""],
+    lmda: Real[ArrayLike, "..."],
 ) -> tuple[Float[Array, "..."], ...]:
-    """Times, `s`, `a0` and the balance, in one dtype and in the result's shape."""
+    """Times, `s`, `a0` and the balances, in one dtype and in the result's shape."""
     ts = _checks.as_times("ts", ts)
     s, a0 = _dtypes.as_real("s", s), _dtypes.as_real("a0", a0)
-    lmda = _checks.as_scalar("lmda", lmda)
+    lmda = _dtypes.as_real("lmda", lmda)
     s, a0 = _checks.finite("s", s), _checks.finite("a0", a0)
     lmda = _checks.finite("lmda", lmda)
     _checks.require(
         s.shape == a0.shape or () in (s.shape, a0.shape),
         "`s` and `a0` must be scalars or of one shape, but their shapes were "
         f"{s.shape} and {a0.shape}.",
+    )
+    modes = s.shape or a0.shape
+    _checks.require(
+        lmda.shape in ((), modes),
+        f"`lmda` must be a scalar or have the modes' shape {modes}, but its shape was "
+        f"{lmda.shape}.",
     )
     return _alike(*_dtypes.promoted(ts=ts, s=s, a0=a0, lmda=lmda))
 
@@ -319,7 +337,7 @@ def _alike(
     ts: Float[Array, "..."],
     s: Float[Array, "..."],
     a0: Float[Array, "..."],
-    lmda: Float[Array, ""],
+    lmda: Float[Array, "..."],
 ) -> tuple[Float[Array, "..."], ...]:
     modes = s.shape or a0.shape
     shape = ts.shape + modes
