@@ -58,9 +58,9 @@ def solved(function, sigma, scales, hidden):
     return jax.vmap(of_scales)(*scales)
 
 
-@pytest.mark.parametrize("sizes", [(3, 6, 2), (2, 5, 3)], ids=str)
+@pytest.mark.parametrize("sizes", [(3, 6, 2), (2, 5, 3), (2, 4, 2)], ids=str)
 def test_every_quantity_in_many_digits(sizes):
-    """72 cases at 7 times: scales of every ratio, starts at zero and elsewhere, all tasks."""
+    """108 cases at 7 times: scales of every ratio, several starts and tasks."""
     n_in, hidden, n_out = sizes
     start = 0.1 * cases.sigma(n_out, n_in, 5)
     sigmas = tasks(n_out, n_in)
