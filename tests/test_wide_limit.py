@@ -25,10 +25,10 @@ def flow(network, task, ts):
 @pytest.mark.parametrize(
     "initialiser, width, most",
     [
-        (lr.Gaussian.lecun(), 64, 0.2),
-        (lr.Gaussian.lecun(), 1024, 0.06),
-        (lr.Gaussian.glorot(), 1024, 0.04),
-        (lr.Gaussian(1e-3), 256, 0.04),
+        (lr.Gaussian.lecun(), 64, 0.3),
+        (lr.Gaussian.lecun(), 1024, 0.08),
+        (lr.Gaussian.glorot(), 1024, 0.06),
+        (lr.Gaussian(1e-3), 256, 0.06),
     ],
 )
 def test_the_error_is_estimated(initialiser, width, most):

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 from .._exactness import Scales
 from .._linalg import dot, nearest_isometry, symmetric_root
 from .._network import LinearNetwork
+from .._triangular import orthonormal
 from .._wide import representations
 
 Weights = tuple[Float[Array, "hidden in"], Float[Array, "out hidden"]]
@@ -127,7 +128,7 @@ def wide_or_balanced(
     """
     w1, w2 = network.weights
     both = jax.lax.stop_gradient(jnp.concatenate([w1, w2.mT], axis=1))
-    rotation = jnp.linalg.qr(both)[0]
+    rotation = orthonormal(both)[0]
     narrow = dot(rotation.mT, w1), dot(w2, rotation)
     # Derivatives of what is not chosen must not be NaN.
     laziness = jnp.where(is_wide, scales.laziness, 1.0)

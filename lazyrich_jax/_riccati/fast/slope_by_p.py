@@ -59,9 +59,7 @@ class SlopeByP(eqx.Module):
 
     def between(self, rows: "Kind", columns: "Kind") -> Float[Array, "some others ..."]:
         """The slope between two kinds of rows of the eigenbasis."""
-        sides = [a.inputs or a.outputs for a in (rows, columns)]
-        shares = [side.share for side in sides if side is not None]
-        found = jnp.zeros_like(shares[0][:, None] * shares[1][None])
+        terms = []
         for matrix, a, b in (
             (self.inputs, rows.inputs, columns.inputs),
             (self.outputs, rows.outputs, columns.outputs),
@@ -70,8 +68,10 @@ class SlopeByP(eqx.Module):
         ):
             if matrix is not None and a is not None and b is not None:
                 place = matrix[a.units, b.units]
-                found += a.share[:, None] * b.share[None] * place
-        return found
+                terms.append(a.share[:, None] * b.share[None] * place)
+        if terms:
+            return sum(terms[1:], terms[0])
+        return jnp.zeros_like(rows.share[:, None] * columns.share[None])
 
 
 class Side(NamedTuple):
@@ -86,6 +86,12 @@ class Kind(NamedTuple):
 
     inputs: Side | None
     outputs: Side | None
+
+    @property
+    def share(self) -> Float[Array, "rows ..."]:
+        """The components on either side."""
+        sides = [side for side in (self.inputs, self.outputs) if side is not None]
+        return sides[0].share
 
 
 def kinds(x: Constants, is_wide: bool) -> tuple[Kind, Kind, Kind]:
