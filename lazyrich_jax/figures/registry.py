@@ -30,6 +30,7 @@ from . import (
     kunin8,
     nonlinear_balance,
     phase_diagram,
+    wide,
 )
 from .record import Difference, table
 
@@ -41,6 +42,7 @@ FIGURES = {
     "figure5": figure5,
     "figure6": figure6,
     "phase_diagram": phase_diagram,
+    "wide": wide,
     "aligned_modes": aligned_modes,
     "balance": balance,
     "descent_accuracy": descent_accuracy,
