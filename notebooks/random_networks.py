@@ -154,8 +154,7 @@ _ = ax.legend(frameon=False)
 
 # %% [markdown]
 # All networks lie near one curve. Of LeCun's and He's networks even narrow ones are nearly lazy,
-# Glorot's are in between at every width, and the small ones are rich. The points furthest from the
-# curve are of width 16.
+# Glorot's are in between at every width, and the small ones are rich.
 #
 # ## Learning curves, and the error of the limit
 #
@@ -177,7 +176,7 @@ axes[0].set_ylabel("mode strength")
 _ = axes[0].legend(frameon=False, loc="center right", bbox_to_anchor=(1.0, 0.7), ncols=2)
 
 # %% [markdown]
-# The curves of wider networks lie on the limit, and start closer to zero. How wide is wide enough?
+# The curves of wider networks lie on the limit. How wide is wide enough?
 # `trajectory.error_estimate` estimates the error of the function at every time, from the distance
 # of the weights from the class. It needs no simulation. We compare it with the true error, on the
 # right with the median of the four draws.
