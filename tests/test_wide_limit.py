@@ -55,6 +55,23 @@ def test_the_error_is_estimated(initialiser, width, most):
         assert np.abs(found - expected).max() <= 2 * np.sqrt(9 / width) * size
 
 
+@pytest.mark.parametrize("scale, width", [(0.5, 16), (0.01, 256)])
+def test_the_function_is_kept_where_representations_are_lifted(scale, width):
+    """Start plus change can have negative eigenvalues; the function must not move."""
+    task = cases.make_task((4, 1, 3))
+    network = lr.Gaussian(scale)(4, width, 3, key=jax.random.key(1))
+    ts = np.array([0.0, 0.3, 3.0, np.inf])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        limit = lr.learn(network, task, ts, dynamics=lr.WideLimit())
+    assert limit.error_estimate is not None
+    assert np.all(np.isfinite(limit.error_estimate)) and limit.error_estimate[-1] == 0
+    losses = [numerical_flow.loss(f, task) for f in limit.function]
+    np.testing.assert_allclose(limit.loss, losses, atol=1e-12)
+    sigma = np.asarray(task.input_output_correlation) / task.input_variance
+    np.testing.assert_allclose(limit.function[-1], sigma, atol=1e-10)
+
+
 def test_members_of_the_class_are_exact():
     task = cases.make_task((3, 6, 2), variance=0.5)
     ts = np.append(TIMES, np.inf)

@@ -81,7 +81,7 @@ def reduced(
         clean = with_unused_units(clean)
         scales = effective_scales(clean)
         is_wide = scales.laziness > 0
-        (w1, w2), lmda, wide = wide_or_balanced(clean, scales, is_wide, lmda)
+        (w1, w2), lmda, wide = wide_or_balanced(clean, scales, is_wide, lmda, limit)
         frame = Frame(Problem(w1, w2, sigma, lmda, throw))
         exact = jnp.array(True)
     elif may_be_wide(network.sizes) and not flow_derivatives:
@@ -95,7 +95,7 @@ def reduced(
         off = clean.balance_residual
         rounding = 64 * jnp.finfo(off.dtype).eps * jnp.trace(clean.qqt)
         is_wide &= ~balanced | (off > jnp.maximum(rounding, 1e3 * scales.residual))
-        (w1, w2), lmda, wide = wide_or_balanced(clean, scales, is_wide, lmda)
+        (w1, w2), lmda, wide = wide_or_balanced(clean, scales, is_wide, lmda, limit)
         frame = Frame(Problem(w1, w2, sigma, lmda, throw))
         exact = balanced | is_wide
     else:

@@ -76,6 +76,8 @@ class Wide(eqx.Module):
     # Orthonormal columns, which map `in + out` hidden units to the network's.
     rotation: Float[Array, "hidden both"]
     start: Float[Array, "both both"]  # Q(0) in these units
+    # Whether P is approximate: it may then have negative eigenvalues.
+    is_limit: bool = eqx.field(static=True)
 
     def shift(self, part: str) -> Float[Array, "rows columns"]:
         """The difference of a part of $QQ^T$."""
@@ -105,8 +107,12 @@ class Wide(eqx.Module):
                 for x in (size[:n_in], size[n_in:])
             ]
             # Scaled layers keep the digits of the smaller one.
-            size = jnp.sqrt(jnp.concatenate(size))[:, None]
-            root = symmetric_root(p / size / size.T)
+            size = jnp.concatenate(size)[:, None]
+            size = jnp.sqrt(jnp.where(size > 0, size, 1.0))
+            p = p / size / size.T
+            if self.is_limit:
+                p += _lack(p) * jnp.eye(len(p), dtype=p.dtype)
+            root = symmetric_root(p)
             return size * dot(root, nearest_isometry(dot(root, near / size)))
 
         # Derivatives of what is not chosen must not be NaN.
@@ -116,11 +122,22 @@ class Wide(eqx.Module):
         return dot(q, self.rotation.T)
 
 
+def _lack(p: Float[Array, "n n"]) -> Float[Array, ""]:
+    """How far the smallest eigenvalue is below zero, beyond rounding.
+
+    Adding it to the representations keeps the function.
+    """
+    values = jnp.linalg.eigvalsh(p)
+    noise = 1e3 * jnp.finfo(p.dtype).eps * values[-1]
+    return jnp.where(values[0] < -noise, -values[0], 0.0)
+
+
 def wide_or_balanced(
     network: LinearNetwork,
     scales: Scales,
     is_wide: Bool[Array, ""],
     lmda: Float[Array, ""],
+    is_limit: bool,
 ) -> tuple[Weights, Float[Array, ""], Wide]:
     """Weights and balance of a balanced network, and the given one's difference.
 
@@ -138,5 +155,5 @@ def wide_or_balanced(
     below = jnp.where(is_wide, dot(w1.mT, w1) - dot(v1.mT, v1), 0.0)
     above = jnp.where(is_wide, dot(w2, w2.mT) - dot(v2, v2.mT), 0.0)
     start = jnp.concatenate([narrow[0].mT, narrow[1]])
-    wide = Wide(is_wide, below, above, rotation, start)
+    wide = Wide(is_wide, below, above, rotation, start, is_limit)
     return (v1, v2), jnp.where(is_wide, balance, lmda), wide

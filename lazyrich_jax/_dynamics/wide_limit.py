@@ -10,7 +10,6 @@ from .. import _checks, _dtypes
 from .._exactness import exactness_tolerance
 from .._linalg import dot, norm
 from .._network import LinearNetwork
-from .._riccati.rates import settled
 from .._riccati.reference.solution import function_error, solve
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory
@@ -28,11 +27,13 @@ class WideLimit(AbstractDynamics):
     (docs/theory.md, section 7), with the network's `effective_scales`. Gaussian and
     fan-in uniform weights tend to the class as their width grows. The loss and the
     function depend on the scales and on the start's function alone. The
-    representations are those of the start plus the class's change.
+    representations are those of the start plus the class's change, and a multiple of
+    the identity if these alone are the representations of no network.
 
     `trajectory.error_estimate` is the Frobenius norm of the function's error, (times,),
     to first order in the network's distance from the class. An ODE for P of `in + out`
-    rows gives it, at a relative tolerance of 1e-3. It is not differentiable. `learn`
+    rows gives it, at a relative tolerance of 1e-3, and NaN if that takes
+    too many steps. It is not differentiable. `learn`
     warns if it is larger than a tenth of the function.
 
     Inputs must be isotropic. Infinite times are allowed. Derivatives are the formula's.
@@ -80,7 +81,7 @@ class WideLimit(AbstractDynamics):
         function = trajectory.function
         size = jnp.max(norm(function.reshape(len(function), -1), axis=1))
         share = float(jnp.max(estimate) / jnp.where(size > 0, size, 1.0))
-        if share > MUCH:
+        if not share <= MUCH:  # also if the estimate failed (NaN)
             warnings.warn(
                 "`dynamics=WideLimit()` should be asked of a wide random network, but "
                 f"the estimated error of the function was {share:.2g} of its largest "
@@ -139,9 +140,9 @@ class _Limit(ExactSolution):
             return -half - half.T
 
         change = self.start - balanced(jnp.zeros_like(self.optimum))[0] - self.member
-        late = settled(frame, ts)
-        good = jnp.isfinite(late) & (self.result == RESULTS.successful)
-        late = jnp.where(good, late, 0.0)
+        good = ~jnp.isnan(ts) & (self.result == RESULTS.successful)
+        # Every rate is positive: at infinity nothing is left of the error.
+        late = jnp.where(good & jnp.isfinite(ts), ts, 0.0)
         order = jnp.argsort(late)
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(velocity),
@@ -154,11 +155,12 @@ class _Limit(ExactSolution):
             stepsize_controller=diffrax.PIDController(
                 rtol=1e-3, atol=1e-7 * norm(change) + jnp.finfo(ts.dtype).tiny
             ),
-            max_steps=2**14,
+            max_steps=2**16,
             throw=False,
         )
         (found,) = jax.tree.leaves(solution.ys)
         found = found[jnp.argsort(order), n_in:, :n_in]
         size = norm(found.reshape(len(ts), -1), axis=1) / self.variance
         good &= solution.result == diffrax.RESULTS.successful
+        size = jnp.where(jnp.isfinite(ts), size, 0.0)
         return jnp.where(good, size, jnp.nan)
