@@ -210,10 +210,7 @@ for ax in axes:
     ax.legend(frameon=False, fontsize=8)
 
 # %% [markdown]
-# The estimate follows the error over its range, and the largest error falls as $1/\sqrt w$. At width
-# 16 the error does not vanish at the end: the limit's representations there, those of the start
-# plus the change of the class, belong to no weights, and the nearest weights have another function.
-# The estimate does not include this.
+# The estimate follows the error over its range, and the largest error falls as $1/\sqrt w$.
 #
 # ## Summary
 #
