@@ -156,7 +156,7 @@ def wide_text(network: LinearNetwork, task: Task) -> str:
         f"input scale {_checks.number(first, '.6g')} and the output scale "
         f"{_checks.number(second, '.6g')}; at most "
         f"{_checks.number(most / square, '.3g')} is taken for rounding. "
-        "`dynamics=WideLimit()` has an error of about this size, and estimates it."
+        "`dynamics=WideLimit()` approximates it, and estimates its own error."
     )
 
 

@@ -6,10 +6,10 @@ outputs. The others never get any: the network of the used units is simulated, a
 weights are rotated back. (Adam, noise for each unit and three layers have no such
 symmetry.)
 
-Derivatives with respect to the weights are those of the simulation in full width: a
+Derivatives with respect to the weights come from a simulation in full width: a
 change of the weights may use directions that the start does not, and the rotation has
 no derivative where the start uses fewer directions than inputs and outputs. All other
-derivatives are those of the compressed simulation.
+derivatives come from the compressed simulation.
 """
 
 import abc
@@ -69,7 +69,7 @@ def _compressed(network: LinearNetwork, given: Given) -> Trajectory:
     rotated = jax.vmap(lambda v1, v2: (dot(rotation, v1), dot(v2, rotation.mT)))(
         *trajectory.network.weights
     )
-    # The start is exactly what was given.
+    # The start equals the given weights exactly.
     is_start = (trajectory.ts == 0)[:, None, None]
     weights = tuple(
         jnp.where(is_start, own[None], w)

@@ -5,11 +5,13 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._exactness import (
+    Scales,
     check_fit,
+    exactness_tolerance,
     is_balanced,
     may_be_wide,
     scales_of,
@@ -49,21 +51,36 @@ class Reduced(NamedTuple):
     result: RESULTS
 
 
+def reduce(
+    network: LinearNetwork,
+    task: Task,
+    *,
+    throw: bool,
+    flow_derivatives: bool = False,
+    limit: bool = False,
+) -> Reduced:
+    """The problem of a network and a task.
+
+    With `limit` the network is taken for the member of the wide class that has its
+    scales.
+    """
+    # Networks and tasks are judged by the dtypes that they had.
+    arrays = network.weights[0], task.x
+    of_network, of_task = (exactness_tolerance(x.dtype) for x in arrays)
+    one = _dtypes.promoted(network=network, task=task)
+    return _reduced(*one, throw, (of_network, of_task), flow_derivatives, limit)
+
+
 @on_any_mesh
 @eqx.filter_jit
-def reduced(
+def _reduced(
     network: LinearNetwork,
     task: Task,
     throw: bool,
     tolerances: tuple[float, float],
     flow_derivatives: bool,
-    limit: bool = False,
+    limit: bool,
 ) -> Reduced:
-    """The problem of a network and a task.
-
-    `tolerances` belong to the network's and the task's original dtypes. With `limit`
-    the network is taken for the member of the wide class that has its scales.
-    """
     of_network, of_task = tolerances
     isotropic = task.anisotropy <= of_task
     # Networks that share a task share all quantities that depend on the task alone.
@@ -76,30 +93,18 @@ def reduced(
     sigma = jnp.where(fine, task.input_output_correlation, 0.0)
     lmda = jnp.where(finite, network.lmda * variance, 0.0)
     optimum = task.loss(sigma / variance)
-    wide = None
-    if limit:
-        clean = with_unused_units(clean)
-        scales = effective_scales(clean)
-        is_wide = scales.laziness > 0
+    if limit or (may_be_wide(network.sizes) and not flow_derivatives):
+        if limit:
+            clean = with_unused_units(clean)
+            scales, exact = effective_scales(clean), jnp.array(True)
+            is_wide = scales.laziness > 0
+        else:
+            scales = scales_of(clean)
+            is_wide, exact = _is_wide(clean, sigma, scales, of_network)
         (w1, w2), lmda, wide = wide_or_balanced(clean, scales, is_wide, lmda, limit)
         frame = Frame(Problem(w1, w2, sigma, lmda, throw))
-        exact = jnp.array(True)
-    elif may_be_wide(network.sizes) and not flow_derivatives:
-        s = singular_basis(jax.lax.stop_gradient(sigma))[1]
-        balanced = is_balanced(network, variance, s, of_network)
-        scales = scales_of(clean)
-        one = jnp.ones_like(variance)
-        most = tolerated_imbalance(clean, one, s, scales.laziness, of_network)
-        is_wide = scales.residual <= most
-        # Small scales are within the tolerance of a balance of zero.
-        off = clean.balance_residual
-        rounding = 64 * jnp.finfo(off.dtype).eps * jnp.trace(clean.qqt)
-        is_wide &= ~balanced | (off > jnp.maximum(rounding, 1e3 * scales.residual))
-        (w1, w2), lmda, wide = wide_or_balanced(clean, scales, is_wide, lmda, limit)
-        frame = Frame(Problem(w1, w2, sigma, lmda, throw))
-        exact = balanced | is_wide
     else:
-        w1, w2 = clean.weights
+        (w1, w2), wide = clean.weights, None
         frame = Frame(Problem(w1, w2, sigma, lmda, throw))
         exact = is_balanced(network, variance, frame.s, of_network)
     result = first_failure(
@@ -131,3 +136,25 @@ def reduced(
             balance - problem.lmda * eye, task.input_correlation / variance - unit
         )
     return Reduced(problem, frame, variance, optimum, wide, off, result)
+
+
+def _is_wide(
+    network: LinearNetwork,
+    sigma: Float[Array, "out in"],
+    scales: Scales,
+    tolerance: float,
+) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
+    """Whether the network is in the wide class, and whether it is in either class.
+
+    The inputs have variance one. Small scales are within the tolerance of a balance of
+    zero: the class with the far smaller residual is chosen.
+    """
+    s = singular_basis(jax.lax.stop_gradient(sigma))[1]
+    one = jnp.ones_like(scales.residual)
+    balanced = is_balanced(network, one, s, tolerance)
+    most = tolerated_imbalance(network, one, s, scales.laziness, tolerance)
+    off = network.balance_residual
+    rounding = 64 * jnp.finfo(off.dtype).eps * jnp.trace(network.qqt)
+    is_nearer = off > jnp.maximum(rounding, 1e3 * scales.residual)
+    is_wide = (scales.residual <= most) & (~balanced | is_nearer)
+    return is_wide, is_wide | balanced

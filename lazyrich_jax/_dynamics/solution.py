@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from .. import _checks, _dtypes
-from .._exactness import exactness_tolerance
+from .. import _checks
 from .._linalg import dot
 from .._network import LinearNetwork
 from .._riccati.differentiable import SLICES, excess, factor, product
@@ -21,7 +20,7 @@ from .._trajectory import RESULTS, raise_if_failed
 from .._xla import on_any_mesh
 from ..kernels import ntk_of_representations
 from .base import failure
-from .reduction import check, reduced
+from .reduction import check, reduce
 from .wide import Wide
 
 
@@ -110,19 +109,14 @@ class ExactSolution(eqx.Module):
         flow_derivatives: bool = False,
     ):
         check(network, task)
-        tolerances = tuple(
-            exactness_tolerance(x.dtype) for x in (network.weights[0], task.x)
-        )
-        one = _dtypes.promoted(network=network, task=task)
-        state = reduced(*one, throw, tolerances, flow_derivatives)
+        state = reduce(network, task, throw=throw, flow_derivatives=flow_derivatives)
         result = state.result
         if throw and not _checks.is_concrete(result):
             state = raise_if_failed(state, result)
         elif throw and result != RESULTS.successful:
             raise failure(result, network, task)
-        self.problem, self.frame = state.problem, state.frame
-        self.variance, self.optimum = state.variance, state.optimum
-        self.wide, self.off, self.result = state.wide, state.off, state.result
+        for name, value in state._asdict().items():
+            setattr(self, name, value)
 
     def loss(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts"]:
         """The loss. Its excess over the optimum keeps its digits near convergence."""

@@ -26,7 +26,7 @@ def balanced_of(
 ) -> tuple[Weights, Float[Array, ""]]:
     """The balanced network of the same function, and its balance.
 
-    It has `in + out` hidden units, of which only the first are used.
+    It has `in + out` hidden units. Only the first of them are used.
     """
     n_out, n_in = function.shape
     # The square of the larger layer determines it: it is positive.
@@ -115,7 +115,7 @@ class Wide(eqx.Module):
             root = symmetric_root(p)
             return size * dot(root, nearest_isometry(dot(root, near / size)))
 
-        # Derivatives of what is not chosen must not be NaN.
+        # A branch that is not chosen must not have NaN as its derivative.
         distinct = jnp.diag(jnp.arange(1, qqt.shape[-1] + 1, dtype=qqt.dtype))
         safe = (jnp.where(self.is_wide, x, distinct[None]) for x in (qqt, near))
         q = jnp.where(self.is_wide, jax.vmap(factor)(*safe), balanced)
@@ -147,7 +147,7 @@ def wide_or_balanced(
     both = jax.lax.stop_gradient(jnp.concatenate([w1, w2.mT], axis=1))
     rotation = orthonormal(both)[0]
     narrow = dot(rotation.mT, w1), dot(w2, rotation)
-    # Derivatives of what is not chosen must not be NaN.
+    # A branch that is not chosen must not have NaN as its derivative.
     laziness = jnp.where(is_wide, scales.laziness, 1.0)
     function = jnp.where(is_wide, network.function, 0.0)
     of_wide, balance = balanced_of(function, laziness, scales.side)

@@ -7,14 +7,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import _checks, _dtypes
-from .._exactness import exactness_tolerance
 from .._linalg import dot, norm
 from .._network import LinearNetwork
 from .._riccati.reference.solution import function_error, solve
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory
 from .base import AbstractDynamics, check_times, first_failure
-from .reduction import check, reduced
+from .reduction import check, reduce
 from .solution import ExactSolution
 
 MUCH = 0.1  # of the function's size: an error that is warned of
@@ -32,9 +31,9 @@ class WideLimit(AbstractDynamics):
 
     `trajectory.error_estimate` is the Frobenius norm of the function's error, (times,),
     to first order in the network's distance from the class. An ODE for P of `in + out`
-    rows gives it, at a relative tolerance of 1e-3, and NaN if that takes
-    too many steps. It is not differentiable. `learn`
-    warns if it is larger than a tenth of the function.
+    rows gives it, at a relative tolerance of 1e-3, and NaN if that takes too many
+    steps. It is not differentiable. `learn` warns if it is larger than a tenth of the
+    function.
 
     Inputs must be isotropic. Infinite times are allowed. Derivatives are the formula's.
     The network of a trajectory has at least `in + out` hidden units.
@@ -97,17 +96,13 @@ class _Limit(ExactSolution):
     member: Float[Array, "both both"]  # the member's P less its balanced network's
 
     def __init__(self, network: LinearNetwork, task: Task):
-        tolerances = tuple(
-            exactness_tolerance(x.dtype) for x in (network.weights[0], task.x)
-        )
-        one = _dtypes.promoted(network=network, task=task)
-        state = reduced(*one, False, tolerances, False, True)
-        self.problem, self.frame = state.problem, state.frame
-        self.variance, self.optimum = state.variance, state.optimum
-        self.wide, self.off, self.result = state.wide, state.off, state.result
+        state = reduce(network, task, throw=False, limit=True)
+        for name, value in state._asdict().items():
+            setattr(self, name, value)
+        one, _ = _dtypes.promoted(network=network, task=task)
         n_in, _, n_out = network.sizes
-        self.start = one[0].qqt * state.variance
-        below, above = (x * state.variance for x in one[0].effective_scales)
+        self.start = one.qqt * state.variance
+        below, above = (x * state.variance for x in one.effective_scales)
         sign = jnp.where(jnp.arange(n_in + n_out) < n_in, 1.0, -1.0)
         shift = jnp.where(above >= below, below, -above)
         self.member = jnp.diag(sign.astype(shift.dtype)) * shift

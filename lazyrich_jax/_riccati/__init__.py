@@ -7,15 +7,15 @@ Modules from the lowest to the highest; each imports only from those above it:
 
     frame          A problem decomposed once: eigenbasis of F, Q0 in echelon form.
     batching/      Functions of many networks and times: JAX operations, blocks,
-                   products. No formula of this equation.
+                   products, linear maps. No formula of this equation.
     rates          Eigenvalues of F: gaps, exponents, gains, a time for infinity.
     reference/     One network at one time, written like docs/theory.md: `solution`,
                    `first` and `second` derivatives, the hidden `rotation`, and
                    `off_class`, the flow's derivatives off the balanced class.
     fast/          Many networks at many times. `constants` (of time), `thin_qr`,
                    `values` (loss, parts of QQ^T, Q), `scalar_loop` (loss of few units);
-                   for the loss gradient `exponentials`, `cotangents`, `slopes` and
-                   `gradient`.
+                   for gradients `exponentials`, `slope_by_p`, `cotangents` and
+                   `slopes`; `gradient` of the loss, `part_gradient` of parts.
     differentiable The only entrance: values by `fast`, with their derivative rules.
 
 `reference` and `fast` do not import each other: their agreement is evidence.

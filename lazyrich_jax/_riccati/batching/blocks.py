@@ -14,7 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ..._xla import is_few, keeping, kept, sizes
 from .primitive import Operation, for_each
@@ -37,6 +37,25 @@ class AbstractConstants(eqx.Module):
     def weight(self) -> int:
         """Memory of the intermediate results, roughly, in units of the matrices."""
         return 1
+
+
+class WithVectors(AbstractConstants):
+    """Constants, and a vector or several of each network."""
+
+    constants: AbstractConstants
+    vectors: Float[Array, "numbers ..."]
+
+    @property
+    def columns(self) -> int:
+        return self.constants.columns
+
+    @property
+    def entries(self) -> int:
+        return self.constants.entries
+
+    @property
+    def weight(self) -> int:
+        return self.constants.weight
 
 
 T = TypeVar("T", bound=AbstractConstants)
@@ -138,6 +157,12 @@ class Blocks(NamedTuple):
         network, time = self.first(i)
         network = jnp.minimum(network, self.networks - self.per_network)
         return network, jnp.minimum(time, self.times - self.per_time)
+
+    def is_new(self, i: Array) -> Bool[Array, "networks times"]:
+        """The entries of block i that no block before contains: sums add these."""
+        (first, first_time), (network, time) = self.first(i), self.start(i)
+        is_new = (network + jnp.arange(self.per_network) >= first)[:, None]
+        return is_new & (time + jnp.arange(self.per_time) >= first_time)[None]
 
     @property
     def network_axis(self) -> int:

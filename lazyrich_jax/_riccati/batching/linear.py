@@ -9,31 +9,12 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from ..._xla import is_few, keeping, sizes
-from .blocks import AbstractConstants, cut_of, divided, evaluated
+from .blocks import AbstractConstants, WithVectors, cut_of, divided, evaluated
 
 Map = Callable[..., Array]  # map(constants, t, vector)
-
-
-class _With(AbstractConstants):
-    """Constants and a vector of each network."""
-
-    constants: AbstractConstants
-    vector: Float[Array, "numbers ..."]
-
-    @property
-    def columns(self) -> int:
-        return self.constants.columns
-
-    @property
-    def entries(self) -> int:
-        return self.constants.entries
-
-    @property
-    def weight(self) -> int:
-        return self.constants.weight
 
 
 def mapped_to_times(
@@ -46,10 +27,10 @@ def mapped_to_times(
 ) -> Array:
     """The map of `v`, (networks, numbers), at every time: (networks, times, *shape)."""
 
-    def at(x: _With, t: Array) -> Array:
-        return one(x.constants, t, x.vector)
+    def at(x: WithVectors, t: Array) -> Array:
+        return one(x.constants, t, x.vectors)
 
-    return evaluated(at, lambda x: shape, on_cpu, _With(x, v), ts)
+    return evaluated(at, lambda x: shape, on_cpu, WithVectors(x, v), ts)
 
 
 def summed_over_times(
@@ -74,14 +55,12 @@ def summed_over_times(
         lanes = blocks.network_axis, blocks.time_axis
 
         def visit(i: Array, found: Array) -> Array:
-            first, start = blocks.first(i), blocks.start(i)
+            start = blocks.start(i)
             part, t = cut(*start)
             place = (*start, *[0] * (weights.ndim - 2))
             size = (per_network, per_time, *weights.shape[2:])
             own = jax.lax.dynamic_slice(weights, place, size)
-            # Blocks overlap: each entry is added once.
-            is_new = (start[0] + jnp.arange(per_network) >= first[0])[:, None]
-            is_new &= (start[1] + jnp.arange(per_time) >= first[1])[None]
+            is_new = blocks.is_new(i)
             is_new = is_new.reshape(*is_new.shape, *[1] * (weights.ndim - 2))
             own = jnp.where(is_new, own, 0.0)
             if blocks.in_lanes:

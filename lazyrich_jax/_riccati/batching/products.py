@@ -11,12 +11,13 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from ..._linalg import dot
 from ..._xla import is_few, keeping, sizes
 from .blocks import (
     AbstractConstants,
+    WithVectors,
     as_matrices,
     cut_of,
     divided,
@@ -36,7 +37,7 @@ def matrix_times_vectors(
     `v` is (networks, numbers, vectors), the result (networks, times, vectors).
     """
 
-    def product(x: _WithVectors, t: Array) -> Array:
+    def product(x: WithVectors, t: Array) -> Array:
         found = one(x.constants, t)
         if t.ndim == 0:
             return dot(jnp.concatenate(found), x.vectors)
@@ -47,7 +48,7 @@ def matrix_times_vectors(
 
         return long_total(term, len(numbers))
 
-    both = _WithVectors(x, v)
+    both = WithVectors(x, v)
     return evaluated(product, lambda x: x.vectors.shape[-1:], on_cpu, both, ts)
 
 
@@ -62,23 +63,6 @@ def vectors_times_matrix(
         return _summed(one, x, ts, v)
     with keeping(on_cpu):
         return _summed_in_blocks(one, numbers, on_cpu, x, ts, v)
-
-
-class _WithVectors(AbstractConstants):
-    constants: AbstractConstants
-    vectors: Float[Array, "numbers vectors ..."]
-
-    @property
-    def columns(self) -> int:
-        return self.constants.columns
-
-    @property
-    def entries(self) -> int:
-        return self.constants.entries
-
-    @property
-    def weight(self) -> int:
-        return self.constants.weight
 
 
 def _summed(one: Callable[[T, Array], list[Array]], x: T, ts: Array, v: Array) -> Array:
@@ -109,10 +93,8 @@ def _summed_in_blocks(
         return jnp.concatenate([product(p, v) for p in one(part, t)], axis=1)
 
     def visit(i: Array, found: Array) -> Array:
-        (first_network, first_time), (network, time) = blocks.first(i), blocks.start(i)
-        # Blocks overlap: each entry is added once.
-        is_new = (network + jnp.arange(per_network) >= first_network)[:, None]
-        is_new &= (time + jnp.arange(per_time) >= first_time)[None]
+        network, time = blocks.start(i)
+        is_new = blocks.is_new(i)
         size = (per_network, per_time, v.shape[2])
         weights = jax.lax.dynamic_slice(v, (network, time, 0), size)
         added = block(network, time, jnp.where(is_new[..., None], weights, 0.0))
