@@ -226,6 +226,29 @@ def _share_off(network: LinearNetwork, task: Task) -> Float[Array, ""]:
     return misalignment(network, sigma) / jnp.where(size == 0, 1.0, size)
 
 
+def largest_stable_rate(network: LinearNetwork, task: Task) -> Float[Array, ""]:
+    r"""Two over the sharpness where gradient flow has learned the task, or more.
+
+    Descent with a larger learning rate does not stay there. The sharpness is
+    $\sqrt{(c l)^2 + 4s_1^2}$ for the laziness l of balanced and wide networks, and
+    inputs of variance c. For any two layers it is at least $2s_1$, by the inequality of
+    arithmetic and geometric means (if the inputs are not isotropic, of full rank).
+    """
+    s = jnp.linalg.svd(task.input_output_correlation, compute_uv=False)
+    tolerance = exactness_tolerance(s.dtype)
+    variance = task.input_variance
+    exact = is_balanced(network, variance, s, tolerance)
+    laziness = network.effective_laziness
+    if may_be_wide(network.sizes):
+        scales = scales_of(network.compressed()[0])
+        most = tolerated_imbalance(network, variance, s, scales.laziness, tolerance)
+        exact |= scales.residual <= most
+    isotropic = task.anisotropy <= tolerance
+    laziness = jnp.where(exact & isotropic, laziness * variance, 0.0)
+    known = isotropic | (network.sizes[1] >= min(task.in_size, task.out_size))
+    return jnp.where(known, 2 / safe_hypot(laziness, 2 * s[0]), jnp.inf)
+
+
 def refined(network: LinearNetwork, dtype: jnp.dtype) -> LinearNetwork:
     """A network in a wider `dtype`; a network balanced to its own rounding stays so.
 

@@ -1,5 +1,6 @@
 """Gradient descent, step by step."""
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, Real
 
 from .. import _checks, _dtypes
-from .._exactness import check_fit
+from .._exactness import check_fit, largest_stable_rate
 from .._linalg import dot
 from .._network import LinearNetwork
 from .._task import Task
@@ -55,6 +56,11 @@ class GradientDescent(AbstractSimulation):
     compilation. `trajectory.result` reports divergence (a loss that is not finite, or
     10,000 times the larger of its first value and the loss of predicting zero). It is
     `RESULTS.invalid_setting` if a traced rate or time is not finite and positive.
+
+    `learn` warns before it starts if plain descent of a whole task has a learning rate
+    above the largest stable one, `lazyrich_jax.theory.largest_stable_step` for balanced
+    and wide networks with isotropic inputs, and else a bound that holds for all two
+    layers.
 
     **Raises:** `ValueError` for a rate, `step_time` or `batch_size` that isn't
     positive, and a `batch_size` without `key`; `TypeError` for a `learning_rate` that
@@ -106,6 +112,23 @@ class GradientDescent(AbstractSimulation):
             f"`batch_size` must be at most the task's {task.samples} samples, but it "
             f"was {self.batch_size}.",
         )
+        self._check_stability(network, task)
+
+    def _check_stability(self, network: LinearNetwork, task: Task) -> None:
+        """Warn of a learning rate with which descent cannot stay at the minimum."""
+        is_plain = isinstance(self.optimiser, jax.Array) and self.batch_size is None
+        given = network, task, self.optimiser
+        if network.depth != 2 or not is_plain or not _checks.is_concrete(given):
+            return
+        most = float(largest_stable_rate(*_dtypes.promoted(network=network, task=task)))
+        if float(self.optimiser) > most:
+            warnings.warn(
+                f"`learning_rate` should be at most {most:.4g}, two over the sharpness "
+                "of the loss where this task is learned, but it was "
+                f"{_checks.number(self.optimiser, '.4g')}: descent will not stay there "
+                "and may diverge.",
+                stacklevel=4,
+            )
 
     def setting(self) -> str:
         if isinstance(self.optimiser, jax.Array):

@@ -1,7 +1,8 @@
 r"""Scalar measures of representations, kernels, losses and weights.
 
 All are pure functions of matrices or curves without leading axes. They work under
-`jax.jit`, `jax.vmap` and `jax.grad`; `jax.vmap` adds further axes. docs/theorems.md
+`jax.jit`, `jax.vmap` and `jax.grad` (but for `sharpness`, of a network and a task);
+`jax.vmap` adds further axes. docs/theorems.md
 lists their values at zero, rank-one and repeated arguments.
 """
 
@@ -15,6 +16,7 @@ from .alignment import (
 )
 from .course import balance as balance
 from .course import convergence_time as convergence_time
+from .curvature import sharpness as sharpness
 from .dimension import effective_rank as effective_rank
 from .dimension import mode_strengths as mode_strengths
 from .dimension import participation_ratio as participation_ratio

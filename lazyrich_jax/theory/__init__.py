@@ -10,6 +10,10 @@ from .correlations import forgetting as forgetting
 from .correlations import function_rate as function_rate
 from .correlations import loss as loss
 from .correlations import loss_rate as loss_rate
+from .curvature import final_sharpness as final_sharpness
+from .curvature import hessian_spectrum as hessian_spectrum
+from .curvature import largest_stable_step as largest_stable_step
+from .curvature import sharpness as sharpness
 from .deep import deep_modes as deep_modes
 from .initialisation import balance_variance as balance_variance
 from .initialisation import expected_balance as expected_balance
