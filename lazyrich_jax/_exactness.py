@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float
 from . import _checks, _dtypes
 from ._linalg import dot, norm, safe_hypot, square_norm
 from ._network import LinearNetwork
+from ._singular import by_library
 from ._task import Task
 
 
@@ -61,7 +62,7 @@ def tolerated_imbalance(
     network: LinearNetwork,
     variance: Float[Array, ""],
     s: Float[Array, " modes"],
-    lmda: Float[Array, ""],
+    lmda: Float[Array, "*balances"],
     tolerance: float,
 ) -> Float[Array, ""]:
     r"""The largest allowed $|W_2^\top W_2 - W_1 W_1^\top - \lambda I|$.
@@ -114,35 +115,41 @@ class Scales(eqx.Module):
 
 
 def scales_of(network: LinearNetwork) -> Scales:
-    r"""The scales, from the eigenvalues of the imbalance $W_2^\top W_2 - W_1 W_1^\top$.
+    r"""The scales of a network of `in + out` hidden units.
 
-    In the class the largest `out` eigenvalues are the output scale, the smallest `in`
-    minus the input scale, and the others zero.
+    In the class the imbalance $L = W_2^\top W_2 - W_1 W_1^\top$ has the output scale as
+    an eigenvalue `out` times and minus the input scale `in` times. Both follow from the
+    traces of L and of its square.
     """
-    n_in, _, n_out = network.sizes
-    values = jax.lax.stop_gradient(network).imbalance_spectrum
-    low, others, high = values[:n_in], values[n_in:-n_out], values[-n_out:]
-    first, second = -jnp.mean(low), jnp.mean(high)
-    apart = jnp.concatenate([low + first, others, high - second])
-    # With n = in + out, (sum of scales)^2 = (n tr L^2 - (tr L)^2) / (in out) for the
-    # imbalance L: a polynomial of the weights, which has all derivatives. Its value
-    # would lose digits of small scales.
+    n_in, hidden, n_out = network.sizes
+    w1, w2 = jax.lax.stop_gradient(network.weights)
+    imbalance = dot(w2.mT, w2) - dot(w1, w1.mT)
+    trace = jnp.trace(imbalance)
+    square = (hidden * square_norm(imbalance) - trace**2) / (n_in * n_out)
+    sum_of_scales = jnp.sqrt(jnp.maximum(square, 0.0))
+    first = (n_out * sum_of_scales - trace) / hidden
+    second = (n_in * sum_of_scales + trace) / hidden
+    eye = jnp.eye(hidden, dtype=trace.dtype)
+    apart = dot(imbalance + first * eye, imbalance - second * eye)
+    is_zero = sum_of_scales == 0
+    residual = norm(apart.ravel()) / jnp.where(is_zero, 1.0, sum_of_scales)
+    # The square as a polynomial of the weights has all derivatives. Its value would
+    # lose digits of small scales.
     w1, w2 = network.weights
     x, y, a = dot(w1.mT, w1), dot(w2, w2.mT), dot(w2, w1)
     of_square = jnp.sum(x * x) + jnp.sum(y * y) - 2 * jnp.sum(a * a)
     trace = jnp.trace(y) - jnp.trace(x)
-    square = ((n_in + n_out) * of_square - trace * trace) / (n_in * n_out)
-    square += jax.lax.stop_gradient((first + second) ** 2 - square)
-    is_zero = square == 0
-    root = jnp.sqrt(jnp.where(is_zero, 1.0, square))
-    return Scales(jnp.where(is_zero, 0.0, root), second - first, norm(apart))
+    moving = (hidden * of_square - trace**2) / (n_in * n_out)
+    moving += jax.lax.stop_gradient(square - moving)
+    root = jnp.sqrt(jnp.where(is_zero, 1.0, moving))
+    return Scales(jnp.where(is_zero, 0.0, root), second - first, residual)
 
 
 def wide_text(network: LinearNetwork, task: Task) -> str:
     """A sentence on the distance from the wide class, of a network wide enough."""
     tolerance = exactness_tolerance(network.weights[0].dtype)
     finer, task = _dtypes.promoted(network=network, task=task)
-    scales = scales_of(finer)
+    scales = scales_of(finer.compressed()[0])
     s = jnp.linalg.svd(task.input_output_correlation, compute_uv=False)
     most = tolerated_imbalance(
         finer, task.input_variance, s, scales.laziness, tolerance
@@ -158,6 +165,65 @@ def wide_text(network: LinearNetwork, task: Task) -> str:
         f"{_checks.number(most / square, '.3g')} is taken for rounding. "
         "`dynamics=WideLimit()` approximates it, and estimates its own error."
     )
+
+
+def shared_basis(
+    network: LinearNetwork, sigma: Float[Array, "out in"]
+) -> tuple[Float[Array, "out out"], Float[Array, "in in"]]:
+    """Singular vectors of the task and of the function, of all representations too.
+
+    A sum with generic coefficients tells apart modes of equal strengths.
+    """
+    network, sigma = jax.lax.stop_gradient((network, sigma))
+    x, y = network.input_representation, network.output_representation
+    square, size = jnp.trace(x) + jnp.trace(y), norm(sigma.ravel())
+    square, size = (jnp.where(z == 0, 1.0, z) for z in (square, size))
+    both = (dot(sigma, x) + dot(y, sigma)) / (size * square)
+    mixed = sigma / size + 0.3716 * network.function / square + 0.2249 * both
+    left, _, right = by_library(mixed)
+    return left, right
+
+
+def misalignment(
+    network: LinearNetwork, sigma: Float[Array, "out in"]
+) -> Float[Array, ""]:
+    """The norm of all entries between modes, of the task and of $QQ^T$."""
+    left, right = shared_basis(network, sigma)
+    n_out, n_in = sigma.shape
+    # Directions beyond the modes are constant: they may have any entries among them.
+    number = jnp.minimum(jnp.arange(max(n_in, n_out)), min(n_in, n_out))
+    rows = jnp.concatenate([number[:n_in], number[:n_out]])
+    w1, w2 = network.weights
+    q = jnp.concatenate([dot(right.mT, w1.mT), dot(left.mT, w2)])
+    between = jnp.where(rows[:, None] == rows[None], 0.0, dot(q, q.mT))
+    core = dot(left.mT, sigma, right)
+    core = jnp.where(jnp.eye(n_out, n_in, dtype=bool), 0.0, core)
+    return safe_hypot(norm(between.ravel()), norm(core.ravel()))
+
+
+def alignment_text(network: LinearNetwork, task: Task) -> str:
+    """A sentence on the distance of a network from alignment with its task."""
+    return (
+        "The entries between modes, of the task, the function and both "
+        f"representations, were {_checks.number(_share_off(network, task), '.3g')} of "
+        "all."
+    )
+
+
+def aligned_hint(network: LinearNetwork, task: Task) -> str:
+    """A sentence for aligned networks; empty for others."""
+    if _share_off(network, task) > exactness_tolerance(network.weights[0].dtype):
+        return ""
+    return " It is aligned with the task, though: `start='aligned'` is exact for it."
+
+
+def _share_off(network: LinearNetwork, task: Task) -> Float[Array, ""]:
+    """The entries between modes, over all entries."""
+    network, task = _dtypes.promoted(network=network, task=task)
+    sigma = task.input_output_correlation / task.input_variance
+    square = sum(square_norm(w) for w in network.weights)
+    size = jnp.maximum(square, norm(sigma.ravel()))
+    return misalignment(network, sigma) / jnp.where(size == 0, 1.0, size)
 
 
 def refined(network: LinearNetwork, dtype: jnp.dtype) -> LinearNetwork:

@@ -45,6 +45,11 @@ class RESULTS(eqx.Enumeration):
         "`dynamics` must have finite and positive numbers (the learning rate and "
         "`step_time`, or `rtol` and `atol`), but one was not."
     )
+    unaligned_weights = (
+        "`network` must be aligned with the task for `start='aligned'` (function and "
+        "representations diagonal in singular vectors of the task), but it was not: "
+        "use `dynamics=GradientFlow()`."
+    )
 
 
 def raise_if_failed(x: Any, result: RESULTS) -> Any:

@@ -54,7 +54,7 @@ FLOORS = {
     ),
     "_dynamics": (
         {"base"},
-        {"compression", "wide"},
+        {"aligned", "compression", "wide"},
         {"descent", "flow", "reduction"},
         {"solution"},
         {"exact", "wide_limit"},

@@ -9,7 +9,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .. import _checks
-from .._exactness import anisotropy_text, imbalance_text, may_be_wide, wide_text
+from .._exactness import (
+    aligned_hint,
+    alignment_text,
+    anisotropy_text,
+    imbalance_text,
+    may_be_wide,
+    wide_text,
+)
 from .._network import LinearNetwork
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory
@@ -72,6 +79,9 @@ def failure(
         message = f"{message} {imbalance_text(network, task)}"
         if may_be_wide(network.sizes):
             message = f"{message} {wide_text(network, task)}"
+        message += aligned_hint(network, task)
+    if result == RESULTS.unaligned_weights:
+        message = f"{message} {alignment_text(network, task)}"
     if result == RESULTS.anisotropic_inputs:
         message = f"{message} {anisotropy_text(task)}"
     if result == RESULTS.diverged or result == RESULTS.solver_failed:

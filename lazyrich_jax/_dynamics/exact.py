@@ -16,27 +16,29 @@ from .solution import ExactSolution
 class Exact(AbstractDynamics):
     """The closed form: see `lazyrich_jax.ExactSolution`.
 
-    It holds for two layers, balanced or wide weights and isotropic inputs. Infinite
-    times are allowed. Weights that are aligned with the task, with different balances
-    of the modes, are neither: `lazyrich_jax.theory.aligned_modes` is their solution.
+    It holds for two layers and isotropic inputs, and for balanced or wide weights or
+    weights that are aligned with the task. Infinite times are allowed.
 
     **Arguments:**
 
+    - `start`: the class of the weights, "any" (balanced or wide, the default),
+      "balanced", "wide" or "aligned", as for `ExactSolution`.
     - `own_weights`: whether `trajectory.network` has the flow's own weights (slower:
       `ExactSolution.weights`), or weights that differ from them by a rotation of the
       hidden units (the default). Nothing else depends on it.
     """
 
     own_weights: bool = eqx.field(static=True, default=False)
+    start: str = eqx.field(static=True, default="any")
 
     def check(self, network: LinearNetwork, task: Task, ts: Array) -> None:
-        check(network, task)
+        check(network, task, self.start)
         check_times(ts, infinite=True)
 
     def run(
         self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
     ) -> Trajectory:
-        solution = ExactSolution(network, task, throw=False)
+        solution = ExactSolution(network, task, start=self.start, throw=False)
         valid = _checks.times_valid(ts, infinite=True)
         result = first_failure(
             (~valid, RESULTS.invalid_times),

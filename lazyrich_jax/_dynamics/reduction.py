@@ -25,28 +25,51 @@ from .._singular import singular_basis
 from .._task import Task
 from .._trajectory import RESULTS
 from .._xla import on_any_mesh
+from .aligned import Modes, modes_of
 from .base import all_finite, first_failure
-from .wide import Wide, effective_scales, wide_or_balanced, with_unused_units
+from .wide import Weights, Wide, effective_scales, narrowed, wide_or_balanced
+
+STARTS = ("any", "balanced", "wide", "aligned")
 
 
-def check(network: LinearNetwork, task: Task) -> None:
-    """Refuse a network that doesn't fit the task or doesn't have two layers."""
+def check(
+    network: LinearNetwork,
+    task: Task,
+    start: str = "any",
+    flow_derivatives: bool = False,
+) -> None:
+    """Refuse a network that doesn't fit the task, or without two layers, or a start."""
     check_fit(network, task)
     _checks.require(
         network.depth == 2,
         "`network` must have two layers for `Exact`, but it had "
         f"{network.depth}: use `dynamics=GradientFlow()`.",
     )
+    _checks.require(
+        start in STARTS,
+        f"`start` must be one of {', '.join(STARTS)}, but it was {start!r}.",
+    )
+    _checks.require(
+        start != "wide" or may_be_wide(network.sizes),
+        "`network` must have at least `in + out` hidden units for `start='wide'`, but "
+        f"its sizes were {_checks.sizes_text(network.sizes)}.",
+    )
+    _checks.require(
+        not flow_derivatives or start in ("any", "balanced"),
+        "`flow_derivatives` must be false for wide and aligned starts, but it was true "
+        f"and `start` was {start!r}.",
+    )
 
 
 class Reduced(NamedTuple):
     """A solution's arrays, NaN if it is not exact, and the result that says why."""
 
-    problem: Problem
+    problem: Problem  # of every mode, for aligned networks
     frame: Frame
     variance: Float[Array, ""]
     optimum: Float[Array, ""]
     wide: Wide | None
+    modes: Modes | None
     off: OffClass | None
     result: RESULTS
 
@@ -56,6 +79,7 @@ def reduce(
     task: Task,
     *,
     throw: bool,
+    start: str = "any",
     flow_derivatives: bool = False,
     limit: bool = False,
 ) -> Reduced:
@@ -68,7 +92,9 @@ def reduce(
     arrays = network.weights[0], task.x
     of_network, of_task = (exactness_tolerance(x.dtype) for x in arrays)
     one = _dtypes.promoted(network=network, task=task)
-    return _reduced(*one, throw, (of_network, of_task), flow_derivatives, limit)
+    if flow_derivatives:
+        start = "balanced"
+    return _reduced(*one, throw, (of_network, of_task), start, flow_derivatives, limit)
 
 
 @on_any_mesh
@@ -78,6 +104,7 @@ def _reduced(
     task: Task,
     throw: bool,
     tolerances: tuple[float, float],
+    start: str,
     flow_derivatives: bool,
     limit: bool,
 ) -> Reduced:
@@ -93,36 +120,45 @@ def _reduced(
     sigma = jnp.where(fine, task.input_output_correlation, 0.0)
     lmda = jnp.where(finite, network.lmda * variance, 0.0)
     optimum = task.loss(sigma / variance)
-    if limit or (may_be_wide(network.sizes) and not flow_derivatives):
-        if limit:
-            clean = with_unused_units(clean)
-            scales, exact = effective_scales(clean), jnp.array(True)
-            is_wide = scales.laziness > 0
-        else:
-            scales = scales_of(clean)
-            is_wide, exact = _is_wide(clean, sigma, scales, of_network)
-        (w1, w2), lmda, wide = wide_or_balanced(clean, scales, is_wide, lmda, limit)
-        frame = Frame(Problem(w1, w2, sigma, lmda, throw))
+    wide = modes = None
+    exact = aligned = jnp.array(True)
+
+    def posed(*arrays: Array) -> Problem:
+        return Problem(*arrays, throw)  # pyright: ignore (four arrays)
+
+    if start == "aligned":
+        (w1, w2, target, lmda), modes, aligned = modes_of(clean, sigma, of_network)
+        w1, w2, target = (x[:, None, None] for x in (w1, w2, target))
+        posed = jax.vmap(posed)
+        frame = jax.vmap(Frame)(posed(w1, w2, target, lmda))
     else:
-        (w1, w2), wide = clean.weights, None
-        frame = Frame(Problem(w1, w2, sigma, lmda, throw))
-        exact = is_balanced(network, variance, frame.s, of_network)
+        w1, w2 = clean.weights
+        if limit or (start in ("any", "wide") and may_be_wide(network.sizes)):
+            (w1, w2), lmda, wide, exact = _of_wide(
+                clean, sigma, lmda, of_network, start, limit
+            )
+        frame = Frame(posed(w1, w2, sigma, lmda))
+        if wide is None:
+            exact = is_balanced(network, variance, frame.s, of_network)
+        target = task.input_output_correlation
     result = first_failure(
         (~all_finite(network, task), RESULTS.nonfinite_values),
         (~isotropic, RESULTS.anisotropic_inputs),
         (~exact, RESULTS.unbalanced_weights),
+        (~aligned, RESULTS.unaligned_weights),
     )
     ok = result == RESULTS.successful
     mark = jnp.where(ok, 1.0, jnp.nan)
     frame = eqx.tree_at(lambda f: f.lower, frame, frame.lower * mark)
     # NaN marks derivatives too, which are by the given arrays, not by replacements.
-    given = sum(jnp.sum(w) for w in network.weights) * jnp.where(ok, 0.0, jnp.nan)
-    problem = Problem(
+    nothing = jnp.where(ok, 0.0, jnp.nan)
+    given = sum(jnp.sum(w) for w in network.weights) * nothing
+    of_task = jnp.sum(task.input_output_correlation) * nothing
+    problem = posed(
         w1 * mark + given,
         w2 * mark + given,
-        task.input_output_correlation * mark,
+        target * mark + of_task,
         lmda * mark + given,
-        throw,
     )
     # `where`, not only a product: XLA would not make one loop of a loss with a product
     # added to it (docs/speed.md).
@@ -135,7 +171,32 @@ def _reduced(
         off = OffClass(
             balance - problem.lmda * eye, task.input_correlation / variance - unit
         )
-    return Reduced(problem, frame, variance, optimum, wide, off, result)
+    return Reduced(problem, frame, variance, optimum, wide, modes, off, result)
+
+
+def _of_wide(
+    network: LinearNetwork,
+    sigma: Float[Array, "out in"],
+    lmda: Float[Array, ""],
+    tolerance: float,
+    start: str,
+    limit: bool,
+) -> tuple[Weights, Float[Array, ""], Wide, Bool[Array, ""]]:
+    """The reduction of a network that may be wide, and whether it is exact."""
+    small, rotation = narrowed(network)
+    n_in, _, n_out = network.sizes
+    if limit:
+        scales, exact = effective_scales(small), jnp.array(True)
+        is_wide = scales.laziness > 0
+    else:
+        scales = scales_of(small)
+        is_wide, exact = _is_wide(small, sigma, scales, tolerance, start)
+    # Wide networks need fewer units than balanced ones to their rounding.
+    hidden = n_in + n_out if start == "any" and not limit else max(n_in, n_out)
+    weights, lmda, wide = wide_or_balanced(
+        small, rotation, scales, is_wide, lmda, hidden=hidden, is_limit=limit
+    )
+    return weights, lmda, wide, exact
 
 
 def _is_wide(
@@ -143,18 +204,21 @@ def _is_wide(
     sigma: Float[Array, "out in"],
     scales: Scales,
     tolerance: float,
+    start: str,
 ) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
-    """Whether the network is in the wide class, and whether it is in either class.
+    """Whether the network is in the wide class, and whether it is in an allowed one.
 
     The inputs have variance one. Small scales are within the tolerance of a balance of
     zero: the class with the far smaller residual is chosen.
     """
     s = singular_basis(jax.lax.stop_gradient(sigma))[1]
     one = jnp.ones_like(scales.residual)
-    balanced = is_balanced(network, one, s, tolerance)
     most = tolerated_imbalance(network, one, s, scales.laziness, tolerance)
+    rounding = 64 * jnp.finfo(one.dtype).eps * jnp.trace(network.qqt)
+    is_wide = (scales.residual <= most) & (scales.laziness > rounding)
+    if start == "wide":
+        return is_wide, is_wide
+    balanced = is_balanced(network, one, s, tolerance)
     off = network.balance_residual
-    rounding = 64 * jnp.finfo(off.dtype).eps * jnp.trace(network.qqt)
-    is_nearer = off > jnp.maximum(rounding, 1e3 * scales.residual)
-    is_wide = (scales.residual <= most) & (~balanced | is_nearer)
+    is_wide &= ~balanced | (off > jnp.maximum(rounding, 1e3 * scales.residual))
     return is_wide, is_wide | balanced

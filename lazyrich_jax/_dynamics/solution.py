@@ -19,6 +19,7 @@ from .._task import Task
 from .._trajectory import RESULTS, raise_if_failed
 from .._xla import on_any_mesh
 from ..kernels import ntk_of_representations
+from .aligned import Modes
 from .base import failure
 from .reduction import check, reduce
 from .wide import Wide
@@ -66,6 +67,12 @@ class ExactSolution(eqx.Module):
 
     - `network`: a balanced or wide `LinearNetwork` of two layers.
     - `task`: a `Task` with isotropic inputs, of any variance.
+    - `start`: the class of the network. "any" is balanced or wide, "balanced" and
+      "wide" are one of the two; "wide" is the fastest for many wide networks. An
+      "aligned" network shares the singular vectors of the task, in its function and
+      both representations, and each mode may have a balance of its own, or several
+      hidden units of different balances. Its derivatives are those of changes that
+      keep the singular vectors, and `network` has the flow's own weights.
     - `throw`: whether to refuse networks and tasks for which the solution is not exact
       (the default), or to return NaN, with the reason in `solution.result`.
     - `flow_derivatives`: whether first derivatives by weights and inputs are the flow's
@@ -97,6 +104,7 @@ class ExactSolution(eqx.Module):
     variance: Float[Array, ""]
     optimum: Float[Array, ""]
     wide: Wide | None
+    modes: Modes | None
     off: OffClass | None
     result: RESULTS
 
@@ -105,11 +113,14 @@ class ExactSolution(eqx.Module):
         network: LinearNetwork,
         task: Task,
         *,
+        start: str = "any",
         throw: bool = True,
         flow_derivatives: bool = False,
     ):
-        check(network, task)
-        state = reduce(network, task, throw=throw, flow_derivatives=flow_derivatives)
+        check(network, task, start, flow_derivatives)
+        state = reduce(
+            network, task, throw=throw, start=start, flow_derivatives=flow_derivatives
+        )
         result = state.result
         if throw and not _checks.is_concrete(result):
             state = raise_if_failed(state, result)
@@ -147,7 +158,7 @@ class ExactSolution(eqx.Module):
     ) -> Float[Array, "*ts outputs outputs"]:
         """The neural tangent kernel on inputs `x`, as `lazyrich_jax.kernels.ntk`."""
         x = _checks.as_matrix("x", x)
-        n_in = self.problem.sigma.shape[-1]
+        n_in = self._in_size
         _checks.require(
             x.shape[1] == n_in,
             f"`x` must have the task's {n_in} inputs (columns), but its shape was "
@@ -197,7 +208,14 @@ class ExactSolution(eqx.Module):
             value, settled = jnp.where(good, value, default), settled & good
             tolerances.append(value.astype(self.optimum.dtype))
         t = jnp.where(settled, _checks.as_times("t", t), jnp.nan)
+        if self.modes is not None:
+            return self.network(t)
         return _transported(self, t, *tolerances)
+
+    @property
+    def _in_size(self) -> int:
+        of_all = self.problem.sigma if self.modes is None else self.modes.v.mT
+        return of_all.shape[-1]
 
     def _at(self, t: Real[ArrayLike, "*ts"], quantity: Callable, *args: Array):
         return _over_times(self, _checks.as_times("t", t), quantity, *args)
@@ -267,10 +285,13 @@ def _solvable(
 
 
 def _loss(solution: ExactSolution, ts: Times) -> Array:
-    over = excess(solution.problem, solution.frame, ts)
+    problem, frame = solution.problem, solution.frame
+    if solution.modes is not None:
+        over = solution.modes.excess(problem, frame, ts)
+    else:
+        over = excess(problem, frame, ts)
     if solution.off is not None:
-        problem = solution.problem
-        function = product(problem, solution.frame, ts, part="function")
+        function = product(problem, frame, ts, part="function")
         change = _change(solution, ts, "function")
         over += jnp.sum((function - problem.sigma[None]) * change, axis=(1, 2))
         # The inputs' covariance changes the loss of a fixed function.
@@ -299,7 +320,10 @@ def _of_weights(solution: ExactSolution, problem: Problem) -> Problem:
 
 def _network(solution: ExactSolution, ts: Times) -> LinearNetwork:
     problem = _of_weights(solution, solution.problem)
-    q = factor(problem, solution.frame, ts)
+    if solution.modes is not None:
+        q = solution.modes.weights(problem, solution.frame, ts)
+    else:
+        q = factor(problem, solution.frame, ts)
     if solution.wide is not None:
         q = _of_wide(solution.wide, problem, solution.frame, ts, q)
     return jax.vmap(lambda q: _as_network(q, solution))(q)
@@ -317,12 +341,15 @@ def _of_wide(
 def _as_network(q: Float[Array, "n hidden"], solution: ExactSolution) -> LinearNetwork:
     """The network of Q, scaled back to the task's input variance."""
     q = q / jnp.sqrt(solution.variance)
-    n_in = solution.problem.sigma.shape[1]
+    n_in = solution._in_size
     return LinearNetwork((q[:n_in].mT, q[n_in:]))
 
 
 def _product(solution: ExactSolution, ts: Times, part: str) -> Array:
-    found = product(solution.problem, solution.frame, ts, part=part)
+    if solution.modes is not None:
+        found = solution.modes.product(solution.problem, solution.frame, ts, part)
+    else:
+        found = product(solution.problem, solution.frame, ts, part=part)
     if solution.wide is not None and part != "function":
         found += solution.wide.shift(part)[None]
     if solution.off is not None:

@@ -13,35 +13,71 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .._exactness import Scales
-from .._linalg import dot, nearest_isometry, symmetric_root
+from .._linalg import dot, nearest_isometry, safe_hypot, sylvester, symmetric_root
 from .._network import LinearNetwork
+from .._singular import singular_basis
 from .._triangular import orthonormal
-from .._wide import representations
+from .._xla import sizes
 
-Weights = tuple[Float[Array, "hidden in"], Float[Array, "out hidden"]]
+Weights = tuple[Float[Array, "units in"], Float[Array, "out units"]]
 
 
 def balanced_of(
-    function: Float[Array, "out in"], laziness: Float[Array, ""], side: Array
+    function: Float[Array, "out in"],
+    laziness: Float[Array, ""],
+    side: Float[Array, ""],
+    hidden: int,
 ) -> tuple[Weights, Float[Array, ""]]:
     """The balanced network of the same function, and its balance.
 
-    It has `in + out` hidden units. Only the first of them are used.
+    At most `max(in, out)` of its hidden units are used.
     """
     n_out, n_in = function.shape
-    # The square of the larger layer determines it: it is positive.
-    zero = jnp.zeros_like(laziness)
-    of_inputs, _ = representations(function, laziness, zero)
-    _, of_outputs = representations(function, zero, laziness)
-    below, above = symmetric_root(of_inputs), symmetric_root(of_outputs)
-    outward = jnp.linalg.solve(above, function), above
-    inward = below, jnp.linalg.solve(below, function.mT).mT
-    n = n_in + n_out
-    w1, w2 = (
-        jnp.where(side >= 0, jnp.pad(x, room(n - n_out)), jnp.pad(y, room(n - n_in)))
-        for x, y, room in zip(outward, inward, (_below, _beside), strict=True)
-    )
+    u, s, v = singular_basis(jax.lax.stop_gradient(function))
+    w1, w2 = _outward(function, laziness, u, s, v)
+    v2, v1 = (w.mT for w in _outward(function.mT, laziness, v, s, u))
+    outward = jnp.pad(w1, _below(hidden - n_out)), jnp.pad(w2, _beside(hidden - n_out))
+    inward = jnp.pad(v1, _below(hidden - n_in)), jnp.pad(v2, _beside(hidden - n_in))
+    w1, w2 = (jnp.where(side >= 0, x, y) for x, y in zip(outward, inward, strict=True))
     return (w1, w2), jnp.where(side >= 0, laziness, -laziness)
+
+
+@jax.custom_jvp
+def _outward(
+    function: Float[Array, "out in"],
+    lmda: Float[Array, ""],
+    u: Float[Array, "out out"],
+    s: Float[Array, " modes"],
+    v: Float[Array, "in in"],
+) -> Weights:
+    """The weights of a function and a positive balance, with a symmetric W2."""
+    k = s.size
+    roots = _spectrum(u, s, lmda)[1]
+    w1 = dot(u[:, :k] * (s / roots[:k])[None], v[:, :k].mT)
+    return w1, dot(u * roots[None], u.mT)
+
+
+@_outward.defjvp
+def _outward_jvp(primals, tangents):
+    # X = W2 W2^T - lmda / 2 is the root of A A^T + lmda^2 / 4.
+    (function, lmda, u, s, _), (change, dlmda, *_) = primals, tangents
+    w1, w2 = _outward(*primals)
+    middle, roots = _spectrum(u, s, lmda)
+    half, eye = dot(change, function.mT), jnp.eye(len(u), dtype=s.dtype)
+    by = half + half.mT + lmda * dlmda / 2 * eye
+    x = dot(w2, w2) - lmda / 2 * eye
+    dx = sylvester(x, x, by, (u, middle, u, middle)) + dlmda / 2 * eye
+    dw2 = sylvester(w2, w2, dx, (u, roots, u, roots))
+    dw1 = dot(u / roots[None], u.mT, change - dot(dw2, w1))
+    return (w1, w2), (dw1, dw2)
+
+
+def _spectrum(
+    u: Float[Array, "out out"], s: Float[Array, " modes"], lmda: Float[Array, ""]
+) -> tuple[Float[Array, " out"], Float[Array, " out"]]:
+    """Eigenvalues of W2 W2^T - lmda / 2 and of W2, in the basis `u`."""
+    middle = safe_hypot(jnp.pad(s, (0, len(u) - s.size)), lmda / 2)
+    return middle, jnp.sqrt(middle + lmda / 2)
 
 
 def _below(rows: int) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -58,12 +94,43 @@ def effective_scales(network: LinearNetwork) -> Scales:
     return Scales(below + above, above - below, jnp.zeros_like(below))
 
 
-def with_unused_units(network: LinearNetwork) -> LinearNetwork:
-    """The network with at least `in + out` hidden units."""
+def narrowed(
+    network: LinearNetwork,
+) -> tuple[LinearNetwork, Float[Array, "hidden both"]]:
+    """The network in `in + out` hidden units, and its rotation.
+
+    The first `max(in, out)` of the units span the hidden directions of the larger side:
+    balanced weights use no others.
+    """
     n_in, hidden, n_out = network.sizes
     missing = max(n_in + n_out - hidden, 0)
     w1, w2 = network.weights
-    return LinearNetwork((jnp.pad(w1, _below(missing)), jnp.pad(w2, _beside(missing))))
+    w1, w2 = jnp.pad(w1, _below(missing)), jnp.pad(w2, _beside(missing))
+    v1, v2, rotation = _narrowed(w1, w2)
+    return LinearNetwork((v1, v2)), rotation[:hidden]
+
+
+@jax.custom_jvp
+def _narrowed(
+    w1: Float[Array, "hidden in"], w2: Float[Array, "out hidden"]
+) -> tuple[
+    Float[Array, "both in"], Float[Array, "out both"], Float[Array, "hidden both"]
+]:
+    n_in, n_out = w1.shape[1], w2.shape[0]
+    sides = (w1, w2.mT) if n_in >= n_out else (w2.mT, w1)
+    decomposed = jnp.linalg.qr if len(w1) <= sizes.LIBRARY_ROWS else orthonormal
+    rotation, r = decomposed(jnp.concatenate(sides, axis=1))
+    if n_in >= n_out:
+        return r[:, :n_in], r[:, n_in:].mT, rotation
+    return r[:, n_out:], r[:, :n_out].mT, rotation
+
+
+@_narrowed.defjvp
+def _narrowed_jvp(primals, tangents):
+    # The rotation is fixed.
+    (d1, d2), found = tangents, _narrowed(*primals)
+    rotation = found[2]
+    return found, (dot(rotation.mT, d1), dot(d2, rotation), jnp.zeros_like(rotation))
 
 
 class Wide(eqx.Module):
@@ -93,7 +160,7 @@ class Wide(eqx.Module):
 
     def factors(
         self,
-        balanced: Float[Array, "times n both"],
+        balanced: Float[Array, "times n used"],
         qqt: Float[Array, "times n n"],
         near: Float[Array, "times n both"],
     ) -> Float[Array, "times n hidden"]:
@@ -118,6 +185,8 @@ class Wide(eqx.Module):
         # A branch that is not chosen must not have NaN as its derivative.
         distinct = jnp.diag(jnp.arange(1, qqt.shape[-1] + 1, dtype=qqt.dtype))
         safe = (jnp.where(self.is_wide, x, distinct[None]) for x in (qqt, near))
+        unused = near.shape[-1] - balanced.shape[-1]
+        balanced = jnp.pad(balanced, ((0, 0), (0, 0), (0, unused)))
         q = jnp.where(self.is_wide, jax.vmap(factor)(*safe), balanced)
         return dot(q, self.rotation.T)
 
@@ -134,26 +203,28 @@ def _lack(p: Float[Array, "n n"]) -> Float[Array, ""]:
 
 def wide_or_balanced(
     network: LinearNetwork,
+    rotation: Float[Array, "hidden both"],
     scales: Scales,
     is_wide: Bool[Array, ""],
     lmda: Float[Array, ""],
+    *,
+    hidden: int,
     is_limit: bool,
 ) -> tuple[Weights, Float[Array, ""], Wide]:
     """Weights and balance of a balanced network, and the given one's difference.
 
-    The network is wide or balanced (`lmda`). The weights have `in + out` hidden units.
+    The network, from `narrowed`, is wide or balanced (`lmda`). The weights have
+    `hidden` units. Balanced networks use no others.
     """
     w1, w2 = network.weights
-    both = jax.lax.stop_gradient(jnp.concatenate([w1, w2.mT], axis=1))
-    rotation = orthonormal(both)[0]
-    narrow = dot(rotation.mT, w1), dot(w2, rotation)
     # A branch that is not chosen must not have NaN as its derivative.
     laziness = jnp.where(is_wide, scales.laziness, 1.0)
     function = jnp.where(is_wide, network.function, 0.0)
-    of_wide, balance = balanced_of(function, laziness, scales.side)
-    v1, v2 = (jnp.where(is_wide, x, y) for x, y in zip(of_wide, narrow, strict=True))
+    (x1, x2), balance = balanced_of(function, laziness, scales.side, hidden)
+    v1 = jnp.where(is_wide, x1, w1[:hidden])
+    v2 = jnp.where(is_wide, x2, w2[:, :hidden])
     below = jnp.where(is_wide, dot(w1.mT, w1) - dot(v1.mT, v1), 0.0)
     above = jnp.where(is_wide, dot(w2, w2.mT) - dot(v2, v2.mT), 0.0)
-    start = jnp.concatenate([narrow[0].mT, narrow[1]])
+    start = jnp.concatenate([w1.mT, w2])
     wide = Wide(is_wide, below, above, rotation, start, is_limit)
     return (v1, v2), jnp.where(is_wide, balance, lmda), wide

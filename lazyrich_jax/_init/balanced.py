@@ -109,7 +109,7 @@ class Aligned(_Balanced):
     - `task`: the task to align with.
     - `lmda`: the balance, as in `lazyrich_jax.LambdaBalanced`, or one balance for each
       mode. Those may have any signs. Hidden units without a mode then have no weights.
-      With different balances it is not lambda-balanced, and `Exact` refuses it.
+      With different balances it is not lambda-balanced: `Exact(start="aligned")`.
     - `scale`, `throw`: as in `lazyrich_jax.LambdaBalanced`.
     - `strengths`: the strengths A at `scale = 1`, which grow as `scale**2`: one number,
       or one for each mode. By default they are the singular values that

@@ -13,6 +13,10 @@ CACHE_BYTES = 250_000  # bytes of K in a block
 ROTATED_ON_CPU = 2, 4  # largest smaller and larger side decomposed by rotations
 FEW_MATRICES = 16  # most matrices that are left to a library
 
+# `python -m benchmarks.wide_starts`: LAPACK decomposes more rows in threads, which wait
+# for the cores that XLA's threads hold.
+LIBRARY_ROWS = 512
+
 # `python -m benchmarks.vectorised`: a loop over more terms has no vector instructions.
 LOOP_TERMS = 64  # most terms of a written-out sum in one loop
 

@@ -20,6 +20,7 @@ FAILURES = (
     "diverged",
     "solver_failed",
     "invalid_setting",
+    "unaligned_weights",
 )
 MEANINGS = STATUS + FAILURES
 # Attributes of the status, after the CF conventions.

@@ -47,8 +47,9 @@ def aligned_modes(
       modes' shape. The modes don't depend on its sign.
 
     Networks with one balance for each mode (`lazyrich_jax.Aligned` with several) are
-    not lambda-balanced: this is their exact solution, and `Exact` refuses them. A mode
-    may also have several hidden units, of any balances. With its entries
+    not lambda-balanced: this is their exact solution, and so is `Exact` with
+    `start="aligned"`. A mode may also have several hidden units, of any balances. With
+    its entries
     $p_{11} = v^\top W_1^\top W_1 v$ and $p_{22} = u^\top W_2 W_2^\top u$ of both
     representations at the start, $\lambda = \sqrt{(p_{11} + p_{22})^2 - 4 a_0^2}$. This
     needs a function and representations that are diagonal in the task's modes $u$, $v$.
