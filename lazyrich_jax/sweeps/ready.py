@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
@@ -98,12 +97,28 @@ MEASURES = {
     "output_specificity": "task-specific score of W2 W2.T at the end",
     "convergence_time": "time at which `threshold` of the loss above its end is left",
 }
-ESTIMATE = {"error_estimate": "largest estimated error of the function, an ODE each"}
+ESTIMATE = {
+    "error_estimate": "largest estimated error of the function (an ODE per point)"
+}
 
 
 def measures_of(kind: str) -> dict[str, str]:
     """The names of the measures of a kind of starts, with their descriptions."""
     return {**MEASURES, **ESTIMATE} if KINDS[kind].estimates else MEASURES
+
+
+def unknown_measure(names: Sequence[str], kind: str) -> str | None:
+    """What the names of measures must be, if a kind does not have all of them.
+
+    The text completes the message "`names` must be".
+    """
+    known = measures_of(kind)
+    for name in names:
+        if name not in list(known):
+            is_exact = name in list(ESTIMATE)
+            reason = f": kind {kind!r} is solved exactly" if is_exact else ""
+            return f"of {', '.join(known)}, but one was {name!r}{reason}."
+    return None
 
 
 def learning(
@@ -168,21 +183,13 @@ def learning(
         kind in list(KINDS),
         f"`kind` must be one of {', '.join(KINDS)}, but it was {kind!r}.",
     )
-    known = measures_of(kind)
-    for name in names:
-        is_other = name in list(ESTIMATE) and name not in known
-        reason = f": kind {kind!r} is solved exactly" if is_other else ""
-        _checks.require(
-            name in list(known),
-            f"`names` must be of {', '.join(known)}, but one was {name!r}{reason}.",
-        )
+    must = unknown_measure(names, kind)
+    _checks.require(must is None, f"`names` must be {must}")
     _checks.require(
         len(sizes) == 3,
         f"`sizes` must be three, (in, hidden, out), but they were {tuple(sizes)}.",
     )
-    n_in, hidden, n_out = (
-        _checks.size(f"sizes[{i}]", n) for i, n in enumerate(sizes)
-    )
+    n_in, hidden, n_out = (_checks.size(f"sizes[{i}]", n) for i, n in enumerate(sizes))
     ts = _dtypes.as_real("ts", ts)
     fault = _checks.times_fault(np.asarray(ts), ordered=True, infinite=True)
     _checks.require(fault is None, str(fault))

@@ -72,13 +72,13 @@ def unused(name: str, kind: str, randomness: Collection[str]) -> str | None:
     used = (*KINDS[kind].coordinates, *randomness)
     if name in used:
         return None
-    others = [k for k, other in KINDS.items() if name in other.coordinates]
     near = difflib.get_close_matches(name, used, n=1)
-    hint = f"; kind {others[0]!r} uses it" if others else ""
-    hint = f"; did you mean {near[0]!r}?" if near and not others else f"{hint}."
-    return (
-        f"a coordinate that kind {kind!r} uses ({', '.join(used)}), but it was not{hint}"
-    )
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    for other, value in KINDS.items():
+        if name in value.coordinates:
+            hint = f"; kind {other!r} uses it."
+    known = ", ".join(used)
+    return f"a coordinate that kind {kind!r} uses ({known}), but it was not{hint}"
 
 
 def random_key(point: Point) -> PRNGKeyArray:
