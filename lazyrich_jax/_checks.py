@@ -146,13 +146,28 @@ def size(name: str, value: Any, *, least: int = 1) -> int:
     """`value` as an integer of at least `least`."""
     try:
         integer = value.__index__()
-    except AttributeError:
-        integer = least - 1
+    except jax.errors.TracerIntegerConversionError:
+        raise
+    except (AttributeError, TypeError):  # an array of another type or shape
+        integer = None
+    was = repr(value) if integer is None else integer
     require(
-        integer >= least,
-        f"`{name}` must be an integer of at least {least}, but it was {value!r}.",
+        integer is not None and integer >= least,
+        f"`{name}` must be an integer of at least {least}, but it was {was}.",
     )
-    return integer
+    return integer  # pyright: ignore (not `None` here)
+
+
+def size_or_traced(name: str, value: Any) -> int | Array:
+    """`value` as `size`; a traced integer of any value is returned."""
+    if not isinstance(value, jax.core.Tracer):
+        return size(name, value)
+    require(
+        value.ndim == 0 and jnp.issubdtype(value.dtype, jnp.integer),
+        f"`{name}` must be an integer, but it was a traced array of shape "
+        f"{value.shape} and dtype {value.dtype}.",
+    )
+    return value
 
 
 def as_times(name: str, value: Any, *, infinite: bool = True) -> Array:

@@ -72,7 +72,7 @@ FLOORS = {
         {"reversal", "transfer"},
     ),
     "sweeps": (
-        {"names", "place", "program", "status"},
+        {"names", "place", "program", "starts", "status"},
         {"grid", "processes", "returned"},
         {"evaluate"},
         {"arguments", "identity"},

@@ -6,4 +6,5 @@ from .descent import GradientDescent as GradientDescent
 from .exact import Exact as Exact
 from .flow import GradientFlow as GradientFlow
 from .solution import ExactSolution as ExactSolution
+from .wide_limit import LimitSolution as LimitSolution
 from .wide_limit import WideLimit as WideLimit

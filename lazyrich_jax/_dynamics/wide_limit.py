@@ -58,7 +58,7 @@ class WideLimit(AbstractDynamics):
     def run(
         self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
     ) -> Trajectory:
-        solution = _Limit(network, task)
+        solution = LimitSolution(network, task)
         valid = _checks.times_valid(ts, infinite=True)
         result = first_failure(
             (~valid, RESULTS.invalid_times),
@@ -89,7 +89,7 @@ class WideLimit(AbstractDynamics):
             )
 
 
-class _Limit(ExactSolution):
+class LimitSolution(ExactSolution):
     """The solution of the class's member with a network's function and scales."""
 
     start: Float[Array, "both both"]  # P(0), for inputs of variance one

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
+from jaxtyping import Array, ArrayLike, Float, Integer, PRNGKeyArray, Real
 
 from .. import _checks, _dtypes
 from .._network import LinearNetwork
@@ -80,16 +80,65 @@ class Gaussian(AbstractInitialiser):
         stds = self.standard_deviations(in_size, hidden_size, *sizes)
         return LinearNetwork(_normal(stds, (in_size, hidden_size, *sizes), key))
 
+    def compressed(
+        self,
+        in_size: int,
+        hidden_size: int | Integer[ArrayLike, ""],
+        out_size: int,
+        *,
+        key: PRNGKeyArray,
+    ) -> LinearNetwork:
+        r"""Draw two layers of any width as a network of `in + out` hidden units.
+
+        Up to a rotation of the hidden units it has the distribution of
+        `self(in_size, hidden_size, out_size, key=...)`, so it learns as such a network
+        does (`lazyrich_jax.LinearNetwork.compressed`). It is not the draw of the same
+        key. The cost does not depend on `hidden_size`, which may be traced: one
+        compilation serves all widths.
+
+        The `hidden_size` columns of $Q = [W_1^\top; W_2]$ are independent, with the
+        covariance $D = \mathrm{diag}(\sigma_1^2 I, \sigma_2^2 I)$: $QQ^\top$ is a
+        Wishart matrix. Bartlett's decomposition (Bartlett 1933) of it is
+        $D^{1/2} L L^\top D^{1/2}$. L is lower triangular, with independent entries:
+        the square of the j-th diagonal one (from zero) is chi-squared with
+        `hidden_size - j` degrees of freedom, and those below are standard Gaussian. The
+        columns from `hidden_size` on are zero.
+
+        **Raises:** `ValueError` for bad sizes (a traced `hidden_size` below one: NaN
+        weights).
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import lazyrich_jax as lr
+
+        draw = lr.Gaussian.lecun().compressed
+        widths = 2 ** jnp.arange(4, 20)
+        networks = jax.vmap(lambda n: draw(5, n, 4, key=jax.random.key(0)))(widths)
+        print(networks.function.shape)  # (16, 4, 5)
+        ```
+        """
+        out_size = _checks.size("out_size", out_size)
+        stds = self.standard_deviations(in_size, hidden_size, out_size)
+        width = jnp.asarray(hidden_size, stds.dtype)
+        return LinearNetwork(_bartlett(stds, width, (in_size, out_size), key))
+
     def standard_deviations(
-        self, in_size: int, hidden_size: int, *sizes: int
+        self, in_size: int, hidden_size: int | Integer[ArrayLike, ""], *sizes: int
     ) -> Float[Array, " layers"]:
-        """The standard deviation of the weights of every layer."""
+        """The standard deviation of the weights of every layer.
+
+        `hidden_size` may be traced.
+        """
         _checks.require(
             len(sizes) > 0, "`out_size` must be given after the hidden sizes."
         )
-        widths = [in_size, hidden_size, *sizes]
-        names = ["in_size", "hidden_size", *(f"sizes[{i}]" for i in range(len(sizes)))]
-        widths = [_checks.size(n, w) for n, w in zip(names, widths, strict=True)]
+        width = _checks.size_or_traced("hidden_size", hidden_size)
+        widths = [
+            _checks.size("in_size", in_size),
+            width if isinstance(width, int) else width.astype(self.std.dtype),
+            *(_checks.size(f"sizes[{i}]", n) for i, n in enumerate(sizes)),
+        ]
         layers = len(widths) - 1
         _checks.require(
             self.std.shape in ((), (layers,)),
@@ -101,7 +150,7 @@ class Gaussian(AbstractInitialiser):
             _FANS[self.fan](n_in, n_out) ** 0.5
             for n_in, n_out in itertools.pairwise(widths)
         ]
-        return stds / jnp.asarray(fans, stds.dtype)
+        return stds / jnp.stack([jnp.asarray(fan, stds.dtype) for fan in fans])
 
 
 @functools.partial(compiled, static_argnums=1)
@@ -115,6 +164,31 @@ def _normal(
         stds[i] * jax.random.normal(keys[i], shape, stds.dtype)
         for i, shape in enumerate(shapes)
     )
+
+
+@functools.partial(compiled, static_argnums=2)
+def _bartlett(
+    stds: Float[Array, "2"],
+    width: Float[Array, ""],
+    sizes: tuple[int, int],
+    key: PRNGKeyArray,
+) -> tuple[Float[Array, "both in"], Float[Array, "out both"]]:
+    """Weights whose $QQ^T$ is that of Gaussian weights of any width.
+
+    $Q$ is lower triangular. The weights are NaN for a width below one.
+    """
+    n_in, n_out = sizes
+    n, dtype = n_in + n_out, stds.dtype
+    below, diagonal = jax.random.split(key)
+    freedom = width - jnp.arange(n, dtype=dtype)
+    # The sampler must stop for columns without degrees of freedom, too.
+    half = jnp.where(freedom >= 1, freedom, 1.0) / 2
+    chi = jnp.sqrt(2 * jax.random.gamma(diagonal, half, dtype=dtype))
+    lower = jnp.tril(jax.random.normal(below, (n, n), dtype), -1) + jnp.diag(chi)
+    q = jnp.where((freedom >= 1)[None], lower, 0.0)
+    q *= jnp.repeat(stds, jnp.array(sizes), total_repeat_length=n)[:, None]
+    q = jnp.where(width >= 1, q, jnp.nan)
+    return q[:n_in].mT, q[n_in:]
 
 
 _FANS = {

@@ -4,17 +4,16 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks, _dtypes, measures
-from .._dynamics import ExactSolution
-from .._init import LambdaBalanced
+from .._dynamics import ExactSolution, LimitSolution
 from .._task import Task
 from .grid import Grid
 from .run import run
+from .starts import KINDS, random_key, unused
 from .status import Refused
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _Run:
-    """One exact solution and its measures, which share intermediate results."""
+    """One solution and its measures, which share intermediate results."""
 
     def __init__(
         self, solution: ExactSolution, task: Task, ts: Array, threshold: float
@@ -79,6 +78,13 @@ class _Run:
         limit = self.threshold * (first - last)
         return measures.convergence_time(self.ts, excess, limit)
 
+    def error_estimate(self):
+        solution = self.solution
+        assert isinstance(solution, LimitSolution)
+        # Errors fall at least at this rate. The ODE is stiff at times without errors.
+        rate, ts = jnp.abs(solution.problem.lmda), self.ts.astype(self.losses.dtype)
+        return jnp.max(solution.error(jnp.where(rate * ts > 40, jnp.inf, ts)))
+
 
 MEASURES = {
     "loss": "at every time",
@@ -91,6 +97,28 @@ MEASURES = {
     "output_specificity": "task-specific score of W2 W2.T at the end",
     "convergence_time": "time at which `threshold` of the loss above its end is left",
 }
+ESTIMATE = {
+    "error_estimate": "largest estimated error of the function (an ODE per point)"
+}
+
+
+def measures_of(kind: str) -> dict[str, str]:
+    """The names of the measures of a kind of starts, with their descriptions."""
+    return {**MEASURES, **ESTIMATE} if KINDS[kind].estimates else MEASURES
+
+
+def unknown_measure(names: Sequence[str], kind: str) -> str | None:
+    """What the names of measures must be, if a kind does not have all of them.
+
+    The text completes the message "`names` must be".
+    """
+    known = measures_of(kind)
+    for name in names:
+        if name not in list(known):
+            is_exact = name in list(ESTIMATE)
+            reason = f": kind {kind!r} is solved exactly" if is_exact else ""
+            return f"of {', '.join(known)}, but one was {name!r}{reason}."
+    return None
 
 
 def learning(
@@ -100,13 +128,24 @@ def learning(
     names: Sequence[str] = ("loss",),
     *,
     threshold: float = 1e-3,
+    kind: str = "balanced",
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """A function for `run`: measures of exact learning from `LambdaBalanced` starts.
+    """A function for `run`: measures of learning from random two-layer starts.
 
-    It uses the coordinates `lmda` (default 0), `scale` (1), and `key` or an integer
-    `seed` (0) of a point. If no network can have its `lmda` and `scale`, the point's
-    status is `error`. The measures are computed in the wider precision of the point and
-    the task.
+    With `kind="balanced"` learning is exact, from starts of
+    `lazyrich_jax.LambdaBalanced`. A point has the coordinates `lmda` (default 0) and
+    `scale` (1).
+
+    With `kind="gaussian"` the starts are real random networks: draws of
+    `lazyrich_jax.Gaussian.compressed`, at a cost independent of the width. A point has
+    the coordinates `width` (an integer; default: the hidden size), `input_variance`
+    (1 / in) and `output_variance` (1 / width). Learning is approximate: it is the limit
+    of infinite width for the drawn start, `lazyrich_jax.WideLimit`. Its error falls as
+    the root of the width. The measure `error_estimate` tells it.
+
+    Both kinds use a random key `key` or an integer `seed` (0). If no network can have a
+    point's coordinates, the point's status is `error`. The measures are computed in the
+    wider precision of the point and the task.
 
     **Arguments:**
 
@@ -116,11 +155,18 @@ def learning(
     - `names`: some of `loss`, `function` (at every time); `kernel_distance`, `richness`
       (of the NTK, from start to end); `input_change`, `output_change`,
       `input_specificity`, `output_specificity` (of the representations);
-      `convergence_time` (within `ts`).
+      `convergence_time` (within `ts`); only with `kind="gaussian"` `error_estimate`,
+      the largest over `ts` of the estimated error of the function (Frobenius norm). It
+      costs an ODE per point and is computed only if it is named. Where the ODE takes
+      too many steps it is NaN, and the point's status is `nan`.
     - `threshold`: the fraction of the loss above its end that defines
       `convergence_time`.
+    - `kind`: `"balanced"` or `"gaussian"`.
 
-    **Raises:** `ValueError` for unknown names and times that are negative or decrease.
+    **Raises:** `ValueError` for unknown names and kinds, and for times that are
+    negative or decrease; when the function is called, before any computation of a
+    sweep, for coordinates that the kind does not use, both `key` and `seed`, and widths
+    that aren't integers.
 
     ```python
     import jax
@@ -133,24 +179,28 @@ def learning(
     print(lr.sweeps.run(fn, grid, progress=False).richness.mean("seed").values)
     ```
     """
-    for name in names:
-        _checks.require(
-            name in MEASURES,
-            f"`names` must be of {', '.join(MEASURES)}, but one was {name!r}.",
-        )
+    _checks.require(
+        kind in list(KINDS),
+        f"`kind` must be one of {', '.join(KINDS)}, but it was {kind!r}.",
+    )
+    must = unknown_measure(names, kind)
+    _checks.require(must is None, f"`names` must be {must}")
+    _checks.require(
+        len(sizes) == 3,
+        f"`sizes` must be three, (in, hidden, out), but they were {tuple(sizes)}.",
+    )
+    n_in, hidden, n_out = (_checks.size(f"sizes[{i}]", n) for i, n in enumerate(sizes))
     ts = _dtypes.as_real("ts", ts)
     fault = _checks.times_fault(np.asarray(ts), ordered=True, infinite=True)
     _checks.require(fault is None, str(fault))
 
     def of_point(point: dict[str, Any]) -> dict[str, Any]:
-        key = point["key"] if "key" in point else jax.random.key(point.get("seed", 0))
-        lmda, scale, _ = _dtypes.promoted(
-            lmda=jnp.asarray(point.get("lmda", 0.0)),
-            scale=jnp.asarray(point.get("scale", 1.0)),
-            task=task,
+        for name in point:
+            must = unused(name, kind, ("key", "seed"))
+            _checks.require(must is None, f"`{name}` must be {must}")
+        start, solution = KINDS[kind].solve(
+            point, (n_in, hidden, n_out), task, random_key(point)
         )
-        start = LambdaBalanced(lmda, scale, throw=False)(*sizes, key=key)
-        solution = ExactSolution(start, task, throw=False)
         one = _Run(solution, task, ts, threshold)
         values = {name: getattr(one, name)() for name in names}
         refused = Refused(~jnp.all(jnp.isfinite(start.qqt)))

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .ready import MEASURES
+from .ready import MEASURES, measures_of, unknown_measure
+from .starts import KINDS, unused
 
 _MOST = 2**63  # integers are below it
 _LONGEST = 10**7  # most values of a range
@@ -23,10 +24,18 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, float) or abs(value) <= sys.float_info.max
 
 
-def _number(above: float = -math.inf, most: float = sys.float_info.max) -> Callable:
+def _number(
+    above: float = -math.inf,
+    most: float = sys.float_info.max,
+    *,
+    least: float = -math.inf,
+) -> Callable:
+    """A check of a number in (above, most] that is at least `least`."""
+    text = "" if above == -math.inf else f" above {above:g}"
+    text = text if least == -math.inf else f" of at least {least:g}"
+
     def check(value: Any) -> Any:
-        if not _is_number(value) or not above < value <= most:
-            text = "" if above == -math.inf else f" above {above:g}"
+        if not _is_number(value) or not above < value <= most or value < least:
             raise ValueError(f"a finite number{text}")
         return value
 
@@ -61,13 +70,19 @@ def _sizes(value: Any) -> list[int]:
 def _names(value: Any) -> list[str]:
     if not isinstance(value, list) or not value:
         raise ValueError(f"a list of {', '.join(MEASURES)}")
-    return [_one_of(*MEASURES)(name) for name in value]
+    return [_one_of(*_ALL_MEASURES)(name) for name in value]
 
 
-def _values(above: float = -math.inf, most: float = sys.float_info.max) -> Callable:
-    """A check of a number, a list of numbers or a range, all in (above, most]."""
-    one = _number(above, most)
+def _values(one: Callable[[Any], float]) -> Callable[[Any], list[float]]:
+    """A check of a number, a list of numbers or a range, each checked by `one`."""
     return lambda value: [one(x) for x in _listed(value)]
+
+
+def _widths(value: Any) -> list[int]:
+    """Integers, or a range of numbers that is rounded to distinct integers."""
+    if isinstance(value, dict):
+        return list(dict.fromkeys(_integer(1)(round(x)) for x in _listed(value)))
+    return _integers(value, 1, "{ from = ..., to = ..., count = ... }")
 
 
 def _listed(value: Any) -> list[float]:
@@ -91,7 +106,7 @@ def _listed(value: Any) -> list[float]:
 
 
 def _times(value: Any) -> list[float]:
-    times = _values(most=math.inf)(value)
+    times = _values(_number(most=math.inf))(value)
     if min(times) < 0 or sorted(times) != times:
         raise ValueError("non-negative times that don't fall")
     return times
@@ -100,15 +115,23 @@ def _times(value: Any) -> list[float]:
 def _seeds(value: Any) -> list[int]:
     if isinstance(value, dict) and set(value) == {"count"}:
         return list(range(_integer(1, _LONGEST)(value["count"])))
+    return _integers(value, 0, "{ count = ... }")
+
+
+def _integers(value: Any, low: int, other: str) -> list[int]:
+    """An integer or a list of them; `other` names a further form for the message."""
     items: list[Any] = value if isinstance(value, list) else [value]
     try:
-        return [_integer(0)(x) for x in items or [None]]
+        return [_integer(low)(x) for x in items or [None]]
     except ValueError as error:
-        raise ValueError(f"{error}, a list of them, or {{ count = ... }}") from error
+        raise ValueError(f"{error}, a list of them, or {other}") from error
 
 
+_ALL_MEASURES = {
+    name: text for kind in KINDS for name, text in measures_of(kind).items()
+}
 SCHEMA: dict[str, dict[str, Callable]] = {
-    "network": {"sizes": _sizes},
+    "network": {"sizes": _sizes, "kind": _one_of(*KINDS)},
     "task": {
         "kind": _one_of("regression", "hierarchy"),
         "samples": _integer(1),
@@ -116,7 +139,14 @@ SCHEMA: dict[str, dict[str, Callable]] = {
         "seed": _integer(0),
         "levels": _integer(1),
     },
-    "axes": {"lmda": _values(), "scale": _values(above=0.0), "seed": _seeds},
+    "axes": {
+        "lmda": _values(_number()),
+        "scale": _values(_number(0.0)),
+        "width": _widths,
+        "input_variance": _values(_number(least=0.0)),
+        "output_variance": _values(_number(least=0.0)),
+        "seed": _seeds,
+    },
     "times": {"values": _times},
     "measure": {"names": _names, "threshold": _number(0.0)},
     "run": {
@@ -125,3 +155,17 @@ SCHEMA: dict[str, dict[str, Callable]] = {
         "memory": _number(0.0),
     },
 }
+
+
+def conflict(values: dict[str, dict[str, Any]]) -> tuple[str, str, str] | None:
+    """The first key that the network's kind does not use: section, key, what is wrong.
+
+    The last text completes the message "the key must be". All keys are checked alone.
+    """
+    kind = values["network"].get("kind", "balanced")
+    for axis in values["axes"]:
+        must = unused(axis, kind, ("seed",))
+        if must is not None:
+            return "axes", axis, must
+    must = unknown_measure(values["measure"]["names"], kind)
+    return None if must is None else ("measure", "names", must)

@@ -13,10 +13,11 @@ import numpy as np
 
 from .._task import Task
 from .grid import Grid
-from .ready import MEASURES, learning
-from .schema import SCHEMA
+from .ready import MEASURES as MEASURES
+from .ready import learning, measures_of
+from .schema import SCHEMA, conflict
 
-_LIST = "\n".join(f"#   {name}: {text}" for name, text in MEASURES.items())
+_LIST = "\n".join(f"#   {k}: {text}" for k, text in measures_of("gaussian").items())
 EXAMPLE = f"""\
 # A sweep of two-layer linear networks: lazyrich sweep THIS.toml --store PATH
 # Lines that are commented out show a default or another choice.
@@ -51,6 +52,15 @@ dtype = "float64"            # or "float32"
 
 # The measures:
 {_LIST}
+#
+# Gaussian networks of any width, in the limit of infinite width (approximate:
+# error_estimate tells the error), have these axes, in place of lmda and scale:
+#   [network]
+#   kind = "gaussian"          # the default is "balanced"
+#   [axes]
+#   width = {{ from = 16, to = 4096, count = 9, spacing = "log" }}  # rounded; or a list
+#   input_variance = [0.1, 1]  # of the weights; by default 1 / in
+#   output_variance = 0.01     # by default 1 / width
 """
 
 
@@ -79,7 +89,12 @@ class Spec:
         ts = np.asarray(self.values["times"]["values"], self.dtype)
         measure = self.values["measure"]
         fn = learning(
-            task, sizes, ts, measure["names"], threshold=measure.get("threshold", 1e-3)
+            task,
+            sizes,
+            ts,
+            measure["names"],
+            threshold=measure.get("threshold", 1e-3),
+            kind=self.values["network"].get("kind", "balanced"),
         )
         axes = {k: np.asarray(v) for k, v in self.values["axes"].items()}
         in_time = {"loss", "function"} & set(measure["names"])
@@ -164,7 +179,13 @@ def parse(text: str, overrides: Sequence[str] = ()) -> Spec:
             raise SpecError(f"`{section}.{key}` must be given, but it was not.")
     checked.setdefault("run", {})
     if not checked.setdefault("axes", {}):
-        raise SpecError("`axes` must hold at least one of lmda, scale and seed.")
+        known = ", ".join(SCHEMA["axes"])
+        raise SpecError(f"`axes` must hold at least one of {known}.")
+    found = conflict(checked)
+    if found is not None:
+        section, key, must = found
+        place = _line(text, section, key)
+        raise SpecError(f"`{section}.{key}`{place} must be {must}")
     return Spec(checked)
 
 
