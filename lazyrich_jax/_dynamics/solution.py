@@ -334,6 +334,7 @@ def _of_wide(
 ) -> Float[Array, "times n hidden"]:
     """Q of a network that may be wide; its rotation is the one next to the start."""
     qqt = product(problem, frame, ts, part="qqt") + wide.shift("qqt")[None]
+    qqt = wide.lifted(qqt)
     start = jax.lax.stop_gradient(wide.start)
     return wide.factors(balanced, qqt, jnp.broadcast_to(start, qqt.shape))
 
@@ -346,12 +347,18 @@ def _as_network(q: Float[Array, "n hidden"], solution: ExactSolution) -> LinearN
 
 
 def _product(solution: ExactSolution, ts: Times, part: str) -> Array:
+    wide = solution.wide
+    if wide is not None and wide.is_limit and part in ("inputs", "outputs"):
+        rows, columns = SLICES[part](solution._in_size)
+        return _product(solution, ts, "qqt")[:, rows, columns]
     if solution.modes is not None:
         found = solution.modes.product(solution.problem, solution.frame, ts, part)
     else:
         found = product(solution.problem, solution.frame, ts, part=part)
-    if solution.wide is not None and part != "function":
-        found += solution.wide.shift(part)[None]
+    if wide is not None and part != "function":
+        found += wide.shift(part)[None]
+    if wide is not None and part == "qqt":
+        found = wide.lifted(found)
     if solution.off is not None:
         found += _change(solution, ts, part)
     return found / solution.variance

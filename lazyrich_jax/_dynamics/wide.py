@@ -158,6 +158,21 @@ class Wide(eqx.Module):
             "qqt": jnp.block([[below, zero.T], [zero, above]]),
         }[part]
 
+    def lifted(self, qqt: Float[Array, "times n n"]) -> Float[Array, "times n n"]:
+        """`qqt` with the least addition that makes it positive semidefinite.
+
+        Its function is unchanged. Only the limit of infinite width needs it.
+        """
+        if not self.is_limit:
+            return qqt
+
+        def one(p):
+            size = self._size(p)
+            lack = _lack(p / size[:, None] / size[None])
+            return p + jnp.diag(lack * size * size)
+
+        return jnp.where(self.is_wide, jax.vmap(one)(qqt), qqt)
+
     def factors(
         self,
         balanced: Float[Array, "times n used"],
@@ -165,21 +180,10 @@ class Wide(eqx.Module):
         near: Float[Array, "times n both"],
     ) -> Float[Array, "times n hidden"]:
         """Q at several times: of a wide network, the factor of `qqt` next to `near`."""
-        n_in = len(self.of_inputs)
 
         def factor(p, near):
-            size = jnp.diagonal(jax.lax.stop_gradient(p))
-            size = [
-                jnp.broadcast_to(jnp.mean(x), x.shape)
-                for x in (size[:n_in], size[n_in:])
-            ]
-            # Scaled layers keep the digits of the smaller one.
-            size = jnp.concatenate(size)[:, None]
-            size = jnp.sqrt(jnp.where(size > 0, size, 1.0))
-            p = p / size / size.T
-            if self.is_limit:
-                p += _lack(p) * jnp.eye(len(p), dtype=p.dtype)
-            root = symmetric_root(p)
+            size = self._size(p)[:, None]
+            root = symmetric_root(p / size / size.T)
             return size * dot(root, nearest_isometry(dot(root, near / size)))
 
         # A branch that is not chosen must not have NaN as its derivative.
@@ -189,6 +193,16 @@ class Wide(eqx.Module):
         balanced = jnp.pad(balanced, ((0, 0), (0, 0), (0, unused)))
         q = jnp.where(self.is_wide, jax.vmap(factor)(*safe), balanced)
         return dot(q, self.rotation.T)
+
+    def _size(self, p: Float[Array, "n n"]) -> Float[Array, " n"]:
+        """The layers' sizes: scaled layers keep the digits of the smaller one."""
+        n_in = len(self.of_inputs)
+        size = jnp.diagonal(jax.lax.stop_gradient(p))
+        size = [
+            jnp.broadcast_to(jnp.mean(x), x.shape) for x in (size[:n_in], size[n_in:])
+        ]
+        size = jnp.concatenate(size)
+        return jnp.sqrt(jnp.where(size > 0, size, 1.0))
 
 
 def _lack(p: Float[Array, "n n"]) -> Float[Array, ""]:

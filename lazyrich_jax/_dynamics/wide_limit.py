@@ -136,7 +136,9 @@ class LimitSolution(ExactSolution):
 
         change = self.start - balanced(jnp.zeros_like(self.optimum))[0] - self.member
         good = ~jnp.isnan(ts) & (self.result == RESULTS.successful)
-        # Every rate is positive: at infinity nothing is left of the error.
+        # The error falls at least at this rate. Where nothing is left of it the ODE is
+        # stiff, and has no digits.
+        ts = jnp.where(jnp.abs(self.problem.lmda) * ts > 40, jnp.inf, ts)
         late = jnp.where(good & jnp.isfinite(ts), ts, 0.0)
         order = jnp.argsort(late)
         solution = diffrax.diffeqsolve(
