@@ -1,7 +1,10 @@
 """Derivatives are the flow's along the class, and on request in every direction."""
 
+import functools
+
 import diffrax
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,14 +18,31 @@ TS = jnp.array([0.0, 0.1, 0.5, 1.0, 3.0])
 
 def exact(start, flow_derivatives):
     network, task = start
-    solution = lr.ExactSolution(network, task, flow_derivatives=flow_derivatives)
+    solution = lr.ExactSolution(
+        network, task, throw=False, flow_derivatives=flow_derivatives
+    )
     return solution.loss(TS), solution.qqt(TS)
 
 
-def flow(start):
-    law = lr.GradientFlow(adjoint=diffrax.ForwardMode())
-    trajectory = lr.learn(*start, ts=TS, dynamics=law)
-    return trajectory.loss, trajectory.qqt
+@jax.jit
+def exact_changes(start, change):
+    """Values and their changes, of the flow's derivatives and of the formula's."""
+    return [
+        jax.jvp(lambda x, kind=kind: exact(x, kind), (start,), (change,))
+        for kind in (True, False)
+    ]
+
+
+@jax.jit
+def flow_change(start, change):
+    """The change of the loss and of QQ^T of the integrated flow."""
+
+    def flow(start):
+        law = lr.GradientFlow(adjoint=diffrax.ForwardMode())
+        trajectory = lr.learn(*start, ts=TS, dynamics=law)
+        return trajectory.loss, trajectory.qqt
+
+    return jax.jvp(flow, (start,), (change,))[1]
 
 
 def agree(found, expected, rtol):
@@ -39,12 +59,11 @@ def test_every_direction_of_weights_inputs_and_targets(sizes, lmda):
     task = cases.make_task(sizes)
     start = cases.start(sizes, lmda, 0.6), task
     rng = np.random.default_rng(0)
-    change = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), start)
-    values, found = jax.jvp(lambda x: exact(x, True), (start,), (change,))
-    expected = jax.jvp(flow, (start,), (change,))[1]
+    change = jax.tree.map(lambda x: rng.normal(size=x.shape), start)
+    (values, found), (same, formula) = exact_changes(start, change)
+    expected = flow_change(start, change)
     agree(found, expected, 2e-8)  # the solver's error
     # The formula has another derivative off the class.
-    same, formula = jax.jvp(lambda x: exact(x, False), (start,), (change,))
     agree(values, same, 1e-14)
     for a, b in zip(formula, expected, strict=True):
         assert np.abs(a - b).max() > 0.05 * np.abs(b).max()
@@ -54,20 +73,22 @@ def test_in_reverse_and_mapped():
     task = cases.make_task((3, 2, 2))
     starts = [cases.start((3, 2, 2), x, 0.6) for x in (-0.5, 1.0)]
 
-    def loss(network, x):
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=(0, None))
+    @functools.partial(jax.grad, argnums=(0, 1))
+    def slopes(network, x):
         of_x = lr.Task(x, task.y)
         return lr.ExactSolution(network, of_x, flow_derivatives=True).loss(TS).sum()
 
-    def by_flow(network, x):
-        trajectory = lr.learn(
-            network, lr.Task(x, task.y), TS, dynamics=lr.GradientFlow()
-        )
-        return trajectory.loss.sum()
-
-    many = jax.tree.map(lambda *w: jnp.stack(w), *starts)
-    slopes = jax.vmap(jax.grad(loss, (0, 1)), in_axes=(0, None))(many, task.x)
-    expected = jax.tree.leaves(jax.grad(by_flow, (0, 1))(starts[1], task.x))
-    agree([x[1] for x in jax.tree.leaves(slopes)], expected, 1e-7)
+    found = slopes(jax.tree.map(lambda *w: np.stack(w), *starts), task.x)
+    flat, unflatten = jax.flatten_util.ravel_pytree((starts[1], task.x))
+    expected = []
+    for direction in np.eye(flat.size):
+        network, x = unflatten(direction)
+        change = network, lr.Task(x, jnp.zeros_like(task.y))
+        expected.append(flow_change((starts[1], task), change)[0].sum())
+    expected = jax.tree.leaves(unflatten(np.array(expected)))
+    agree([x[1] for x in jax.tree.leaves(found)], expected, 1e-7)
 
 
 def test_along_the_class_the_formula_has_the_derivatives_of_the_flow():
@@ -84,26 +105,28 @@ def test_along_the_class_the_formula_has_the_derivatives_of_the_flow():
         return network, lr.Task(inputs, task.y)
 
     x, dx = (0.3, 1.0, 0.2), (1.0, -0.4, 0.7)
-    expected = jax.jvp(lambda x: flow(start(x)), (x,), (dx,))[1]
-    for flow_derivatives in (False, True):
-        found = jax.jvp(lambda x, f=flow_derivatives: exact(start(x), f), (x,), (dx,))
-        agree(found[1], expected, 2e-8)
+    both = jax.jit(lambda x, dx: jax.jvp(start, (x,), (dx,)))(x, dx)
+    expected = flow_change(*both)
+    for _, found in exact_changes(*both):
+        agree(found, expected, 2e-8)
 
 
 def test_at_infinity_and_of_refused_members():
     task = cases.make_task((3, 2, 2))
     network = cases.start((3, 2, 2), 1.0, 0.6)
 
-    def function(network, t):
+    @jax.jit
+    @jax.jacrev
+    def slope(network, t):
         solution = lr.ExactSolution(network, task, throw=False, flow_derivatives=True)
         return solution.function(t)
 
     # At infinity everything is learned from any weights.
-    slope = jax.jacfwd(function)(network, jnp.inf)
-    assert all(jnp.abs(x).max() < 1e-8 for x in jax.tree.leaves(slope))
+    found = slope(network, np.inf)
+    assert all(jnp.abs(x).max() < 1e-8 for x in jax.tree.leaves(found))
     bad = jax.tree.map(lambda w: w + 0.1, network)
-    slope = jax.jacrev(function)(bad, 1.0)
-    assert all(jnp.all(jnp.isnan(x)) for x in jax.tree.leaves(slope))
+    found = slope(bad, 1.0)
+    assert all(jnp.all(jnp.isnan(x)) for x in jax.tree.leaves(found))
 
 
 def test_a_bad_time_leaves_the_others_alone():
