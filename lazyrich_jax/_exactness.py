@@ -10,6 +10,7 @@ from ._linalg import dot, norm, safe_hypot, square_norm
 from ._network import LinearNetwork
 from ._singular import by_library
 from ._task import Task
+from ._xla import compiled
 
 
 def exactness_tolerance(dtype: jnp.dtype) -> float:
@@ -226,6 +227,7 @@ def _share_off(network: LinearNetwork, task: Task) -> Float[Array, ""]:
     return misalignment(network, sigma) / jnp.where(size == 0, 1.0, size)
 
 
+@compiled
 def largest_stable_rate(network: LinearNetwork, task: Task) -> Float[Array, ""]:
     r"""Two over the sharpness where gradient flow has learned the task, or more.
 
@@ -235,16 +237,17 @@ def largest_stable_rate(network: LinearNetwork, task: Task) -> Float[Array, ""]:
     arithmetic and geometric means (if the inputs are not isotropic, of full rank).
     """
     s = jnp.linalg.svd(task.input_output_correlation, compute_uv=False)
-    tolerance = exactness_tolerance(s.dtype)
-    variance = task.input_variance
-    exact = is_balanced(network, variance, s, tolerance)
-    laziness = network.effective_laziness
+    tolerance, variance = exactness_tolerance(s.dtype), task.input_variance
+    exact = jnp.array(False)
     if may_be_wide(network.sizes):
-        scales = scales_of(network.compressed()[0])
+        network = network.compressed()[0]
+        scales = scales_of(network)
         most = tolerated_imbalance(network, variance, s, scales.laziness, tolerance)
-        exact |= scales.residual <= most
+        exact = scales.residual <= most
+    exact |= is_balanced(network, variance, s, tolerance)
     isotropic = task.anisotropy <= tolerance
-    laziness = jnp.where(exact & isotropic, laziness * variance, 0.0)
+    laziness = network.effective_laziness * variance
+    laziness = jnp.where(exact & isotropic, laziness, 0.0)
     known = isotropic | (network.sizes[1] >= min(task.in_size, task.out_size))
     return jnp.where(known, 2 / safe_hypot(laziness, 2 * s[0]), jnp.inf)
 
