@@ -267,8 +267,8 @@ class LinearNetwork(eqx.Module):
         Gradient flow, gradient descent, momentum and weight decay commute with the
         rotation: the compressed network learns as this one does, at the cost of a
         narrow one, and the same `rotation` takes its weights back at any time.
-        `GradientFlow`, and `GradientDescent` with a learning rate, compress by
-        themselves. Adam does not commute with it.
+        `GradientFlow`, and `GradientDescent` with a learning rate or
+        `equivariant=True`, compress by themselves. Adam does not commute with it.
 
         **Raises:** `ValueError` for a depth other than two. The rotation has a
         derivative only where the hidden directions of all inputs and outputs are

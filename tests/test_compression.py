@@ -139,9 +139,11 @@ def test_few_units_are_simulated(monkeypatch):
     assert seen == [(3, 5, 2)] * 2
     # An optimiser may treat every weight for itself, and three layers have no rotation.
     run(WIDE, lr.GradientDescent(optax.sgd(RATE)))
+    run(WIDE, lr.GradientDescent(RATE, equivariant=False))
+    run(WIDE, lr.GradientDescent(optax.sgd(RATE), equivariant=True))
     deep = lr.Gaussian(0.3)(3, 8, 7, 2, key=KEYS[2])
     run(deep, DESCENT)
-    assert seen[2:] == [SIZES, deep.sizes]
+    assert seen[2:] == [SIZES, SIZES, (3, 5, 2), deep.sizes]
 
 
 def test_the_flow_in_few_units_is_the_flow_in_all():
@@ -166,19 +168,27 @@ def test_minibatches_of_wide_networks():
 
 def test_momentum_commutes_with_the_rotation_and_adam_does_not():
     ts = jnp.arange(0.0, 60.0, 20.0)
-    small, rotation = WIDE.compressed()
 
     def both(optimiser):
-        law = lr.GradientDescent(optimiser)
-        wide, narrow = (lr.learn(n, TASK, ts, dynamics=law) for n in (WIDE, small))
-        w1 = rotation[None] @ narrow.network.weights[0]
-        return np.abs(w1 - wide.network.weights[0]).max()
+        """The difference of few units and all in the weights of the full width."""
+        wide, narrow = (
+            lr.learn(
+                WIDE, TASK, ts, dynamics=lr.GradientDescent(optimiser, equivariant=e)
+            )
+            for e in (False, True)
+        )
+        return np.abs(narrow.network.weights[0] - wide.network.weights[0]).max()
 
     with jax.numpy_dtype_promotion("standard"):  # optax counts in integers
         momentum = optax.sgd(RATE, momentum=0.9, nesterov=True)
         decaying = optax.chain(optax.add_decayed_weights(0.1), momentum)
         assert both(decaying) < 1e-13
         assert both(optax.adam(RATE)) > 1e-2
+
+
+def test_bad_equivariance(untyped):
+    with pytest.raises(ValueError, match="`equivariant` must be true, false or None"):
+        lr.GradientDescent(RATE, equivariant=1)  # pyright: ignore (bad input)
 
 
 def in_few(law, network, y):

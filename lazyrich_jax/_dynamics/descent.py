@@ -44,13 +44,14 @@ class GradientDescent(AbstractSimulation):
     - `batch_size`: the number of samples drawn for every step, without replacement
       within a step; by default the whole task. A minibatch needs `key`.
     - `key`: a `jax.random.key` for the minibatches.
+    - `equivariant`: whether the optimiser commutes with rotations of the hidden units,
+      as plain descent, momentum and weight decay do, and Adam does not. By default it
+      is true for a learning rate, and false for an optimiser, which nothing tells it
+      of.
 
-    With a learning rate, two layers with more hidden units than inputs and outputs
-    together cost no more than with as many (`LinearNetwork.compressed`); the weights
-    have the full width, and derivatives with respect to the weights cost it. An
-    optimiser is simulated in full width: nothing tells whether it commutes with
-    rotations of the hidden units. For one that does, such as momentum, learn the
-    network of `network.compressed()`.
+    If it does, two layers with more hidden units than inputs and outputs together cost
+    no more than with as many (`LinearNetwork.compressed`); the weights have the full
+    width, and derivatives with respect to the weights cost it.
 
     It is differentiable in forward mode only: the number of steps is not fixed at
     compilation. `trajectory.result` reports divergence (a loss that is not finite, or
@@ -71,6 +72,7 @@ class GradientDescent(AbstractSimulation):
     step_time: Float[Array, ""]
     key: PRNGKeyArray | None
     batch_size: int | None = eqx.field(static=True)
+    equivariant: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -79,6 +81,7 @@ class GradientDescent(AbstractSimulation):
         step_time: Real[ArrayLike, ""] | None = None,
         batch_size: int | None = None,
         key: PRNGKeyArray | None = None,
+        equivariant: bool | None = None,
     ):
         made = not isinstance(learning_rate, type)
         # `update` alone does not identify an optimiser: traced numbers have it too.
@@ -103,6 +106,12 @@ class GradientDescent(AbstractSimulation):
             f"{'absent' if key is None else 'given'}.",
         )
         self.batch_size, self.key = batch_size, key
+        is_plain = isinstance(self.optimiser, jax.Array)
+        self.equivariant = is_plain if equivariant is None else equivariant
+        _checks.require(
+            isinstance(self.equivariant, bool),
+            f"`equivariant` must be true, false or None, but it was {equivariant!r}.",
+        )
 
     def check(self, network: LinearNetwork, task: Task, ts: Array) -> None:
         check_fit(network, task)
@@ -139,7 +148,7 @@ class GradientDescent(AbstractSimulation):
         self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
     ) -> Trajectory:
         network, task = _dtypes.promoted(network=network, task=task)
-        if isinstance(self.optimiser, jax.Array):
+        if self.equivariant:
             return self.simulate_compressed(network, task, ts, only_reverse=False)
         return self.simulate(network, task, ts)
 
