@@ -60,6 +60,15 @@ def test_the_spectrum_along_training(sizes, lmda):
     np.testing.assert_allclose(found, spectrum, atol=1e-12)
 
 
+@pytest.mark.parametrize("lmda", [0.0, 0.7, -3.0, 100.0])
+def test_learning_sharpens_rich_networks_alone(lmda):
+    """From a tiny start: twice at a balance of zero, not at a large one."""
+    s = jnp.array([2.0, 1.5, 0.1])
+    ends = lr.theory.aligned_modes(np.array([0.0, np.inf]), s, 1e-12, lmda)
+    first, last = lr.theory.sharpness(s, ends, lmda, (3, 3, 3))
+    np.testing.assert_allclose(last / first, 2 / (1 + abs(lmda) / last), rtol=1e-6)
+
+
 def test_the_largest_eigenvalue_of_any_network():
     """The iteration against the whole matrix, and wide networks' closed form."""
     task = lr.Task.random_regression(3, 2, 9, key=KEY)  # anisotropic inputs
