@@ -204,9 +204,13 @@ def test_wrong_types(call, message):
 def test_divergence_is_reported_never_returned_in_silence():
     descent = lr.GradientDescent(2.0)
     ts = jnp.array([0.0, 10.0, 1000.0])
-    with pytest.raises(RuntimeError, match=r"`learning_rate` must be.*It was 2\.$"):
+    with (
+        pytest.raises(RuntimeError, match=r"`learning_rate` must be.*It was 2\.$"),
+        pytest.warns(UserWarning, match="`learning_rate` should be at most"),
+    ):
         learn(ts=ts, dynamics=descent)
-    trajectory = learn(ts=ts, dynamics=descent, throw=False)
+    with pytest.warns(UserWarning, match="`learning_rate` should be at most"):
+        trajectory = learn(ts=ts, dynamics=descent, throw=False)
     assert trajectory.result == lr.RESULTS.diverged
     assert "reduce the learning rate" in str(trajectory)
 

@@ -129,7 +129,10 @@ class GradientDescent(AbstractSimulation):
         given = network, task, self.optimiser
         if network.depth != 2 or not is_plain or not _checks.is_concrete(given):
             return
-        most = float(largest_stable_rate(*_dtypes.promoted(network=network, task=task)))
+        # Concrete arrays inside a traced function stay concrete.
+        with jax.ensure_compile_time_eval():
+            both = _dtypes.promoted(network=network, task=task)
+            most = float(largest_stable_rate(*both))
         if float(self.optimiser) > most:
             warnings.warn(
                 f"`learning_rate` should be at most {most:.4g}, two over the sharpness "
