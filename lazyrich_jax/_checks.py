@@ -145,17 +145,16 @@ def _refuse_first(values: np.ndarray, good: Any, message: str) -> None:
 def size(name: str, value: Any, *, least: int = 1) -> int:
     """`value` as an integer of at least `least`."""
     try:
-        integer = value.__index__()
+        integer = was = value.__index__()
     except jax.errors.TracerIntegerConversionError:
         raise
     except (AttributeError, TypeError):  # an array of another type or shape
-        integer = None
-    was = repr(value) if integer is None else integer
+        integer, was = least - 1, repr(value)
     require(
-        integer is not None and integer >= least,
+        integer >= least,
         f"`{name}` must be an integer of at least {least}, but it was {was}.",
     )
-    return integer  # pyright: ignore (not `None` here)
+    return integer
 
 
 def size_or_traced(name: str, value: Any) -> int | Array:

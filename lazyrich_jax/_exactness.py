@@ -171,7 +171,7 @@ def wide_text(network: LinearNetwork, task: Task) -> str:
 def shared_basis(
     network: LinearNetwork, sigma: Float[Array, "out in"]
 ) -> tuple[Float[Array, "out out"], Float[Array, "in in"]]:
-    """Singular vectors of the task and of the function, of all representations too.
+    """Singular vectors of the task, the function and both representations.
 
     A sum with generic coefficients tells apart modes of equal strengths.
     """
@@ -186,10 +186,15 @@ def shared_basis(
 
 
 def misalignment(
-    network: LinearNetwork, sigma: Float[Array, "out in"]
+    network: LinearNetwork,
+    sigma: Float[Array, "out in"],
+    basis: tuple[Float[Array, "out out"], Float[Array, "in in"]],
 ) -> Float[Array, ""]:
-    """The norm of all entries between modes, of the task and of $QQ^T$."""
-    left, right = shared_basis(network, sigma)
+    """The norm of all entries between modes, of the task and of $QQ^T$.
+
+    `basis` has the modes, from `shared_basis`.
+    """
+    left, right = basis
     n_out, n_in = sigma.shape
     # Directions beyond the modes are constant: they may have any entries among them.
     number = jnp.minimum(jnp.arange(max(n_in, n_out)), min(n_in, n_out))
@@ -224,7 +229,8 @@ def _share_off(network: LinearNetwork, task: Task) -> Float[Array, ""]:
     sigma = task.input_output_correlation / task.input_variance
     square = sum(square_norm(w) for w in network.weights)
     size = jnp.maximum(square, norm(sigma.ravel()))
-    return misalignment(network, sigma) / jnp.where(size == 0, 1.0, size)
+    off = misalignment(network, sigma, shared_basis(network, sigma))
+    return off / jnp.where(size == 0, 1.0, size)
 
 
 @compiled

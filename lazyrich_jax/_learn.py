@@ -1,5 +1,6 @@
 """`learn`: training under any law of learning."""
 
+import warnings
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -73,6 +74,7 @@ def learn(
         f"{ts.shape}; for a scalar time use `ExactSolution`.",
     )
     dynamics.check(network, task, ts)
+    _warn(dynamics.warning_before(network, task))
     with dynamics.named_modes():
         trajectory = _learn(dynamics, network, task, ts)
     result = trajectory.result
@@ -80,8 +82,14 @@ def learn(
         trajectory = raise_if_failed(trajectory, result)
     elif throw and result != RESULTS.successful:
         raise failure(result, network, task, dynamics.setting())
-    dynamics.warn(network, trajectory)
+    _warn(dynamics.warning_after(network, trajectory))
     return trajectory
+
+
+def _warn(text: str | None) -> None:
+    """Warn in the line that calls `learn`."""
+    if text is not None:
+        warnings.warn(text, stacklevel=3)
 
 
 @on_any_mesh

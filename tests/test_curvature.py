@@ -124,8 +124,12 @@ def test_descent_is_stable_below_the_largest_step(kind):
     square, excess = moved(near, task, 1.03 * most)
     assert square < -1e-2 or not excess < 1e-6
     # `learn` knows the step of the start.
-    with pytest.warns(UserWarning, match=rf"at most {most:.4g}, .* was {2 * most:.4g}"):
+    words = rf"at most {most:.4g}, .* was {2 * most:.4g}"
+    with pytest.warns(UserWarning, match=words) as warned:
         lr.learn(network, task, [2 * most], dynamics=lr.GradientDescent(2 * most))
+    # The warning points to the caller of `learn` (in tests, their type checks).
+    place = warned[0].filename
+    assert "jaxtyping" in place or place == __file__
     lr.learn(network, task, [0.9 * most], dynamics=lr.GradientDescent(0.9 * most))
 
 

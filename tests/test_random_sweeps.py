@@ -172,7 +172,7 @@ def test_averages_over_draws_are_those_of_the_flow():
 
     simulated = np.asarray(flow(KEYS[:draws]))
     spread = np.sqrt((limit.var(0) + simulated.var(0)) / draws)
-    # The limit's rates are those of its mean: a tail of the loss is left.
+    # The limit has the mean rates: a tail of the loss is left.
     tail = 1e-4 * simulated[:, 0].mean()
     assert np.all(np.abs(limit.mean(0) - simulated.mean(0)) < 3 * spread + tail)
     # The spread is small against the change in time.

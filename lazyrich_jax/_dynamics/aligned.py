@@ -26,7 +26,7 @@ class Modes(eqx.Module):
 
     u: Float[Array, "out modes"]
     v: Float[Array, "in modes"]
-    # The start's squared sizes less those of the modes' balanced networks.
+    # Differences of squared sizes: the start's minus the balanced networks'.
     of_inputs: Float[Array, " modes"]
     of_outputs: Float[Array, " modes"]
     # The start's hidden vectors of each mode, and the weights that belong to no mode.
@@ -104,8 +104,8 @@ def modes_of(
     """
     w1, w2 = network.weights
     k = min(sigma.shape)
-    left, right = shared_basis(network, sigma)
-    u, v = left[:, :k], right[:, :k]
+    basis = shared_basis(network, sigma)
+    u, v = (vectors[:, :k] for vectors in basis)
     s = jnp.sum(u * dot(sigma, v), axis=0)
     u, s = jnp.where((s < 0)[None], -u, u), jnp.where(s < 0, -s, s)
     q1, q2 = dot(w1, v), dot(w2.mT, u)
@@ -143,7 +143,7 @@ def modes_of(
         for q, v in ((q1, v1), (q2, v2))
     )
     modes = Modes(u, v, *shifts, inward, outward, rest1, rest2)
-    is_aligned = misalignment(network, sigma) <= tolerated_imbalance(
+    is_aligned = misalignment(network, sigma, basis) <= tolerated_imbalance(
         network, jnp.ones_like(x[0]), s, lmda, tolerance
     )
     return (v1, v2, s, lmda), modes, is_aligned

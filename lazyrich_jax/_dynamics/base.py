@@ -39,8 +39,15 @@ class AbstractDynamics(eqx.Module):
         """A sentence on the settings, the end of the message of a failed simulation."""
         return ""
 
-    def warn(self, network: LinearNetwork, trajectory: Trajectory) -> None:
-        """Warn of a concrete trajectory that is far from exact."""
+    def warning_before(self, network: LinearNetwork, task: Task) -> str | None:
+        """A warning of settings that are doubtful, if all arrays are concrete."""
+        return None
+
+    def warning_after(
+        self, network: LinearNetwork, trajectory: Trajectory
+    ) -> str | None:
+        """A warning of a concrete trajectory that is far from exact."""
+        return None
 
     def named_modes(self) -> contextlib.AbstractContextManager:
         """A context whose errors name the available derivatives of this law."""

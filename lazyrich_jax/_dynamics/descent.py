@@ -1,6 +1,5 @@
 """Gradient descent, step by step."""
 
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -121,26 +120,24 @@ class GradientDescent(AbstractSimulation):
             f"`batch_size` must be at most the task's {task.samples} samples, but it "
             f"was {self.batch_size}.",
         )
-        self._check_stability(network, task)
 
-    def _check_stability(self, network: LinearNetwork, task: Task) -> None:
-        """Warn of a learning rate with which descent cannot stay at the minimum."""
+    def warning_before(self, network: LinearNetwork, task: Task) -> str | None:
         is_plain = isinstance(self.optimiser, jax.Array) and self.batch_size is None
         given = network, task, self.optimiser
         if network.depth != 2 or not is_plain or not _checks.is_concrete(given):
-            return
+            return None
         # Concrete arrays inside a traced function stay concrete.
         with jax.ensure_compile_time_eval():
             both = _dtypes.promoted(network=network, task=task)
             most = float(largest_stable_rate(*both))
-        if float(self.optimiser) > most:
-            warnings.warn(
-                f"`learning_rate` should be at most {most:.4g}, two over the sharpness "
-                "of the loss where this task is learned, but it was "
-                f"{_checks.number(self.optimiser, '.4g')}: descent will not stay there "
-                "and may diverge.",
-                stacklevel=4,
-            )
+        if float(self.optimiser) <= most:
+            return None
+        return (
+            f"`learning_rate` should be at most {most:.4g}, two over the sharpness of "
+            "the loss where this task is learned, but it was "
+            f"{_checks.number(self.optimiser, '.4g')}: descent will not stay there and "
+            "may diverge."
+        )
 
     def setting(self) -> str:
         if isinstance(self.optimiser, jax.Array):

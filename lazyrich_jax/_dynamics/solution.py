@@ -71,8 +71,8 @@ class ExactSolution(eqx.Module):
       "wide" are one of the two; "wide" is the fastest for many wide networks. An
       "aligned" network shares the singular vectors of the task, in its function and
       both representations, and each mode may have a balance of its own, or several
-      hidden units of different balances. Its derivatives are those of changes that
-      keep the singular vectors, and `network` has the flow's own weights.
+      hidden units of different balances. Its derivatives hold for changes that keep
+      the singular vectors, and `network` has the flow's own weights.
     - `throw`: whether to refuse networks and tasks for which the solution is not exact
       (the default), or to return NaN, with the reason in `solution.result`.
     - `flow_derivatives`: whether first derivatives by weights and inputs are the flow's

@@ -1,7 +1,5 @@
 """The limit of infinite width as a law of learning, with an estimate of its error."""
 
-import warnings
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -73,20 +71,22 @@ class WideLimit(AbstractDynamics):
             error_estimate=jax.lax.stop_gradient(solution.error(ts)),
         )
 
-    def warn(self, network: LinearNetwork, trajectory: Trajectory) -> None:
+    def warning_after(
+        self, network: LinearNetwork, trajectory: Trajectory
+    ) -> str | None:
         estimate = trajectory.error_estimate
         if estimate is None or not _checks.is_concrete(trajectory):
-            return
+            return None
         function = trajectory.function
         size = jnp.max(norm(function.reshape(len(function), -1), axis=1))
         share = float(jnp.max(estimate) / jnp.where(size > 0, size, 1.0))
-        if not share <= MUCH:  # also if the estimate failed (NaN)
-            warnings.warn(
-                "`dynamics=WideLimit()` should be asked of a wide random network, but "
-                f"the estimated error of the function was {share:.2g} of its largest "
-                f"size, with {network.sizes[1]} hidden units: use `GradientFlow()`.",
-                stacklevel=3,
-            )
+        if share <= MUCH:
+            return None
+        return (  # also if the estimate failed (NaN)
+            "`dynamics=WideLimit()` should be asked of a wide random network, but the "
+            f"estimated error of the function was {share:.2g} of its largest size, "
+            f"with {network.sizes[1]} hidden units: use `GradientFlow()`."
+        )
 
 
 class LimitSolution(ExactSolution):

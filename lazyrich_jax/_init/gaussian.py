@@ -173,7 +173,7 @@ def _bartlett(
     sizes: tuple[int, int],
     key: PRNGKeyArray,
 ) -> tuple[Float[Array, "both in"], Float[Array, "out both"]]:
-    """Weights whose $QQ^T$ is that of Gaussian weights of any width.
+    """Weights with the distribution of $QQ^T$ of Gaussian weights of any width.
 
     $Q$ is lower triangular. The weights are NaN for a width below one.
     """

@@ -158,7 +158,7 @@ SCHEMA: dict[str, dict[str, Callable]] = {
 
 
 def conflict(values: dict[str, dict[str, Any]]) -> tuple[str, str, str] | None:
-    """The first key that the network's kind does not use: section, key, what is wrong.
+    """The first key that the network's kind does not use: section, key and fault.
 
     The last text completes the message "the key must be". All keys are checked alone.
     """

@@ -52,7 +52,7 @@ def _gaussian(point: Point, sizes: Sizes, task: Task, key: PRNGKeyArray) -> Solv
 class Kind(NamedTuple):
     """A distribution of starts."""
 
-    coordinates: tuple[str, ...]  # those of a point, besides `key` and `seed`
+    coordinates: tuple[str, ...]  # of a point, besides `key` and `seed`
     estimates: bool  # whether the solution is approximate and estimates its error
     solve: Callable[[Point, Sizes, Task, PRNGKeyArray], Solved]
 

@@ -1,7 +1,7 @@
 r"""The curvature of the loss of two layers: its spectrum, and the largest stable step.
 
 In the task's modes the Hessian of an aligned network falls into blocks of at most four
-weights: those of a mode, and those between two modes. Formulas are for white inputs.
+weights: of one mode, or between two modes. Formulas are for white inputs.
 For inputs of variance c pass `s / c`, and multiply curvatures by c.
 """
 
@@ -29,9 +29,9 @@ def hessian_spectrum(
 
     $$\tfrac12\left[\sqrt{\lambda^2 + 4a^2} \pm \sqrt{\lambda^2 + 4(2a - s)^2}\right].$$
 
-    Weights between modes i and j have four eigenvalues, those of a matrix of the
-    weights $b$ and $c$ of both modes in the two layers, $bc = a$, $c^2 - b^2 =
-    \lambda$, and their errors $s - a$. A negative eigenvalue is a direction in which
+    Weights between two modes have the four eigenvalues of a matrix of the modes'
+    weights $b$ and $c$ in the two layers, $bc = a$, $c^2 - b^2 = \lambda$, and of their
+    errors $s - a$. A negative eigenvalue is a direction in which
     the loss falls ever faster, as at a saddle.
 
     **Arguments:**
@@ -101,7 +101,7 @@ def _spectrum(
     b, c = padded(b, min(hidden, n_in)), padded(c, min(hidden, n_out))
     s = jnp.broadcast_to(s, b.shape)
     e = s - b * c
-    # The weights (unit i, input j), (output i, unit j) and those of j and i.
+    # The weights (unit i, input j), (output i, unit j), and with i and j exchanged.
     i, j = np.triu_indices(n, 1)
     zero = jnp.zeros_like(b[..., i])
     rows = (
