@@ -83,11 +83,11 @@ def test_in_reverse_and_mapped():
     found = slopes(jax.tree.map(lambda *w: np.stack(w), *starts), task.x)
     flat, unflatten = jax.flatten_util.ravel_pytree((starts[1], task.x))
     expected = []
-    for direction in np.eye(flat.size):
+    for direction in jnp.eye(flat.size):
         network, x = unflatten(direction)
         change = network, lr.Task(x, jnp.zeros_like(task.y))
         expected.append(flow_change((starts[1], task), change)[0].sum())
-    expected = jax.tree.leaves(unflatten(np.array(expected)))
+    expected = jax.tree.leaves(unflatten(jnp.stack(expected)))
     agree([x[1] for x in jax.tree.leaves(found)], expected, 1e-7)
 
 
