@@ -87,7 +87,7 @@ def test_in_reverse_and_mapped():
         network, x = unflatten(direction)
         change = network, lr.Task(x, jnp.zeros_like(task.y))
         expected.append(flow_change((starts[1], task), change)[0].sum())
-    expected = jax.tree.leaves(unflatten(jnp.stack(expected)))
+    expected = jax.tree.leaves(unflatten(jnp.array(expected)))
     agree([x[1] for x in jax.tree.leaves(found)], expected, 1e-7)
 
 
