@@ -52,9 +52,37 @@ gc.set_threshold(20_000, 20, 100)
 
 MOST = 3e9  # bytes of a process, between files: compiled programs take most of them
 
+# Files with few tests that take long. pytest-xdist would start them last.
+FIRST = (
+    "test_derivatives",
+    "test_part_gradient",
+    "test_wide_exact",
+    "test_flow_derivatives",
+    "test_gradient",
+    "test_wide_limit",
+    "test_weights",
+    "test_sweep_processes",
+    "test_sharding",
+)
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def pytest_configure(config):
+    """Files are given to processes in the order of `pytest_collection_modifyitems`."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    """`FIRST`, then all others in their order."""
+
+    def place(item):
+        name = item.path.stem
+        return FIRST.index(name) if name in FIRST else len(FIRST)
+
+    items.sort(key=place)
 
 
 @pytest.fixture

@@ -95,8 +95,7 @@ SPECIAL = list(cases.special())
 )
 def test_other_sizes(sizes, lmda):
     target = cases.sigma(sizes[2], sizes[0])
-    network = lr.LambdaBalanced(lmda, 0.4)(*sizes, key=jax.random.key(0))
-    check(network, lr.Task.from_correlation(target))
+    check(cases.balanced(sizes, lmda, 0.4), lr.Task.from_correlation(target))
 
 
 def test_saddles_and_zero_weights():
@@ -261,31 +260,40 @@ def fourth_order(f, x, move, h=1e-3):
     return (8 * (up - down) - (more - less)) / (12 * h)
 
 
+@eqx.filter_jit
+def change_of_gradient(point, change):
+    """The gradient of `smooth` by everything, and its change along `change`."""
+    return jax.jvp(jax.grad(smooth, argnums=(0, 1, 2, 3)), point, change)
+
+
 def test_second_derivatives():
-    """Jacfwd of jacrev, by weights, correlation and time together."""
+    """By weights, correlation and time together; refused at repeated modes."""
     point = (
-        *cases.network((2, 3, 4), 1.0, 0.4, None).weights,
-        jnp.asarray(cases.sigma(4, 2)),
-        jnp.array(0.7),
+        *cases.balanced((2, 3, 4), 1.0, 0.4).weights,
+        cases.sigma(4, 2),
+        np.array(0.7),
     )
     flat, unflatten = jax.flatten_util.ravel_pytree(point)
 
-    @jax.jit
-    def hessian_and_gradient(flat):
-        def gradient(flat):
-            slope = jax.jacrev(lambda flat: smooth(*unflatten(flat)))(flat)
-            return slope, slope
+    def gradient_and_change(flat, move):
+        found = change_of_gradient(unflatten(flat), unflatten(move))
+        return jax.flatten_util.ravel_pytree(found)[0].reshape(2, 27)
 
-        return jax.jacfwd(gradient, has_aux=True)(flat)
-
-    hessian = hessian_and_gradient(flat)[0]
-    np.testing.assert_allclose(hessian, hessian.T, atol=1e-11)
     rng = np.random.default_rng(1)
-    for part in (slice(0, 6), slice(6, 18), slice(18, 26), slice(26, 27)):
-        move = np.zeros(27)
-        move[part] = rng.normal(size=27)[part]
-        expected = fourth_order(lambda x: hessian_and_gradient(x)[1], flat, move)
-        np.testing.assert_allclose(hessian @ move, expected, rtol=1e-7, atol=1e-7)
+    moves = np.zeros((4, 27))
+    for i, part in enumerate((slice(0, 6), slice(6, 18), slice(18, 26), slice(26, 27))):
+        moves[i, part] = rng.normal(size=27)[part]
+    found = np.stack([gradient_and_change(flat, move)[1] for move in moves])
+    products = found @ moves.T
+    np.testing.assert_allclose(products, products.T, atol=1e-11)
+    for one, move in zip(found, moves, strict=True):
+        expected = fourth_order(
+            lambda x, move=move: gradient_and_change(x, move)[0], flat, move
+        )
+        np.testing.assert_allclose(one, expected, rtol=1e-7, atol=1e-7)
+    repeated = *point[:2], jnp.eye(4, 2), point[3]
+    with pytest.raises(Exception, match=r"Second derivatives .* must be taken where"):
+        jax.block_until_ready(change_of_gradient(repeated, unflatten(moves[2])))
 
 
 @eqx.filter_jit
@@ -295,18 +303,23 @@ def by_weights_and_time(w1, w2, sigma, t, change):
     return jax.jvp(gradient, (w1, w2, t), change)
 
 
-@eqx.filter_jit
-def by_task(function, w1, w2, sigma, t, throw):
-    """The second derivative of a part of `smooth` by the task, along ones."""
-    gradient = jax.grad(lambda m: function(*decomposed(w1, w2, m, throw), t))
-    return jax.jvp(gradient, (sigma,), (jnp.ones_like(sigma),))[1]
+@jax.jit
+def by_task(w1, w2, sigma, t):
+    """Second derivatives of the parts of `smooth` by the task, along ones."""
+    found = []
+    for part in (of_state, of_loss):
+        gradient = jax.grad(
+            lambda m, part=part: part(*decomposed(w1, w2, m, throw=False), t)
+        )
+        found.append(jax.jvp(gradient, (sigma,), (jnp.ones_like(sigma),))[1])
+    return found
 
 
-def test_second_derivatives_are_right_or_refused_at_repeated_modes():
+def test_second_derivatives_at_repeated_modes():
+    """They are right by weights (and so the balance) and time, and NaN by the task."""
     w1, w2 = cases.network((3, 3, 3), 1.0, 0.4, np.eye(3)).weights
     t, repeated = jnp.float64(0.7), jnp.eye(3)
 
-    # Second derivatives by weights (and so the balance) and time are right.
     def gradient(flat, change):
         v1, v2, t = unflatten(flat)
         slope, second = by_weights_and_time(v1, v2, repeated, t, unflatten(change))
@@ -321,12 +334,11 @@ def test_second_derivatives_are_right_or_refused_at_repeated_modes():
         found = gradient(flat, move)[1]
         expected = fourth_order(lambda x, m=move: gradient(x, m)[0], flat, move)
         np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
-
-    # Second derivatives by the task are refused, or NaN.
     w1, w2 = cases.network((2, 2, 2), 1.0, 0.4, np.eye(2)).weights
-    with pytest.raises(Exception, match=r"Second derivatives .* must be taken where"):
-        jax.block_until_ready(by_task(of_state, w1, w2, jnp.eye(2), t, throw=True))
-    assert np.all(np.isnan(by_task(of_loss, w1, w2, jnp.eye(2), t, throw=False)))
+    for second in by_task(w1, w2, jnp.eye(2), t):
+        assert np.all(np.isnan(second))
+    for second in by_task(w1, w2, jnp.diag(jnp.array([1.0, 2.0])), t):
+        assert np.all(np.isfinite(second))
 
 
 def test_near_a_saddle():

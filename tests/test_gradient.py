@@ -49,6 +49,9 @@ def many_problems(sizes, count):
     return prepared(w1, w2, sigmas)
 
 
+all_slopes = jax.jit(jax.vmap(gradient.slopes))
+
+
 def times_change(problem, frame, ts, change):
     """The product of the slopes at all times with a change."""
     one = jax.tree.map(lambda x: x[None], (problem, frame, ts, change[:, None]))
@@ -130,7 +133,7 @@ def test_products_are_those_of_all_slopes(monkeypatch, largest, networks, times)
     problems, frames = many_problems((3, 2, 2), networks)
     rng = np.random.default_rng(0)
     ts = jnp.asarray(np.sort(rng.uniform(0.0, 5.0, (networks, times))))
-    whole = np.asarray(jax.jit(jax.vmap(gradient.slopes))(frames, ts))
+    whole = np.asarray(all_slopes(frames, ts))
     changes = rng.normal(size=(networks, 2, whole.shape[2]))
     weights = rng.normal(size=(networks, 2, times))
     monkeypatch.setattr(tuned, "CACHE_BYTES", 5000)

@@ -74,16 +74,6 @@ def test_the_closed_form_is_that_of_the_derivatives(kind):
     np.testing.assert_allclose(operator.T.mv(vector), ntk @ vector, rtol=1e-10)
 
 
-def test_the_published_form_for_two_layers():
-    network, x = make((3, 4, 2))
-    w1, w2 = network.weights
-    inputs, outputs = x @ w1.T @ w1 @ x.T, w2 @ w2.T
-    published = jnp.kron(jnp.eye(2), inputs) + jnp.kron(outputs, x @ x.T)
-    np.testing.assert_allclose(kernels.ntk(network, x), published, rtol=1e-12)
-    summed = 2 * inputs + jnp.sum(w2**2) * x @ x.T
-    np.testing.assert_allclose(kernels.ntk_trace(network, x), summed, rtol=1e-12)
-
-
 def test_the_exact_solution_has_the_kernel_of_the_flow():
     task = lr.Task.random_regression(3, 2, 9, key=jax.random.key(0))
     network = lr.LambdaBalanced(1.0)(3, 2, 2, key=jax.random.key(1))
