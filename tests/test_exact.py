@@ -113,9 +113,45 @@ def test_loss_keeps_its_digits_as_it_vanishes():
     expected = oracle.loss_excess(w1, w2, sigma, float(network_lmda(network)), ts)
     small = expected > 1e-20 * expected[0]
     assert expected[small].min() < 1e-15 * expected[0]
-    loss = np.asarray(lr.ExactSolution(network, task).loss(np.append(ts, np.inf)))
-    np.testing.assert_allclose(loss[:-1][small], expected[small], rtol=1e-6)
-    assert abs(loss[-1]) < 1e-28
+    loss = np.asarray(lr.ExactSolution(network, task).loss(ts))
+    np.testing.assert_allclose(loss[small], expected[small], rtol=1e-6)
+
+
+@pytest.mark.parametrize("lmda", [0.0, -2.0, 3.0])
+def test_time_zero_and_infinity(lmda):
+    sigma = cases.sigma(3, 3, seed=2)
+    task = lr.Task.from_correlation(sigma)
+    network = lr.LambdaBalanced(lmda, 0.5)(3, 3, 3, key=jax.random.key(3))
+    if lmda == 0 and np.linalg.det(network.function) * np.linalg.det(sigma) < 0:
+        network = lr.LinearNetwork(
+            tuple(-w for w in network.weights[:1]) + network.weights[1:]
+        )
+    solution = lr.ExactSolution(network, task)
+    np.testing.assert_allclose(solution.qqt(0.0), network.qqt, atol=1e-14)
+    np.testing.assert_allclose(
+        solution.loss(0.0), task.loss(network.function), rtol=1e-13
+    )
+    # The converged representations (Domine et al. 2025, theorem on convergence).
+    u, s, vt = np.linalg.svd(sigma)
+    root = np.sqrt(lmda**2 + 4 * s**2)
+    np.testing.assert_allclose(solution.function(jnp.inf), sigma, atol=1e-13)
+    np.testing.assert_allclose(
+        solution.output_representation(jnp.inf), u * (root + lmda) / 2 @ u.T, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        solution.input_representation(jnp.inf),
+        vt.T * (root - lmda) / 2 @ vt,
+        atol=1e-12,
+    )
+    assert abs(solution.loss(jnp.inf)) < 1e-28
+
+
+def test_a_bottleneck_learns_the_largest_modes():
+    sigma = cases.sigma(3, 4)
+    u, s, vt = np.linalg.svd(sigma)
+    network = lr.LambdaBalanced(0.5, 0.1)(4, 2, 3, key=KEY)
+    final = lr.ExactSolution(network, lr.Task.from_correlation(sigma)).function(jnp.inf)
+    np.testing.assert_allclose(final, u[:, :2] * s[:2] @ vt[:2], atol=1e-12)
 
 
 def test_quantities_agree_and_times_have_any_shape():
