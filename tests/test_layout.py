@@ -35,7 +35,7 @@ FLOORS = {
         {"batching", "frame"},
         {"rates"},
         {"fast", "reference"},
-        {"differentiable"},
+        {"decaying", "differentiable"},
     ),
     "_riccati/batching": ({"primitive"}, {"blocks"}, {"linear", "products"}),
     "_riccati/fast": (
@@ -52,6 +52,7 @@ FLOORS = {
         {"first", "rotation"},
         {"off_class"},
     ),
+    "_riccati/decaying": ({"pairs"}, {"solution"}),
     "_dynamics": (
         {"base"},
         {"aligned", "compression", "wide"},

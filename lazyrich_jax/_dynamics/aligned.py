@@ -15,10 +15,11 @@ from jaxtyping import Array, Bool, Float
 from .._exactness import misalignment, shared_basis, tolerated_imbalance
 from .._linalg import dot, norm, safe_hypot
 from .._network import LinearNetwork
-from .._riccati.differentiable import excess, product
-from .._riccati.frame import Frame, Problem
+from .._riccati.decaying.solution import Decaying
+from .._riccati.differentiable import Solved
 
 Times = Float[Array, " times"]
+Core = Solved | Decaying
 
 
 class Modes(eqx.Module):
@@ -35,48 +36,44 @@ class Modes(eqx.Module):
     rest1: Float[Array, "hidden in"]
     rest2: Float[Array, "out hidden"]
 
-    def excess(self, problem: Problem, frame: Frame, ts: Times) -> Times:
+    def excess(self, core: Core, ts: Times) -> Times:
         """The sum of the modes' losses above their optimum."""
-        of_modes = jax.vmap(excess, in_axes=(0, 0, None))(problem, frame, ts)
-        return jnp.sum(of_modes, axis=0)
+        return jnp.sum(jax.vmap(lambda core: core.excess(ts))(core), axis=0)
 
     def product(
-        self, problem: Problem, frame: Frame, ts: Times, part: str
+        self, core: Core, ts: Times, part: str
     ) -> Float[Array, "times rows columns"]:
-        """A part of $QQ^T$, as `_riccati.differentiable.product`."""
+        """A part of $QQ^T$; `core` is the solution of all modes."""
         if part == "qqt":
             x, a, y = (
-                self.product(problem, frame, ts, part)
+                self.product(core, ts, part)
                 for part in ("inputs", "function", "outputs")
             )
             upper = jnp.concatenate([x, a.mT], axis=2)
             return jnp.concatenate([upper, jnp.concatenate([a, y], axis=2)], axis=1)
-        modes = self._entries(problem, frame, ts, part)
+        modes = self._entries(core, ts, part)
         left, right, rest = {
             "inputs": (self.v, self.v, dot(self.rest1.mT, self.rest1)),
             "outputs": (self.u, self.u, dot(self.rest2, self.rest2.mT)),
             "function": (self.u, self.v, None),
         }[part]
         found = dot(left[None] * modes[:, None], right.mT)
-        return found if rest is None else found + rest[None]
+        return found if rest is None else found + rest[None] * _kept(core, ts)
 
-    def _entries(
-        self, problem: Problem, frame: Frame, ts: Times, part: str
-    ) -> Float[Array, "times modes"]:
-        def of_one(problem, frame):
-            return product(problem, frame, ts, part=part)[:, 0, 0]
+    def _entries(self, core: Core, ts: Times, part: str) -> Float[Array, "times modes"]:
+        def of_one(core):
+            return core.product(ts, part)[:, 0, 0]
 
-        found = jax.vmap(of_one, out_axes=1)(problem, frame)
+        found = jax.vmap(of_one, out_axes=1)(core)
         shift = {"inputs": self.of_inputs, "outputs": self.of_outputs}
-        return found + shift[part][None] if part in shift else found
+        if part not in shift:
+            return found
+        return found + shift[part][None] * _kept(core, ts)[..., 0]
 
-    def weights(
-        self, problem: Problem, frame: Frame, ts: Times
-    ) -> Float[Array, "times n hidden"]:
+    def weights(self, core: Core, ts: Times) -> Float[Array, "times n hidden"]:
         """Q of the flow's own weights."""
         x, a, y = (
-            self._entries(problem, frame, ts, part)
-            for part in ("inputs", "function", "outputs")
+            self._entries(core, ts, part) for part in ("inputs", "function", "outputs")
         )
         plus, minus = self.inward + self.outward, self.inward - self.outward
         # |q1 + q2| grows as |q1 - q2| shrinks. The larger one has all digits.
@@ -86,13 +83,21 @@ class Modes(eqx.Module):
         # One that vanishes is alone: the other one is zero.
         alive = (start > 0) & (later > 0)
         ratio = jnp.where(alive, later, 1.0) / jnp.where(alive, start, 1.0)
+        kept = _kept(core, ts)
         growth = jnp.where(alive, jnp.sqrt(ratio), 0.0)
-        inverse = jnp.where(alive, 1 / jnp.sqrt(ratio), 0.0)
+        inverse = jnp.where(alive, kept[..., 0] / jnp.sqrt(ratio), 0.0)
         plus = plus[None] * jnp.where(up, growth, inverse)[:, None]
         minus = minus[None] * jnp.where(up, inverse, growth)[:, None]
-        w1 = dot((plus + minus) / 2, self.v.mT) + self.rest1[None]
-        w2 = dot(self.u, (plus - minus).mT / 2) + self.rest2[None]
+        kept = jnp.sqrt(kept)
+        w1 = dot((plus + minus) / 2, self.v.mT) + self.rest1[None] * kept
+        w2 = dot(self.u, (plus - minus).mT / 2) + self.rest2[None] * kept
         return jnp.concatenate([w1.mT, w2], axis=1)
+
+
+def _kept(core: Core, ts: Times) -> Float[Array, "times 1 1"]:
+    """The part of all modes' core that weight decay leaves of constant terms."""
+    one = jax.tree.map(lambda x: x[0], core)
+    return one.remaining(ts)[:, None, None]
 
 
 def modes_of(

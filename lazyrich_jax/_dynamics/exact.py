@@ -2,14 +2,14 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
 from .._network import LinearNetwork
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory
 from .base import AbstractDynamics, check_times, first_failure
-from .reduction import check
+from .reduction import check, decay_of
 from .solution import ExactSolution
 
 
@@ -23,22 +23,44 @@ class Exact(AbstractDynamics):
 
     - `start`: the class of the weights, "any" (balanced or wide, the default),
       "balanced", "wide" or "aligned", as for `ExactSolution`.
+    - `weight_decay`: the decay of both layers, as for `ExactSolution`.
     - `own_weights`: whether `trajectory.network` has the flow's own weights (slower:
       `ExactSolution.weights`), or weights that differ from them by a rotation of the
       hidden units (the default). Nothing else depends on it.
     """
 
-    own_weights: bool = eqx.field(static=True, default=False)
-    start: str = eqx.field(static=True, default="any")
+    own_weights: bool = eqx.field(static=True)
+    start: str = eqx.field(static=True)
+    weight_decay: Float[Array, ""] | None
+
+    def __init__(
+        self,
+        own_weights: bool = False,
+        start: str = "any",
+        *,
+        weight_decay: Real[ArrayLike, ""] = 0.0,
+    ):
+        self.own_weights, self.start = own_weights, start
+        self.weight_decay = decay_of(weight_decay)
 
     def check(self, network: LinearNetwork, task: Task, ts: Array) -> None:
-        check(network, task, self.start)
+        check(network, task, self.start, False, self.weight_decay)
+        _checks.require(
+            not self.own_weights
+            or self.weight_decay is None
+            or self.start == "aligned",
+            "`own_weights` must be false with weight decay unless `start` is "
+            f"'aligned', but it was true and `start` was {self.start!r}.",
+        )
         check_times(ts, infinite=True)
 
     def run(
         self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
     ) -> Trajectory:
-        solution = ExactSolution(network, task, start=self.start, throw=False)
+        decay = 0.0 if self.weight_decay is None else self.weight_decay
+        solution = ExactSolution(
+            network, task, weight_decay=decay, start=self.start, throw=False
+        )
         valid = _checks.times_valid(ts, infinite=True)
         result = first_failure(
             (~valid, RESULTS.invalid_times),

@@ -1,10 +1,11 @@
 """The reduction of a network and its task to the problem that the engine solves."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .. import _checks, _dtypes
@@ -19,6 +20,8 @@ from .._exactness import (
 )
 from .._linalg import dot
 from .._network import LinearNetwork
+from .._riccati.decaying.solution import Decaying
+from .._riccati.differentiable import Solved
 from .._riccati.frame import Frame, Problem
 from .._riccati.reference.off_class import OffClass
 from .._singular import singular_basis
@@ -37,6 +40,7 @@ def check(
     task: Task,
     start: str = "any",
     flow_derivatives: bool = False,
+    weight_decay: Array | None = None,
 ) -> None:
     """Refuse a network that doesn't fit the task, or without two layers, or a start."""
     check_fit(network, task)
@@ -59,13 +63,33 @@ def check(
         "`flow_derivatives` must be false for wide and aligned starts, but it was true "
         f"and `start` was {start!r}.",
     )
+    _checks.require(
+        not flow_derivatives or weight_decay is None,
+        "`flow_derivatives` must be false with weight decay, but it was true and "
+        "`weight_decay` was not zero.",
+    )
+
+
+def decay_of(weight_decay: Any) -> Float[Array, ""] | None:
+    """A weight decay as an array, or `None` if it is known to be zero."""
+    if isinstance(weight_decay, int | float) and weight_decay == 0:
+        return None  # `Exact()` is made at import: no arrays yet
+    _checks.require(
+        np.shape(weight_decay) == (),
+        "`weight_decay` must be one number for both layers, but it was "
+        f"{weight_decay}: different decays have no closed form; use "
+        "`dynamics=GradientFlow(weight_decay=...)`.",
+    )
+    decay = _checks.as_scalar("weight_decay", weight_decay)
+    decay = _checks.positive("weight_decay", decay, zero=True)
+    known = _checks.known(decay)
+    return None if known is not None and known == 0 else decay
 
 
 class Reduced(NamedTuple):
     """A solution's arrays, NaN if it is not exact, and the result that says why."""
 
-    problem: Problem  # of every mode, for aligned networks
-    frame: Frame
+    core: Solved | Decaying  # of every mode, for aligned networks
     variance: Float[Array, ""]
     optimum: Float[Array, ""]
     wide: Wide | None
@@ -81,6 +105,7 @@ def reduce(
     throw: bool,
     start: str = "any",
     flow_derivatives: bool = False,
+    weight_decay: Float[Array, ""] | None = None,
     limit: bool = False,
 ) -> Reduced:
     """The problem of a network and a task.
@@ -94,7 +119,10 @@ def reduce(
     one = _dtypes.promoted(network=network, task=task)
     if flow_derivatives:
         start = "balanced"
-    return _reduced(*one, throw, (of_network, of_task), start, flow_derivatives, limit)
+    if weight_decay is not None:
+        weight_decay = weight_decay.astype(one[0].weights[0].dtype)
+    options = start, flow_derivatives, limit
+    return _reduced(*one, weight_decay, throw, (of_network, of_task), *options)
 
 
 @on_any_mesh
@@ -102,6 +130,7 @@ def reduce(
 def _reduced(
     network: LinearNetwork,
     task: Task,
+    weight_decay: Float[Array, ""] | None,
     throw: bool,
     tolerances: tuple[float, float],
     start: str,
@@ -130,14 +159,16 @@ def _reduced(
         (w1, w2, target, lmda), modes, aligned = modes_of(clean, sigma, of_network)
         w1, w2, target = (x[:, None, None] for x in (w1, w2, target))
         posed = jax.vmap(posed)
-        frame = jax.vmap(Frame)(posed(w1, w2, target, lmda))
+        start_of = posed(w1, w2, target, lmda)
+        frame = jax.vmap(Frame)(start_of)
     else:
         w1, w2 = clean.weights
         if limit or (start in ("any", "wide") and may_be_wide(network.sizes)):
             (w1, w2), lmda, wide, exact = _of_wide(
                 clean, sigma, lmda, of_network, start, limit
             )
-        frame = Frame(posed(w1, w2, sigma, lmda))
+        start_of = posed(w1, w2, sigma, lmda)
+        frame = Frame(start_of)
         if wide is None:
             exact = is_balanced(network, variance, frame.s, of_network)
         target = task.input_output_correlation
@@ -146,6 +177,7 @@ def _reduced(
         (~isotropic, RESULTS.anisotropic_inputs),
         (~exact, RESULTS.unbalanced_weights),
         (~aligned, RESULTS.unaligned_weights),
+        (~_valid(weight_decay), RESULTS.invalid_setting),
     )
     ok = result == RESULTS.successful
     mark = jnp.where(ok, 1.0, jnp.nan)
@@ -171,7 +203,20 @@ def _reduced(
         off = OffClass(
             balance - problem.lmda * eye, task.input_correlation / variance - unit
         )
-    return Reduced(problem, frame, variance, optimum, wide, modes, off, result)
+    core = Solved(problem, frame)
+    if weight_decay is not None:
+        decay = jnp.where(_valid(weight_decay), weight_decay, 1.0)
+        decaying = Decaying if modes is None else jax.vmap(Decaying, in_axes=(0, None))
+        core = decaying(start_of, decay)
+        marked = core.frame.lower * mark + given
+        core = eqx.tree_at(lambda c: c.frame.lower, core, marked)
+    return Reduced(core, variance, optimum, wide, modes, off, result)
+
+
+def _valid(weight_decay: Float[Array, ""] | None) -> Bool[Array, ""]:
+    if weight_decay is None:
+        return jnp.array(True)
+    return jnp.isfinite(weight_decay) & (weight_decay >= 0)
 
 
 def _of_wide(

@@ -10,8 +10,9 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 from .. import _checks
 from .._linalg import dot
 from .._network import LinearNetwork
-from .._riccati.differentiable import SLICES, excess, factor, product
-from .._riccati.frame import Frame, Problem
+from .._riccati.decaying.solution import Decaying
+from .._riccati.differentiable import Solved, product
+from .._riccati.frame import SLICES, Frame, Problem
 from .._riccati.rates import last_time
 from .._riccati.reference.off_class import OffClass, response, without_derivatives
 from .._riccati.reference.rotation import transition, transported
@@ -21,7 +22,7 @@ from .._xla import on_any_mesh
 from ..kernels import ntk_of_representations
 from .aligned import Modes
 from .base import failure
-from .reduction import check, reduce
+from .reduction import check, decay_of, reduce
 from .wide import Wide
 
 
@@ -67,6 +68,9 @@ class ExactSolution(eqx.Module):
 
     - `network`: a balanced or wide `LinearNetwork` of two layers.
     - `task`: a `Task` with isotropic inputs, of any variance.
+    - `weight_decay`: the decay $\gamma \ge 0$ of both layers, $\dot W = -\partial L /
+      \partial W - \gamma W$, in units of 1 / time (docs/beyond.md, section 1). The loss
+      is without the penalty. `weights` is refused unless the network is aligned.
     - `start`: the class of the network. "any" is balanced or wide, "balanced" and
       "wide" are one of the two; "wide" is the fastest for many wide networks. An
       "aligned" network shares the singular vectors of the task, in its function and
@@ -99,8 +103,7 @@ class ExactSolution(eqx.Module):
     ```
     """
 
-    problem: Problem
-    frame: Frame
+    core: Solved | Decaying  # of every mode, for aligned networks
     variance: Float[Array, ""]
     optimum: Float[Array, ""]
     wide: Wide | None
@@ -113,13 +116,20 @@ class ExactSolution(eqx.Module):
         network: LinearNetwork,
         task: Task,
         *,
+        weight_decay: Real[ArrayLike, ""] = 0.0,
         start: str = "any",
         throw: bool = True,
         flow_derivatives: bool = False,
     ):
-        check(network, task, start, flow_derivatives)
+        decay = decay_of(weight_decay)
+        check(network, task, start, flow_derivatives, decay)
         state = reduce(
-            network, task, throw=throw, start=start, flow_derivatives=flow_derivatives
+            network,
+            task,
+            throw=throw,
+            start=start,
+            flow_derivatives=flow_derivatives,
+            weight_decay=decay,
         )
         result = state.result
         if throw and not _checks.is_concrete(result):
@@ -208,14 +218,29 @@ class ExactSolution(eqx.Module):
             value, settled = jnp.where(good, value, default), settled & good
             tolerances.append(value.astype(self.optimum.dtype))
         t = jnp.where(settled, _checks.as_times("t", t), jnp.nan)
+        _checks.require(
+            self.modes is not None or isinstance(self.core, Solved),
+            "`weight_decay` must be zero for the flow's own weights of networks that "
+            "are not aligned, but it was not: use `network`.",
+        )
         if self.modes is not None:
             return self.network(t)
         return _transported(self, t, *tolerances)
 
     @property
+    def frame(self) -> Frame:
+        """The decomposition, of every mode for aligned networks."""
+        return self.core.frame
+
+    @property
+    def problem(self) -> Problem:
+        """The problem without weight decay, of every mode for aligned networks."""
+        assert isinstance(self.core, Solved)
+        return self.core.problem
+
+    @property
     def _in_size(self) -> int:
-        of_all = self.problem.sigma if self.modes is None else self.modes.v.mT
-        return of_all.shape[-1]
+        return len(self.frame.right if self.modes is None else self.modes.v)
 
     def _at(self, t: Real[ArrayLike, "*ts"], quantity: Callable, *args: Array):
         return _over_times(self, _checks.as_times("t", t), quantity, *args)
@@ -253,7 +278,8 @@ def _transported(
     _checks.can_solve("weights", (solution, t))
     inner = _inner_times(t, solution.optimum.dtype)
     problem, frame, ts, ok = _solvable(solution, inner)
-    problem = _of_weights(solution, problem)
+    if solution.off is not None:
+        problem = without_derivatives(problem, problem)
     q = transported(problem, frame, ts, rtol, atol)
     if solution.wide is not None:
         wide = solution.wide
@@ -285,13 +311,14 @@ def _solvable(
 
 
 def _loss(solution: ExactSolution, ts: Times) -> Array:
-    problem, frame = solution.problem, solution.frame
+    core = solution.core
     if solution.modes is not None:
-        over = solution.modes.excess(problem, frame, ts)
+        over = solution.modes.excess(core, ts)
     else:
-        over = excess(problem, frame, ts)
+        over = core.excess(ts)
     if solution.off is not None:
-        function = product(problem, frame, ts, part="function")
+        problem = solution.problem
+        function = core.product(ts, "function")
         change = _change(solution, ts, "function")
         over += jnp.sum((function - problem.sigma[None]) * change, axis=(1, 2))
         # The inputs' covariance changes the loss of a fixed function.
@@ -311,30 +338,31 @@ def _change(solution: ExactSolution, ts: Times, part: str) -> Array:
     return jnp.where(ok[:, None, None], change, jnp.nan)[:, rows, columns]
 
 
-def _of_weights(solution: ExactSolution, problem: Problem) -> Problem:
-    """The problem for weights; with flow derivatives its derivatives are refused."""
+def _of_weights(solution: ExactSolution) -> Solved | Decaying:
+    """The core for weights; with flow derivatives its derivatives are refused."""
     if solution.off is None:
-        return problem
-    return without_derivatives(problem, problem)
+        return solution.core
+    problem = without_derivatives(solution.problem, solution.problem)
+    return Solved(problem, solution.frame)
 
 
 def _network(solution: ExactSolution, ts: Times) -> LinearNetwork:
-    problem = _of_weights(solution, solution.problem)
+    core = _of_weights(solution)
     if solution.modes is not None:
-        q = solution.modes.weights(problem, solution.frame, ts)
+        q = solution.modes.weights(core, ts)
     else:
-        q = factor(problem, solution.frame, ts)
+        q = core.factor(ts)
     if solution.wide is not None:
-        q = _of_wide(solution.wide, problem, solution.frame, ts, q)
+        q = _of_wide(solution.wide, core, ts, q)
     return jax.vmap(lambda q: _as_network(q, solution))(q)
 
 
 def _of_wide(
-    wide: Wide, problem: Problem, frame: Frame, ts: Times, balanced: Array
+    wide: Wide, core: Solved | Decaying, ts: Times, balanced: Array
 ) -> Float[Array, "times n hidden"]:
     """Q of a network that may be wide; its rotation is the one next to the start."""
-    qqt = product(problem, frame, ts, part="qqt") + wide.shift("qqt")[None]
-    qqt = wide.lifted(qqt)
+    qqt = core.product(ts, "qqt")
+    qqt = wide.lifted(qqt + wide.shift("qqt")[None] * _kept(core, ts))
     start = jax.lax.stop_gradient(wide.start)
     return wide.factors(balanced, qqt, jnp.broadcast_to(start, qqt.shape))
 
@@ -352,16 +380,21 @@ def _product(solution: ExactSolution, ts: Times, part: str) -> Array:
         rows, columns = SLICES[part](solution._in_size)
         return _product(solution, ts, "qqt")[:, rows, columns]
     if solution.modes is not None:
-        found = solution.modes.product(solution.problem, solution.frame, ts, part)
+        found = solution.modes.product(solution.core, ts, part)
     else:
-        found = product(solution.problem, solution.frame, ts, part=part)
+        found = solution.core.product(ts, part)
     if wide is not None and part != "function":
-        found += wide.shift(part)[None]
+        found += wide.shift(part)[None] * _kept(solution.core, ts)
     if wide is not None and part == "qqt":
         found = wide.lifted(found)
     if solution.off is not None:
         found += _change(solution, ts, part)
     return found / solution.variance
+
+
+def _kept(core: Solved | Decaying, ts: Times) -> Float[Array, "times 1 1"]:
+    """The part of a constant shift that weight decay leaves."""
+    return core.remaining(ts)[:, None, None]
 
 
 def _qqt(solution: ExactSolution, ts: Times) -> Array:

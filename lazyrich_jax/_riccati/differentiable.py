@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from .._linalg import dot, short_dot
 from .batching.primitive import are_transposes, for_each
 from .fast import gradient, part_gradient, scalar_loop, values
-from .frame import Frame, Problem
+from .frame import SLICES, Frame, Problem
 from .rates import settled
 from .reference.first import Change, Variation, vary
 from .reference.second import filled, tracked
@@ -103,14 +103,6 @@ def _part_of_all(part, turned, problem, frame, ts, vectors):
 
 for _part, _operations in part_gradient.operations.items():
     are_transposes(*_operations, functools.partial(_part_of_all, _part))
-
-
-SLICES = {
-    "qqt": lambda n_in: (slice(None), slice(None)),
-    "inputs": lambda n_in: (slice(n_in), slice(n_in)),
-    "outputs": lambda n_in: (slice(n_in, None), slice(n_in, None)),
-    "function": lambda n_in: (slice(n_in, None), slice(n_in)),
-}
 
 
 @eqx.filter_custom_jvp
@@ -276,3 +268,28 @@ def _in_frame(frame: Frame, problem: Problem, moved: Problem) -> tuple[Array, ..
     rows = frame.to_rows(dot(frame.right.mT, moved.w1.mT), dot(frame.left.mT, moved.w2))
     core = dot(frame.left.mT, moved.sigma, frame.right)
     return dot(rows, frame.basis.mT), core, moved.lmda
+
+
+class Solved(eqx.Module):
+    """A problem and its frame: the solution at any times."""
+
+    problem: Problem
+    frame: Frame
+
+    def product(
+        self, ts: Float[Array, " times"], part: str
+    ) -> Float[Array, "times rows columns"]:
+        r"""A part of $QQ^\top$: "qqt" (all of it), "inputs", "outputs", "function"."""
+        return product(self.problem, self.frame, ts, part=part)
+
+    def excess(self, ts: Float[Array, " times"]) -> Float[Array, " times"]:
+        r"""$|W_2 W_1 - \Sigma|^2 / 2$."""
+        return excess(self.problem, self.frame, ts)
+
+    def remaining(self, ts: Float[Array, " times"]) -> Float[Array, " times"]:
+        """Weight decay leaves everything: there is none."""
+        return jnp.ones_like(ts)
+
+    def factor(self, ts: Float[Array, " times"]) -> Float[Array, "times n hidden"]:
+        r"""$Q$ up to a rotation of the hidden units."""
+        return factor(self.problem, self.frame, ts)

@@ -21,6 +21,13 @@ from .._linalg import (
 from .._singular import singular_basis
 from .._xla import varying_like
 
+# The rows and columns of the parts of Q Q^T.
+SLICES = {
+    "qqt": lambda n_in: (slice(None), slice(None)),
+    "inputs": lambda n_in: (slice(n_in), slice(n_in)),
+    "outputs": lambda n_in: (slice(n_in, None), slice(n_in, None)),
+    "function": lambda n_in: (slice(n_in, None), slice(n_in)),
+}
 HUGE = 1e3  # magnification of the pivot rows' errors from which it is ignored
 
 

@@ -65,7 +65,7 @@ def _tracked_jvp(primals, tangents):
     return frame, eqx.tree_at(
         lambda f: (f.lower, f.echelon, f.inverse, f.basis),
         tangent,
-        _re_eliminated(frame, rows),
+        re_eliminated(frame, rows),
     )
 
 
@@ -77,7 +77,7 @@ def _rows(
     return turned.weights_to_rows(*weights)
 
 
-def _re_eliminated(
+def re_eliminated(
     frame: Frame, change: Float[Array, "rows hidden"]
 ) -> tuple[Array, Array, Array, Array]:
     """The change of the echelon form under a `change` of the rows.

@@ -1,0 +1,6 @@
+r"""The engine for weight decay: $\dot P = F(t) P + P F(t) - P^2$.
+
+The balance decays: $F(t) = S - \gamma I - \frac\lambda2 e^{-2\gamma t} J$. It mixes
+only the two rows of a mode. `pairs` has the two solutions of every mode in closed
+form, `solution` puts all modes together. docs/beyond.md, section 1.
+"""

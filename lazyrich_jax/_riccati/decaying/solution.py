@@ -1,0 +1,240 @@
+r"""The solution under weight decay, many times at once.
+
+In: a `Problem` and a weight decay. Out: parts of
+$P = Y [I + Q_0^\top N Q_0]^{-1} Y^\top$, $Y = \Psi(t) Q_0$,
+$N = \int_0^t \Psi^\top \Psi$. $\Psi$ and N are two solutions of every mode and their
+integrals (`pairs`). Q0 is in echelon form, as without decay (reference/solution.py):
+all remaining exponentials are at most of order one. docs/beyond.md, section 1.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..._checks import error_if
+from ..._linalg import dot, mean_decay, merge_repeated
+from ..._singular import nearly_repeated, singular_basis, turned
+from ..._triangular import over, triangle
+from ..frame import SLICES, Frame, Problem, by_falling_rate, eliminate
+from ..rates import last_time
+from ..reference.second import re_eliminated
+from .pairs import Exponential, falling, pairs
+
+MOST_LOST = 1e-4  # times at which rounding reaches this error are NaN
+CUT = 30.0  # larger exponents belong to rows that don't depend on the column
+
+DERIVATIVES = (
+    "Derivatives under weight decay must be taken where the task's singular values are "
+    "distinct (and nonzero, for unequal sizes), if they are by the task, and where the "
+    "start is not near a saddle nor its weights near a lower rank, but these were not."
+)
+
+
+class Decaying(eqx.Module):
+    """A problem with weight decay, decomposed.
+
+    The frame's rows are $(v, u)/\\sqrt2$ and $(v, -u)/\\sqrt2$ for every mode. Its
+    `lower` is the start by the two solutions of `pairs`. Its rates are those after the
+    balance has decayed.
+    """
+
+    frame: Frame
+    lmda: Float[Array, ""]
+    decay: Float[Array, ""]
+
+    def __init__(self, problem: Problem, decay: Float[Array, ""]):
+        self.lmda, self.decay = problem.lmda, decay
+        frame = Frame(jax.lax.stop_gradient(problem))
+        left, s, right = _basis(problem.sigma, throw=problem.throw)
+        m, flat = s.size, jnp.full_like(s, 0.5**0.5)
+        rates = jnp.concatenate([s, jnp.zeros(frame.rates.size - 2 * m, s.dtype), -s])
+        frame = eqx.tree_at(
+            lambda f: (f.left, f.s, f.right, f.cos, f.sin, f.rates),
+            frame,
+            (left, s, right, flat, flat, rates - decay),
+        )
+        rows = frame.weights_to_rows(problem.w1, problem.w2)
+        half = jnp.where(self.lmda >= 0, self.lmda, -self.lmda) / 2
+        tilt = self.lmda / 2 * falling(s, half, decay).ratios[0]
+        rows = rows.at[:m].add(-tilt[:, None] * rows[rows.shape[0] - m :])
+        lower, *others, pivots = _eliminated(rows, frame, throw=problem.throw)
+        # Rows before a column's pivot don't depend on it: not by rounding, either.
+        place = jnp.argsort(by_falling_rate(m, rates.size))
+        depends = place[:, None] >= place.at[pivots].get(mode="fill", fill_value=0)
+        self.frame = eqx.tree_at(
+            lambda f: (f.lower, f.echelon, f.inverse, f.basis, f.pivots),
+            frame,
+            (jnp.where(depends, lower, 0.0), *others, pivots),
+        )
+
+    def product(
+        self, ts: Float[Array, " times"], part: str
+    ) -> Float[Array, "times rows columns"]:
+        r"""A part of $QQ^\top$, as `Solved.product` of the engine without decay."""
+        q = self._units(ts)
+        rows, columns = SLICES[part](self.frame.right.shape[0])
+        return dot(q[:, rows], q[:, columns].mT)
+
+    def remaining(self, ts: Float[Array, " times"]) -> Float[Array, " times"]:
+        """The decay of the balance, and of all that no gradient changes."""
+        return jnp.exp(-2 * self.decay * ts)
+
+    def excess(self, ts: Float[Array, " times"]) -> Float[Array, " times"]:
+        r"""$|W_2 W_1 - \Sigma|^2 / 2$."""
+
+        def one(q):
+            error = self.frame.function_block(dot(q, q.mT)) - self._strengths()
+            return jnp.sum(error * error) / 2
+
+        return jax.vmap(one)(self._rows(ts))
+
+    def factor(self, ts: Float[Array, " times"]) -> Float[Array, "times n hidden"]:
+        """Q up to a rotation of the hidden units."""
+        return dot(self._units(ts), self.frame.basis)
+
+    def _units(self, ts: Float[Array, " times"]) -> Float[Array, "times n columns"]:
+        return jax.vmap(self.frame.factor_from_rows)(self._rows(ts))
+
+    def _rows(self, ts: Float[Array, " times"]) -> Float[Array, "times rows columns"]:
+        # Nothing changes later, and derivatives keep their digits.
+        late = jnp.minimum(ts, self._settled_time())
+        # The sizes of terms that cancel, in units of rounding.
+        size = jnp.abs(self.lmda) * jnp.minimum(late, 1 / (2 * self.decay + 1 / late))
+        lost = jnp.finfo(ts.dtype).eps * size > MOST_LOST
+        rows = jax.vmap(self._solved)(late)
+        return jnp.where(
+            lost[:, None, None] | jnp.isnan(ts)[:, None, None], jnp.nan, rows
+        )
+
+    def _settled_time(self) -> Float[Array, ""]:
+        """A time after which nothing changes.
+
+        A mode whose strength equals the decay changes as 1/t for ever.
+        """
+        frame, limits = self.frame, jnp.finfo(self.decay.dtype)
+        s, decay = frame.s, self.decay
+        gaps = [jnp.abs(s - decay), s + decay, s[:-1] - s[1:], 2 * decay[None]]
+        gaps = jnp.concatenate(gaps)
+        slowest = jnp.min(jnp.where(gaps > 0, gaps, jnp.inf))
+        fastest = jnp.where(gaps[0] > 0, jnp.maximum(s[0], decay), 1.0)
+        start = jnp.abs(jnp.diagonal(frame.inverse)) * jnp.sqrt(fastest)
+        logs = jnp.max(jnp.abs(frame.echelon)), jnp.max(start), jnp.abs(self.lmda)
+        time = (40 + sum(2 * jnp.log1p(x) for x in logs)) / slowest
+        algebraic = jnp.any(gaps[: 2 * s.size] == 0)
+        least = 1 / (limits.eps**0.75 * fastest)
+        time = jnp.where(algebraic, jnp.maximum(time, least), time)
+        return jax.lax.stop_gradient(jnp.minimum(time, last_time(decay.dtype)))
+
+    def _strengths(self) -> Float[Array, "out in"]:
+        n_out, n_in = self.frame.left.shape[0], self.frame.right.shape[0]
+        m = self.frame.s.size
+        return jnp.pad(jnp.diag(self.frame.s), ((0, n_out - m), (0, n_in - m)))
+
+    def _solved(self, t: Float[Array, ""]) -> Float[Array, "rows columns"]:
+        """q with P = q q', by rows of the frame."""
+        frame, decay = self.frame, self.decay
+        m, count = frame.s.size, frame.rates.size
+        x = pairs(frame.s, self.lmda, decay, t)
+        rest_grow, rest_root = self._left_over(t)
+        # Every column is divided by the growth of its pivot row.
+        none = jnp.zeros_like(frame.s)
+        rate = jnp.concatenate([x.root.rate, rest_root.rate, none])
+        more = jnp.concatenate([x.root.rest, rest_root.rest, none])
+        grows = rate * t + more > 0
+        by = [frame.at_pivots(jnp.where(grows, y, 0.0))[None] for y in (rate, more)]
+        by = jax.lax.stop_gradient(Exponential(*by))
+        shrink = jnp.exp(-by.rate * t - by.rest)
+        grow, rest, fall = jnp.split(frame.lower, (m, count - m))
+
+        def times(rows, x):
+            exponent = (x.rate[:, None] - by.rate) * t + (x.rest[:, None] - by.rest)
+            return rows * jnp.exp(jnp.minimum(exponent, CUT))
+
+        falls = times(fall, x.fall)
+        k = [
+            times(grow, x.root) + x.mixed[:, None] * fall * shrink,
+            times(rest, rest_root),
+            x.last[:, None] * fall * shrink,
+        ]
+        y = [
+            times(grow, x.grow) + x.tilt[:, None] * falls,
+            times(rest, rest_grow),
+            falls - x.across[:, None] * times(grow, x.turn),
+        ]
+        r = triangle(jnp.concatenate([*k, jnp.diag(shrink[0])]))
+        return over(jnp.concatenate(y), r)
+
+    def _left_over(self, t: Float[Array, ""]) -> tuple[Exponential, Exponential]:
+        """Left-over directions, and the root of their square's integral.
+
+        They grow or fall with the balance alone.
+        """
+        n_out, n_in = self.frame.left.shape[0], self.frame.right.shape[0]
+        spent = t * mean_decay(2 * self.decay * t)
+        total = (self.lmda if n_out > n_in else -self.lmda) * spent
+        up = jnp.maximum(total, 0.0)
+        gain = jnp.log(spent) + jnp.log(mean_decay(2 * up - total)) + up
+        zero = jnp.zeros(abs(n_out - n_in), t.dtype)
+        return (
+            Exponential(zero - self.decay, zero + total / 2),
+            Exponential(zero, zero + gain / 2),
+        )
+
+
+@eqx.filter_custom_jvp
+def _basis(
+    sigma: Float[Array, "out in"], *, throw: bool
+) -> tuple[Float[Array, "out out"], Float[Array, " modes"], Float[Array, "in in"]]:
+    """Singular vectors and values, the values merged as in `Frame`."""
+    left, s, right = singular_basis(sigma)
+    return left, merge_repeated(s, max(sigma.shape)), right
+
+
+@_basis.def_jvp
+def _basis_jvp(primals, tangents, *, throw):
+    (sigma,), (moved,) = primals, tangents
+    found = _basis(sigma, throw=throw)
+    if moved is None:
+        return found, (None, None, None)
+    found = _refused(found, nearly_repeated(found[1], sigma.shape), throw)
+    return found, turned(*found, moved)
+
+
+@eqx.filter_custom_jvp
+def _eliminated(
+    rows: Float[Array, "rows hidden"], frame: Frame, *, throw: bool
+) -> tuple[Array, ...]:
+    """The echelon form of the rows: `lower` to `pivots` of a `Frame`."""
+    return eliminate(rows, by_falling_rate(frame.s.size, frame.rates.size))
+
+
+@_eliminated.def_jvp
+def _eliminated_jvp(primals, tangents, *, throw):
+    rows, frame = primals
+    found = _eliminated(rows, frame, throw=throw)
+    moved = tangents[0]
+    if moved is None:
+        return found, (None,) * len(found)
+    frame = eqx.tree_at(
+        lambda f: (f.lower, f.echelon, f.inverse, f.basis, f.pivots), frame, found
+    )
+    least = jnp.finfo(rows.dtype).eps ** 0.5
+    first = by_falling_rate(frame.s.size, frame.rates.size)[: frame.pivots.size]
+    own = jnp.diagonal(frame.at_pivots(frame.lower))
+    bad = jnp.any(frame.pivots != first) | (jnp.min(own) <= least * jnp.max(own))
+    bad |= jnp.any(jnp.abs(frame.echelon) > least**-0.5)
+    frame = _refused(frame, bad, throw)
+    found = frame.lower, frame.echelon, frame.inverse, frame.basis, frame.pivots
+    return found, (*re_eliminated(frame, moved), None)
+
+
+def _refused(found: Any, bad: Array, throw: bool) -> Any:
+    """An error, or NaN, where a derivative does not exist."""
+    if throw:
+        return error_if(found, bad, DERIVATIVES)
+    return jax.tree.map(
+        lambda x: jnp.where(bad, jnp.nan, x) if eqx.is_inexact_array(x) else x, found
+    )
