@@ -60,9 +60,9 @@ FLOORS = {
         {"exact", "wide_limit"},
     ),
     "theory": (
-        {"assumptions", "curvature", "deep", "initialisation", "modes"},
-        {"rates", "representations", "saddle", "shallow"},
-        {"correlations", "limits", "neuron", "wide"},
+        {"assumptions", "deep", "initialisation", "modes", "roots"},
+        {"curvature", "rates", "representations", "saddle", "shallow", "spiked"},
+        {"correlations", "generalisation", "limits", "neuron", "wide"},
     ),
     "measures": ({"alignment", "course", "curvature"}, {"dimension", "distance"}),
     "applications": (
