@@ -134,7 +134,7 @@ def _best(
     place = jnp.argmin(errors)
     low, high = ts[jnp.maximum(place - 1, 0)], ts[jnp.minimum(place + 1, STEPS)]
     best = rising_root(slope, low, high)
-    rounding = (16 * eps) ** 2 * jnp.sum(s**2)
+    rounding = 16 * eps * (errors[place] + 16 * eps * jnp.sum(s**2))
     best = jnp.where(end <= errors[place] + rounding, jnp.inf, best)
     return jnp.where((place == 0) & (slope(ts[0]) >= 0), 0.0, best)
 
