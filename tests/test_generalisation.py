@@ -63,10 +63,10 @@ def simulated(s, signal, a0, lmda):
 def test_large_matrices(noise):
     """All of the teacher's modes are above the noise, two of them, and one."""
     rng = np.random.default_rng(0)
-    draws = strengths_along(drawn(rng, noise) for _ in range(12))
+    s, signal = strengths_along(drawn(rng, noise) for _ in range(12))
     modes = large(noise)
     for lmda in (0.0, 1.0, -8.0):
-        errors = simulated(*draws, 0.01, lmda)
+        errors = simulated(s, signal, 0.01, lmda)
         found = theory.test_error(TS, modes, 0.01, lmda)
         most = errors.mean(axis=1).max()
         assert np.abs(found - errors.mean(axis=1)).max() < 0.005 * most
@@ -175,6 +175,8 @@ def test_derivatives():
         for slope, high, low in zip(found, up, down, strict=True):
             change = (high - low) / (2 * step)
             np.testing.assert_allclose(slope[i], change, rtol=1e-5, atol=1e-8)
+    # Traced bad noise gives NaN.
+    assert all(np.isnan(x).all() for x in best(-1.0, 0.7))
 
 
 @pytest.mark.usefixtures("untyped")

@@ -173,12 +173,33 @@ def _spiked(
     sizes: tuple[int, int, int],
 ) -> NoisyModes:
     few, many = sorted((sizes[0], sizes[2]))
-    unit = noise / jnp.sqrt(samples)
-    square, edge = strengths**2, unit**2 * (few * many) ** 0.5
-    least = jnp.minimum(square, edge)
-    most = jnp.maximum(square, edge)
-    ratio = least / jnp.where(most > 0, most, 1.0)
-    outside = square > edge
+    square = jnp.sort(strengths**2)[::-1]
+    unit = noise / jnp.sqrt(samples)  # of an entry of the correlation
+    edge = unit**2 * (few * many) ** 0.5
+    above = square > edge
+    angle, shares = _bulk(square, edge, (few, many))
+    s = unit * jnp.sqrt(few + many + 2 * (few * many) ** 0.5 * jnp.cos(angle))
+    # The first modes are those outside of the bulk.
+    safe = jnp.where(above, square, 1.0)
+    alone = jnp.sqrt((safe + unit**2 * few) * (safe + unit**2 * many) / safe)
+    first = slice(square.size)
+    s = s.at[first].set(jnp.where(above, alone, s[first]))
+    alone = square - edge * (edge / safe)
+    shares = shares.at[first].set(jnp.where(above, alone, shares[first]))
+    signal = jnp.where(s == 0, 0.0, shares / jnp.where(s == 0, 1.0, s))
+    s, signal = s[: sizes[1]], signal[: sizes[1]]
+    residual = jnp.maximum(jnp.sum(square) - jnp.sum(signal**2), 0.0)
+    return NoisyModes(s, signal, residual)
+
+
+def _bulk(
+    square: Float[Array, " rank"], edge: Float[Array, ""], shape: tuple[int, int]
+) -> tuple[Float[Array, " modes"], Float[Array, " modes"]]:
+    r"""The angles of the modes of the bulk, and their $\hat s_kp_k$.
+
+    Modes outside of the bulk are counted at its upper end, of angle zero, with nothing.
+    """
+    few, many = shape
 
     def rank(angle):
         """The number of modes above the bulk's point of this angle."""
@@ -190,32 +211,20 @@ def _spiked(
         return (bulk + jnp.sum(shift, axis=0)) / np.pi
 
     # Ends and middles of the modes' intervals, by turns.
-    place = jnp.arange(2 * few + 1, dtype=unit.dtype) / 2
+    place = jnp.arange(2 * few + 1, dtype=square.dtype) / 2
     low, high = 0 * place, 0 * place + np.pi
     angle = rising_root(lambda x: rank(x) - place, low, high)
-    alone = jnp.sum(outside.astype(place.dtype))  # modes outside of the bulk
-    angle = jnp.where(place <= alone, low, angle)
+    above = square > edge
+    outside = jnp.sum(above.astype(place.dtype))
+    angle = jnp.where(place <= outside, low, angle)
     angle = jnp.where(place == few, high, angle)
-    ends, middles = angle[::2], angle[1::2]
-    s = unit * jnp.sqrt(few + many + 2 * (few * many) ** 0.5 * jnp.cos(middles))
     # The squared strengths of the teacher, divided among the intervals.
-    shares = _semicircle_integral(ends[:, None], -ratio[None]) * (2 / np.pi)
-    shares = jnp.where(outside, edge * ratio, square)[None] * jnp.diff(shares, axis=0)
-    shares = jnp.sum(shares, axis=1)
-    # Strong modes are first: those outside of the bulk replace the bulk's first ones.
-    order = jnp.argsort(-strengths)
-    square, ratio, outside = square[order], ratio[order], outside[order]
-    safe = jnp.where(outside, square, 1.0)
-    own_s = jnp.sqrt((safe + unit**2 * few) * (safe + unit**2 * many) / safe)
-    count = strengths.size
-    s = s.at[:count].set(jnp.where(outside, own_s, s[:count]))
-    own_share = square - edge * ratio
-    own_share = jnp.where(outside, own_share, shares[:count])
-    shares = shares.at[:count].set(own_share)
-    signal = jnp.where(s > 0, shares / jnp.where(s > 0, s, 1.0), 0.0)
-    signal, s = signal[: sizes[1]], s[: sizes[1]]
-    residual = jnp.maximum(jnp.sum(square) - jnp.sum(signal**2), 0.0)
-    return NoisyModes(s, signal, residual)
+    most = jnp.maximum(square, edge)
+    ratio = jnp.minimum(square, edge) / jnp.where(most > 0, most, 1.0)
+    parts = _semicircle_integral(angle[::2, None], -ratio[None]) * (2 / np.pi)
+    sizes = jnp.where(above, edge * ratio, square)
+    shares = jnp.sum(jnp.diff(parts, axis=0) * sizes[None], axis=1)
+    return angle[1::2], shares
 
 
 def _semicircle_integral(
