@@ -61,9 +61,9 @@ FLOORS = {
         {"exact", "wide_limit"},
     ),
     "theory": (
-        {"assumptions", "curvature", "deep", "initialisation", "modes"},
-        {"rates", "representations", "saddle", "shallow"},
-        {"correlations", "limits", "neuron", "wide"},
+        {"assumptions", "deep", "initialisation", "modes", "roots"},
+        {"curvature", "rates", "representations", "saddle", "shallow", "spiked"},
+        {"correlations", "generalisation", "limits", "neuron", "wide"},
     ),
     "measures": ({"alignment", "course", "curvature"}, {"dimension", "distance"}),
     "applications": (
@@ -88,7 +88,8 @@ FLOORS = {
         {"maps", "nonlinear", "record", "style", "zero_balanced"},
         {"comparison", "curves", "forgetting_runs", "neuron"},
         {"aligned_modes", "balance", "continual", "convergence_time"}
-        | {"descent_accuracy", "nonlinear_balance", "phase_diagram", "wide"}
+        | {"descent_accuracy", "edge_of_stability", "nonlinear_balance"}
+        | {"phase_diagram", "wide"}
         | {f"figure{i}" for i in range(1, 7)}
         | {f"braun{i}" for i in (1, 2, 3, 5, 6)}
         | {f"kunin{i}" for i in (2, 4, 7, 8)},

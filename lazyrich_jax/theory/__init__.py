@@ -15,6 +15,8 @@ from .curvature import hessian_spectrum as hessian_spectrum
 from .curvature import largest_stable_step as largest_stable_step
 from .curvature import sharpness as sharpness
 from .deep import deep_modes as deep_modes
+from .generalisation import best_stopping_time as best_stopping_time
+from .generalisation import test_error as test_error
 from .initialisation import balance_variance as balance_variance
 from .initialisation import expected_balance as expected_balance
 from .initialisation import wide_balance as wide_balance
@@ -38,6 +40,9 @@ from .representations import converged_representations as converged_representati
 from .saddle import saddle_distance as saddle_distance
 from .shallow import shallow_function as shallow_function
 from .shallow import shallow_steps as shallow_steps
+from .spiked import NoisyModes as NoisyModes
+from .spiked import noisy_modes as noisy_modes
+from .spiked import spiked_modes as spiked_modes
 from .wide import WideScales as WideScales
 from .wide import wide_function as wide_function
 from .wide import wide_representations as wide_representations

@@ -101,3 +101,12 @@ def _balance(
     s = jnp.linalg.svd(task.input_output_correlation, compute_uv=False)
     balanced = is_balanced(network, task.input_variance, s, tolerance)
     return jnp.where(balanced, network.lmda, jnp.nan), balanced
+
+
+def three_sizes(sizes: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The sizes of two layers: inputs, hidden units and outputs."""
+    _checks.require(
+        len(sizes) == 3, f"`sizes` must be (in, hidden, out), but it was {sizes!r}."
+    )
+    n_in, hidden, n_out = (_checks.size("sizes", size) for size in sizes)
+    return n_in, hidden, n_out

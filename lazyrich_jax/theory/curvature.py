@@ -15,6 +15,7 @@ from .. import _checks, _dtypes
 from .._linalg import safe_hypot, split_singular_values
 from .._network import check_feasible
 from .._xla import compiled
+from .assumptions import three_sizes
 
 
 def hessian_spectrum(
@@ -59,7 +60,7 @@ def hessian_spectrum(
     sharpness = spectrum[:, -1]
     ```
     """
-    n_in, _, n_out = sizes = _checked_sizes(sizes)
+    n_in, _, n_out = sizes = three_sizes(sizes)
     s, a = _dtypes.as_real("s", s), _dtypes.as_real("a", a)
     lmda = _checks.as_scalar("lmda", lmda)
     s = _checks.positive("s", _checks.finite("s", s), zero=True)
@@ -187,11 +188,3 @@ def largest_stable_step(
     is infinite where nothing has any curvature.
     """
     return 2 / final_sharpness(s, laziness)
-
-
-def _checked_sizes(sizes: tuple[int, int, int]) -> tuple[int, int, int]:
-    _checks.require(
-        len(sizes) == 3, f"`sizes` must be (in, hidden, out), but it was {sizes!r}."
-    )
-    n_in, hidden, n_out = (_checks.size("sizes", size) for size in sizes)
-    return n_in, hidden, n_out

@@ -1,0 +1,321 @@
+"""The sharpness of the loss, how learning raises it, and the steps it allows."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Real
+
+from .. import measures
+from .._dynamics import ExactSolution, GradientDescent
+from .._init import Aligned, LambdaBalanced
+from .._learn import learn
+from .._network import LinearNetwork
+from .._task import Task
+from ..theory import aligned_modes, final_sharpness, largest_stable_step, sharpness
+from .record import Data, Difference, Record, difference
+from .style import COLOURS, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TITLE = "Progressive sharpening and the edge of stability"
+SOURCE = "This library: docs/beyond.md, section 3; Cohen et al. 2021"
+
+
+class Settings(NamedTuple):
+    """All parameters of the figure."""
+
+    strengths: tuple[float, ...] = (1.0, 0.6, 0.3)
+    start: float = 1e-3
+    lmdas: tuple[float, ...] = (0.0, 0.5, 2.0, -6.0)
+    learning_rate: float = 4e-3
+    last: float = 60.0
+    points: int = 24
+    span: tuple[float, int] = (6.0, 25)
+    rates: tuple[float, float, int] = (0.2, 1.15, 58)
+    factors: tuple[float, ...] = (0.97, 1.03, 1.1)
+    near: tuple[float, float, int] = (0.9, 1.1, 41)
+    shown: float = 2.0
+    noise: float = 1e-6
+    steps: int = 2000
+    converged: float = 1e-8
+    seed: int = 0
+
+
+FULL = Settings()
+QUICK = FULL._replace(span=(6.0, 13), rates=(0.2, 1.15, 20), points=12)
+
+
+def caption(settings: Settings) -> str:
+    """The caption of the figure, with its parameters."""
+    size = len(settings.strengths)
+    strengths = ", ".join(f"{s:g}" for s in settings.strengths)
+    factors = ", ".join(f"{x:g}" for x in settings.factors)
+    return (
+        "The largest eigenvalue of the loss's Hessian, the sharpness, of λ-balanced "
+        f"{size}-{size}-{size} networks on a task with white inputs and singular "
+        f"values {strengths}. Top left: along learning of aligned networks with modes "
+        f"of {settings.start:g} at the start, relative to the end: theory (lines), and "
+        "Lanczos iterations on the weights of gradient descent with learning rate "
+        f"{settings.learning_rate:g} (circles). It doubles at λ = 0, and stays where "
+        "|λ| is large. Top right: at the start, from the modes' theory, and at the "
+        "end, for gradient descent from unaligned random weights (circles) and theory, "
+        "√(λ² + 4s²) with the largest singular value s (line). Bottom left: the loss "
+        f"of descent from the minimum of gradient flow at λ = {settings.shown:g}, with "
+        f"{settings.noise:g} of noise in the weights, with {factors} of the largest "
+        "stable learning rate. Dotted: the predicted rates of decay and growth. Above "
+        "one, descent leaves for a flatter minimum. Bottom right: the sharpness after "
+        f"{settings.steps} such steps, relative to the minimum of the flow. The white "
+        "line is the largest stable learning rate, 2/√(λ² + 4s²). Circles are the "
+        "measured ones, between the last rate at which descent stays and the first at "
+        "which it leaves. No minimum is stable above the dashed line, 1/s. Grey: a "
+        f"loss above {settings.converged:g} after these steps."
+    )
+
+
+def compute(settings: Settings, track=iter) -> Record:
+    """Compute the sharpness along learning, its ends, and the outcomes of descent."""
+    task = _task(settings)
+    largest, count = settings.span
+    span = np.linspace(-largest, largest, count)
+    data = {
+        "strengths": np.array(settings.strengths),
+        "lmdas": np.array(settings.lmdas),
+        "span": span,
+        "rates": np.linspace(*settings.rates),
+        "factors": np.array(settings.factors),
+        "shown": np.array(settings.shown),
+    }
+    differences = [
+        *_learning(settings, task, data, track),
+        *_ends(settings, task, data, track),
+        *_outcomes(settings, task, data),
+    ]
+    return Record(data, differences)
+
+
+def _task(settings: Settings) -> Task:
+    key1, key2 = jax.random.split(jax.random.key(settings.seed))
+    s = jnp.array(settings.strengths)
+    u, v = (jax.random.orthogonal(key, s.size) for key in (key1, key2))
+    return Task.from_correlation((u * s[None]) @ v.T)
+
+
+def _sizes(settings: Settings) -> tuple[int, int, int]:
+    size = len(settings.strengths)
+    return size, size, size
+
+
+def _measured(networks: LinearNetwork, task: Task) -> np.ndarray:
+    """The sharpness of each of many networks, on their weights."""
+    count = len(networks.weights[0])
+    each = (jax.tree.map(lambda w, i=i: w[i], networks) for i in range(count))
+    return np.array([measures.sharpness(network, task) for network in each])
+
+
+def _learning(settings: Settings, task: Task, data: dict, track) -> list[Difference]:
+    """The sharpness along learning, by theory and of the weights of descent."""
+    sizes, s = _sizes(settings), jnp.array(settings.strengths)
+    ts = np.geomspace(settings.last / 1000, settings.last, 200)
+    rate, last = settings.learning_rate, settings.last
+    some = np.geomspace(last / 1000, last, settings.points)
+    some = np.unique(np.round(some / rate)) * rate
+    data["ts"], data["measured_ts"] = ts, some
+    differences = []
+    theory, measured = [], []
+    for lmda in track(settings.lmdas):
+        start = Aligned(task, lmda, strengths=settings.start)
+        start = start(*sizes, key=jax.random.key(settings.seed))
+        run = _descended(start, task, jnp.asarray(some), jnp.asarray(rate))
+        measured.append(_measured(run, task))
+        modes = (aligned_modes(x, s, settings.start, lmda) for x in (ts, some))
+        line, at_points = (np.asarray(sharpness(s, a, lmda, sizes)) for a in modes)
+        theory.append(line)
+        value = difference(at_points, measured[-1])
+        what = f"λ = {lmda:g}: sharpness along learning"
+        differences.append(Difference(what, "descent", value, 1e-2))
+    data["theory"], data["measured"] = np.stack(theory), np.stack(measured)
+    return differences
+
+
+def _ends(settings: Settings, task: Task, data: dict, track) -> list[Difference]:
+    """The sharpness at the start and the end of learning, for every balance."""
+    sizes, s, span = _sizes(settings), jnp.array(settings.strengths), data["span"]
+    small = jnp.full(s.size, settings.start)
+    start = [np.asarray(sharpness(s, small, lmda, sizes)) for lmda in span]
+    data["start"] = np.stack(start)
+    data["end"] = np.asarray(final_sharpness(s, span))
+    data["stable"] = np.asarray(largest_stable_step(s, span))
+    key = jax.random.key(settings.seed + 1)
+    draws = eqx.filter_vmap(lambda x: LambdaBalanced(x, 0.3)(*sizes, key=key))
+    # Small steps keep the balance; they are proportional to the fastest time scale.
+    rates = jnp.asarray(0.02 * data["stable"])
+    law = eqx.filter_vmap(_descended, in_axes=(eqx.if_array(0), None, 0, 0))
+    last = jnp.broadcast_to(jnp.asarray(6 * settings.last), (len(span), 1))
+    ends = law(draws(jnp.asarray(span)), task, last, rates)
+    ends = jax.tree.map(lambda w: w[:, 0], ends)
+    data["measured_end"] = _measured(ends, task)
+    value = difference(data["end"], data["measured_end"])
+    what = f"sharpness at the end, at {len(span)} values of λ"
+    return [Difference(what, "descent", value, 1e-2)]
+
+
+@eqx.filter_jit
+def _descended(
+    start: LinearNetwork,
+    task: Task,
+    ts: Real[Array, " times"],
+    rate: Float[Array, ""],
+) -> LinearNetwork:
+    """The networks at `ts` of gradient descent."""
+    return learn(start, task, ts, dynamics=GradientDescent(rate), throw=False).network
+
+
+def _outcomes(settings: Settings, task: Task, data: dict) -> list[Difference]:
+    """Where descent goes from the minimum of the flow, at many learning rates."""
+    lmda, rates = np.meshgrid(data["span"], data["rates"])
+    near = np.linspace(*settings.near)
+    close = near[:, None] * data["stable"]
+    factors = data["factors"]
+    shown = np.full(len(factors), settings.shown)
+    stable = np.asarray(
+        largest_stable_step(jnp.array(settings.strengths), settings.shown)
+    )
+    # All descents are one program.
+    lmdas = np.concatenate([lmda.ravel(), np.resize(data["span"], close.size), shown])
+    rates = np.concatenate([rates.ravel(), close.ravel(), factors * stable])
+    steps = np.r_[np.arange(0, 401, 2), settings.steps]
+    sharp, loss = (
+        np.asarray(x)
+        for x in _leaving(settings, task, jnp.asarray(lmdas), jnp.asarray(rates), steps)
+    )
+    converged = loss[:, -1] < settings.converged
+    relative = np.where(converged, sharp / np.sqrt(lmdas**2 + 4 * _square(data)), -1)
+    cuts = np.cumsum([lmda.size, close.size])
+    data["map"] = relative[: cuts[0]].reshape(lmda.shape)
+    stays = np.abs(relative[cuts[0] : cuts[1]].reshape(close.shape) - 1) < 1e-3
+    first = np.argmin(stays, axis=0)  # the first that leaves
+    edge = (near[first] + near[first - 1]) / 2 * data["stable"]
+    data["edge"] = edge
+    data["steps"], data["losses"] = steps[:-1], loss[cuts[1] :, :-1]
+    ones = np.ones_like(edge)
+    value = difference(edge / data["stable"], ones)
+    what = f"largest stable rate, at {len(edge)} values of λ"
+    differences = [Difference(what, "descent", value, 1e-2)]
+    growth = 2 * np.log(factors * 2 - 1)  # a step's, of the loss
+    data["growth"] = growth
+    window = slice(10, 20)  # after slower modes, before any leaves
+    for factor, predicted, loss in zip(factors, growth, data["losses"], strict=True):
+        logs = np.log(loss[window])
+        slope = np.polyfit(data["steps"][window], logs, 1)[0]
+        what = f"growth of the loss at {factor:g} of the largest stable rate"
+        value = abs(slope - predicted)
+        differences.append(Difference(what, "descent", value, 1e-2))
+    return differences
+
+
+def _square(data: Data) -> float:
+    return float(np.max(data["strengths"])) ** 2
+
+
+@eqx.filter_jit
+def _leaving(
+    settings: Settings,
+    task: Task,
+    lmdas: Float[Array, " descents"],
+    rates: Float[Array, " descents"],
+    steps: np.ndarray,
+) -> tuple[Float[Array, " descents"], Float[Array, "descents times"]]:
+    """The sharpness at the end, and the losses, of descents from a noisy minimum."""
+    sizes, key = _sizes(settings), jax.random.key(settings.seed + 2)
+
+    def of(lmda, rate):
+        start = LambdaBalanced(lmda, 1.0)(*sizes, key=key)
+        minimum = ExactSolution(start, task, throw=False).network(jnp.inf)
+        noise = [
+            settings.noise * jax.random.normal(k, w.shape, w.dtype)
+            for k, w in zip(jax.random.split(key), minimum.weights, strict=True)
+        ]
+        noisy = [w + n for w, n in zip(minimum.weights, noise, strict=True)]
+        law = GradientDescent(rate)
+        run = learn(
+            LinearNetwork(tuple(noisy)), task, steps * rate, dynamics=law, throw=False
+        )
+        # At a minimum the sharpness is the sum of the representations' largest.
+        ends = run.input_representation[-1], run.output_representation[-1]
+        ends = (jnp.where(jnp.isfinite(x), x, 0.0) for x in ends)
+        first, second = (jnp.linalg.eigvalsh(x)[-1] for x in ends)
+        return first + second, run.loss
+
+    return jax.vmap(of)(lmdas, rates)
+
+
+def draw(data: Data) -> "Figure":
+    """Draw sharpness along learning and at its ends, and the outcomes of descent."""
+    figure = new_figure(10.0, 7.4)
+    axes = figure.subplots(2, 2)
+    _draw_learning(axes[0, 0], data)
+    _draw_ends(axes[0, 1], data)
+    _draw_losses(axes[1, 0], data)
+    _draw_map(axes[1, 1], data)
+    return figure
+
+
+def _draw_learning(ax: "Axes", data: Data) -> None:
+    for i, lmda in enumerate(data["lmdas"]):
+        end = np.sqrt(lmda**2 + 4 * _square(data))
+        label = rf"$\lambda = {lmda:g}$"
+        ax.plot(data["ts"], data["theory"][i] / end, color=COLOURS[i], label=label)
+        circles = {"color": COLOURS[i], "mfc": "w", "ms": 4.5}
+        ax.plot(data["measured_ts"], data["measured"][i] / end, "o", **circles)
+    ax.set(xscale="log", xlabel="time (learning rate × step)")
+    ax.set(ylabel="sharpness, relative to the end", title="progressive sharpening")
+    ax.legend(frameon=False)
+
+
+def _draw_ends(ax: "Axes", data: Data) -> None:
+    span = data["span"]
+    ax.fill_between(span, data["start"], data["end"], color=COLOURS[0], alpha=0.15)
+    ax.plot(span, data["start"], "--", color=COLOURS[0], label="start")
+    ax.plot(span, data["end"], color=COLOURS[0], label="end")
+    circles = {"color": COLOURS[1], "mfc": "w", "ms": 4.5}
+    label = "end of gradient descent"
+    ax.plot(span, data["measured_end"], "o", label=label, **circles)
+    ax.set(xlabel=r"balance $\lambda$", ylabel="sharpness", ylim=(0, None))
+    ax.set_title("learning sharpens rich networks")
+    ax.legend(frameon=False, loc="upper center")
+
+
+def _draw_losses(ax: "Axes", data: Data) -> None:
+    steps, first = data["steps"], 10
+    for i, (factor, losses) in enumerate(
+        zip(data["factors"], data["losses"], strict=True)
+    ):
+        label = f"{factor:g} of the largest stable rate"
+        ax.plot(steps, losses, color=COLOURS[i], label=label)
+        line = losses[first] * np.exp(data["growth"][i] * (steps - steps[first]))
+        shown = line < 1e-2
+        ax.plot(steps[shown], line[shown], "k:", lw=1.3)
+    ax.set(yscale="log", xlabel="training step", ylabel="loss", ylim=(1e-20, 1))
+    ax.set_title(rf"descent from the minimum, $\lambda = {data['shown']:g}$")
+    ax.legend(frameon=False, loc="lower right")
+
+
+def _draw_map(ax: "Axes", data: Data) -> None:
+    span, rates = data["span"], data["rates"]
+    values = np.where(data["map"] < 0, np.nan, data["map"])
+    ax.set_facecolor("0.75")
+    mesh = ax.pcolormesh(
+        span, rates, values, shading="nearest", rasterized=True, vmin=0, vmax=1
+    )
+    ax.plot(span, data["stable"], "w", lw=1.5)
+    ax.plot(span, data["edge"], "o", color="k", mfc="w", ms=4)
+    ax.axhline(1 / data["strengths"].max(), color="w", ls="--", lw=1.2)
+    ax.set(xlabel=r"balance $\lambda$", ylabel="learning rate")
+    ax.set_title("where descent from the minimum ends")
+    bar = ax.figure.colorbar(mesh, ax=ax)
+    bar.set_label("sharpness, relative to the minimum of the flow")
