@@ -41,7 +41,7 @@ def flow_change(start, change):
     function, below, above = numerical_flow.states(network.weights, task, TS)
     loss = np.stack([numerical_flow.loss(a, task) for a in function])
     qqt = np.block([[below, function.swapaxes(1, 2)], [function, above]])
-    return loss.imag / size, qqt.imag / size
+    return np.imag(loss) / size, np.imag(qqt) / size
 
 
 def agree(found, expected, rtol):
@@ -82,7 +82,7 @@ def test_in_reverse_and_mapped():
     found = slopes(jax.tree.map(lambda *w: np.stack(w), *starts), task.x)
     flat, unflatten = jax.flatten_util.ravel_pytree((starts[1], task.x))
     expected = []
-    for direction in np.eye(flat.size):
+    for direction in jnp.eye(flat.size):
         network, x = unflatten(direction)
         change = network, lr.Task(x, jnp.zeros_like(task.y))
         expected.append(flow_change((starts[1], task), change)[0].sum())

@@ -6,6 +6,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 import lazyrich_jax as lr
@@ -23,7 +24,7 @@ def distance(a, b):
     return max(float(jnp.abs(v - w).max()) for v, w in pairs)
 
 
-def flow(network, task, ts=TS):
+def flow(network, task, ts: npt.ArrayLike = TS):
     """The weights of the integrated flow."""
     found = numerical_flow.flow(network.weights, task, np.asarray(ts))
     return jax.tree.map(lambda *w: np.stack(w), *map(lr.LinearNetwork, found))
