@@ -6,8 +6,11 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 
-def flow(weights, task, ts):
-    """The weights at increasing finite times `ts`: one list of matrices per time."""
+def flow(weights, task, ts, method="DOP853"):
+    """The weights at increasing finite times `ts`: one list of matrices per time.
+
+    "LSODA" is faster where time scales are far apart.
+    """
     x, y = np.asarray(task.x), np.asarray(task.y)
     sigma, sxx = y.T @ x / len(x), x.T @ x / len(x)
     shapes = [np.shape(w) for w in weights]
@@ -31,7 +34,7 @@ def flow(weights, task, ts):
     if ts[-1] == 0:
         return [split(start)] * len(ts)
     solution = solve_ivp(
-        velocity, (0, ts[-1]), start, "DOP853", ts, rtol=1e-12, atol=1e-14
+        velocity, (0, ts[-1]), start, method, ts, rtol=1e-12, atol=1e-14
     )
     assert solution.success
     return [split(flat) for flat in solution.y.T]
@@ -42,9 +45,9 @@ def product(weights):
     return functools.reduce(lambda below, w: w @ below, weights)
 
 
-def states(weights, task, ts):
+def states(weights, task, ts, method="DOP853"):
     """Function, input and output representation at `ts`, stacked."""
-    ws = flow(weights, task, ts)
+    ws = flow(weights, task, ts, method)
     return tuple(
         np.stack([f(w) for w in ws])
         for f in (product, lambda w: w[0].T @ w[0], lambda w: w[-1] @ w[-1].T)

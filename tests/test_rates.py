@@ -35,7 +35,7 @@ def test_convergence_rates_are_those_of_the_flow(sizes, lmda):
         u, s, vt = np.linalg.svd(end)
         end = u[:, : sizes[1]] @ np.diag(s[: sizes[1]]) @ vt[: sizes[1]]
     ts = np.array([0.0, 10.0, 13.0]) / slowest
-    function, _, _ = states(network.weights, task, ts)
+    function, _, _ = states(network.weights, task, ts, "LSODA")
     distance = np.linalg.norm(function - end, axis=(1, 2))
     measured = np.log(distance[1] / distance[2]) / (ts[2] - ts[1])
     np.testing.assert_allclose(measured, slowest, rtol=0.02)
@@ -51,7 +51,7 @@ def test_delayed_rich_learning_takes_the_time_it_should():
         np.testing.assert_allclose(delayed, 2 * lmda / s**2, rtol=1e-2)
         network = start(sizes, lmda, 0.3)
         ts = np.array([0.0, 8 / lmda, 1.0 * float(delayed[2]), 9 * float(delayed[2])])
-        function, _, _ = states(network.weights, task, ts)
+        function, _, _ = states(network.weights, task, ts, "LSODA")
         losses = [float(theory.loss(f, task)) for f in function]
         # A part is learned at once, the other part on the slow scale.
         assert losses[0] > 1.1 * losses[1] > 1.2 * losses[2] > 1e3 * losses[3]
@@ -74,7 +74,7 @@ def test_reversal_starts_at_a_saddle_unless_there_is_a_balance():
             if lmda < 0 and sizes[1] > sizes[0]:
                 continue
             network = start(sizes, lmda, task=task)
-            (learned,) = flow(network.weights, task, [0, 80.0])[1:]
+            (learned,) = flow(network.weights, task, [0, 80.0], "LSODA")[1:]
             learned = lr.LinearNetwork(learned)
             distance = float(theory.saddle_distance(learned, task.reversed()))
             c = 2 * abs(lmda)

@@ -172,10 +172,3 @@ def test_what_is_made_of_losses_is_no_part_of_their_loop():
 
     text = compiled.text(total, network.weights[0])
     assert (" conditional(" in text) == (jax.default_backend() == "cpu")
-
-
-def test_larger_networks_take_the_general_form():
-    network = cases.network((6, 6, 6), 0.0, 0.4, cases.sigma(6, 6))
-    (w1, w2), sigma = network.weights, jnp.asarray(cases.sigma(6, 6))
-    problem = Problem(w1, w2, sigma, network.lmda)
-    assert not scalar_loop.fits(Frame(problem))

@@ -43,7 +43,8 @@ def test_each_mode_has_its_adjoint():
 @pytest.mark.parametrize("derivative", [jax.jacfwd, jax.hessian])
 def test_the_wrong_mode_is_told_what_to_type(derivative):
     with pytest.raises(TypeError) as error:
-        derivative(lambda w: last_loss(w, lr.GradientFlow()))(NETWORK.weights[0])
+        of_loss = derivative(lambda w: last_loss(w, lr.GradientFlow()))
+        jax.eval_shape(of_loss, NETWORK.weights[0])
     for word in (
         "`adjoint` of `GradientFlow` must be",
         "`diffrax.ForwardMode()`",

@@ -3,15 +3,15 @@
 import functools
 import itertools
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 import lazyrich_jax as lr
 
-from . import cases
+from . import cases, numerical_flow
 from .conftest import AS_USERS
 
 # All tests use as many times: each number of times takes seconds to compile.
@@ -24,6 +24,12 @@ def distance(a, b):
     return max(float(jnp.abs(v - w).max()) for v, w in pairs)
 
 
+def flow(network, task, ts: npt.ArrayLike = TS):
+    """The weights of the integrated flow."""
+    found = numerical_flow.flow(network.weights, task, np.asarray(ts))
+    return jax.tree.map(lambda *w: np.stack(w), *map(lr.LinearNetwork, found))
+
+
 @pytest.mark.parametrize(
     "sizes, lmdas",
     [
@@ -34,8 +40,6 @@ def distance(a, b):
     ids=str,
 )
 def test_the_flows_own_weights(sizes, lmdas):
-    tight = lr.GradientFlow(rtol=1e-12, atol=1e-14)
-
     def start(seed, lmda):
         key = jax.random.key(seed)
         task = lr.Task.random_regression(sizes[0], sizes[2], 12, key=key)
@@ -46,16 +50,15 @@ def test_the_flows_own_weights(sizes, lmdas):
     for network, task in starts:
         solution = lr.ExactSolution(network, task)
         own = solution.weights(TS)
-        flow = lr.learn(network, task, TS, dynamics=tight).network
-        assert distance(own, flow) < 1e-8
+        assert distance(own, flow(network, task)) < 1e-8
         np.testing.assert_allclose(own.qqt, solution.qqt(TS), atol=1e-12)
     network, task = starts[-1]
     solution = lr.ExactSolution(network, task)
     assert jax.eval_shape(solution.weights, 0.3).weights[0].shape == sizes[1::-1]
     # At infinity the weights equal those at a late time. Times need no order.
-    flow = lr.learn(network, task, TS.at[-1].set(60.0), dynamics=tight).network
+    late = flow(network, task, [0.0, 60.0])
     ends = solution.weights(jnp.array([jnp.inf, 0.0, 60.0, 1.0, 1e4]))
-    np.testing.assert_allclose(ends.weights[0][2], flow.weights[0][-1], atol=1e-8)
+    np.testing.assert_allclose(ends.weights[0][2], late.weights[0][-1], atol=1e-8)
     np.testing.assert_allclose(ends.weights[0][1], network.weights[0], atol=1e-14)
     np.testing.assert_allclose(ends.weights[1][0], ends.weights[1][4], atol=1e-4)
 
@@ -117,8 +120,7 @@ def test_transport_is_trivial_where_it_has_a_closed_form():
     _, task = problem()
     aligned = lr.Aligned(task, 1.0, 0.5)(4, 4, 4, key=jax.random.key(1))
     rough = lr.ExactSolution(aligned, task).weights(TS, rtol=0.1, atol=0.1)
-    flow = lr.GradientFlow(rtol=1e-12, atol=1e-14)
-    assert distance(rough, lr.learn(aligned, task, TS, dynamics=flow).network) < 1e-10
+    assert distance(rough, flow(aligned, task)) < 1e-10
 
 
 def test_own_weights_in_a_trajectory_and_their_gradient():
@@ -183,34 +185,18 @@ def test_a_chain_of_tasks_is_one_run_with_the_task_switched(lmda):
     switch, ts = 1.5, jnp.array([0.0, 0.2, 0.5, 0.8, 1.0])
     before = jnp.linspace(0, switch, 5)
 
-    def velocity(t, weights, args):
-        w1, w2 = weights
-        error = jnp.where(t < switch, first, second) - w2 @ w1
-        return w2.T @ error, error @ w1.T
-
-    once = diffrax.diffeqsolve(
-        diffrax.ODETerm(velocity),
-        diffrax.Dopri8(),
-        0.0,
-        switch + ts[-1],
-        None,
-        network.weights,
-        saveat=diffrax.SaveAt(ts=switch + ts),
-        stepsize_controller=diffrax.ClipStepSizeController(
-            diffrax.PIDController(rtol=1e-11, atol=1e-13), jump_ts=jnp.array([switch])
-        ),
-        max_steps=2**14,
-    ).ys
-    assert once is not None
-    q = jnp.concatenate([once[0].mT, once[1]], axis=1)
+    earlier = flow(network, tasks[0], [0.0, switch])
+    later = flow(jax.tree.map(lambda w: w[-1], earlier), tasks[1], ts)
+    q = np.concatenate([later.weights[0].swapaxes(1, 2), later.weights[1]], axis=1)
+    expected = q @ q.swapaxes(1, 2)
     for law in (lr.Exact(), lr.GradientFlow()):
         middle = lr.learn(network, tasks[0], before, dynamics=law)
         middle = jax.tree.map(lambda w: w[-1], middle.network)
         after = lr.learn(middle, tasks[1], ts, dynamics=law)
-        np.testing.assert_allclose(after.qqt, q @ q.mT, atol=1e-8)
+        np.testing.assert_allclose(after.qqt, expected, atol=1e-8)
     # The second task starts from rotated weights, or from the flow's own.
     solution = lr.ExactSolution(network, tasks[0])
     middle = jax.tree.map(lambda w: w[-1], solution.weights(before))
     own = lr.ExactSolution(middle, tasks[1])
-    np.testing.assert_allclose(own.qqt(ts), q @ q.mT, atol=1e-8)
-    np.testing.assert_allclose(own.weights(ts).weights[0], once[0], atol=1e-8)
+    np.testing.assert_allclose(own.qqt(ts), expected, atol=1e-8)
+    np.testing.assert_allclose(own.weights(ts).weights[0], later.weights[0], atol=1e-8)
