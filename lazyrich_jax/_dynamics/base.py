@@ -2,6 +2,7 @@
 
 import abc
 import contextlib
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .. import _checks
+from .._dtypes import as_real
 from .._exactness import (
     aligned_hint,
     alignment_text,
@@ -103,3 +105,53 @@ def weight_gradients(
     _, pull_back = jax.vjp(lambda n: n.function, network)
     (gradients,) = pull_back(function_gradient)
     return gradients
+
+
+Decays = Float[Array, ""] | Float[Array, " layers"] | None
+
+
+def layers_decay(weight_decay: Any) -> Decays:
+    """A weight decay of all layers or of each, or `None` if it is known to be zero."""
+    if isinstance(weight_decay, int | float) and weight_decay == 0:
+        return None  # a law may be made at import: no arrays yet
+    array = as_real("weight_decay", weight_decay)
+    _checks.require(
+        array.ndim < 2,
+        "`weight_decay` must be a number, or one for each layer, but its shape was "
+        f"{array.shape}.",
+    )
+    array = _checks.positive("weight_decay", array, zero=True)
+    known = _checks.known(array)
+    return None if known is not None and not known.any() else array
+
+
+def one_decay(weight_decay: Any) -> Float[Array, ""] | None:
+    """The weight decay of a closed form, or `None` if it is known to be zero."""
+    decay = layers_decay(weight_decay)
+    _checks.require(
+        decay is None or decay.ndim == 0,
+        "`weight_decay` must be one number for both layers, but it was "
+        f"{weight_decay}: use `dynamics=GradientFlow(weight_decay=...)`. Layers that "
+        "decay at different rates have no closed form.",
+    )
+    return decay
+
+
+def check_decay(decay: Decays, network: LinearNetwork) -> None:
+    """Refuse weight decays of another number of layers."""
+    _checks.require(
+        decay is None or decay.shape in ((), (network.depth,)),
+        "`weight_decay` must be a number, or one for each of the network's "
+        f"{network.depth} layers, but there were {0 if decay is None else decay.size}.",
+    )
+
+
+def decayed(
+    gradients: LinearNetwork, network: LinearNetwork, decay: Decays
+) -> LinearNetwork:
+    """The gradients with the weights' own decay."""
+    if decay is None:
+        return gradients
+    of_layers = jnp.broadcast_to(decay, (network.depth,))
+    pairs = zip(gradients.weights, network.weights, of_layers, strict=True)
+    return LinearNetwork(tuple(g + x * w for g, w, x in pairs))

@@ -16,8 +16,11 @@ from .._task import Task
 from .._trajectory import RESULTS, Trajectory
 from .base import (
     all_finite,
+    check_decay,
     check_times,
+    decayed,
     first_failure,
+    layers_decay,
     weight_gradients,
 )
 from .compression import AbstractSimulation
@@ -43,6 +46,9 @@ class GradientDescent(AbstractSimulation):
     - `batch_size`: the number of samples drawn for every step, without replacement
       within a step; by default the whole task. A minibatch needs `key`.
     - `key`: a `jax.random.key` for the minibatches.
+    - `weight_decay`: the decay of the weights of plain descent, one number or one for
+      each layer, as for `GradientFlow`: a step adds the decay times the weights to the
+      gradient. An optimiser has its own (`optax.add_decayed_weights`).
     - `equivariant`: whether the optimiser commutes with rotations of the hidden units,
       as plain descent, momentum and weight decay do, and Adam does not. By default it
       is true for a learning rate, and false for an optimiser, which nothing tells it
@@ -70,6 +76,7 @@ class GradientDescent(AbstractSimulation):
     optimiser: Any  # an optax.GradientTransformation, or the learning rate
     step_time: Float[Array, ""]
     key: PRNGKeyArray | None
+    weight_decay: Float[Array, ""] | Float[Array, " layers"] | None
     batch_size: int | None = eqx.field(static=True)
     equivariant: bool = eqx.field(static=True)
 
@@ -80,6 +87,7 @@ class GradientDescent(AbstractSimulation):
         step_time: Real[ArrayLike, ""] | None = None,
         batch_size: int | None = None,
         key: PRNGKeyArray | None = None,
+        weight_decay: Real[ArrayLike, ""] | Real[ArrayLike, " layers"] = 0.0,
         equivariant: bool | None = None,
     ):
         made = not isinstance(learning_rate, type)
@@ -106,6 +114,12 @@ class GradientDescent(AbstractSimulation):
         )
         self.batch_size, self.key = batch_size, key
         is_plain = isinstance(self.optimiser, jax.Array)
+        self.weight_decay = layers_decay(weight_decay)
+        _checks.require(
+            is_plain or self.weight_decay is None,
+            "`weight_decay` must be zero for an optimiser, but it was not: use "
+            "`optax.chain(optax.add_decayed_weights(...), ...)`.",
+        )
         self.equivariant = is_plain if equivariant is None else equivariant
         _checks.require(
             isinstance(self.equivariant, bool),
@@ -115,6 +129,7 @@ class GradientDescent(AbstractSimulation):
     def check(self, network: LinearNetwork, task: Task, ts: Array) -> None:
         check_fit(network, task)
         check_times(ts, infinite=False)
+        check_decay(self.weight_decay, network)
         _checks.require(
             self.batch_size is None or self.batch_size <= task.samples,
             f"`batch_size` must be at most the task's {task.samples} samples, but it "
@@ -162,6 +177,10 @@ class GradientDescent(AbstractSimulation):
         settled = jnp.isfinite(step_time)
         if isinstance(self.optimiser, jax.Array):
             settled &= jnp.isfinite(self.optimiser)
+        decay = self.weight_decay
+        if decay is not None:
+            settled &= jnp.all(jnp.isfinite(decay))
+            decay = decay.astype(ts.dtype)
         step_time = jnp.where(settled, step_time, jnp.inf)
         steps = jnp.round(jnp.where(valid, ts, 0.0) / step_time).astype(int)
         gradient = self._function_gradient(task)
@@ -170,6 +189,7 @@ class GradientDescent(AbstractSimulation):
             network, memory = state
             batch = self._batch(task, i)
             gradients = weight_gradients(network, gradient(network.function, i))
+            gradients = decayed(gradients, network, decay)
             updates, after = optimiser.update(
                 gradients,
                 memory,

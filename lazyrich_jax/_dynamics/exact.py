@@ -8,8 +8,8 @@ from .. import _checks
 from .._network import LinearNetwork
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory
-from .base import AbstractDynamics, check_times, first_failure
-from .reduction import check, decay_of
+from .base import AbstractDynamics, check_times, first_failure, one_decay
+from .reduction import check
 from .solution import ExactSolution
 
 
@@ -41,7 +41,7 @@ class Exact(AbstractDynamics):
         weight_decay: Real[ArrayLike, ""] = 0.0,
     ):
         self.own_weights, self.start = own_weights, start
-        self.weight_decay = decay_of(weight_decay)
+        self.weight_decay = one_decay(weight_decay)
 
     def check(self, network: LinearNetwork, task: Task, ts: Array) -> None:
         check(network, task, self.start, False, self.weight_decay)

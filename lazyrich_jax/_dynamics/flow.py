@@ -17,8 +17,11 @@ from .._task import Task
 from .._trajectory import RESULTS, Trajectory
 from .base import (
     all_finite,
+    check_decay,
     check_times,
+    decayed,
     first_failure,
+    layers_decay,
     weight_gradients,
 )
 from .compression import AbstractSimulation
@@ -42,6 +45,9 @@ class GradientFlow(AbstractSimulation):
     - `rtol`, `atol`: the tolerances of a step; by default 1e-10 and 1e-13 in double
       precision, 1e-6 and 1e-9 in single.
     - `max_steps`: the largest number of steps.
+    - `weight_decay`: the decay $\gamma_i \ge 0$ of the weights, in units of 1 / time:
+      one number, or one for each layer, $\dot W_i = -\partial L / \partial W_i -
+      \gamma_i W_i$. The loss is without the penalty.
     - `adjoint`: a diffrax adjoint, the method of differentiation. The default
       `diffrax.RecursiveCheckpointAdjoint()` has reverse mode and first derivatives
       (`jax.grad`, `jax.jacrev`). `diffrax.ForwardMode()` has forward mode (`jax.jvp`,
@@ -59,6 +65,7 @@ class GradientFlow(AbstractSimulation):
     adjoint: "diffrax.AbstractAdjoint | None"
     rtol: Float[Array, ""] | None
     atol: Float[Array, ""] | None
+    weight_decay: Float[Array, ""] | Float[Array, " layers"] | None
     max_steps: int = eqx.field(static=True)
 
     def __init__(
@@ -68,6 +75,7 @@ class GradientFlow(AbstractSimulation):
         rtol: Real[ArrayLike, ""] | None = None,
         atol: Real[ArrayLike, ""] | None = None,
         max_steps: int = 2**17,
+        weight_decay: Real[ArrayLike, ""] | Real[ArrayLike, " layers"] = 0.0,
         adjoint: "diffrax.AbstractAdjoint | None" = None,
     ):
         self.solver = _of_diffrax("solver", solver, "AbstractSolver", "Dopri8")
@@ -76,12 +84,14 @@ class GradientFlow(AbstractSimulation):
             for name, x in (("rtol", rtol), ("atol", atol))
         )
         self.max_steps = _checks.size("max_steps", max_steps)
+        self.weight_decay = layers_decay(weight_decay)
         example = "RecursiveCheckpointAdjoint"
         self.adjoint = _of_diffrax("adjoint", adjoint, "AbstractAdjoint", example)
 
     def check(self, network: LinearNetwork, task: Task, ts: Array) -> None:
         check_fit(network, task)
         check_times(ts, infinite=False)
+        check_decay(self.weight_decay, network)
 
     def setting(self) -> str:
         return f" It was {self.max_steps}."
@@ -119,6 +129,8 @@ class GradientFlow(AbstractSimulation):
         if self.atol is not None:
             tolerant &= jnp.isfinite(self.atol)
             atol = jnp.where(tolerant, self.atol.astype(ts.dtype), atol)
+        if self.weight_decay is not None:
+            tolerant &= jnp.all(jnp.isfinite(self.weight_decay))
         finite = all_finite(network, task)
         valid = _checks.times_valid(ts, infinite=False)
         ok = finite & valid & tolerant
@@ -126,11 +138,15 @@ class GradientFlow(AbstractSimulation):
         start = jax.tree.map(lambda w: jnp.where(ok, w, 0.0), network)
         ts = jnp.where(ok, ts, 0.0)
         sigma, sxx = task.input_output_correlation, task.input_correlation
+        decay = self.weight_decay
+        if decay is not None:
+            decay = jnp.where(ok, decay.astype(ts.dtype), 0.0)
 
         def velocity(t, network, args):
-            sigma, sxx = args
+            sigma, sxx, decay = args
             gradient = dot(network.function, sxx) - sigma
-            return jax.tree.map(jnp.negative, weight_gradients(network, gradient))
+            gradients = weight_gradients(network, gradient)
+            return jax.tree.map(jnp.negative, decayed(gradients, network, decay))
 
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(velocity),
@@ -139,7 +155,7 @@ class GradientFlow(AbstractSimulation):
             t1=ts[-1],
             dt0=None,
             y0=start,
-            args=(sigma, sxx),
+            args=(sigma, sxx, decay),
             saveat=diffrax.SaveAt(ts=ts),
             stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
             max_steps=self.max_steps,

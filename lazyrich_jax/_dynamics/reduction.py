@@ -1,11 +1,10 @@
 """The reduction of a network and its task to the problem that the engine solves."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .. import _checks, _dtypes
@@ -68,22 +67,6 @@ def check(
         "`flow_derivatives` must be false with weight decay, but it was true and "
         "`weight_decay` was not zero.",
     )
-
-
-def decay_of(weight_decay: Any) -> Float[Array, ""] | None:
-    """A weight decay as an array, or `None` if it is known to be zero."""
-    if isinstance(weight_decay, int | float) and weight_decay == 0:
-        return None  # `Exact()` is made at import: no arrays yet
-    _checks.require(
-        np.shape(weight_decay) == (),
-        "`weight_decay` must be one number for both layers, but it was "
-        f"{weight_decay}: different decays have no closed form; use "
-        "`dynamics=GradientFlow(weight_decay=...)`.",
-    )
-    decay = _checks.as_scalar("weight_decay", weight_decay)
-    decay = _checks.positive("weight_decay", decay, zero=True)
-    known = _checks.known(decay)
-    return None if known is not None and known == 0 else decay
 
 
 class Reduced(NamedTuple):

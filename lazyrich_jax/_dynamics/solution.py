@@ -21,8 +21,8 @@ from .._trajectory import RESULTS, raise_if_failed
 from .._xla import on_any_mesh
 from ..kernels import ntk_of_representations
 from .aligned import Modes
-from .base import failure
-from .reduction import check, decay_of, reduce
+from .base import failure, one_decay
+from .reduction import check, reduce
 from .wide import Wide
 
 
@@ -121,7 +121,7 @@ class ExactSolution(eqx.Module):
         throw: bool = True,
         flow_derivatives: bool = False,
     ):
-        decay = decay_of(weight_decay)
+        decay = one_decay(weight_decay)
         check(network, task, start, flow_derivatives, decay)
         state = reduce(
             network,

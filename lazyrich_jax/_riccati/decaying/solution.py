@@ -199,8 +199,8 @@ def _basis_jvp(primals, tangents, *, throw):
     found = _basis(sigma, throw=throw)
     if moved is None:
         return found, (None, None, None)
-    found = _refused(found, nearly_repeated(found[1], sigma.shape), throw)
-    return found, turned(*found, moved)
+    left, s, right = _refused(found, nearly_repeated(found[1], sigma.shape), throw)
+    return (left, s, right), turned(left, s, right, moved)
 
 
 @eqx.filter_custom_jvp
