@@ -6,15 +6,17 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 
-def flow(weights, task, ts, method="DOP853"):
+def flow(weights, task, ts, method="DOP853", weight_decay=0.0):
     """The weights at increasing finite times `ts`: one list of matrices per time.
 
-    "LSODA" is faster where time scales are far apart.
+    Every layer may have a weight decay of its own. "LSODA" is faster where time scales
+    are far apart.
     """
     x, y = np.asarray(task.x), np.asarray(task.y)
     sigma, sxx = y.T @ x / len(x), x.T @ x / len(x)
     shapes = [np.shape(w) for w in weights]
     ends = np.cumsum([np.prod(s) for s in shapes])
+    decays = np.broadcast_to(weight_decay, len(weights))
 
     def split(flat):
         parts = np.split(flat, ends[:-1])
@@ -27,7 +29,7 @@ def flow(weights, task, ts, method="DOP853"):
         for i in range(len(ws)):
             above = product([np.eye(shapes[i][0]), *ws[i + 1 :]])
             below = product([np.eye(shapes[0][1]), *ws[:i]])
-            steps.append(above.T @ error @ below.T)
+            steps.append(above.T @ error @ below.T - decays[i] * ws[i])
         return np.concatenate([s.ravel() for s in steps])
 
     start = np.concatenate([np.ravel(w) for w in weights])

@@ -1,6 +1,6 @@
 """Gradient descent, step by step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -87,7 +87,7 @@ class GradientDescent(AbstractSimulation):
         step_time: Real[ArrayLike, ""] | None = None,
         batch_size: int | None = None,
         key: PRNGKeyArray | None = None,
-        weight_decay: Real[ArrayLike, ""] | Real[ArrayLike, " layers"] = 0.0,
+        weight_decay: Real[ArrayLike, "*layers"] | Sequence[Real[ArrayLike, ""]] = 0.0,
         equivariant: bool | None = None,
     ):
         made = not isinstance(learning_rate, type)

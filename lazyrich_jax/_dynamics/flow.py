@@ -1,7 +1,7 @@
 """Gradient flow, integrated numerically."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -75,7 +75,7 @@ class GradientFlow(AbstractSimulation):
         rtol: Real[ArrayLike, ""] | None = None,
         atol: Real[ArrayLike, ""] | None = None,
         max_steps: int = 2**17,
-        weight_decay: Real[ArrayLike, ""] | Real[ArrayLike, " layers"] = 0.0,
+        weight_decay: Real[ArrayLike, "*layers"] | Sequence[Real[ArrayLike, ""]] = 0.0,
         adjoint: "diffrax.AbstractAdjoint | None" = None,
     ):
         self.solver = _of_diffrax("solver", solver, "AbstractSolver", "Dopri8")

@@ -139,7 +139,7 @@ def _mean(
     )
     low, high = jax.lax.stop_gradient((-low, high))
     step = (high - low) / (POINTS - 1)
-    x = low[:, None] + step[:, None] * np.arange(POINTS)[None]
+    x = low[:, None] + step[:, None] * jnp.arange(POINTS, dtype=width.dtype)[None]
     v, tau = x * root[:, None], tau[:, None]
     half_sinh, sinh = _sinh_quotient(v / 2), _sinh_quotient(v)
     slope = v * half_sinh**2 / 2 + tau * sinh  # (D - 1) / v
@@ -203,30 +203,28 @@ def _reach(
     top = _log_quotient(2 * decay, lost / jnp.where(size == 0, 1.0, size))
     top = jnp.minimum(jnp.where(size == 0, 0.0, top), t) / (2 * t)
     highest = height(top)
-    pace = 100 * t * (gap + half + decay + 1 / t)
+    # On both sides of the maximum, the distance to where the integrand is negligible.
+    side = jnp.array([-1.0, 1.0], t.dtype)[:, None]
+    most = jnp.stack([top, 1 - top])
+    least = 1 / (100 * t * (gap + half + decay + 1 / t))
+    least = jnp.minimum(most, least[None])
 
-    def edge(sign, longest):
-        least = jnp.minimum(longest, 1 / pace)
-        longest = jnp.maximum(longest, least)
-        for _ in range(HALVINGS):
-            middle = jnp.sqrt(least) * jnp.sqrt(longest)
-            out = height(top + sign * middle) < highest - DROP
-            longest = jnp.where(out, middle, longest)
-            least = jnp.where(out, least, middle)
-        return longest
+    def halve(_, ends):
+        least, longest = ends
+        middle = jnp.sqrt(least) * jnp.sqrt(longest)
+        out = jax.vmap(height)(top[None] + side * middle) < highest[None] - DROP
+        return jnp.where(out, least, middle), jnp.where(out, middle, longest)
 
-    edges = -edge(-1.0, top), jnp.minimum(edge(1.0, 1 - top), 1 - top)
-    top, highest, edges = jax.lax.stop_gradient((top, highest, edges))
+    _, distance = jax.lax.fori_loop(0, HALVINGS, halve, (least, most))
+    top, highest, distance = jax.lax.stop_gradient((top, highest, distance))
     # Most nodes are near the maximum.
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     nodes = (nodes + 1) / 2
-    nodes, weights = nodes**2, nodes * weights
-    total = jnp.zeros_like(top)
-    for edge_at in edges:
-        x = top[:, None] + edge_at[:, None] * nodes[None]
-        exponent = -gap[:, None] * 2 * t * x - highest[:, None]
-        values = _bessel(exponent, square(x, 1 - x))
-        total += jnp.abs(edge_at) * jnp.sum(values * weights[None], axis=1)
+    nodes, weights = (jnp.asarray(x, t.dtype) for x in (nodes**2, nodes * weights))
+    x = top[None, :, None] + (side * distance)[..., None] * nodes[None, None]
+    exponent = -gap[None, :, None] * 2 * t * x - highest[None, :, None]
+    values = _bessel(exponent, square(x, 1 - x)) * weights[None, None]
+    total = jnp.sum(distance * jnp.sum(values, axis=2), axis=0)
     return highest + jnp.log(total) + jnp.log(t)
 
 

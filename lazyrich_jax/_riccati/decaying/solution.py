@@ -63,7 +63,8 @@ class Decaying(eqx.Module):
         lower, *others, pivots = _eliminated(rows, frame, throw=problem.throw)
         # Rows before a column's pivot don't depend on it: not by rounding, either.
         place = jnp.argsort(by_falling_rate(m, rates.size))
-        depends = place[:, None] >= place.at[pivots].get(mode="fill", fill_value=0)
+        of_pivots = place.at[pivots].get(mode="fill", fill_value=0)
+        depends = place[:, None] >= of_pivots[None]
         self.frame = eqx.tree_at(
             lambda f: (f.lower, f.echelon, f.inverse, f.basis, f.pivots),
             frame,

@@ -1,0 +1,297 @@
+"""Weight decay: the closed form against the flow, Bessel functions and its own laws."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import mpmath as mp
+import numpy as np
+import pytest
+
+import lazyrich_jax as lr
+from lazyrich_jax._riccati.decaying.pairs import pairs
+
+from . import cases, numerical_flow
+
+KEY = jax.random.key(0)
+
+
+@functools.cache
+def solved(start="any"):
+    """Loss and QQ^T at times, and the network's own QQ^T, compiled once a shape."""
+
+    @jax.jit
+    def f(network, task, decay, ts):
+        solution = lr.ExactSolution(network, task, weight_decay=decay, start=start)
+        own = jax.vmap(lambda n: n.qqt)(solution.network(ts))
+        return solution.loss(ts), solution.qqt(ts), own
+
+    return f
+
+
+def of_flow(network, task, decay, ts):
+    """The loss and QQ^T of SciPy's flow."""
+    weights = [np.asarray(w) for w in network.weights]
+    found = numerical_flow.flow(weights, task, ts, weight_decay=decay)
+    q = [np.concatenate([w1.T, w2]) for w1, w2 in found]
+    loss = [numerical_flow.loss(w2 @ w1, task) for w1, w2 in found]
+    return np.array(loss), np.stack([x @ x.T for x in q])
+
+
+def close(found, expected, rtol):
+    """Every quantity within `rtol` of its largest entry."""
+    for x, y in zip(found, expected, strict=True):
+        x, y = np.asarray(x), np.asarray(y)
+        assert np.max(np.abs(x - y)) <= rtol * np.max(np.abs(y))
+
+
+@pytest.mark.parametrize("decay", [1e-3, 0.3, 2.0])
+@pytest.mark.parametrize(
+    "initialiser, sizes, start",
+    [
+        (lr.LambdaBalanced(2.0, 0.5), (4, 3, 3), "any"),
+        (lr.LambdaBalanced(-20.0, 0.5), (3, 2, 4), "any"),
+        (lr.LambdaBalanced(0.0, 0.5), (2, 6, 3), "any"),
+        (lr.WideOrthogonal(0.7, 1.5), (3, 8, 2), "any"),
+        (lr.WideOrthogonal(1.5, 0.7), (3, 8, 2), "wide"),
+    ],
+)
+def test_the_flow_of_the_weights(initialiser, sizes, start, decay):
+    task = lr.Task.random_regression(sizes[0], sizes[2], samples=12, key=KEY)
+    task = task.whitened()
+    task = lr.Task(1.3 * task.x, task.y)  # inputs of another variance than one
+    network = initialiser(*sizes, key=jax.random.key(1))
+    ts = np.array([0.0, 0.1, 1.0, 4.0])
+    loss, qqt, own = solved(start)(network, task, decay, ts)
+    expected = of_flow(network, task, decay, ts)
+    close((loss, qqt), expected, 2e-10)
+    close((own,), expected[1:], 2e-10)
+
+
+def test_aligned_modes_of_any_balance():
+    task = lr.Task.from_correlation(cases.sigma(3, 4))
+    network = lr.Aligned(task, jnp.array([1.0, -2.0, 0.5]))(4, 3, 3, key=KEY)
+    ts = np.array([0.0, 0.3, 3.0])
+
+    @jax.jit
+    def solution(network, task):
+        found = lr.ExactSolution(network, task, weight_decay=0.2, start="aligned")
+        return found.loss(ts), found.qqt(ts), found.weights(ts).weights
+
+    *found, weights = solution(network, task)
+    close(found, of_flow(network, task, 0.2, ts), 1e-10)
+    expected = numerical_flow.flow(network.weights, task, ts, weight_decay=0.2)
+    close(weights, map(np.stack, zip(*expected, strict=True)), 1e-10)
+
+
+def bessel(s, lmda, decay, t):
+    """The quantities of `pairs` from modified Bessel functions in many digits."""
+    mp.mp.dps = 50
+    s, lmda, decay, t = (mp.mpf(x) for x in (s, lmda, decay, t))
+    half, order = lmda / 2, s / (2 * decay) - mp.mpf(1) / 2
+    first, now = half / (2 * decay), half / (2 * decay) * mp.exp(-2 * decay * t)
+    i0, i1 = (lambda z, k=k: mp.besseli(order + k, z) for k in (0, 1))
+    k0, k1 = (lambda z, k=k: mp.besselk(order + k, z) for k in (0, 1))
+    root, rest = mp.sqrt(first * now), mp.exp(-decay * t)
+    fall = mp.sqrt(now / first) * i0(now) / i0(first) * rest
+    grow = root * (i0(first) * k1(now) + k0(first) * i1(now)) * rest
+    across = root * (i0(first) * k0(now) - k0(first) * i0(now)) * rest
+    tilt, tilt0 = i1(now) / i0(now), i1(first) / i0(first)
+    square = grow * across / half / rest**2
+    both = across * tilt * fall / half / rest**2
+    last = tilt0 / half - tilt * fall**2 / half / rest**2
+    root = mp.sqrt(square)
+    return grow, across, fall, tilt, root, both / root, mp.sqrt(last - both**2 / square)
+
+
+@pytest.mark.parametrize(
+    "s, lmda, decay, t",
+    [
+        (1.0, 2.0, 0.1, 1.0),
+        (0.5, 30.0, 0.05, 3.0),  # decays slowly from far
+        (0.0, 3.0, 0.2, 4.0),
+        (0.3, 1e-4, 0.3, 20.0),  # the strength is the decay
+        (1e-3, 0.5, 2.0, 30.0),  # the mode dies
+        (2.0, 90.0, 5.0, 10.0),
+        (0.2, 60.0, 0.4, 54.0),  # two time scales
+        (3.0, 1e-3, 1e-2, 50.0),
+        (1e-4, 5e-3, 8.0, 1e-3),
+    ],
+)
+def test_solutions_of_a_mode_are_bessel_functions(s, lmda, decay, t):
+    found = jax.jit(pairs)(jnp.array([s]), *map(jnp.asarray, (lmda, decay, t)))
+
+    def value(x):
+        return float(jnp.exp(x.rate * t + x.rest)[0])
+
+    found = [
+        value(found.grow),
+        float(found.across[0]) * value(found.turn),
+        value(found.fall),
+        float(found.tilt[0]),
+        value(found.root),
+        float(found.mixed[0]),
+        float(found.last[0]),
+    ]
+    # Exponents of up to some hundred lose digits.
+    expected = [float(x) for x in bessel(s, lmda, decay, t)]
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-300)
+
+
+@pytest.mark.parametrize("lmda", [-100.0, 100.0, 5.0, 1e-6, 0.0])
+@pytest.mark.parametrize("decay", [1e-6, 1e-2, 10.0])
+def test_late_times_follow_from_earlier_ones(lmda, decay):
+    task = lr.Task.from_correlation(cases.sigma(3, 3))
+    network = lr.LambdaBalanced(lmda, 0.3)(3, 3, 3, key=jax.random.key(2))
+    ts = np.array([3.0, 100.0, 1e4, np.inf])
+    *all_at_once, own = solved()(network, task, decay, ts)
+    q = jnp.linalg.svd(own[0])  # any network with this QQ^T
+    q = q[0][:, :3] * jnp.sqrt(q[1][:3])[None]
+    middle = lr.LinearNetwork((q[:3].T, q[3:]))
+    later = solved()(middle, task, decay, ts - 3)
+    for x, y in zip(all_at_once, later, strict=False):
+        x, y = np.asarray(x), np.asarray(y)
+        size = max(np.abs(x[0]).max(), 1.0)
+        assert np.abs(x - y)[:3].max() <= 1e-9 * size
+        # Rounding of the largest exponents, lambda / decay, remains at infinity.
+        assert np.abs(x - y)[3].max() <= 1e-13 * (1 + abs(lmda) / decay) * size
+
+
+@pytest.mark.parametrize("sizes, hidden", [((4, 3, 3), 3), ((4, 2, 3), 2)])
+def test_the_end_is_soft_thresholded(sizes, hidden):
+    sigma = cases.sigma(sizes[2], sizes[0])
+    u, s, vt = np.linalg.svd(np.asarray(sigma), full_matrices=False)
+    decay = s[1] + 0.1
+    task = lr.Task.from_correlation(sigma)
+    network = lr.LambdaBalanced(3.0, 0.4)(*sizes, key=KEY)
+    for decay, kept in ((s[1] + 0.1, 1), (s[1] - 0.1, 2)):
+        qqt = solved()(network, task, decay, np.array([0.0, np.inf]))[1][1]
+        end = np.where(np.arange(len(s)) < min(kept, hidden), s - decay, 0.0)
+        n = sizes[0]
+        np.testing.assert_allclose(qqt[n:, :n], u * end @ vt, atol=1e-12)
+        np.testing.assert_allclose(qqt[:n, :n], vt.T * end @ vt, atol=1e-12)
+        np.testing.assert_allclose(qqt[n:, n:], u * end @ u.T, atol=1e-12)
+
+
+def test_the_balance_decays_and_no_decay_is_a_limit():
+    task = lr.Task.from_correlation(cases.sigma(3, 4))
+    ts = np.array([0.0, 0.2, 2.0, 30.0])
+    sign = np.diag([1.0] * 4 + [-1.0] * 3)
+    for lmda in (4.0, 1e-9, 0.0):
+        network = lr.LambdaBalanced(lmda, 0.4)(4, 3, 3, key=KEY)
+        qqt = np.asarray(solved()(network, task, 0.05, ts)[1])
+        now = lmda * np.exp(-0.1 * ts)[:, None, None]
+        np.testing.assert_allclose(qqt @ sign @ qqt, -now * qqt, atol=1e-13)
+        without = lr.ExactSolution(network, task)
+        for decay in (0.0, 1e-14):  # a traced zero does not switch it off
+            loss, qqt, _ = solved()(network, task, decay, ts)
+            np.testing.assert_allclose(loss, without.loss(ts), rtol=1e-11, atol=1e-13)
+            np.testing.assert_allclose(qqt, without.qqt(ts), atol=1e-11)
+
+
+def test_derivatives():
+    sigma, change = cases.sigma(3, 4), cases.sigma(3, 4, seed=5)
+    weights = lr.LambdaBalanced(1.0, 0.5)(4, 3, 3, key=KEY).weights
+    ts = jnp.array([0.3, 2.0, 8.0, jnp.inf])
+
+    @jax.jit
+    def f(x):
+        lmda, decay, along, later = x
+        task = lr.Task.from_correlation(sigma + along * change)
+        network = lr.LinearNetwork(weights).rebalanced(lmda)
+        solution = lr.ExactSolution(network, task, weight_decay=decay)
+        ts_ = ts + jnp.where(jnp.isinf(ts), 0.0, later)
+        return jnp.concatenate([solution.loss(ts_), solution.qqt(ts_).ravel()])
+
+    step = 1e-4
+    slopes = jax.jit(jax.jacfwd(f))
+    for lmda, decay in ((2.0, 0.1), (-3.0, 0.02), (0.0, 0.3)):
+        x = jnp.array([lmda, decay, 0.0, 0.1])
+        found = slopes(x).T
+        for i, unit in enumerate(jnp.eye(4)):
+            if lmda == 0 and i == 0:
+                continue  # `rebalanced` is not smooth there
+            f1, f2 = (
+                (f(x + h * unit) - f(x - h * unit)) / (2 * h) for h in (step, 2 * step)
+            )
+            expected = (4 * f1 - f2) / 3
+            size = 1 + float(jnp.max(jnp.abs(expected)))
+            np.testing.assert_allclose(found[i], expected, atol=2e-8 * size)
+
+
+def test_repeated_modes_and_single_precision():
+    sigma = np.diag([2.0, 1.0, 1.0])
+    task = lr.Task.from_correlation(sigma)
+    network = lr.LambdaBalanced(1.0, 0.4)(3, 3, 3, key=KEY)
+    ts = np.array([0.0, 0.5, 5.0])
+    found = solved()(network, task, 0.1, ts)
+    close(found[:2], of_flow(network, task, 0.1, ts), 1e-10)
+
+    def loss(scale, decay):
+        task = lr.Task.from_correlation(sigma * scale)
+        solution = lr.ExactSolution(network, task, weight_decay=decay, throw=False)
+        return solution.loss(ts[1])
+
+    by_scale, by_decay = (jax.jit(jax.grad(loss, i))(1.0, 0.1) for i in (0, 1))
+    assert np.isnan(by_scale)  # the singular vectors have no derivative
+    near = (solved()(network, task, 0.1 + h, ts)[0][1] for h in (1e-4, -1e-4))
+    slope = (next(near) - next(near)) / 2e-4
+    np.testing.assert_allclose(by_decay, slope, rtol=1e-6)
+
+    half = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), (network, task))
+    loss, qqt, _ = solved()(*half, jnp.float32(0.1), jnp.asarray(ts, jnp.float32))
+    assert qqt.dtype == jnp.float32
+    close((loss, qqt), found[:2], 1e-4)
+
+
+def test_laws_with_weight_decay_agree():
+    task = lr.Task.random_regression(3, 2, samples=8, key=KEY).whitened()
+    network = lr.LambdaBalanced(1.0, 0.5)(3, 2, 2, key=KEY)
+    ts = np.linspace(0, 3, 4)
+    exact = lr.learn(network, task, ts, dynamics=lr.Exact(weight_decay=0.2))
+    flow = lr.learn(network, task, ts, dynamics=lr.GradientFlow(weight_decay=0.2))
+    np.testing.assert_allclose(exact.qqt, flow.qqt, atol=1e-9)
+    errors = []
+    for rate in (2e-3, 1e-3):
+        law = lr.GradientDescent(rate, weight_decay=0.2)
+        descent = lr.learn(network, task, ts, dynamics=law)
+        errors.append(np.abs(descent.qqt - exact.qqt).max())
+    np.testing.assert_allclose(errors[0] / errors[1], 2, rtol=0.01)
+    # Decays of their own have the numerical flow alone.
+    flow = lr.learn(network, task, ts, dynamics=lr.GradientFlow(weight_decay=(0.1, 1)))
+    expected = of_flow(network, task, (0.1, 1.0), ts)
+    close((flow.loss, flow.qqt), expected, 1e-9)
+
+
+@pytest.mark.usefixtures("untyped")
+def test_refusals():
+    task = lr.Task.random_regression(3, 2, samples=8, key=KEY).whitened()
+    network = lr.LambdaBalanced(1.0, 0.5)(3, 2, 2, key=KEY)
+    with pytest.raises(ValueError, match=r"one number for both layers.*GradientFlow"):
+        lr.Exact(weight_decay=(0.1, 0.2))  # pyright: ignore
+    with pytest.raises(ValueError, match=r"`weight_decay` must be finite and non-neg"):
+        lr.ExactSolution(network, task, weight_decay=-0.1)
+    with pytest.raises(ValueError, match=r"must be zero for the flow's own weights"):
+        lr.ExactSolution(network, task, weight_decay=0.1).weights(1.0)
+    with pytest.raises(ValueError, match=r"`own_weights` must be false with weight"):
+        law = lr.Exact(own_weights=True, weight_decay=0.1)
+        lr.learn(network, task, [1.0], dynamics=law)
+    with pytest.raises(ValueError, match=r"`flow_derivatives` must be false"):
+        lr.ExactSolution(network, task, weight_decay=0.1, flow_derivatives=True)
+    with pytest.raises(ValueError, match=r"each of the network's 2 layers.*were 3"):
+        law = lr.GradientFlow(weight_decay=(0.1, 0.2, 0.3))
+        lr.learn(network, task, [1.0], dynamics=law)
+    with pytest.raises(ValueError, match=r"`weight_decay` must be zero for an optim"):
+        import optax
+
+        lr.GradientDescent(optax.adam(1e-3), weight_decay=0.1)
+
+    def end(decay):
+        law = lr.Exact(weight_decay=decay)
+        found = lr.learn(network, task, [1.0], dynamics=law, throw=False)
+        return found.loss[0], found.result
+
+    loss, result = jax.vmap(end)(jnp.array([0.1, -1.0, jnp.nan, 0.0]))
+    np.testing.assert_array_equal(np.isnan(loss), [False, True, True, False])
+    is_bad = np.asarray(result == lr.RESULTS.invalid_setting)
+    np.testing.assert_array_equal(is_bad, [False, True, True, False])
