@@ -35,7 +35,7 @@ FLOORS = {
         {"batching", "frame"},
         {"rates"},
         {"fast", "reference"},
-        {"decaying", "differentiable"},
+        {"decaying", "differentiable", "symmetric"},
     ),
     "_riccati/batching": ({"primitive"}, {"blocks"}, {"linear", "products"}),
     "_riccati/fast": (
@@ -61,7 +61,7 @@ FLOORS = {
         {"exact", "wide_limit"},
     ),
     "theory": (
-        {"assumptions", "deep", "initialisation", "modes", "roots"},
+        {"assumptions", "deep", "initialisation", "modes", "roots", "symmetric"},
         {"curvature", "rates", "representations", "saddle", "shallow", "spiked"},
         {"correlations", "generalisation", "limits", "neuron", "wide"},
     ),
