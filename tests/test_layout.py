@@ -24,7 +24,7 @@ FLOORS = {
         {"_exactness", "_init", "_trajectory", "kernels"},
         {"_dynamics", "theory", "measures"},
         {"_learn"},
-        {"applications", "sweeps", "inference"},
+        {"applications", "sweeps", "inference", "reductions"},
         {"plot"},
         {"figures", "bench"},
         {"__main__"},
@@ -71,6 +71,10 @@ FLOORS = {
         {"stages"},
         {"attribute", "continual", "second_stage"},
         {"reversal", "transfer"},
+    ),
+    "reductions": (
+        {"reduction"},
+        {"attention", "gated", "inputs", "rates", "recurrent", "relu", "scale"},
     ),
     "sweeps": (
         {"names", "place", "program", "starts", "status"},

@@ -55,7 +55,8 @@ def symmetric_factorisation(
 
     matrix = jnp.array([[1.0, 2.0], [2.0, -1.0]])
     start = 0.1 * jnp.eye(2)
-    learned = lr.theory.symmetric_factorisation([0.0, 1.0, jnp.inf], start, matrix)
+    ts = jnp.array([0.0, 1.0, jnp.inf])
+    learned = lr.theory.symmetric_factorisation(ts, start, matrix)
     ```
     """
     weights = _checks.as_matrix("weights", weights)
