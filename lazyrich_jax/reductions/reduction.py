@@ -35,6 +35,7 @@ class Reduction(eqx.Module):
     decompose the problem at every call: for many calls keep `solution()`. They refuse
     networks and tasks without a closed form, with a `ValueError`.
     `lazyrich_jax.learn(r.network, r.task, r.clock(ts), dynamics=...)` simulates those.
+    Derivatives are the model's for all changes that keep the reduction exact.
 
     ```python
     import jax
