@@ -41,6 +41,7 @@ def commuting_inputs(network: LinearNetwork, task: Task) -> Reduction:
     check_fit(network, task)
     check_two_layers(network)
     tolerance = max(exactness_tolerance(x.dtype) for x in (network.weights[0], task.x))
+    own = network.weights[0].dtype
     network, task = _dtypes.promoted(network=network, task=task)
     sigma, sxx = task.input_output_correlation, task.input_correlation
     # Both correlations tell apart modes that one of them repeats.
@@ -78,7 +79,7 @@ def commuting_inputs(network: LinearNetwork, task: Task) -> Reduction:
     roots = jnp.sqrt(variances)
     w1, w2 = _stretched(left, right, roots, network.weights)
     return Reduction(
-        LinearNetwork((w1, w2)),
+        LinearNetwork((w1.astype(own), w2.astype(own))),
         Task.from_correlation(sigma),
         own_task=task,
         to_function=Partial(_unstretched, right, 1 / variances),

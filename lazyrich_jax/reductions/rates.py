@@ -47,15 +47,15 @@ def layer_rates(
         len(given) == 2,
         f"`rates` must be two numbers, one for each layer, but it had {len(given)}.",
     )
-    given = [_checks.positive(f"rates[{i}]", rate) for i, rate in enumerate(given)]
-    network, task, first, second = _dtypes.promoted(
-        network=network, task=task, first=given[0], second=given[1]
+    first, second = (
+        _checks.positive(f"rates[{i}]", rate) for i, rate in enumerate(given)
     )
+    first, second = _dtypes.promoted(first=first, second=second)
     roots = jnp.sqrt(first), jnp.sqrt(second)
     both = roots[0] * roots[1]
     return Reduction(
         LinearNetwork(scaled_layers((1 / roots[0], 1 / roots[1]), network.weights)),
-        Task(task.x, task.y / both),
+        Task(task.x, scaled(1 / both, task.y)),
         Partial(scaled, first * second),
         own_task=task,
         to_function=Partial(scaled, both),
@@ -96,8 +96,7 @@ def schedule(
             "`learning_rate` must be a schedule, a function of the step, but it was "
             f"{learning_rate!r}; a constant one needs no reduction."
         )
-    network, task = _dtypes.promoted(network=network, task=task)
-    dtype = network.weights[0].dtype
+    dtype = _dtypes.common_dtype(network=network, task=task)
     with jax.numpy_dtype_promotion("standard"):  # schedules mix steps and rates
         given = jax.vmap(lambda k: jnp.asarray(learning_rate(k), dtype))
         given = given(jnp.arange(steps))
@@ -155,11 +154,11 @@ def heavy_ball(
     momentum = _checks.checked(
         "momentum", momentum, below, lambda b: (b >= 0) & (b < 1)
     )
-    network, task, rate, momentum = _dtypes.promoted(
+    finer, finer_task, rate, momentum = _dtypes.promoted(
         network=network, task=task, rate=rate, momentum=momentum
     )
-    s = jnp.linalg.norm(task.input_output_correlation, 2)
-    sharpness = safe_hypot(network.effective_laziness * task.input_variance, 2 * s)
+    s = jnp.linalg.norm(finer_task.input_output_correlation, 2)
+    sharpness = safe_hypot(finer.effective_laziness * finer_task.input_variance, 2 * s)
     error = rate * (1 + momentum) / (2 * (1 - momentum) ** 2) * sharpness
     network = only_if(
         error <= MOST,

@@ -49,9 +49,7 @@ def linear_recurrent(
         "`recurrence` must be a scalar, the same for all hidden units, but its shape "
         f"was {scalar.shape}.",
     )
-    network, sequences, y, scalar = _dtypes.promoted(
-        network=network, x=sequences, y=_checks.as_matrix("y", y), recurrence=scalar
-    )
+    sequences, scalar = _dtypes.promoted(x=sequences, recurrence=scalar)
     task = Task(_seen(sequences, scalar), y)
     check_fit(network, task)
     check_two_layers(network)

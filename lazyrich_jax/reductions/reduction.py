@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from .. import _checks, _dtypes
+from .. import _checks
 from .._dynamics import ExactSolution
 from .._network import LinearNetwork
 from .._task import Task
@@ -116,16 +116,19 @@ def _shaped(tree: Any, ts: Array) -> Any:
 
 
 def scaled(factor: Float[Array, ""], x: Any) -> Any:
-    """Every array of `x` times a factor, in the wider dtype."""
-    factor, x = _dtypes.promoted(factor=factor, x=x)
-    return jax.tree.map(lambda a: factor * a, x)
+    """Every array of `x` times a factor, in its own dtype.
+
+    Networks and tasks are not promoted: their dtypes say to which rounding they are
+    balanced and isotropic.
+    """
+    return jax.tree.map(lambda a: factor.astype(a.dtype) * a, x)
 
 
 def scaled_layers(
     factors: tuple[Float[Array, ""], Float[Array, ""]], weights: tuple[Array, ...]
 ) -> tuple[Array, ...]:
     """Two layers, each times its factor."""
-    return tuple(f * w for f, w in zip(factors, weights, strict=True))
+    return tuple(scaled(f, w) for f, w in zip(factors, weights, strict=True))
 
 
 def only_if(good: Bool[Array, ""], message: Callable[[], str], tree: Any) -> Any:

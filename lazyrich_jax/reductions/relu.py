@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
-from .. import _checks, _dtypes
+from .. import _checks
 from .._exactness import check_fit
 from .._network import LinearNetwork
 from .._task import Task
@@ -64,7 +64,6 @@ def antisymmetric_relu(
     check_fit(network, task, "weights")
     slope = _checks.as_scalar("slope", slope)
     slope = _checks.checked("slope", slope, "be above -1", lambda a: a > -1)
-    network, task, slope = _dtypes.promoted(network=network, task=task, slope=slope)
     w1, w2 = network.weights
     order, paired = _mirrored(jnp.concatenate([w1, w2.mT], axis=1))
     _, odd = _mirrored(jnp.concatenate([task.x, task.y], axis=1))
@@ -83,7 +82,7 @@ def antisymmetric_relu(
     half = order[w1.shape[0] // 2 :]
     root = jnp.sqrt(1 + slope)
     return Reduction(
-        LinearNetwork((root * w1[half], root * w2[:, half])),
+        LinearNetwork(scaled(root, (w1[half], w2[:, half]))),
         task,
         Partial(scaled, (1 + slope) / 2),
         to_weights=Partial(_all_units, order, 1 / root),
@@ -113,7 +112,7 @@ def _all_units(
     order: Int[Array, " n"], factor: Float[Array, ""], weights: tuple[Array, ...]
 ) -> tuple[Array, Array]:
     """Both halves of all units, in their own order."""
-    w1, w2 = (factor * w for w in weights)
+    w1, w2 = scaled(factor, weights)
     back = jnp.argsort(order)
     w1 = jnp.concatenate([-w1[::-1], w1])[back]
     return w1, jnp.concatenate([-w2[:, ::-1], w2], axis=1)[:, back]

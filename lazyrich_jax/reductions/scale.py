@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .. import _checks, _dtypes
+from .. import _checks
 from .._exactness import check_fit, check_two_layers
 from .._linalg import dot
 from .._network import LinearNetwork
@@ -43,13 +43,14 @@ def output_scale(
     check_fit(network, task)
     check_two_layers(network)
     scale = _checks.positive("scale", _checks.as_scalar("scale", scale))
-    network, task, scale = _dtypes.promoted(network=network, task=task, scale=scale)
     root = jnp.sqrt(scale)
     weights = scaled_layers((root, root), network.weights)
-    before = scale * network.function * (1.0 if centred else 0.0)
+    before = scaled(scale, network.function)
+    if not centred:
+        before = jnp.zeros_like(before)
     return Reduction(
         LinearNetwork(weights),
-        Task(task.x, task.y + dot(task.x, before.mT)),
+        Task(task.x, task.y + dot(task.x, before.astype(task.x.dtype).mT)),
         Partial(scaled, scale),
         to_function=Partial(_less, before),
         to_weights=Partial(scaled_layers, (1 / root, 1 / root)),
@@ -57,4 +58,4 @@ def output_scale(
 
 
 def _less(before: Float[Array, "out in"], function: Array) -> Array:
-    return function - before
+    return function - before.astype(function.dtype)

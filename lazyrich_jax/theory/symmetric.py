@@ -60,17 +60,17 @@ def symmetric_factorisation(
     ```
     """
     weights = _checks.as_matrix("weights", weights)
-    return _factorised(*_arguments(ts, weights.mT, "matrix", matrix))
+    ts, q, matrix = _arguments(ts, weights.mT, "matrix", matrix)
+    return _factorised(ts.ravel(), q, matrix).reshape(*ts.shape, *matrix.shape)
 
 
 @compiled
 def _factorised(
-    ts: Float[Array, "*times"], q: Float[Array, "n hidden"], matrix: Float[Array, "n n"]
-) -> Float[Array, "*times n n"]:
+    ts: Float[Array, " times"], q: Float[Array, "n hidden"], matrix: Float[Array, "n n"]
+) -> Float[Array, "times n n"]:
     q = q * jnp.sqrt(jnp.asarray(2.0, q.dtype))
     frame = symmetric.SymmetricFrame(matrix, q)
-    found = symmetric.factorised(matrix, q, frame, _inner(ts)) / 2
-    return found.reshape(*ts.shape, *matrix.shape)
+    return symmetric.factorised(matrix, q, frame, _inner(ts)) / 2
 
 
 def oja_flow(
@@ -124,17 +124,17 @@ def oja_flow(
             "`covariance` must be positive semidefinite, but its eigenvalues went from "
             f"{_checks.number(low, '.3g')} to {_checks.number(high, '.3g')}.",
         )
-    return _oja(ts, q, jnp.where(good, matrix, jnp.nan))
+    found = _oja(ts.ravel(), q, jnp.where(good, matrix, jnp.nan))
+    return found.reshape(*ts.shape, *matrix.shape)
 
 
 @compiled
 def _oja(
-    ts: Float[Array, "*times"], q: Float[Array, "n hidden"], matrix: Float[Array, "n n"]
-) -> Float[Array, "*times n n"]:
+    ts: Float[Array, " times"], q: Float[Array, "n hidden"], matrix: Float[Array, "n n"]
+) -> Float[Array, "times n n"]:
     frame = symmetric.SymmetricFrame(matrix, q)
     frame = eqx.tree_at(lambda f: f.rates, frame, jnp.maximum(frame.rates, 0.0))
-    found = symmetric.oja(matrix, q, frame, _inner(ts))
-    return found.reshape(*ts.shape, *matrix.shape)
+    return symmetric.oja(matrix, q, frame, _inner(ts))
 
 
 @compiled
@@ -173,6 +173,6 @@ def _arguments(
     return ts, q, matrix
 
 
-def _inner(ts: Float[Array, "*times"]) -> Float[Array, " times"]:
-    """The times as a vector, with huge finite times in place of infinite ones."""
-    return jnp.minimum(ts.ravel(), last_time(ts.dtype))
+def _inner(ts: Float[Array, " times"]) -> Float[Array, " times"]:
+    """The times, with huge finite ones in place of infinite ones."""
+    return jnp.minimum(ts, last_time(ts.dtype))
