@@ -46,8 +46,8 @@ def symmetric_factorisation(
     derivatives are right also at repeated eigenvalues, at saddles and at infinity.
     Second ones are refused, except with respect to times.
 
-    **Raises:** `ValueError` for negative times, sizes that don't fit and a matrix that
-    isn't symmetric (traced: NaN).
+    **Raises:** `TypeError` for second derivatives; `ValueError` for negative times,
+    sizes that don't fit and a matrix that isn't symmetric (traced: NaN).
 
     ```python
     import jax.numpy as jnp
@@ -101,8 +101,9 @@ def oja_flow(
     eigenvalues, at saddles and at infinity. Second ones are refused, except with
     respect to times.
 
-    **Raises:** `ValueError` for negative times, sizes that don't fit and a covariance
-    that isn't symmetric and positive semidefinite (traced: NaN).
+    **Raises:** `TypeError` for second derivatives; `ValueError` for negative times,
+    sizes that don't fit and a covariance that isn't symmetric and positive semidefinite
+    (traced: NaN).
 
     ```python
     import jax.numpy as jnp
