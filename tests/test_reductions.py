@@ -49,6 +49,10 @@ def gradients(w1, w2, error, x):
     return w2.T @ pull, pull @ w1.T
 
 
+def losses(functions, x, y):
+    return [((y - x @ f.T) ** 2).sum() / (2 * len(x)) for f in functions]
+
+
 def task_and_start(lmda=0.6, seed=0):
     return cases.make_task(SIZES, variance=1.5), cases.balanced(SIZES, lmda, 0.6, seed)
 
@@ -85,7 +89,7 @@ def test_output_scale(centred):
 
     a, b = simulated(velocity, (w1, w2))
     f = function(a, b)
-    loss = ((y - x @ f.mT) ** 2).sum((1, 2)) / (2 * len(x))
+    loss = losses(f, x, y)
     model = reductions.output_scale(network, task, alpha, centred=centred)
     agrees(model, a, b, f, loss)
 
@@ -104,7 +108,7 @@ def test_layers_with_learning_rates_of_their_own():
 
     a, b = simulated(velocity, (w1, w2))
     f = b @ a
-    loss = ((y - x @ f.mT) ** 2).sum((1, 2)) / (2 * len(x))
+    loss = losses(f, x, y)
     model = reductions.layer_rates(lr.LinearNetwork((w1, w2)), task, rates)
     agrees(model, a, b, f, loss)
 
@@ -200,7 +204,7 @@ def test_antisymmetric_relu_networks(slope):
     model = reductions.antisymmetric_relu((w1, w2), task, slope)
     f = model.function(TS)
     found = np.stack([outputs(*pair, tests) for pair in zip(a, b, strict=True)])
-    np.testing.assert_allclose(tests @ f.mT, found, atol=1e-8)
+    np.testing.assert_allclose(np.einsum("toi,ni->tno", f, tests), found, atol=1e-8)
     loss = [
         ((y - outputs(*p, x)) ** 2).sum() / 2 / len(x) for p in zip(a, b, strict=True)
     ]
@@ -332,7 +336,7 @@ def test_inputs_that_commute_with_the_task():
 
     a, b = simulated(velocity, (w1, w2))
     f = b @ a
-    loss = ((y - x @ f.mT) ** 2).sum((1, 2)) / 6
+    loss = losses(f, x, y)
     model = reductions.commuting_inputs(network, task)
     agrees(model, a, b, f, loss)
     own = model.weights(TS)
@@ -361,7 +365,7 @@ def test_denoising_autoencoders():
 
     a, b = simulated(velocity, (w1, w2))
     f = b @ a
-    loss = ((clean - noisy @ f.mT) ** 2).sum((1, 2)) / (2 * len(clean))
+    loss = losses(f, noisy, clean)
     model = reductions.denoising_autoencoder(lr.LinearNetwork((w1, w2)), x, sd)
     agrees(model, a, b, f, loss)
     white = 2 * np.eye(3)[[0, 1, 2, 0, 1, 2]] * np.array([1, 1, 1, -1, -1, -1])[:, None]

@@ -62,7 +62,7 @@ def simulated(velocity, q, m, ts):
         atol=1e-14,
     )
     q = solution.y.T.reshape(-1, *q.shape)
-    return q @ q.mT
+    return np.einsum("tik,tjk->tij", q, q)
 
 
 @pytest.mark.parametrize("hidden", [2, 6])

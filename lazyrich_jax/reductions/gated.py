@@ -1,5 +1,6 @@
 """Gated deep linear networks: pathways that race for shared modes."""
 
+import functools
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -14,6 +15,9 @@ from .._network import LinearNetwork
 from .._singular import by_library
 from .._task import Task
 from .reduction import only_if
+
+# Never tf32 on an accelerator.
+_einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
 class GatedPathways(eqx.Module):
@@ -51,7 +55,7 @@ class GatedPathways(eqx.Module):
         self, ts: Real[ArrayLike, "*ts"]
     ) -> Float[Array, "*ts pathways out in"]:
         r"""$W_2W_1$ of every pathway, at finite times."""
-        return jnp.einsum("oi,...i,ni->...on", self.u, self.modes(ts), self.v)
+        return _einsum("oi,...i,ni->...on", self.u, self.modes(ts), self.v)
 
 
 def gated_pathways(
@@ -99,8 +103,8 @@ def gated_pathways(
         networks=tuple(pathways), task=task, gates=gates
     )
     count = task.samples
-    sigma = jnp.einsum("np,no,ni->poi", gates, task.y, task.x) / count
-    inputs = jnp.einsum("np,nq,ni,nj->pqij", gates, gates, task.x, task.x) / count
+    sigma = _einsum("np,no,ni->poi", gates, task.y, task.x) / count
+    inputs = _einsum("np,nq,ni,nj->pqij", gates, gates, task.x, task.x) / count
     left, right = _shared(networks, sigma, inputs)
     k = min(task.in_size, task.out_size)
     p11, p22, a = (
@@ -113,9 +117,10 @@ def gated_pathways(
     parts = (of_inputs, of_outputs, functions, targets, variances)
     off = jax.lax.stop_gradient(jnp.max(jnp.stack([_between(x, k) for x in parts])))
     x, y, start, strengths, shared = (_diagonals(part, k) for part in parts)
-    # (x + y)^2 - 4 a^2, without cancellation at balanced weights.
+    # (x + y)^2 - 4 a^2, without cancellation and zero up to rounding.
     square = (x - y) ** 2 + 4 * (x * y - start**2)
-    lmda = jnp.sqrt(jnp.maximum(square, 0.0))
+    some = square > 64 * jnp.finfo(square.dtype).eps * (x + y) ** 2
+    lmda = jnp.where(some, jnp.sqrt(jnp.where(some, square, 1.0)), 0.0)
     strengths = only_if(
         off <= tolerance,
         lambda: (
@@ -164,7 +169,7 @@ def _integrated(
     import diffrax  # takes half a second: imported on first use
 
     def velocity(t, a, gated):
-        seen = jnp.einsum("pqi,qi->pi", gated.coactivation, a)
+        seen = _einsum("pqi,qi->pi", gated.coactivation, a)
         return safe_hypot(gated.lmda, 2 * a) * (gated.strengths - seen)
 
     ok = jnp.all(jnp.isfinite(ts)) & jnp.all(jnp.isfinite(gated.strengths))
