@@ -15,8 +15,6 @@ from .._network import LinearNetwork
 from .._task import Task
 from .reduction import Reduction, only_if, scaled, scaled_layers
 
-MOST = 0.1  # the largest estimated error of momentum
-
 
 def layer_rates(
     network: LinearNetwork, task: Task, rates: Sequence[Real[ArrayLike, ""]]
@@ -119,6 +117,8 @@ def heavy_ball(
     task: Task,
     learning_rate: Real[ArrayLike, ""],
     momentum: Real[ArrayLike, ""],
+    *,
+    tolerance: Real[ArrayLike, ""] = 0.1,
 ) -> Reduction:
     r"""Gradient descent with heavy-ball momentum, at small steps (approximate).
 
@@ -139,11 +139,12 @@ def heavy_ball(
     - `network`, `task`: of two layers, and its task.
     - `learning_rate`: $\eta$, positive.
     - `momentum`: $\beta$, from 0 to below 1.
+    - `tolerance`: the largest allowed `error`.
 
     **Returns:** a `Reduction`. Times are steps.
 
     **Raises:** `ValueError` for another depth, sizes that don't fit, rates and momenta
-    outside of their ranges, and an estimated error above 0.1 (traced: NaN).
+    outside of their ranges, and an `error` above the tolerance (traced: NaN).
     """
     check_fit(network, task)
     check_two_layers(network)
@@ -154,6 +155,7 @@ def heavy_ball(
     momentum = _checks.checked(
         "momentum", momentum, below, lambda b: (b >= 0) & (b < 1)
     )
+    most = _checks.positive("tolerance", _checks.as_scalar("tolerance", tolerance))
     finer, finer_task, rate, momentum = _dtypes.promoted(
         network=network, task=task, rate=rate, momentum=momentum
     )
@@ -161,12 +163,12 @@ def heavy_ball(
     sharpness = safe_hypot(finer.effective_laziness * finer_task.input_variance, 2 * s)
     error = rate * (1 + momentum) / (2 * (1 - momentum) ** 2) * sharpness
     network = only_if(
-        error <= MOST,
+        error <= most.astype(error.dtype),
         lambda: (
             "`learning_rate` must be small enough for an estimated error of at most "
-            f"{MOST:g}, but it was {_checks.number(rate, 'g')} and the error "
-            f"{_checks.number(error, '.3g')}: the learning rate over (1 - momentum)^2 "
-            "counts."
+            f"{_checks.number(most, 'g')}, but it was {_checks.number(rate, 'g')} and "
+            f"the error {_checks.number(error, '.3g')}: the learning rate over "
+            "(1 - momentum)^2 counts."
         ),
         network,
     )
