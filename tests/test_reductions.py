@@ -322,13 +322,20 @@ def aligned_weights(u, v, r, first, second):
     return (r * first) @ v.T, (u * second) @ r.T
 
 
-def test_inputs_that_commute_with_the_task():
+@pytest.mark.parametrize(
+    "s, first, second",
+    [
+        ([1.0, 1.0, 0.2], [0.3, 0.2, 0.5], [0.1, 0.6, -0.2]),
+        ([1.0, 0.0, 0.0], [0.3, 0.2, 0.2], [0.1, 0.4, 0.4]),  # only the inputs differ
+    ],
+)
+def test_inputs_that_commute_with_the_task(s, first, second):
     u, v, r = bases()
-    d, s = np.array([2.0, 0.7, 0.3]), np.array([1.0, 1.0, 0.2])
+    d = np.array([2.0, 0.7, 0.3])
     x = 3**0.5 * (np.diag(d**0.5) @ v.T)
     y = 3**0.5 * np.diag(s / d**0.5) @ u.T
     task = lr.Task(x, y)
-    w1, w2 = aligned_weights(u, v, r, [0.3, 0.2, 0.5], [0.1, 0.6, -0.2])
+    w1, w2 = aligned_weights(u, v, r, first, second)
     network = lr.LinearNetwork((w1, w2))
 
     def velocity(t, w1, w2):
@@ -336,9 +343,8 @@ def test_inputs_that_commute_with_the_task():
 
     a, b = simulated(velocity, (w1, w2))
     f = b @ a
-    loss = losses(f, x, y)
     model = reductions.commuting_inputs(network, task)
-    agrees(model, a, b, f, loss)
+    agrees(model, a, b, f, losses(f, x, y))
     own = model.weights(TS)
     np.testing.assert_allclose(own[0], a, atol=1e-9)
     np.testing.assert_allclose(own[1], b, atol=1e-9)

@@ -139,8 +139,8 @@ def _shared(
     inputs: Float[Array, "pathways pathways in in"],
 ) -> tuple[Float[Array, "out out"], Float[Array, "in in"]]:
     """Singular vectors of a generic sum of all correlations and functions."""
-    given = [*sigma, *(network.function for network in networks)]
-    given += [dot(s, c) for s, row in zip(sigma, inputs, strict=True) for c in row]
+    maps = [*sigma, *(network.function for network in networks)]
+    given = maps + [dot(x, c) for x in maps for row in inputs for c in row]
     total = jnp.zeros_like(sigma[0])
     for i, x in enumerate(given):
         size = jnp.linalg.norm(x)

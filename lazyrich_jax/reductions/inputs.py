@@ -44,11 +44,16 @@ def commuting_inputs(network: LinearNetwork, task: Task) -> Reduction:
     own = network.weights[0].dtype
     network, task = _dtypes.promoted(network=network, task=task)
     sigma, sxx = task.input_output_correlation, task.input_correlation
-    # Both correlations tell apart modes that one of them repeats.
-    both = dot(sigma, sxx)
-    sizes = (jnp.linalg.norm(x) for x in (sigma, both))
-    size, of_both = (jnp.where(x > 0, x, 1.0) for x in sizes)
-    basis = shared_basis(network, sigma / size + 0.5432 * both / of_both)
+    # Modes that one of these repeats are told apart by the others.
+    mixed = jnp.zeros_like(sigma)
+    for share, x in (
+        (1.0, sigma),
+        (0.5432, dot(sigma, sxx)),
+        (0.4219, dot(network.function, sxx)),
+    ):
+        size = jnp.linalg.norm(x)
+        mixed += share * x / jnp.where(size > 0, size, 1.0)
+    basis = shared_basis(network, mixed)
     left, right = basis
     k = min(sigma.shape)
     core = dot(right.mT, sxx, right)
