@@ -5,6 +5,7 @@ from . import applications as applications
 from . import kernels as kernels
 from . import measures as measures
 from . import plot as plot
+from . import reductions as reductions
 from . import sweeps as sweeps
 from . import theory as theory
 from ._dynamics import AbstractDynamics as AbstractDynamics

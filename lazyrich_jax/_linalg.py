@@ -206,15 +206,16 @@ def merge_repeated(s: Float[Array, " modes"], size: int) -> Float[Array, " modes
 
     Otherwise a gap due to rounding would decide which of two equal modes wins at
     infinite time. `s` is in decreasing order; `size` is the matrix's larger side.
+    Eigenvalues of a symmetric matrix, of any sign, are treated alike.
     """
     if s.size == 0:
         return s
-    tolerance = 4 * size * jnp.finfo(s.dtype).eps * s[0]
+    tolerance = 4 * size * jnp.finfo(s.dtype).eps * jnp.maximum(s[0], -s[-1])
     starts = jnp.concatenate([jnp.array([True]), s[:-1] - s[1:] > tolerance])
     label = jnp.cumsum(starts)
     same = (label[:, None] == label[None, :]).astype(s.dtype)
     merged = dot(same, s) / jnp.sum(same, axis=1)
-    return jnp.where(merged > tolerance, merged, 0.0)
+    return jnp.where(jnp.abs(merged) > tolerance, merged, 0.0)
 
 
 @jax.custom_jvp

@@ -19,7 +19,8 @@ THEOREMS = (ROOT / "docs" / "theorems.md").read_text()
 
 def public():
     """All public names, with their objects."""
-    modules = lr.applications, lr.kernels, lr.measures, lr.plot, lr.sweeps, lr.theory
+    modules = lr.applications, lr.kernels, lr.measures, lr.plot
+    modules += lr.reductions, lr.sweeps, lr.theory
     for module in (lr, *modules):
         prefix = module.__name__.replace(lr.__name__, "lr")
         for name, item in vars(module).items():
@@ -37,7 +38,7 @@ def examples():
         }.items():
             for block in BLOCK.findall(getattr(of, "__doc__", None) or ""):
                 yield pytest.param(textwrap.dedent(block), id=name + suffix)
-    for page in (README, ROOT / "docs" / "sweeps.md"):
+    for page in (README, *(ROOT / "docs" / f"{x}.md" for x in ("beyond", "sweeps"))):
         for i, block in enumerate(BLOCK.findall(page.read_text())):
             yield pytest.param(block, id=f"{page.stem}-{i}")
 
@@ -62,7 +63,7 @@ def test_everything_public_says_what_it_is():
 
 def test_the_page_of_theorems_is_complete():
     for name, _ in public():
-        if name.startswith(("lr.theory.", "lr.measures.", "lr.kernels.")):
+        if name.split(".")[1] in ("theory", "measures", "kernels", "reductions"):
             assert f"`{name}`" in THEOREMS, name
 
 

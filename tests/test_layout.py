@@ -24,7 +24,7 @@ FLOORS = {
         {"_exactness", "_init", "_trajectory", "kernels"},
         {"_dynamics", "theory", "measures"},
         {"_learn"},
-        {"applications", "sweeps", "inference"},
+        {"applications", "sweeps", "inference", "reductions"},
         {"plot"},
         {"figures", "bench"},
         {"__main__"},
@@ -35,7 +35,7 @@ FLOORS = {
         {"batching", "frame"},
         {"rates"},
         {"fast", "reference"},
-        {"decaying", "differentiable"},
+        {"decaying", "differentiable", "symmetric"},
     ),
     "_riccati/batching": ({"primitive"}, {"blocks"}, {"linear", "products"}),
     "_riccati/fast": (
@@ -61,7 +61,7 @@ FLOORS = {
         {"exact", "wide_limit"},
     ),
     "theory": (
-        {"assumptions", "deep", "initialisation", "modes", "roots"},
+        {"assumptions", "deep", "initialisation", "modes", "roots", "symmetric"},
         {"curvature", "rates", "representations", "saddle", "shallow", "spiked"},
         {"correlations", "generalisation", "limits", "neuron", "wide"},
     ),
@@ -71,6 +71,10 @@ FLOORS = {
         {"stages"},
         {"attribute", "continual", "second_stage"},
         {"reversal", "transfer"},
+    ),
+    "reductions": (
+        {"reduction"},
+        {"attention", "gated", "inputs", "rates", "recurrent", "relu", "scale"},
     ),
     "sweeps": (
         {"names", "place", "program", "starts", "status"},
@@ -89,7 +93,7 @@ FLOORS = {
         {"comparison", "curves", "forgetting_runs", "neuron"},
         {"aligned_modes", "balance", "continual", "convergence_time"}
         | {"descent_accuracy", "edge_of_stability", "nonlinear_balance"}
-        | {"phase_diagram", "wide"}
+        | {"phase_diagram", "reductions", "wide"}
         | {f"figure{i}" for i in range(1, 7)}
         | {f"braun{i}" for i in (1, 2, 3, 5, 6)}
         | {f"kunin{i}" for i in (2, 4, 7, 8)},

@@ -16,7 +16,9 @@ Modules from the lowest to the highest; each imports only from those above it:
                    `values` (loss, parts of QQ^T, Q), `scalar_loop` (loss of few units);
                    for gradients `exponentials`, `slope_by_p`, `cotangents` and
                    `slopes`; `gradient` of the loss, `part_gradient` of parts.
-    differentiable The only entrance: values by `fast`, with their derivative rules.
+    differentiable The only entrance for two layers: values by `fast`, with their
+                   derivative rules.
+    symmetric      Any symmetric matrix in place of F, by `reference`; Oja's flow.
 
 `reference` and `fast` do not import each other: their agreement is evidence.
 

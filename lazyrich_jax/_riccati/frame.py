@@ -5,6 +5,8 @@ constant for differentiation. First derivatives never differentiate a decomposit
 (reference/first.py): repeated singular values do no harm. docs/theory.md, section 2.
 """
 
+import abc
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -42,21 +44,13 @@ class Problem(eqx.Module):
     throw: bool = eqx.field(static=True, default=True)
 
 
-class Frame(eqx.Module):
-    r"""A problem's decomposition, constant for differentiation.
+class Echelon(eqx.Module):
+    """Q0 by rows, the eigenvectors of F, in echelon form.
 
-    `sigma = left @ diag(s) @ right.T`. A singular triple gives the eigenvalues
-    $\pm\kappa$, $\kappa^2 = s^2 + \lambda^2/4$, of $F$, with eigenvectors
-    `(v sin, u cos)` and `(v cos, -u sin)`; left-over input and output directions have
-    $-\lambda/2$ and $+\lambda/2$. "Rows" are in this basis: first a growing row for
-    every mode, then the left-over directions, then a decaying row for every mode.
+    Constant for differentiation. `strengths` gives the gaps of the rates
+    (`rates.gaps`).
     """
 
-    left: Float[Array, "out out"]
-    right: Float[Array, "in in"]
-    s: Float[Array, " modes"]
-    cos: Float[Array, " modes"]
-    sin: Float[Array, " modes"]
     rates: Float[Array, " rows"]
     # The rows of Q0 are `lower @ basis`. `pivots` numbers the rows that are linearly
     # independent of earlier ones; a number out of range stands for none. On the pivots
@@ -68,23 +62,10 @@ class Frame(eqx.Module):
     basis: Float[Array, "columns hidden"]
     pivots: Int[Array, " columns"]
 
-    def __init__(self, problem: Problem):
-        problem = jax.lax.stop_gradient(problem)
-        self.left, s, self.right = singular_basis(problem.sigma)
-        self.s = merge_repeated(s, max(problem.sigma.shape))
-        self.cos, self.sin, self.rates = spectrum(
-            self.s, problem.lmda, *problem.sigma.shape
-        )
-        rows = self.weights_to_rows(problem.w1, problem.w2)
-        self.lower, self.echelon, self.inverse, self.basis, self.pivots = eliminate(
-            rows, by_falling_rate(self.s.size, self.rates.size)
-        )
-
     @property
+    @abc.abstractmethod
     def strengths(self) -> Float[Array, " rows"]:
-        """The singular value behind each rate, zero for left-over directions."""
-        left_over = jnp.zeros(self.rates.size - 2 * self.s.size, self.s.dtype)
-        return jnp.concatenate([self.s, left_over, self.s])
+        """Numbers whose squares have the gaps of the squared rates."""
 
     @property
     def is_pivot(self) -> Bool[Array, " rows"]:
@@ -117,6 +98,41 @@ class Frame(eqx.Module):
         """`rows` with zeros in place of the pivot rows."""
         mask = self.is_pivot.reshape(-1, *[1] * (rows.ndim - 1))
         return jnp.where(mask, 0.0, rows)
+
+
+class Frame(Echelon):
+    r"""A problem's decomposition, constant for differentiation.
+
+    `sigma = left @ diag(s) @ right.T`. A singular triple gives the eigenvalues
+    $\pm\kappa$, $\kappa^2 = s^2 + \lambda^2/4$, of $F$, with eigenvectors
+    `(v sin, u cos)` and `(v cos, -u sin)`; left-over input and output directions have
+    $-\lambda/2$ and $+\lambda/2$. "Rows" are in this basis: first a growing row for
+    every mode, then the left-over directions, then a decaying row for every mode.
+    """
+
+    left: Float[Array, "out out"]
+    right: Float[Array, "in in"]
+    s: Float[Array, " modes"]
+    cos: Float[Array, " modes"]
+    sin: Float[Array, " modes"]
+
+    def __init__(self, problem: Problem):
+        problem = jax.lax.stop_gradient(problem)
+        self.left, s, self.right = singular_basis(problem.sigma)
+        self.s = merge_repeated(s, max(problem.sigma.shape))
+        self.cos, self.sin, self.rates = spectrum(
+            self.s, problem.lmda, *problem.sigma.shape
+        )
+        rows = self.weights_to_rows(problem.w1, problem.w2)
+        self.lower, self.echelon, self.inverse, self.basis, self.pivots = eliminate(
+            rows, by_falling_rate(self.s.size, self.rates.size)
+        )
+
+    @property
+    def strengths(self) -> Float[Array, " rows"]:
+        """The singular value behind each rate, zero for left-over directions."""
+        left_over = jnp.zeros(self.rates.size - 2 * self.s.size, self.s.dtype)
+        return jnp.concatenate([self.s, left_over, self.s])
 
     def weights_to_rows(
         self, w1: Float[Array, "hidden in"], w2: Float[Array, "out hidden"]

@@ -1,7 +1,8 @@
 """The eigenvalues of F: gaps, exponentials, and a time after which nothing changes.
 
-In: a `Frame`. Out: arrays by rows, or by rows and the columns of the pivot rows.
-Nothing here overflows, and gaps of large rates are not found by subtraction.
+In: a `Frame` or another `Echelon`. Out: arrays by rows, or by rows and the columns of
+the pivot rows. Nothing here overflows, and gaps of large rates are not found by
+subtraction.
 """
 
 import jax
@@ -9,10 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._linalg import mean_decay
-from .frame import Frame
+from .frame import Echelon
 
 
-def gaps(frame: Frame) -> Float[Array, "rows rows"]:
+def gaps(frame: Echelon) -> Float[Array, "rows rows"]:
     """The gaps w_i - w_j.
 
     Two rates of one sign have the gap (s_i^2 - s_j^2) / (w_i + w_j). Their subtraction
@@ -26,7 +27,7 @@ def gaps(frame: Frame) -> Float[Array, "rows rows"]:
 
 
 def decay(
-    frame: Frame, rates: Float[Array, " rows"], t: Float[Array, ""]
+    frame: Echelon, rates: Float[Array, " rows"], t: Float[Array, ""]
 ) -> Float[Array, "rows columns"]:
     """e^{(w_i - v_k) t} for w = `rates` and v the growth of the pivot rows.
 
@@ -37,7 +38,7 @@ def decay(
 
 
 def exponents(
-    frame: Frame, rates: Float[Array, " rows"]
+    frame: Echelon, rates: Float[Array, " rows"]
 ) -> Float[Array, "rows columns"]:
     """w_i - v_k for w = `rates` and v the growth of the pivot rows.
 
@@ -54,12 +55,12 @@ def last_time(dtype: jnp.dtype) -> float:
     return float(jnp.finfo(dtype).max) ** (1 / 3)
 
 
-def settled(frame: Frame, t: Float[Array, "*ts"]) -> Float[Array, "*ts"]:
+def settled(frame: Echelon, t: Float[Array, "*ts"]) -> Float[Array, "*ts"]:
     """The times, with `settled_time` in place of infinity."""
     return jnp.where(t >= last_time(t.dtype), settled_time(frame), t)
 
 
-def settled_time(frame: Frame) -> Float[Array, ""]:
+def settled_time(frame: Echelon) -> Float[Array, ""]:
     """A time after which nothing changes, for derivatives at infinity.
 
     Time multiplies the rounding of derivatives, so the time is no later than needed. It

@@ -31,6 +31,7 @@ from . import (
     kunin8,
     nonlinear_balance,
     phase_diagram,
+    reductions,
     wide,
 )
 from .record import Difference, table
@@ -44,6 +45,7 @@ FIGURES = {
     "figure6": figure6,
     "phase_diagram": phase_diagram,
     "wide": wide,
+    "reductions": reductions,
     "aligned_modes": aligned_modes,
     "balance": balance,
     "descent_accuracy": descent_accuracy,

@@ -2,7 +2,8 @@ r"""Results of the literature on linear networks, in closed form.
 
 Nothing here uses `lazyrich_jax.ExactSolution`, the simulations or the measures: their
 agreement is evidence. (`deep_modes` integrates one equation; `convergence_rates` and
-`single_neuron` follow from the derivation of the exact solution.) docs/theorems.md
+`single_neuron` follow from the derivation of the exact solution;
+`symmetric_factorisation` and `oja_flow` are evaluated by its engine.) docs/theorems.md
 lists every theorem with the function that implements it and the test that checks it.
 """
 
@@ -43,6 +44,8 @@ from .shallow import shallow_steps as shallow_steps
 from .spiked import NoisyModes as NoisyModes
 from .spiked import noisy_modes as noisy_modes
 from .spiked import spiked_modes as spiked_modes
+from .symmetric import oja_flow as oja_flow
+from .symmetric import symmetric_factorisation as symmetric_factorisation
 from .wide import WideScales as WideScales
 from .wide import wide_function as wide_function
 from .wide import wide_representations as wide_representations

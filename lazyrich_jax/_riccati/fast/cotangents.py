@@ -42,7 +42,7 @@ class Cotangents(eqx.Module):
     by_p: Float[Array, "rows up ..."]  # 2 D p
     spanned: Float[Array, "others columns ..."]  # `still` or q, times q' 2 D q
     lower: Float[Array, "rows columns ..."]  # the gradient by the rows of Q0
-    above: Float[Array, "up columns ..."]  # by `from_above` of `first._as_start`
+    above: Float[Array, "up columns ..."]  # by `from_above` of `first.as_start`
 
 
 def evaluate_solution(x: GradientConstants, t: Float[Array, "..."]) -> Solution:
@@ -161,7 +161,7 @@ def _at_start(
     by_q: Array,
     core: Array,
 ) -> tuple[Array, Array]:
-    """The transpose of `first._as_start`: from slopes by q to slopes by Q0.
+    """The transpose of `first.as_start`: from slopes by q to slopes by Q0.
 
     Returns the gradient by `from_below` (as by Q0) and by `from_above`.
     """

@@ -24,7 +24,7 @@ class Exponentials(eqx.Module):
     grown_echelon: Float[Array, "rows columns ..."]  # `echelon` times `grown` up to one
     k: Float[Array, "rows columns ..."]  # K without the start
     root: Float[Array, "rows ..."]  # root of the gain
-    split: Bool[Array, "..."]  # see `first._as_start`
+    split: Bool[Array, "..."]  # see `first.as_start`
     decay: Float[Array, "rates ..."]  # e^{-x t}
     # For every pair of rates x, y:
     ratio: Float[Array, "rates rates ..."]  # e^{-|x - y| t}

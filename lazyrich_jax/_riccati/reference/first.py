@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float
 
 from ..._linalg import decay_difference, dot, mean_decay, mixed_difference
 from ..._triangular import over
-from ..frame import Frame
+from ..frame import Echelon
 from ..rates import decay, exponents, gain, gaps, growth
 from .solution import State
 
@@ -45,7 +45,9 @@ class Variation(eqx.Module):
 
 
 @jax.jit
-def vary(frame: Frame, t: Float[Array, ""], state: State, change: Change) -> Variation:
+def vary(
+    frame: Echelon, t: Float[Array, ""], state: State, change: Change
+) -> Variation:
     """The change of the solution at `t`; linear in `change`."""
     w, q, d = frame.rates, state.q, change.generator
     grows = w > 0
@@ -55,7 +57,8 @@ def vary(frame: Frame, t: Float[Array, ""], state: State, change: Change) -> Var
     carry = d * t * mean_decay(jnp.abs(gap) * t)
     rising, falling = jnp.where(gap >= 0, carry, 0.0), jnp.where(gap < 0, carry, 0.0)
     still = over(frame.lower * state.shrink[None], state.r)  # e^{-Wt} q
-    change_q = _as_start(frame, t, state, change.lower, rising, falling)
+    root = jnp.sqrt(gain(w, t))
+    change_q = as_start(frame, t, state, root, change.lower, rising, falling)
     quiet = jnp.exp((w - growth(w)) * t)[:, None] * dot(rising, still)
     quiet += dot(jnp.where(lag, 0.0, falling), q)
     change_q += jnp.where(grows[:, None], 0.0, quiet)
@@ -88,10 +91,11 @@ def vary(frame: Frame, t: Float[Array, ""], state: State, change: Change) -> Var
     )
 
 
-def _as_start(
-    frame: Frame,
+def as_start(
+    frame: Echelon,
     t: Float[Array, ""],
     state: State,
+    root: Float[Array, " rows"],
     lower: Float[Array, "rows columns"],
     rising: Float[Array, "rows rows"],
     falling: Float[Array, "rows rows"],
@@ -102,6 +106,7 @@ def _as_start(
     part beyond it, on the other rows. $\Psi$ maps the first to
     `q inv(R).T S inv(lower_c) X_c`. The second grows freely except for its overlap with
     q. At early times near a saddle or a lower rank all of X is treated as the second.
+    `root` is the factor of the rows in `state.k`, $g^{1/2}$.
     """
     w, shrink = frame.rates, state.shrink
     up = growth(w)
@@ -135,7 +140,7 @@ def _as_start(
     beyond = beyond * jnp.exp(jnp.minimum(spread, largest)) + from_above
     beyond -= dot(echelon * decay(frame, up, t), frame.at_pivots(from_above))
     beyond = jnp.where(inside, 0.0, beyond)
-    overlap = jnp.sqrt(gain(w, t))[:, None] * beyond
+    overlap = root[:, None] * beyond
     within -= dot(jnp.where(inside, 0.0, state.k).mT, overlap)
     moved = dot(state.q, over(within.mT, state.r).mT)
     return over(moved + jnp.exp((w - up) * t)[:, None] * beyond, state.r)
@@ -161,7 +166,7 @@ def _of_positive_part(
 
 
 def _flow(
-    frame: Frame, state: State, learned: Bool[Array, " rows"]
+    frame: Echelon, state: State, learned: Bool[Array, " rows"]
 ) -> Float[Array, "rows rows"]:
     """Half of dP/dt = F P + P F - P^2, without its terms that cancel at the limit."""
     w = jnp.where(learned, -frame.rates, frame.rates)
@@ -170,7 +175,7 @@ def _flow(
 
 
 def _near_limit(
-    frame: Frame,
+    frame: Echelon,
     t: Float[Array, ""],
     state: State,
     d: Float[Array, "rows rows"],

@@ -71,16 +71,18 @@ def _response_jvp(primals, tangents):
 
 
 @eqx.filter_custom_jvp
-def without_derivatives(x: PyTree, made_of: PyTree) -> PyTree:
-    """`x`; its derivatives are refused."""
+def without_derivatives(
+    x: PyTree, made_of: PyTree, *, message: str = DERIVATIVES
+) -> PyTree:
+    """`x`; its derivatives by `made_of` are refused."""
     return x
 
 
 @without_derivatives.def_jvp
-def _without_derivatives_jvp(primals, tangents):
+def _without_derivatives_jvp(primals, tangents, *, message=DERIVATIVES):
     x, _ = primals
     if jax.tree.leaves(tangents):
-        raise TypeError(DERIVATIVES)
+        raise TypeError(message)
     return x, jax.tree.map(lambda x: None, x)
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from ..._linalg import dot
 from ..._triangular import over, triangle
-from ..frame import Frame
+from ..frame import Echelon, Frame
 from ..rates import decay, gain, growth
 
 
@@ -32,7 +32,7 @@ class State(eqx.Module):
 
 
 @jax.jit
-def solve(frame: Frame, t: Float[Array, ""]) -> State:
+def solve(frame: Echelon, t: Float[Array, ""]) -> State:
     """The solution at `t`, and its distance from its limit without cancellation.
 
     The columns of K are scaled by their largest entry, so that its QR decomposition
@@ -52,7 +52,7 @@ def solve(frame: Frame, t: Float[Array, ""]) -> State:
 
 
 def _deviation(
-    frame: Frame,
+    frame: Echelon,
     t: Float[Array, ""],
     q: Float[Array, "rows columns"],
     others: Float[Array, "more columns"],

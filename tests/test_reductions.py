@@ -1,0 +1,483 @@
+"""Reductions, against simulations of the original models in NumPy and SciPy."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy.integrate import solve_ivp
+
+import lazyrich_jax as lr
+from lazyrich_jax import reductions
+
+from . import cases
+
+SIZES = 3, 2, 2
+TS = np.array([0.0, 0.2, 1.0, 2.5, 6.0])
+
+
+def simulated(velocity, start, ts=TS):
+    """Arrays that obey d(arrays)/dt = velocity(t, arrays), with the axis of `ts`."""
+    shapes = [np.shape(x) for x in start]
+    ends = np.cumsum([np.size(x) for x in start])
+
+    def split(flat):
+        parts = np.split(flat, ends[:-1], axis=-1)
+        lead = flat.shape[:-1]
+        return [p.reshape((*lead, *s)) for p, s in zip(parts, shapes, strict=True)]
+
+    def flat(arrays):
+        return np.concatenate([np.ravel(x) for x in arrays])
+
+    solution = solve_ivp(
+        lambda t, y: flat(velocity(t, *split(y))),
+        (0, ts[-1]),
+        flat(start),
+        "DOP853",
+        ts,
+        rtol=1e-11,
+        atol=1e-13,
+    )
+    return split(solution.y.T)
+
+
+def gradients(w1, w2, error, x):
+    """The velocity of two linear layers with the errors y - f of their outputs."""
+    pull = error.T @ x / len(x)
+    return w2.T @ pull, pull @ w1.T
+
+
+def losses(functions, x, y):
+    return [((y - x @ f.T) ** 2).sum() / (2 * len(x)) for f in functions]
+
+
+def task_and_start(lmda=0.6, seed=0):
+    return cases.make_task(SIZES, variance=1.5), cases.balanced(SIZES, lmda, 0.6, seed)
+
+
+def arrays(*given):
+    return tuple(np.asarray(x) for x in given)
+
+
+def agrees(model, w1, w2, function, loss, *, within=1e-9, ts=TS):
+    """The model's function, loss and weights are the simulated ones."""
+    np.testing.assert_allclose(model.function(ts), function, atol=within)
+    np.testing.assert_allclose(model.loss(ts), loss, atol=within)
+    start = model.to_weights(model.network.weights)
+    for found, expected in zip(start, (w1[0], w2[0]), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+    # The weights up to a rotation of the hidden units.
+    later = model.to_weights(model.solution().network(model.clock(ts[3])).weights)
+    np.testing.assert_allclose(later[0].mT @ later[0], w1[3].T @ w1[3], atol=within)
+    np.testing.assert_allclose(later[1] @ later[1].mT, w2[3] @ w2[3].T, atol=within)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_output_scale(centred):
+    task, network = task_and_start()
+    x, y = arrays(task.x, task.y)
+    w1, w2 = arrays(*network.weights)
+    alpha, before = 2.5, (w2 @ w1 if centred else 0 * w2 @ w1)
+
+    def function(w1, w2):
+        return alpha * (w2 @ w1 - before)
+
+    def velocity(t, w1, w2):
+        return (alpha * g for g in gradients(w1, w2, y - x @ function(w1, w2).T, x))
+
+    a, b = simulated(velocity, (w1, w2))
+    f = function(a, b)
+    loss = losses(f, x, y)
+    model = reductions.output_scale(network, task, alpha, centred=centred)
+    agrees(model, a, b, f, loss)
+
+
+def test_layers_with_learning_rates_of_their_own():
+    task, balanced = task_and_start()
+    x, y = arrays(task.x, task.y)
+    rates = 0.5, 3.0
+    w1, w2 = (
+        np.sqrt(r) * np.asarray(w) for r, w in zip(rates, balanced.weights, strict=True)
+    )
+
+    def velocity(t, w1, w2):
+        first, second = gradients(w1, w2, y - x @ (w2 @ w1).T, x)
+        return rates[0] * first, rates[1] * second
+
+    a, b = simulated(velocity, (w1, w2))
+    f = b @ a
+    loss = losses(f, x, y)
+    model = reductions.layer_rates(lr.LinearNetwork((w1, w2)), task, rates)
+    agrees(model, a, b, f, loss)
+
+
+def test_schedule_and_its_descent():
+    task, network = task_and_start()
+    x, y = arrays(task.x, task.y)
+    steps = 400
+    rate = optax.warmup_cosine_decay_schedule(0.0, 0.02, 50, steps)
+    model = reductions.schedule(network, task, rate, steps)
+    ks = np.array([0, 10, 50, 200, 400])
+    etas = np.array([rate(k) for k in range(steps)], float)
+    np.testing.assert_allclose(
+        model.clock(ks), np.r_[0, np.cumsum(etas)][ks], rtol=1e-12
+    )
+    between = (model.clock(10) + model.clock(11)) / 2
+    np.testing.assert_allclose(model.clock(10.5), between, rtol=1e-12)
+
+    def descent(refined):
+        """Descent whose every step is divided into `refined` ones."""
+        w1, w2 = arrays(*network.weights)
+        kept = [w2 @ w1]
+        for k, eta in enumerate(etas):
+            for _ in range(refined):
+                first, second = gradients(w1, w2, y - x @ (w2 @ w1).T, x)
+                w1, w2 = w1 + eta / refined * first, w2 + eta / refined * second
+            if k + 1 in ks:
+                kept.append(w2 @ w1)
+        return np.stack(kept)
+
+    exact = model.function(ks)
+    errors = [np.abs(descent(n) - exact).max() for n in (1, 2)]
+    assert errors[0] < 0.02 and 1.9 < errors[0] / errors[1] < 2.1
+    # Two descents without their errors of first order.
+    np.testing.assert_allclose(2 * descent(2) - descent(1), exact, atol=2e-4)
+
+
+def test_heavy_ball_and_its_error():
+    task, network = task_and_start()
+    x, y = arrays(task.x, task.y)
+    beta, end = 0.8, 2.0
+    errors = []
+    for eta in (1e-3, 5e-4):
+        model = reductions.heavy_ball(network, task, eta, beta)
+        steps = round(end * (1 - beta) / eta)
+        w1, w2 = arrays(*network.weights)
+        v1, v2, kept = 0, 0, [w2 @ w1]
+        for _ in range(steps):
+            first, second = gradients(w1, w2, y - x @ (w2 @ w1).T, x)
+            v1, v2 = beta * v1 + eta * first, beta * v2 + eta * second
+            w1, w2 = w1 + v1, w2 + v2
+            kept.append(w2 @ w1)
+        ks = np.array([0, 1, 3, steps // 2, steps])
+        exact = model.function(ks)
+        errors.append(np.abs(np.stack(kept)[ks] - exact).max() / np.abs(exact).max())
+        assert model.error is not None and errors[-1] < model.error
+        most = model.error
+    assert 1.8 < errors[0] / errors[1] < 2.2
+    assert errors[1] > most / 20  # it is no loose bound
+    with pytest.raises(ValueError, match="`learning_rate` must be small enough for an"):
+        reductions.heavy_ball(network, task, 0.1, 0.9)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.3])
+def test_antisymmetric_relu_networks(slope):
+    half, network = task_and_start()
+    rng = np.random.default_rng(4)
+    # More samples than inputs, and targets that are no linear function of them.
+    x = np.concatenate([half.x, 0.7 * half.x + 0.5 * rng.normal(size=half.x.shape)])
+    x = x @ np.linalg.cholesky(np.linalg.inv(x.T @ x / len(x)))
+    y = np.concatenate([half.y, -half.y[::-1]]) + rng.normal(size=(len(x), 2))
+    mirrored = np.concatenate([x, -x]), np.concatenate([y, -y])
+    rows = rng.permutation(len(mirrored[0]))
+    x, y = (z[rows] for z in mirrored)
+    task = lr.Task(x, y)
+    w1, w2 = arrays(*network.weights)
+    units = rng.permutation(4)
+    w1 = np.concatenate([w1, -w1])[units]
+    w2 = np.concatenate([w2, -w2], axis=1)[:, units]
+
+    def outputs(w1, w2, x):
+        z = x @ w1.T
+        return np.where(z > 0, z, slope * z) @ w2.T
+
+    def velocity(t, w1, w2):
+        z = x @ w1.T
+        error = (y - outputs(w1, w2, x)) / len(x)
+        active = np.where(z > 0, 1, slope)
+        return ((error @ w2) * active).T @ x, error.T @ (z * active)
+
+    a, b = simulated(velocity, (w1, w2))
+    tests = rng.normal(size=(20, 3))
+    model = reductions.antisymmetric_relu((w1, w2), task, slope)
+    f = model.function(TS)
+    found = np.stack([outputs(*pair, tests) for pair in zip(a, b, strict=True)])
+    np.testing.assert_allclose(np.einsum("toi,ni->tno", f, tests), found, atol=1e-8)
+    loss = [
+        ((y - outputs(*p, x)) ** 2).sum() / 2 / len(x) for p in zip(a, b, strict=True)
+    ]
+    agrees(model, a, b, np.asarray(f), loss, within=1e-8)
+    if slope:
+        own = model.weights(TS)  # without a rotation
+        np.testing.assert_allclose(own[0], a, atol=1e-8)
+        np.testing.assert_allclose(own[1], b, atol=1e-8)
+
+
+def test_what_is_not_antisymmetric_is_refused():
+    half, network = task_and_start()
+    w1, w2 = network.weights
+    pairs = jnp.concatenate([w1, -w1]), jnp.concatenate([w2, -w2], axis=1)
+    x, y = (jnp.concatenate([z, -z]) for z in (half.x, half.y))
+    task = lr.Task(x, y)
+    for weights, bad, fault in (
+        (network.weights, task, "a unit had none"),
+        (pairs, half, "a sample had none"),
+        (pairs, lr.Task(x, y + 0.1), "a sample had none"),
+        ((0 * pairs[0], pairs[1]), task, "a unit had no input weights"),
+    ):
+        with pytest.raises(ValueError, match=f"must consist of mirror images.*{fault}"):
+            reductions.antisymmetric_relu(weights, bad)
+    with pytest.raises(ValueError, match="`slope` must be above -1, but"):
+        reductions.antisymmetric_relu(pairs, task, -1.0)
+
+
+def sequences(d, examples):
+    """Sequences of a quadrature, and their weights: exact for moments to order 5."""
+    nodes, shares = np.array([-(3**0.5), 0, 3**0.5]), np.array([1, 4, 1]) / 6
+    grid = np.array(list(itertools.product(range(3), repeat=d * examples)))
+    x = nodes[grid].reshape(-1, examples, d)
+    share = shares[grid].prod(1)
+    axes = d**0.5 * np.eye(d)  # second moments are enough for tasks and queries
+    number, w, q = np.meshgrid(np.arange(len(x)), range(d), range(d), indexing="ij")
+    number, w, q = (z.ravel() for z in (number, w, q))
+    return x[number], axes[w], axes[q], share[number] / d**2
+
+
+def test_linear_attention_in_context():
+    d, examples = 2, 2
+    x, task, query, share = sequences(d, examples)
+    y = np.einsum("snd,sd->sn", x, task)
+    # Tokens (x, y), the query's with y = 0, of all sequences.
+    tokens = np.concatenate([x, query[:, None]], axis=1)
+    labels = np.concatenate([y, np.zeros((len(y), 1))], axis=1)
+    target = np.einsum("sd,sd->s", query, task)
+    rng = np.random.default_rng(5)
+    u, v = 0.4 * rng.normal(size=(d, d)), np.array(0.3)
+
+    def attended(u):
+        """The values that the query's head attends to, and what it attends with."""
+        scores = np.einsum("snd,de,se->sn", tokens, u, query) / examples
+        return np.einsum("sn,sn->s", labels, scores)
+
+    def velocity(t, u, v):
+        mixed = attended(u)
+        error = share * (target - v * mixed)
+        by_scores = (error * v)[:, None] * labels / examples
+        return np.einsum("sn,snd,se->de", by_scores, tokens, query), error @ mixed
+
+    us, vs = simulated(velocity, (u, v))
+    model = reductions.linear_attention(u, v, examples)
+    found = model.function(TS)
+    np.testing.assert_allclose(found, vs[:, None, None] * us, atol=1e-9)
+    loss = [
+        share @ (target - v * attended(u)) ** 2 / 2 for u, v in zip(us, vs, strict=True)
+    ]
+    np.testing.assert_allclose(model.loss(TS), loss, atol=1e-9)
+    own = model.to_weights(model.network.weights)
+    np.testing.assert_array_equal(own[0], u)
+    np.testing.assert_array_equal(own[1], v)
+
+
+def test_linear_recurrent_networks():
+    network = task_and_start()[1]
+    rng = np.random.default_rng(6)
+    steps, r = 3, 0.7
+    # Inputs white over units and time, of more samples than that.
+    flat = np.linalg.qr(rng.normal(size=(12, 3 * steps)))[0] * 12**0.5
+    x, y = flat.reshape(12, steps, 3), rng.normal(size=(12, 2))
+
+    def states(w1):
+        h = [np.zeros((12, 2))]
+        for t in range(steps):
+            h.append(r * h[-1] + x[:, t] @ w1.T)
+        return h
+
+    def velocity(t, w1, w2):
+        h = states(w1)
+        error = (y - h[-1] @ w2.T) / 12
+        back, first = error @ w2, 0
+        for t in range(steps - 1, -1, -1):  # through time
+            first = first + back.T @ x[:, t]
+            back = r * back
+        return first, error.T @ h[-1]
+
+    a, b = simulated(velocity, arrays(*network.weights))
+    loss = [
+        ((y - states(w1)[-1] @ w2.T) ** 2).sum() / 24
+        for w1, w2 in zip(a, b, strict=True)
+    ]
+    model = reductions.linear_recurrent(network, x, y, r)
+    np.testing.assert_allclose(model.task.input_variance, 1 + r**2 + r**4, rtol=1e-12)
+    agrees(model, a, b, b @ a, loss)
+
+
+def bases(seed=7):
+    rng = np.random.default_rng(seed)
+    return (np.linalg.qr(rng.normal(size=(n, n)))[0] for n in (3, 3, 3))
+
+
+def aligned_weights(u, v, r, first, second):
+    return (r * first) @ v.T, (u * second) @ r.T
+
+
+@pytest.mark.parametrize(
+    "s, first, second",
+    [
+        ([1.0, 1.0, 0.2], [0.3, 0.2, 0.5], [0.1, 0.6, -0.2]),
+        ([1.0, 0.0, 0.0], [0.3, 0.2, 0.2], [0.1, 0.4, 0.4]),  # only the inputs differ
+    ],
+)
+def test_inputs_that_commute_with_the_task(s, first, second):
+    u, v, r = bases()
+    d = np.array([2.0, 0.7, 0.3])
+    x = 3**0.5 * (np.diag(d**0.5) @ v.T)
+    y = 3**0.5 * np.diag(s / d**0.5) @ u.T
+    task = lr.Task(x, y)
+    w1, w2 = aligned_weights(u, v, r, first, second)
+    network = lr.LinearNetwork((w1, w2))
+
+    def velocity(t, w1, w2):
+        return gradients(w1, w2, y - x @ (w2 @ w1).T, x)
+
+    a, b = simulated(velocity, (w1, w2))
+    f = b @ a
+    model = reductions.commuting_inputs(network, task)
+    agrees(model, a, b, f, losses(f, x, y))
+    own = model.weights(TS)
+    np.testing.assert_allclose(own[0], a, atol=1e-9)
+    np.testing.assert_allclose(own[1], b, atol=1e-9)
+    other = cases.balanced((3, 3, 3), 0.5, 0.5)
+    for bad in ((other, task), (network, lr.Task(x @ np.diag([1.0, 2.0, 1.0]), y))):
+        with pytest.raises(ValueError, match="must share singular vectors"):
+            reductions.commuting_inputs(*bad)
+
+
+def test_denoising_autoencoders():
+    _, v, r = bases()
+    sd = 0.5
+    x = np.random.default_rng(8).normal(size=(10, 3))
+    c = x.T @ x / 10
+    v = np.linalg.eigh(c)[1]
+    w1, w2 = aligned_weights(v, v, r, [0.3, 0.2, 0.5], [0.1, 0.6, 0.2])
+    # Noise with its exact covariance: both signs along every axis, at every sample.
+    noise = np.concatenate([np.eye(3), -np.eye(3)]) * 3**0.5 * sd
+    noisy = (x[:, None] + noise[None]).reshape(-1, 3)
+    clean = np.repeat(x, 6, axis=0)
+
+    def velocity(t, w1, w2):
+        return gradients(w1, w2, clean - noisy @ (w2 @ w1).T, noisy)
+
+    a, b = simulated(velocity, (w1, w2))
+    f = b @ a
+    loss = losses(f, noisy, clean)
+    model = reductions.denoising_autoencoder(lr.LinearNetwork((w1, w2)), x, sd)
+    agrees(model, a, b, f, loss)
+    white = 2 * np.eye(3)[[0, 1, 2, 0, 1, 2]] * np.array([1, 1, 1, -1, -1, -1])[:, None]
+    model = reductions.denoising_autoencoder(
+        cases.balanced((3, 3, 3), 0.5, 0.5), white, sd
+    )
+    assert model.start == "any"
+    np.testing.assert_allclose(model.task.input_variance, 4 / 3 + sd**2, rtol=1e-12)
+
+
+def test_gated_pathways():
+    u, v, r = bases()
+    rng = np.random.default_rng(9)
+    # Every mode's input with every context, three times, of random strengths.
+    mode, context = (z.ravel() for z in np.meshgrid(range(3), range(4), indexing="ij"))
+    sizes, targets = rng.uniform(0.5, 1.5, size=(2, 12))
+    x, y = (sizes * v[:, mode]).T, (targets * u[:, mode]).T
+    gates = np.array([[1, 0], [0, 1], [1, 1], [0.5, -1]])[context]
+    first, second = rng.normal(size=(2, 2, 3)) / 2
+    starts = [aligned_weights(u, v, r, *z) for z in zip(first, second, strict=True)]
+
+    def velocity(t, *w):
+        pairs = list(zip(w[::2], w[1::2], strict=True))
+        outputs = sum(
+            gates[:, p, None] * (x @ (b @ a).T) for p, (a, b) in enumerate(pairs)
+        )
+        steps = [
+            gradients(a, b, gates[:, p, None] * (y - outputs), x)
+            for p, (a, b) in enumerate(pairs)
+        ]
+        return itertools.chain(*steps)
+
+    w = simulated(velocity, list(itertools.chain(*starts)))
+    expected = np.stack([w[1] @ w[0], w[3] @ w[2]], axis=1)
+    networks = [lr.LinearNetwork(pair) for pair in starts]
+    gated = reductions.gated_pathways(networks, lr.Task(x, y), gates)
+    np.testing.assert_allclose(gated.functions(TS[::-1])[::-1], expected, atol=1e-8)
+    assert gated.modes(1.0).shape == (2, 3)
+    with pytest.raises(ValueError, match="`pathways` and `task` must share singular"):
+        bad = lr.Task(x, y + 0.1 * rng.normal(size=y.shape))
+        reductions.gated_pathways(networks, bad, gates)
+    with pytest.raises(ValueError, match="`gates` must have a row for every sample"):
+        reductions.gated_pathways(networks, lr.Task(x, y), gates.T)
+
+
+def test_networks_keep_the_dtype_by_which_they_are_judged():
+    """A network in single precision, balanced to its rounding, and a double task."""
+    task, network = task_and_start()
+    narrow = jax.tree.map(lambda w: w.astype(jnp.float32), network)
+    x, y = (jnp.concatenate([z, -z]) for z in (task.x, task.y))
+    w1, w2 = narrow.weights
+    pairs = jnp.concatenate([w1, -w1]), jnp.concatenate([w2, -w2], axis=1)
+    for model in (
+        reductions.output_scale(narrow, task, 2.0, centred=True),
+        reductions.layer_rates(narrow, task, (2.0, 2.0)),
+        reductions.schedule(narrow, task, lambda k: 0.1, 1),
+        reductions.heavy_ball(narrow, task, 1e-3, 0.5),
+        reductions.linear_recurrent(narrow, task.x[:, None], task.y, 0.5),
+        reductions.antisymmetric_relu(pairs, lr.Task(x, y)),
+    ):
+        assert model.network.weights[0].dtype == jnp.float32
+        assert model.loss(TS / 10).dtype == jnp.float64
+
+
+def test_clocks_are_differentiable():
+    task, network = task_and_start()
+    alpha = jnp.array(2.0)
+
+    def elapsed(alpha):
+        model = reductions.output_scale(network, task, alpha)
+        return jnp.sum(model.to_function(model.network.function)) + model.clock(3.0)
+
+    found = jax.grad(elapsed)(alpha)
+    np.testing.assert_allclose(found, jnp.sum(network.function) + 3, rtol=1e-12)
+
+
+def test_bad_arguments(untyped):
+    task, network = task_and_start()
+    for call, message in (
+        (
+            lambda: reductions.output_scale(network, task, -1.0),
+            "`scale` must be finite",
+        ),
+        (lambda: reductions.layer_rates(network, task, (1.0,)), "`rates` must be two"),
+        (
+            lambda: reductions.layer_rates(network, task, (1.0, 0.0)),
+            r"`rates\[1\]` must",
+        ),
+        (
+            lambda: reductions.schedule(network, task, lambda k: -k, 5),
+            "`learning_rate`",
+        ),
+        (lambda: reductions.heavy_ball(network, task, 0.1, 1.0), "`momentum` must be"),
+        (lambda: reductions.linear_attention(np.eye(2), 1.0, 0), "`examples` must be"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    short = reductions.schedule(network, task, optax.constant_schedule(0.1), 5)
+    with pytest.raises(ValueError, match="`ts` must be at most the schedule's 5 steps"):
+        short.function(6)
+    with pytest.raises(TypeError, match="`learning_rate` must be a schedule"):
+        reductions.schedule(network, task, 0.1, 5)  # pyright: ignore
+    with pytest.raises(ValueError, match="`key_query` must be a square matrix"):
+        reductions.linear_attention(np.ones((2, 3)), 1.0, 4)
+    x = np.ones((4, 2, 3))
+    with pytest.raises(ValueError, match="`recurrence` must be a scalar"):
+        reductions.linear_recurrent(network, x, np.ones((4, 2)), np.eye(2))
+    with pytest.raises(ValueError, match="`x` must be sequences"):
+        reductions.linear_recurrent(network, x[0], np.ones((4, 2)), 0.5)
