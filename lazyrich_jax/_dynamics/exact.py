@@ -29,9 +29,9 @@ class Exact(AbstractDynamics):
       hidden units (the default). Nothing else depends on it.
     """
 
-    own_weights: bool = eqx.field(static=True)
-    start: str = eqx.field(static=True)
-    weight_decay: Float[Array, ""] | None
+    own_weights: bool = eqx.field(static=True, default=False)
+    start: str = eqx.field(static=True, default="any")
+    weight_decay: Float[Array, ""] | None = None
 
     def __init__(
         self,
