@@ -50,6 +50,9 @@ class RESULTS(eqx.Enumeration):
         "representations diagonal in singular vectors of the task), but it was not: "
         "use `dynamics=GradientFlow()`."
     )
+    other_balance = (
+        "`lmda` must be the balance of `network`, `network.lmda`, but it was not."
+    )
 
 
 def raise_if_failed(x: Any, result: RESULTS) -> Any:

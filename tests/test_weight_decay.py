@@ -244,6 +244,33 @@ def test_repeated_modes_and_single_precision():
     close((loss, qqt), found[:2], 1e-4)
 
 
+def test_networks_of_one_balance_share_its_solutions():
+    task = lr.Task.from_correlation(cases.sigma(3, 3))
+    draw = lr.LambdaBalanced(2.0, 0.4)
+    networks = jax.vmap(lambda key: draw(3, 3, 3, key=key))(jax.random.split(KEY, 3))
+    ts = jnp.array([0.0, 0.5, 5.0])
+
+    def loss(network, lmda):
+        given = {"weight_decay": 0.1, "lmda": lmda, "throw": False}
+        return lr.ExactSolution(network, task, **given).loss(ts)
+
+    shared = jax.vmap(loss, (0, None))
+    expected = jnp.stack([loss(n, None) for n in unstacked(networks)])
+    np.testing.assert_allclose(shared(networks, 2.0), expected, rtol=1e-11)
+    assert np.isnan(shared(networks, 2.01)).all()
+    with pytest.raises(ValueError, match=r"`lmda` must be the balance of `network`"):
+        lr.ExactSolution(unstacked(networks)[0], task, lmda=1.0)
+    wide = lr.WideOrthogonal(0.7, 1.5)(3, 8, 3, key=KEY)
+    with pytest.raises(ValueError, match=r"`start` must be 'balanced' where `lmda`"):
+        lr.ExactSolution(wide, task, weight_decay=0.1, lmda=1.0)
+
+
+def unstacked(networks):
+    """The members of a batch."""
+    count = networks.weights[0].shape[0]
+    return [jax.tree.map(lambda w, i=i: w[i], networks) for i in range(count)]
+
+
 def test_laws_with_weight_decay_agree():
     task = lr.Task.random_regression(3, 2, samples=8, key=KEY).whitened()
     network = lr.LambdaBalanced(1.0, 0.5)(3, 2, 2, key=KEY)

@@ -40,6 +40,7 @@ def check(
     start: str = "any",
     flow_derivatives: bool = False,
     weight_decay: Array | None = None,
+    lmda: Array | None = None,
 ) -> None:
     """Refuse a network that doesn't fit the task, or without two layers, or a start."""
     check_fit(network, task)
@@ -61,6 +62,12 @@ def check(
         not flow_derivatives or start in ("any", "balanced"),
         "`flow_derivatives` must be false for wide and aligned starts, but it was true "
         f"and `start` was {start!r}.",
+    )
+    _checks.require(
+        lmda is None
+        or start == "balanced"
+        or (start == "any" and not may_be_wide(network.sizes)),
+        f"`start` must be 'balanced' where `lmda` is given, but it was {start!r}.",
     )
     _checks.require(
         not flow_derivatives or weight_decay is None,
@@ -89,12 +96,13 @@ def reduce(
     start: str = "any",
     flow_derivatives: bool = False,
     weight_decay: Float[Array, ""] | None = None,
+    lmda: Float[Array, ""] | None = None,
     limit: bool = False,
 ) -> Reduced:
     """The problem of a network and a task.
 
-    With `limit` the network is taken for the member of the wide class that has its
-    scales.
+    `lmda` is the balance, if it is known apart from the weights. With `limit` the
+    network is taken for the member of the wide class that has its scales.
     """
     # Networks and tasks are judged by the dtypes that they had.
     arrays = network.weights[0], task.x
@@ -102,10 +110,10 @@ def reduce(
     one = _dtypes.promoted(network=network, task=task)
     if flow_derivatives:
         start = "balanced"
-    if weight_decay is not None:
-        weight_decay = weight_decay.astype(one[0].weights[0].dtype)
+    dtype = one[0].weights[0].dtype
+    numbers = (None if x is None else x.astype(dtype) for x in (weight_decay, lmda))
     options = start, flow_derivatives, limit
-    return _reduced(*one, weight_decay, throw, (of_network, of_task), *options)
+    return _reduced(*one, *numbers, throw, (of_network, of_task), *options)
 
 
 @on_any_mesh
@@ -114,6 +122,7 @@ def _reduced(
     network: LinearNetwork,
     task: Task,
     weight_decay: Float[Array, ""] | None,
+    given_lmda: Float[Array, ""] | None,
     throw: bool,
     tolerances: tuple[float, float],
     start: str,
@@ -132,8 +141,12 @@ def _reduced(
     sigma = jnp.where(fine, task.input_output_correlation, 0.0)
     lmda = jnp.where(finite, network.lmda * variance, 0.0)
     optimum = task.loss(sigma / variance)
+    one = jnp.ones_like(variance)
     wide = modes = None
-    exact = aligned = jnp.array(True)
+    exact = aligned = has_lmda = jnp.array(True)
+    own = lmda
+    if given_lmda is not None:
+        lmda = given_lmda * variance
 
     def posed(*arrays: Array) -> Problem:
         return Problem(*arrays, throw)  # pyright: ignore (four arrays)
@@ -154,12 +167,16 @@ def _reduced(
         frame = Frame(start_of)
         if wide is None:
             exact = is_balanced(network, variance, frame.s, of_network)
+        if given_lmda is not None:
+            most = tolerated_imbalance(clean, one, frame.s, lmda, of_network)
+            has_lmda = jnp.abs(lmda - own) <= most
         target = task.input_output_correlation
     result = first_failure(
         (~all_finite(network, task), RESULTS.nonfinite_values),
         (~isotropic, RESULTS.anisotropic_inputs),
         (~exact, RESULTS.unbalanced_weights),
         (~aligned, RESULTS.unaligned_weights),
+        (~has_lmda, RESULTS.other_balance),
         (~_valid(weight_decay), RESULTS.invalid_setting),
     )
     ok = result == RESULTS.successful

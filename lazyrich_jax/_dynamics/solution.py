@@ -71,6 +71,10 @@ class ExactSolution(eqx.Module):
     - `weight_decay`: the decay $\gamma \ge 0$ of both layers, $\dot W = -\partial L /
       \partial W - \gamma W$, in units of 1 / time (docs/beyond.md, section 1). The loss
       is without the penalty. `weights` is refused unless the network is aligned.
+    - `lmda`: the balance, if it is known apart from the weights. Under weight decay,
+      networks mapped by `jax.vmap` with one task, decay and `lmda` then share all that
+      does not depend on their start, most of the work. Derivatives by the balance
+      belong to this number. It needs `start="balanced"` in wide layers.
     - `start`: the class of the network. "any" is balanced or wide, "balanced" and
       "wide" are one of the two; "wide" is the fastest for many wide networks. An
       "aligned" network shares the singular vectors of the task, in its function and
@@ -117,12 +121,15 @@ class ExactSolution(eqx.Module):
         task: Task,
         *,
         weight_decay: Real[ArrayLike, ""] = 0.0,
+        lmda: Real[ArrayLike, ""] | None = None,
         start: str = "any",
         throw: bool = True,
         flow_derivatives: bool = False,
     ):
         decay = one_decay(weight_decay)
-        check(network, task, start, flow_derivatives, decay)
+        if lmda is not None:
+            lmda = _checks.finite("lmda", _checks.as_scalar("lmda", lmda))
+        check(network, task, start, flow_derivatives, decay, lmda)
         state = reduce(
             network,
             task,
@@ -130,6 +137,7 @@ class ExactSolution(eqx.Module):
             start=start,
             flow_derivatives=flow_derivatives,
             weight_decay=decay,
+            lmda=lmda,
         )
         result = state.result
         if throw and not _checks.is_concrete(result):
