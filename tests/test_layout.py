@@ -48,7 +48,7 @@ FLOORS = {
         {"part_gradient"},
     ),
     "_riccati/reference": (
-        {"second", "solution"},
+        {"along", "second", "solution"},
         {"first", "rotation"},
         {"off_class"},
     ),
