@@ -56,8 +56,8 @@ FLOORS = {
     "_dynamics": (
         {"base"},
         {"aligned", "compression", "wide"},
-        {"descent", "flow", "reduction"},
-        {"solution"},
+        {"descent", "expansion", "flow", "reduction"},
+        {"nearly_exact", "solution"},
         {"exact", "wide_limit"},
     ),
     "theory": (
