@@ -62,7 +62,8 @@ FLOORS = {
     ),
     "theory": (
         {"assumptions", "deep", "initialisation", "modes", "roots", "symmetric"},
-        {"curvature", "rates", "representations", "saddle", "shallow", "spiked"},
+        {"curvature", "rates", "representations", "saddle", "shallow", "spiked"}
+        | {"steps"},
         {"correlations", "generalisation", "limits", "neuron", "wide"},
     ),
     "measures": ({"alignment", "course", "curvature"}, {"dimension", "distance"}),
