@@ -17,6 +17,7 @@ from .._exactness import (
     anisotropy_text,
     imbalance_text,
     may_be_wide,
+    near_hint,
     wide_text,
 )
 from .._linalg import norm
@@ -104,6 +105,8 @@ def failure(
         message = f"{message} {alignment_text(network, task)}"
     if result == RESULTS.anisotropic_inputs:
         message = f"{message} {anisotropy_text(task)}"
+    if result == RESULTS.anisotropic_inputs or result == RESULTS.unbalanced_weights:
+        message += near_hint(network, task)
     if result == RESULTS.too_far:
         message += setting
     if result == RESULTS.diverged or result == RESULTS.solver_failed:

@@ -120,10 +120,13 @@ class NearlyExact(AbstractSimulation):
         )
         times = jnp.where(valid, ts, 0.0)
         terms = expand(member, deviations, times)
-        found = jnp.where((times == 0)[:, None, None], q[None], terms[0] + terms[1])
-        found *= jnp.where(ok, 1.0, jnp.nan) / root
-        n_in = task.in_size
-        networks = jax.vmap(lambda q: LinearNetwork((q[:n_in].mT, q[n_in:])))(found)
+        n_in, mark = task.in_size, jnp.where(ok, 1.0, jnp.nan)
+
+        def at(t: Array, q: Array) -> LinearNetwork:
+            weights = zip(network.weights, (q[:n_in].mT, q[n_in:]), strict=True)
+            return LinearNetwork([jnp.where(t == 0, w, v) * mark for w, v in weights])
+
+        networks = jax.vmap(at)(times, (terms[0] + terms[1]) / root)
         q0, _, q2 = jax.lax.stop_gradient(terms)
         second = dot(q2[:, n_in:], q0[:, :n_in].mT) + dot(q0[:, n_in:], q2[:, :n_in].mT)
         estimate = norm(second.reshape(len(ts), -1), axis=1) / variance

@@ -21,6 +21,7 @@ FAILURES = (
     "solver_failed",
     "invalid_setting",
     "unaligned_weights",
+    "too_far",
 )
 MEANINGS = STATUS + FAILURES
 # Attributes of the status, after the CF conventions.
