@@ -50,7 +50,7 @@ class Deviations(NamedTuple):
     weights: Q
     sigma: Float[Array, "out in"]
     inputs: Float[Array, "in in"]  # their covariance minus the identity
-    rate: Float[Array, ""] | None  # of descent; none for the flow
+    rate: Float[Array, ""]  # of descent; zero for the flow
 
 
 def nearest_member(network: LinearNetwork, sigma: Float[Array, "out in"]) -> Member:
@@ -104,8 +104,6 @@ def expand(
                 return _flow(q, sigma + size * deviations.sigma, inputs)
 
             q = q0 + size * (q1 + size * q2)
-            if deviations.rate is None:
-                return flow(q)
             return _descent(flow, q, size * deviations.rate)
 
         return _taylor(at, ts.dtype)

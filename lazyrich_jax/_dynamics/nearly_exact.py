@@ -38,13 +38,13 @@ class NearlyExact(AbstractSimulation):
     **Arguments:**
 
     - `learning_rate`: the learning rate of gradient descent, whose step k is the time
-      `k * learning_rate`. By default the law is gradient flow.
+      `k * learning_rate`. Zero, the default, is gradient flow.
     - `tolerance`: the largest error that is accepted: the largest `error_estimate`,
       over the function's largest norm. A larger one is refused
       (`RESULTS.too_far`).
 
-    **Raises:** `ValueError` for a `learning_rate` or `tolerance` that isn't positive
-    (traced: `RESULTS.invalid_setting`).
+    **Raises:** `ValueError` for a negative `learning_rate` and a `tolerance` that isn't
+    positive (traced: `RESULTS.invalid_setting`).
 
     ```python
     import jax
@@ -62,19 +62,17 @@ class NearlyExact(AbstractSimulation):
     ```
     """
 
-    learning_rate: Float[Array, ""] | None
+    learning_rate: Float[Array, ""]
     tolerance: Float[Array, ""]
 
     def __init__(
         self,
         *,
-        learning_rate: Real[ArrayLike, ""] | None = None,
+        learning_rate: Real[ArrayLike, ""] = 0.0,
         tolerance: Real[ArrayLike, ""] = 0.01,
     ):
-        if learning_rate is not None:
-            learning_rate = _checks.as_scalar("learning_rate", learning_rate)
-            learning_rate = _checks.positive("learning_rate", learning_rate)
-        self.learning_rate = learning_rate
+        rate = _checks.as_scalar("learning_rate", learning_rate)
+        self.learning_rate = _checks.positive("learning_rate", rate, zero=True)
         tolerance = _checks.as_scalar("tolerance", tolerance)
         self.tolerance = _checks.positive("tolerance", tolerance)
 
@@ -97,10 +95,8 @@ class NearlyExact(AbstractSimulation):
     ) -> Trajectory:
         finite = all_finite(network, task)
         valid = _checks.times_valid(ts, infinite=True)
-        settled, rate = jnp.isfinite(self.tolerance), self.learning_rate
-        if rate is not None:
-            settled &= jnp.isfinite(rate)
-            rate = jnp.where(settled, rate.astype(ts.dtype), 0.0)
+        settled = jnp.isfinite(self.tolerance) & jnp.isfinite(self.learning_rate)
+        rate = jnp.where(settled, self.learning_rate.astype(ts.dtype), 0.0)
         ok = finite & valid & settled
         start = jax.tree.map(lambda w: jnp.where(finite, w, 0.0), network)
         sigma = jnp.where(finite, task.input_output_correlation, 0.0)
