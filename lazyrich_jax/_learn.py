@@ -47,8 +47,8 @@ def learn(
     instead.
 
     Each law has its modes of differentiation: `Exact` has all, `GradientFlow` those of
-    its `adjoint` (reverse by default), `NearlyExact` reverse mode, `GradientDescent`
-    forward mode.
+    its `adjoint` (reverse by default), `NearlyExact` and `GradientDescent` forward
+    mode.
 
     ```python
     import jax

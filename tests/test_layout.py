@@ -55,7 +55,7 @@ FLOORS = {
     "_riccati/decaying": ({"pairs"}, {"solution"}),
     "_dynamics": (
         {"base"},
-        {"aligned", "compression", "wide"},
+        {"aligned", "compression", "forward", "wide"},
         {"descent", "expansion", "flow", "reduction"},
         {"nearly_exact", "solution"},
         {"exact", "wide_limit"},

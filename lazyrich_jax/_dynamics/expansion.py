@@ -30,6 +30,7 @@ from .._riccati.frame import Frame, Problem
 from .._riccati.rates import settled
 from .._riccati.reference.along import along, tolerances
 from .._riccati.reference.solution import function_error, solve
+from .forward import only_forward
 from .wide import balanced_of, effective_scales, nearest_factor, shift_of
 
 Q = Float[Array, "n hidden"]
@@ -79,39 +80,71 @@ def nearest_member(network: LinearNetwork, sigma: Float[Array, "out in"]) -> Mem
     return jax.tree.map(lambda x, y: jnp.where(nearer, x, y), wide, member)
 
 
+@eqx.filter_custom_jvp
 def expand(
-    member: Member, deviations: Deviations, ts: Float[Array, " times"]
+    deviations: Deviations, ts: Float[Array, " times"], member: Member
 ) -> tuple[
     Float[Array, "times n hidden"],
     Float[Array, "times n hidden"],
     Float[Array, "times n hidden"],
 ]:
-    """The series' first three terms at times in any order; infinity is allowed."""
+    """The series' first three terms at times in any order; infinity is allowed.
+
+    The member is a constant for derivatives, and so is the last term.
+    """
     frame = Frame(member.problem)
-    n_in = member.problem.sigma.shape[1]
-    eye = jnp.eye(n_in, dtype=ts.dtype)
-
-    def velocity(t: Float[Array, ""], terms: Terms) -> Terms:
-        q0, q1, q2 = terms
-        error = frame.from_singular_basis(function_error(frame, solve(frame, t)))
-        # Q0 then has the exact error, without cancellation.
-        sigma = dot(q0[n_in:], q0[:n_in].mT) - error
-
-        def at(size: Float[Array, ""]) -> Q:
-            inputs = eye + size * deviations.inputs
-
-            def flow(q: Q) -> Q:
-                return _flow(q, sigma + size * deviations.sigma, inputs)
-
-            q = q0 + size * (q1 + size * q2)
-            return _descent(flow, q, size * deviations.rate)
-
-        return _taylor(at, ts.dtype)
-
     rtol, atol = tolerances(ts.dtype)
     start = member.start, deviations.weights, jnp.zeros_like(member.start)
+
+    def velocity(t: Float[Array, ""], terms: Terms) -> Terms:
+        return _velocity(frame, deviations, t, terms)
+
     late = settled(frame, ts)
-    return along(frame, late, velocity, start, rtol=rtol, atol=atol)
+    return along(frame, late, velocity, start, rtol=rtol, atol=atol, reverse=False)
+
+
+@expand.def_jvp
+def _expand_jvp(primals, tangents):
+    deviations, ts, member = primals
+    moved, dts, _ = tangents
+    found = expand(*primals)
+    change = [jnp.zeros_like(x) for x in found]
+    if jax.tree.leaves(moved):  # the first term is linear in the deviations
+        moved = [
+            jnp.zeros_like(x) if dx is None else dx
+            for x, dx in zip(deviations, moved, strict=True)
+        ]
+        first = expand(Deviations(*moved), ts, member)[1]
+        change[1] = only_forward(first, "NearlyExact")
+    if dts is not None:
+        frame = Frame(member.problem)
+        at = jax.vmap(lambda t, terms: _velocity(frame, deviations, t, terms))
+        slopes = at(settled(frame, ts), found)
+        for i in (0, 1):
+            change[i] += slopes[i] * dts[:, None, None]
+    return found, tuple(change)
+
+
+def _velocity(
+    frame: Frame, deviations: Deviations, t: Float[Array, ""], terms: Terms
+) -> Terms:
+    error = frame.from_singular_basis(function_error(frame, solve(frame, t)))
+    q0, q1, q2 = terms
+    n_in = error.shape[1]
+    # Q0 then has the exact error, without cancellation.
+    sigma = dot(q0[n_in:], q0[:n_in].mT) - error
+    eye = jnp.eye(n_in, dtype=error.dtype)
+
+    def at(size: Float[Array, ""]) -> Q:
+        inputs = eye + size * deviations.inputs
+
+        def flow(q: Q) -> Q:
+            return _flow(q, sigma + size * deviations.sigma, inputs)
+
+        q = q0 + size * (q1 + size * q2)
+        return _descent(flow, q, size * deviations.rate)
+
+    return _taylor(at, error.dtype)
 
 
 def _flow(q: Q, sigma: Float[Array, "out in"], inputs: Float[Array, "in in"]) -> Q:

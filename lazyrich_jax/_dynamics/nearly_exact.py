@@ -14,6 +14,10 @@ from .compression import AbstractSimulation
 from .expansion import Deviations, expand, nearest_member
 from .reduction import check
 
+SECOND = (
+    "Derivatives of `NearlyExact` must be first ones, but second ones were asked for."
+)
+
 
 class NearlyExact(AbstractSimulation):
     r"""The exact solution, corrected to first order (approximate).
@@ -32,8 +36,8 @@ class NearlyExact(AbstractSimulation):
     A linear ODE with exact coefficients gives both orders (docs/beyond.md, sections 2
     and 7), at a relative tolerance of 1e-10 a step in double precision. Its cost
     doesn't depend on the learning rate, and for wide layers not on their width.
-    Infinite times are allowed. First derivatives in reverse mode are the correction's,
-    with the member as a constant: their error is of first order in the deviations.
+    Infinite times are allowed. First derivatives, in forward mode, are the flow's in
+    every direction, for all arguments; their error is of first order in the deviations.
 
     **Arguments:**
 
@@ -88,7 +92,7 @@ class NearlyExact(AbstractSimulation):
     ) -> Trajectory:
         network, task = _dtypes.promoted(network=network, task=task)
         _checks.can_solve("NearlyExact", (network, task, ts))
-        return self.simulate_compressed(network, task, ts, only_reverse=True)
+        return self.simulate_compressed(network, task, ts, only_reverse=False)
 
     def simulate(
         self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
@@ -97,7 +101,7 @@ class NearlyExact(AbstractSimulation):
         valid = _checks.times_valid(ts, infinite=True)
         settled = jnp.isfinite(self.tolerance) & jnp.isfinite(self.learning_rate)
         rate = jnp.where(settled, self.learning_rate.astype(ts.dtype), 0.0)
-        ok = finite & valid & settled
+        ok, true = finite & valid & settled, jnp.array(True)
         start = jax.tree.map(lambda w: jnp.where(finite, w, 0.0), network)
         sigma = jnp.where(finite, task.input_output_correlation, 0.0)
         inputs = jnp.where(finite, task.input_correlation, jnp.eye(task.in_size))
@@ -114,13 +118,24 @@ class NearlyExact(AbstractSimulation):
             inputs / variance - jnp.eye(task.in_size, dtype=ts.dtype),
             rate,
         )
+        deviations = jax.tree.map(
+            lambda x: _checks.refuse_second_derivative(x, true, message=SECOND),
+            deviations,
+        )
         times = jnp.where(valid, ts, 0.0)
-        terms = expand(member, deviations, times)
+        terms = expand(deviations, times, member)
         n_in, mark = task.in_size, jnp.where(ok, 1.0, jnp.nan)
 
         def at(t: Array, q: Array) -> LinearNetwork:
-            weights = zip(network.weights, (q[:n_in].mT, q[n_in:]), strict=True)
-            return LinearNetwork([jnp.where(t == 0, w, v) * mark for w, v in weights])
+            weights = q[:n_in].mT, q[n_in:]
+            # The start has no rounding, but derivatives.
+            rounding = [
+                jax.lax.stop_gradient(jnp.where(t == 0, w - v, 0.0))
+                for w, v in zip(network.weights, weights, strict=True)
+            ]
+            return LinearNetwork(
+                [(v + dv) * mark for v, dv in zip(weights, rounding, strict=True)]
+            )
 
         networks = jax.vmap(at)(times, (terms[0] + terms[1]) / root)
         q0, _, q2 = jax.lax.stop_gradient(terms)

@@ -24,11 +24,13 @@ def along(
     atol: float | Array,
     max_steps: int = 2**17,
     throw: bool = False,
+    reverse: bool = True,
 ) -> PyTree:
     """The solution of dy/dt = velocity(t, y) at finite times, in any order.
 
     Nothing changes after `last_along`. If the solver takes too many steps the solution
-    is NaN, or with `throw` a runtime error.
+    is NaN, or with `throw` a runtime error. Derivatives are in reverse mode, or without
+    `reverse` in forward mode.
     """
     import diffrax  # takes half a second: imported on first use
 
@@ -52,6 +54,9 @@ def along(
         saveat=diffrax.SaveAt(ts=times),
         stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
         max_steps=max_steps,
+        adjoint=diffrax.RecursiveCheckpointAdjoint()
+        if reverse
+        else diffrax.ForwardMode(),
         throw=throw,
     )
     good = solution.result == diffrax.RESULTS.successful
