@@ -265,3 +265,10 @@ def test_refusals():
         lr.learn(deep, task, TS, dynamics=lr.NearlyExact())
     with pytest.raises(ValueError, match=r"`ts` must be non-negative"):
         lr.learn(network, task, -TS, dynamics=lr.NearlyExact())
+
+    def loss(network):
+        law = lr.NearlyExact()
+        return lr.learn(network, task, TS, dynamics=law, throw=False).loss[-1]
+
+    with pytest.raises(TypeError, match="`NearlyExact` must be taken in forward mode"):
+        jax.eval_shape(jax.grad(loss), network)
