@@ -254,7 +254,7 @@ def test_derivatives_are_the_flows():
         np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
 
 
-def test_refusals():
+def test_refusals_and_single_precision():
     task, network = cases.make_task(SIZES), cases.start(SIZES, 1.0)
     with pytest.raises(ValueError, match=r"`learning_rate` must be .*non-negative"):
         lr.NearlyExact(learning_rate=-1.0)
@@ -267,8 +267,11 @@ def test_refusals():
         lr.learn(network, task, -TS, dynamics=lr.NearlyExact())
 
     def loss(network):
-        law = lr.NearlyExact()
-        return lr.learn(network, task, TS, dynamics=law, throw=False).loss[-1]
+        single = jax.tree.map(lambda x: x.astype(network.weights[0].dtype), task)
+        law = lr.NearlyExact(learning_rate=0.01)
+        return lr.learn(network, single, TS, dynamics=law, throw=False).loss[-1]
 
+    network = jax.tree.map(lambda w: w.astype(np.float32), network)
+    assert jax.eval_shape(loss, network).dtype == jnp.float32
     with pytest.raises(TypeError, match="`NearlyExact` must be taken in forward mode"):
         jax.eval_shape(jax.grad(loss), network)

@@ -104,7 +104,8 @@ class NearlyExact(AbstractSimulation):
         ok, true = finite & valid & settled, jnp.array(True)
         start = jax.tree.map(lambda w: jnp.where(finite, w, 0.0), network)
         sigma = jnp.where(finite, task.input_output_correlation, 0.0)
-        inputs = jnp.where(finite, task.input_correlation, jnp.eye(task.in_size))
+        eye = jnp.eye(task.in_size, dtype=ts.dtype)
+        inputs = jnp.where(finite, task.input_correlation, eye)
         # For inputs of variance c, sqrt(c) Q solves the problem with c = 1.
         variance = jax.lax.stop_gradient(jnp.trace(inputs) / task.in_size)
         variance = jnp.where(variance > 0, variance, 1.0)
@@ -115,7 +116,7 @@ class NearlyExact(AbstractSimulation):
         deviations = Deviations(
             q - member.start,
             sigma - member.problem.sigma,
-            inputs / variance - jnp.eye(task.in_size, dtype=ts.dtype),
+            inputs / variance - eye,
             rate,
         )
         deviations = jax.tree.map(
