@@ -211,8 +211,6 @@ def test_small_deviations_to_second_order():
 def test_starts_and_data_of_practice(i):
     network, x, y, _ = members()[0][i]
     task = lr.Task(x, y)
-    with pytest.raises(ValueError, match=r"It is near, .*`dynamics=NearlyExact\(\)`"):
-        lr.learn(network, task, TS)
     error, of_weights, found = compared(i)
     assert found.result == lr.RESULTS.successful
     size = np.linalg.norm(found.function, axis=(1, 2)).max()
