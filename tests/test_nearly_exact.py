@@ -156,15 +156,16 @@ def compared(i):
 
 @functools.cache
 def wide():
-    """Wide starts at four rates, members of the class, and a random one."""
+    """Wide starts at four rates, members of the class, and two random ones."""
     key, task = jax.random.key(0), cases.make_task((3, 5, 2))
     scales = (0.5, 1.2), (0.3, 0.0), (1.0, 0.2)
     starts = [lr.WideOrthogonal(*x)(3, 5, 2, key=key) for x in scales]
     starts = [(x, rate) for x in starts for rate in RATES]
-    starts.append((lr.Gaussian(1.0)(3, 5, 2, key=key), 0.0))
+    narrow = lr.Gaussian(1.0)(3, 5, 2, key=key)
+    starts += [(narrow, 0.0), (lr.Gaussian.he().compressed(3, 4096, 2, key=key), 0.0)]
     starts = [(network, task.x, task.y, rate) for network, rate in starts]
     found = learned(*(stacked(x) for x in zip(*starts, strict=True)))
-    return starts, [jax.tree.map(lambda x, i=i: x[i], found) for i in range(13)]
+    return starts, [jax.tree.map(lambda x, i=i: x[i], found) for i in range(14)]
 
 
 @pytest.mark.parametrize(
@@ -228,9 +229,19 @@ def test_starts_and_data_of_practice(i):
 def test_far_members_of_a_batch_are_marked():
     _, found = wide()
     refused = [one.result == lr.RESULTS.too_far for one in found]
-    assert refused == 12 * [False] + [True]
-    assert np.all(np.isfinite(found[-1].loss))
-    assert np.max(found[-1].error_estimate) > 0.01
+    assert refused == [*12 * [False], True, False]
+    assert np.all(np.isfinite(found[12].loss))
+    assert np.max(found[12].error_estimate) > 0.01
+
+
+def test_wide_random_networks():
+    starts, found = wide()
+    network, x, y, _ = starts[13]
+    exact = numerical_flow.flow(network.weights, lr.Task(x, y), TS)
+    size = np.linalg.norm([w2 @ w1 for w1, w2 in exact], axis=(1, 2)).max()
+    error = off(found[13], exact)[0]
+    assert error < 3e-3 * size
+    assert 0.8 < np.max(found[13].error_estimate) / error < 1.25
 
 
 def test_derivatives_are_the_flows():
