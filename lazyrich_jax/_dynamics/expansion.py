@@ -57,7 +57,7 @@ class Deviations(NamedTuple):
 def nearest_member(network: LinearNetwork, sigma: Float[Array, "out in"]) -> Member:
     """The member of both classes with a network's function that is nearest to it.
 
-    The inputs have variance one, and the network at most `in + out` hidden units.
+    The inputs have variance one.
     """
     n_in, hidden, n_out = network.sizes
     w1, w2 = network.weights
@@ -128,6 +128,7 @@ def _expand_jvp(primals, tangents):
 def _velocity(
     frame: Frame, deviations: Deviations, t: Float[Array, ""], terms: Terms
 ) -> Terms:
+    """The right-hand sides of the linear equations for all terms."""
     error = frame.from_singular_basis(function_error(frame, solve(frame, t)))
     q0, q1, q2 = terms
     n_in = error.shape[1]

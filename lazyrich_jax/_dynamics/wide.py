@@ -200,8 +200,8 @@ class Wide(eqx.Module):
 
 
 def nearest_factor(
-    p: Float[Array, "n n"], near: Float[Array, "n n"], n_in: int
-) -> Float[Array, "n n"]:
+    p: Float[Array, "n n"], near: Float[Array, "n hidden"], n_in: int
+) -> Float[Array, "n hidden"]:
     """Q next to `near` with $QQ^T$ = `p`."""
     size = _sizes(p, n_in)[:, None]
     root = symmetric_root(p / size / size.T)
