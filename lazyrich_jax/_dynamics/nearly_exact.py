@@ -101,30 +101,13 @@ class NearlyExact(AbstractSimulation):
         valid = _checks.times_valid(ts, infinite=True)
         settled = jnp.isfinite(self.tolerance) & jnp.isfinite(self.learning_rate)
         rate = jnp.where(settled, self.learning_rate.astype(ts.dtype), 0.0)
-        ok, true = finite & valid & settled, jnp.array(True)
-        start = jax.tree.map(lambda w: jnp.where(finite, w, 0.0), network)
-        sigma = jnp.where(finite, task.input_output_correlation, 0.0)
-        eye = jnp.eye(task.in_size, dtype=ts.dtype)
-        inputs = jnp.where(finite, task.input_correlation, eye)
-        # For inputs of variance c, sqrt(c) Q solves the problem with c = 1.
-        variance = jax.lax.stop_gradient(jnp.trace(inputs) / task.in_size)
-        variance = jnp.where(variance > 0, variance, 1.0)
-        root = jnp.sqrt(variance)
-        start = jax.tree.map(lambda w: w * root, start)
-        member = nearest_member(*jax.lax.stop_gradient((start, sigma)))
-        q = jnp.concatenate([start.weights[0].mT, start.weights[1]])
-        deviations = Deviations(
-            q - member.start,
-            sigma - member.problem.sigma,
-            inputs / variance - eye,
-            rate,
-        )
-        deviations = jax.tree.map(
-            lambda x: _checks.refuse_second_derivative(x, true, message=SECOND),
-            deviations,
-        )
+        ok = finite & valid & settled
         times = jnp.where(valid, ts, 0.0)
-        terms = expand(deviations, times, member)
+        start, target = (
+            jax.tree.map(lambda x: jnp.where(finite, x, 0.0), tree)
+            for tree in (network, task)
+        )
+        terms = _series(start, target, times, rate)
         n_in, mark = task.in_size, jnp.where(ok, 1.0, jnp.nan)
 
         def at(t: Array, q: Array) -> LinearNetwork:
@@ -138,10 +121,10 @@ class NearlyExact(AbstractSimulation):
                 [(v + dv) * mark for v, dv in zip(weights, rounding, strict=True)]
             )
 
-        networks = jax.vmap(at)(times, (terms[0] + terms[1]) / root)
+        networks = jax.vmap(at)(times, terms[0] + terms[1])
         q0, _, q2 = jax.lax.stop_gradient(terms)
         second = dot(q2[:, n_in:], q0[:, :n_in].mT) + dot(q0[:, n_in:], q2[:, :n_in].mT)
-        estimate = norm(second.reshape(len(ts), -1), axis=1) / variance
+        estimate = norm(second.reshape(len(ts), -1), axis=1)
         share = error_share(networks.function, estimate)
         result = first_failure(
             (~finite, RESULTS.nonfinite_values),
@@ -157,3 +140,31 @@ class NearlyExact(AbstractSimulation):
             result=result,
             error_estimate=estimate,
         )
+
+
+def _series(
+    network: LinearNetwork,
+    task: Task,
+    ts: Float[Array, " times"],
+    rate: Float[Array, ""],
+) -> list[Float[Array, "times n hidden"]]:
+    """The first three terms of Q."""
+    sigma, inputs = task.input_output_correlation, task.input_correlation
+    # For inputs of variance c, sqrt(c) Q solves the problem with c = 1.
+    variance = jax.lax.stop_gradient(task.input_variance)
+    variance = jnp.where(variance > 0, variance, 1.0)
+    root = jnp.sqrt(variance)
+    start = jax.tree.map(lambda w: w * root, network)
+    member = nearest_member(*jax.lax.stop_gradient((start, sigma)))
+    deviations = Deviations(
+        jnp.concatenate([start.weights[0].mT, start.weights[1]]) - member.start,
+        sigma - member.problem.sigma,
+        inputs / variance - jnp.eye(task.in_size, dtype=ts.dtype),
+        rate,
+    )
+    always = jnp.array(True)
+    deviations = jax.tree.map(
+        lambda x: _checks.refuse_second_derivative(x, always, message=SECOND),
+        deviations,
+    )
+    return [q / root for q in expand(deviations, ts, member)]
