@@ -1,11 +1,13 @@
-"""The error of `WideLimit` at several widths, against the gradient flow of the weights.
+"""The error of laws for wide networks, against the gradient flow of the weights.
 
-`python -m benchmarks.wide_convergence` prints a table for docs/theory.md. Errors are
+`python -m benchmarks.wide_convergence` prints the tables of `WideLimit` for
+docs/theory.md and of `NearlyExact` for docs/beyond.md. Errors are
 medians over draws of the largest error in time: of the loss over its start, of the
 function over its largest norm, and of the representations over their largest entry.
 """
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -38,9 +40,9 @@ def initialisers(n_in, n_out):
     }
 
 
-@jax.jit
-@functools.partial(jax.vmap, in_axes=(0, None))
-def errors(network, task):
+@functools.partial(jax.jit, static_argnums=2)
+@functools.partial(jax.vmap, in_axes=(0, None, None))
+def errors(network, task, law):
     """Errors of the loss, the function, both representations and the estimate.
 
     `network` has the units that are used alone: one program serves all widths.
@@ -50,7 +52,7 @@ def errors(network, task):
     s = jnp.linalg.svd(task.input_output_correlation, compute_uv=False)
     end = 6 / (network.effective_laziness / 2 + s[0] / 2)
     ts = jnp.linspace(0, 1, 25) * end
-    limit = lr.learn(network, task, ts, dynamics=lr.WideLimit())
+    limit = lr.learn(network, task, ts, dynamics=getattr(lr, law)(), throw=False)
     flow = lr.learn(network, task, ts, dynamics=lr.GradientFlow())
 
     def off(one, other):
@@ -76,17 +78,19 @@ def main():
 
     jax.config.update("jax_enable_x64", True)
     keys = jax.random.split(jax.random.key(0), DRAWS)
-    for n_in, n_out in ((5, 4), (20, 10)):
+    for law, (n_in, n_out) in itertools.product(
+        ("WideLimit", "NearlyExact"), ((5, 4), (20, 10))
+    ):
         key, samples = jax.random.key(1), 3 * n_in
         task = lr.Task.random_regression(n_in, n_out, samples, key=key).whitened()
-        print(f"\n{n_in}-w-{n_out}, median of {DRAWS} draws\n")
+        print(f"\n{law}, {n_in}-w-{n_out}, median of {DRAWS} draws\n")
         print("| weights | w | loss | function | inputs | outputs | estimate / error |")
         print("|---|---|---|---|---|---|---|")
         for name, draw in initialisers(n_in, n_out).items():
             for width in WIDTHS:
                 drawn = [draw(width, key).compressed()[0] for key in keys]
                 networks = jax.tree.map(lambda *w: jnp.stack(w), *drawn)
-                *found, ratio = (jnp.median(x) for x in errors(networks, task))
+                *found, ratio = (jnp.median(x) for x in errors(networks, task, law))
                 numbers = [*[f"{x:.1e}" for x in found], f"{ratio:.2f}"]
                 row = " | ".join([name, str(width), *numbers])
                 print(f"| {row} |", flush=True)

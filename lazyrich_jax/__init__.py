@@ -13,6 +13,7 @@ from ._dynamics import Exact as Exact
 from ._dynamics import ExactSolution as ExactSolution
 from ._dynamics import GradientDescent as GradientDescent
 from ._dynamics import GradientFlow as GradientFlow
+from ._dynamics import NearlyExact as NearlyExact
 from ._dynamics import WideLimit as WideLimit
 from ._init import AbstractInitialiser as AbstractInitialiser
 from ._init import Aligned as Aligned

@@ -164,7 +164,8 @@ def wide_text(network: LinearNetwork, task: Task) -> str:
         f"input scale {_checks.number(first, '.6g')} and the output scale "
         f"{_checks.number(second, '.6g')}; at most "
         f"{_checks.number(most / square, '.3g')} is taken for rounding. "
-        "`dynamics=WideLimit()` approximates it, and estimates its own error."
+        "`dynamics=WideLimit()` approximates it, and estimates its own error; "
+        "`NearlyExact()` does so to the next order."
     )
 
 
@@ -221,6 +222,20 @@ def aligned_hint(network: LinearNetwork, task: Task) -> str:
     if _share_off(network, task) > exactness_tolerance(network.weights[0].dtype):
         return ""
     return " It is aligned with the task, though: `start='aligned'` is exact for it."
+
+
+def near_hint(network: LinearNetwork, task: Task) -> str:
+    """A sentence for nearly balanced networks and nearly isotropic inputs, or none."""
+    square = sum(square_norm(w) for w in network.weights)
+    if network.balance_residual > _NEAR * square or task.anisotropy > _NEAR:
+        return ""
+    return (
+        " It is near, though: `dynamics=NearlyExact()` corrects the nearest exact "
+        "solution to first order, and estimates its own error."
+    )
+
+
+_NEAR = 0.1  # relative imbalance and anisotropy whose square is small
 
 
 def _share_off(network: LinearNetwork, task: Task) -> Float[Array, ""]:

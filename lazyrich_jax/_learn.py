@@ -29,10 +29,10 @@ def learn(
     - `network`: the `LinearNetwork` at time 0.
     - `task`: the `Task` to learn.
     - `ts`: times in units of learning rate x step, non-negative and in non-decreasing
-      order. Repeats are allowed; infinity only for `Exact` and
-      `WideLimit`.
-    - `dynamics`: the law: `Exact()`, `WideLimit()` (approximate), `GradientFlow()` or
-      `GradientDescent(rate)`.
+      order. Repeats are allowed; infinity only for `Exact`,
+      `WideLimit` and `NearlyExact`.
+    - `dynamics`: the law: `Exact()`, `WideLimit()` and `NearlyExact()` (approximate),
+      `GradientFlow()` or `GradientDescent(rate)`.
     - `throw`: whether a failure raises an error (the default) or is reported in
       `trajectory.result`. Under `jax.vmap` each member has its own result.
 
@@ -40,13 +40,15 @@ def learn(
     `task`. Times and the numbers of the law are converted to that dtype.
 
     **Raises:** `ValueError` for bad input: sizes that don't fit, bad times, values
-    that aren't finite, and for `Exact` unbalanced weights, anisotropic inputs and other
-    depths than two. `TypeError` for half precision. `RuntimeError` if descent
-    diverges or the solver fails. With traced arguments, errors that depend on values
-    are runtime errors instead.
+    that aren't finite, for `Exact` unbalanced weights, anisotropic inputs and other
+    depths than two, and for `NearlyExact` an estimated error above its tolerance.
+    `TypeError` for half precision. `RuntimeError` if descent diverges or the solver
+    fails. With traced arguments, errors that depend on values are runtime errors
+    instead.
 
     Each law has its modes of differentiation: `Exact` has all, `GradientFlow` those of
-    its `adjoint` (reverse by default), `GradientDescent` forward mode.
+    its `adjoint` (reverse by default), `NearlyExact` and `GradientDescent` forward
+    mode.
 
     ```python
     import jax

@@ -30,7 +30,7 @@ class RESULTS(eqx.Enumeration):
     )
     invalid_times = (
         "`ts` must be non-negative and in non-decreasing order (repeats are allowed; "
-        "infinity only for `Exact` and `WideLimit`), but it was not."
+        "infinity only for `Exact`, `WideLimit` and `NearlyExact`), but it was not."
     )
     diverged = (
         "`learning_rate` must be small enough for gradient descent to converge, but it "
@@ -43,12 +43,19 @@ class RESULTS(eqx.Enumeration):
     )
     invalid_setting = (
         "`dynamics` must have finite and positive numbers (the learning rate and "
-        "`step_time`, or `rtol` and `atol`), but one was not."
+        "`step_time`, `rtol` and `atol`, or `tolerance`), but one was not."
     )
     unaligned_weights = (
         "`network` must be aligned with the task for `start='aligned'` (function and "
         "representations diagonal in singular vectors of the task), but it was not: "
         "use `dynamics=GradientFlow()`."
+    )
+    too_far = (
+        "`network` must be nearly balanced or wide, `task` must have nearly isotropic "
+        "inputs and `learning_rate` must be small for `NearlyExact`, but the estimated "
+        "error of the function exceeded `tolerance` of its largest size: use "
+        "`dynamics=GradientFlow()` or `GradientDescent(learning_rate)`, or see the "
+        "estimate with `throw=False`."
     )
     other_balance = (
         "`lmda` must be the balance of `network`, `network.lmda`, but it was not."
@@ -86,7 +93,7 @@ class Trajectory(eqx.Module):
       don't depend on it.
     - `result`: a member of `lazyrich_jax.RESULTS`.
     - `error_estimate`: the estimated Frobenius norm of the function's error, (T,), from
-      `WideLimit`; None from the other laws.
+      `WideLimit` and `NearlyExact`; None from the other laws.
     """
 
     ts: Float[Array, "*batch times"]

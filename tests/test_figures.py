@@ -138,6 +138,9 @@ def test_differences():
     with pytest.raises(ValueError, match="shapes must be equal"):
         difference(a, b[:1])
     assert "too large" not in table([Difference("a", "b", 1.0, 1.0)])
+    corrected = table([Difference("a", "b", 1.0, 1.0, x) for x in (0.5, 2.0)])
+    good, bad = corrected.splitlines()[2:]
+    assert good.endswith("5.0e-01") and bad.endswith("2.0e+00    <- too large")
 
 
 def test_the_exact_curves_owe_nothing_to_the_simulation():

@@ -48,21 +48,22 @@ FLOORS = {
         {"part_gradient"},
     ),
     "_riccati/reference": (
-        {"second", "solution"},
+        {"along", "second", "solution"},
         {"first", "rotation"},
         {"off_class"},
     ),
     "_riccati/decaying": ({"pairs"}, {"solution"}),
     "_dynamics": (
         {"base"},
-        {"aligned", "compression", "wide"},
-        {"descent", "flow", "reduction"},
-        {"solution"},
+        {"aligned", "compression", "forward", "wide"},
+        {"descent", "expansion", "flow", "reduction"},
+        {"nearly_exact", "solution"},
         {"exact", "wide_limit"},
     ),
     "theory": (
         {"assumptions", "deep", "initialisation", "modes", "roots", "symmetric"},
-        {"curvature", "rates", "representations", "saddle", "shallow", "spiked"},
+        {"curvature", "rates", "representations", "saddle", "shallow", "spiked"}
+        | {"steps"},
         {"correlations", "generalisation", "limits", "neuron", "wide"},
     ),
     "measures": ({"alignment", "course", "curvature"}, {"dimension", "distance"}),

@@ -45,6 +45,15 @@ CASES = {
         "`network` must be lambda-balanced.*`dynamics=GradientFlow()`.*rebalanced"
         ".* was 0.\\d+",
     ),
+    "nearly balanced": (
+        lambda: learn(lr.LinearNetwork([w + 0.01 for w in NETWORK.weights])),
+        "`network` must be lambda-balanced.*It is near.*`dynamics=NearlyExact\\(\\)`",
+    ),
+    "nearly isotropic": (
+        lambda: learn(task=bent(x=TASK.x + 0.01)),
+        "`task` must have isotropic inputs.*near.*`dynamics=NearlyExact\\(\\)`",
+    ),
+    "neither": (lambda: learn(UNBALANCED), "the slowest rate.$"),
     "unbalanced solution": (
         lambda: lr.ExactSolution(UNBALANCED, TASK),
         "`network` must be lambda-balanced",

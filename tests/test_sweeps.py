@@ -104,7 +104,7 @@ def test_trajectories_modules_and_arrays():
 KEY = jax.random.key(3)
 MEANINGS = "pending ok nan error unbalanced_weights anisotropic_inputs " + (
     "nonfinite_values invalid_times diverged solver_failed invalid_setting "
-    "unaligned_weights other_balance"
+    "unaligned_weights too_far other_balance"
 )
 MEANINGS = MEANINGS.split()
 

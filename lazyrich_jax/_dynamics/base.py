@@ -17,8 +17,10 @@ from .._exactness import (
     anisotropy_text,
     imbalance_text,
     may_be_wide,
+    near_hint,
     wide_text,
 )
+from .._linalg import norm
 from .._network import LinearNetwork
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory
@@ -79,6 +81,16 @@ def first_failure(*faults: tuple[Bool[Array, ""], RESULTS]) -> RESULTS:
     return result
 
 
+def error_share(
+    function: Float[Array, "times out in"], estimate: Float[Array, " times"] | None
+) -> Float[Array, ""]:
+    """The largest estimated error of a function, over the function's largest norm."""
+    if estimate is None:
+        return jnp.zeros((), function.dtype)
+    size = jnp.max(norm(function.reshape(len(function), -1), axis=1))
+    return jnp.max(estimate) / jnp.where(size > 0, size, 1.0)
+
+
 def failure(
     result: RESULTS, network: LinearNetwork, task: Task, setting: str = ""
 ) -> Exception:
@@ -93,6 +105,10 @@ def failure(
         message = f"{message} {alignment_text(network, task)}"
     if result == RESULTS.anisotropic_inputs:
         message = f"{message} {anisotropy_text(task)}"
+    if result == RESULTS.anisotropic_inputs or result == RESULTS.unbalanced_weights:
+        message += near_hint(network, task)
+    if result == RESULTS.too_far:
+        message += setting
     if result == RESULTS.diverged or result == RESULTS.solver_failed:
         return RuntimeError(message + setting)
     return ValueError(message)

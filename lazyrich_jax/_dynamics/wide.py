@@ -94,6 +94,14 @@ def effective_scales(network: LinearNetwork) -> Scales:
     return Scales(below + above, above - below, jnp.zeros_like(below))
 
 
+def shift_of(scales: Scales, n_in: int, n_out: int) -> Float[Array, " both"]:
+    """The diagonal by which $QQ^T$ of the member exceeds its balanced network's."""
+    below = (scales.laziness - scales.side) / 2
+    above = (scales.laziness + scales.side) / 2
+    sign = jnp.where(jnp.arange(n_in + n_out) < n_in, 1.0, -1.0).astype(below.dtype)
+    return sign * jnp.where(above >= below, below, -above)
+
+
 def narrowed(
     network: LinearNetwork,
 ) -> tuple[LinearNetwork, Float[Array, "hidden both"]]:
@@ -167,7 +175,7 @@ class Wide(eqx.Module):
             return qqt
 
         def one(p):
-            size = self._size(p)
+            size = _sizes(p, len(self.of_inputs))
             lack = _lack(p / size[:, None] / size[None])
             return p + jnp.diag(lack * size * size)
 
@@ -181,28 +189,31 @@ class Wide(eqx.Module):
     ) -> Float[Array, "times n hidden"]:
         """Q at several times: of a wide network, the factor of `qqt` next to `near`."""
 
-        def factor(p, near):
-            size = self._size(p)[:, None]
-            root = symmetric_root(p / size / size.T)
-            return size * dot(root, nearest_isometry(dot(root, near / size)))
-
         # A branch that is not chosen must not have NaN as its derivative.
         distinct = jnp.diag(jnp.arange(1, qqt.shape[-1] + 1, dtype=qqt.dtype))
         safe = (jnp.where(self.is_wide, x, distinct[None]) for x in (qqt, near))
         unused = near.shape[-1] - balanced.shape[-1]
         balanced = jnp.pad(balanced, ((0, 0), (0, 0), (0, unused)))
-        q = jnp.where(self.is_wide, jax.vmap(factor)(*safe), balanced)
+        nearest = jax.vmap(lambda p, near: nearest_factor(p, near, len(self.of_inputs)))
+        q = jnp.where(self.is_wide, nearest(*safe), balanced)
         return dot(q, self.rotation.T)
 
-    def _size(self, p: Float[Array, "n n"]) -> Float[Array, " n"]:
-        """The layers' sizes: scaled layers keep the digits of the smaller one."""
-        n_in = len(self.of_inputs)
-        size = jnp.diagonal(jax.lax.stop_gradient(p))
-        size = [
-            jnp.broadcast_to(jnp.mean(x), x.shape) for x in (size[:n_in], size[n_in:])
-        ]
-        size = jnp.concatenate(size)
-        return jnp.sqrt(jnp.where(size > 0, size, 1.0))
+
+def nearest_factor(
+    p: Float[Array, "n n"], near: Float[Array, "n hidden"], n_in: int
+) -> Float[Array, "n hidden"]:
+    """Q next to `near` with $QQ^T$ = `p`."""
+    size = _sizes(p, n_in)[:, None]
+    root = symmetric_root(p / size / size.T)
+    return size * dot(root, nearest_isometry(dot(root, near / size)))
+
+
+def _sizes(p: Float[Array, "n n"], n_in: int) -> Float[Array, " n"]:
+    """The layers' sizes: scaled layers keep the digits of the smaller one."""
+    size = jnp.diagonal(jax.lax.stop_gradient(p))
+    size = [jnp.broadcast_to(jnp.mean(x), x.shape) for x in (size[:n_in], size[n_in:])]
+    size = jnp.concatenate(size)
+    return jnp.sqrt(jnp.where(size > 0, size, 1.0))
 
 
 def _lack(p: Float[Array, "n n"]) -> Float[Array, ""]:

@@ -7,12 +7,14 @@ from jaxtyping import Array, Float
 from .. import _checks, _dtypes
 from .._linalg import dot, norm
 from .._network import LinearNetwork
+from .._riccati.reference.along import along
 from .._riccati.reference.solution import function_error, solve
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory
-from .base import AbstractDynamics, check_times, first_failure
+from .base import AbstractDynamics, check_times, error_share, first_failure
 from .reduction import check, reduce
 from .solution import ExactSolution
+from .wide import effective_scales, shift_of
 
 MUCH = 0.1  # of the function's size: an error that is warned of
 
@@ -77,9 +79,7 @@ class WideLimit(AbstractDynamics):
         estimate = trajectory.error_estimate
         if estimate is None or not _checks.is_concrete(trajectory):
             return None
-        function = trajectory.function
-        size = jnp.max(norm(function.reshape(len(function), -1), axis=1))
-        share = float(jnp.max(estimate) / jnp.where(size > 0, size, 1.0))
+        share = float(error_share(trajectory.function, estimate))
         if share <= MUCH:
             return None
         return (  # also if the estimate failed (NaN)
@@ -102,10 +102,8 @@ class LimitSolution(ExactSolution):
         one, _ = _dtypes.promoted(network=network, task=task)
         n_in, _, n_out = network.sizes
         self.start = one.qqt * state.variance
-        below, above = (x * state.variance for x in one.effective_scales)
-        sign = jnp.where(jnp.arange(n_in + n_out) < n_in, 1.0, -1.0)
-        shift = jnp.where(above >= below, below, -above)
-        self.member = jnp.diag(sign.astype(shift.dtype)) * shift
+        shift = shift_of(effective_scales(one), n_in, n_out)
+        self.member = jnp.diag(shift) * state.variance
 
     def error(self, ts: Float[Array, " times"]) -> Float[Array, " times"]:
         r"""The estimated error of the function at several times.
@@ -114,8 +112,6 @@ class LimitSolution(ExactSolution):
         and outputs. Its derivative at the member, from the start's distance from it,
         gives the error to first order.
         """
-        import diffrax  # takes half a second: imported on first use
-
         n_in, frame = self.problem.sigma.shape[1], self.frame
 
         def balanced(t):
@@ -124,14 +120,10 @@ class LimitSolution(ExactSolution):
             p = frame.matrix_from_rows(dot(state.q, state.q.mT))
             return p, frame.from_singular_basis(function_error(frame, state))
 
-        def between(error):
-            zero = [jnp.zeros((n, n), error.dtype) for n in error.shape]
-            return jnp.block([[zero[1], error.T], [error, zero[0]]])
-
-        def velocity(t, change, args):
-            p, error = balanced(jnp.asarray(t))
-            half = dot(between(error), change)
-            half += dot(between(change[n_in:, :n_in]), p + self.member)
+        def velocity(t, change):
+            p, error = balanced(t)
+            half = dot(_between(error), change)
+            half += dot(_between(change[n_in:, :n_in]), p + self.member)
             return -half - half.T
 
         change = self.start - balanced(jnp.zeros_like(self.optimum))[0] - self.member
@@ -140,24 +132,21 @@ class LimitSolution(ExactSolution):
         # stiff, and has no digits.
         ts = jnp.where(jnp.abs(self.problem.lmda) * ts > 40, jnp.inf, ts)
         late = jnp.where(good & jnp.isfinite(ts), ts, 0.0)
-        order = jnp.argsort(late)
-        solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(velocity),
-            diffrax.Tsit5(),
-            t0=0.0,
-            t1=late[order][-1],
-            dt0=None,
-            y0=jnp.where(self.result == RESULTS.successful, change, 0.0),
-            saveat=diffrax.SaveAt(ts=late[order]),
-            stepsize_controller=diffrax.PIDController(
-                rtol=1e-3, atol=1e-7 * norm(change) + jnp.finfo(ts.dtype).tiny
-            ),
+        found = along(
+            frame,
+            late,
+            velocity,
+            jnp.where(self.result == RESULTS.successful, change, 0.0),
+            rtol=1e-3,
+            atol=1e-7 * norm(change) + jnp.finfo(ts.dtype).tiny,
             max_steps=2**16,
-            throw=False,
-        )
-        (found,) = jax.tree.leaves(solution.ys)
-        found = found[jnp.argsort(order), n_in:, :n_in]
+        )[:, n_in:, :n_in]
         size = norm(found.reshape(len(ts), -1), axis=1) / self.variance
-        good &= solution.result == diffrax.RESULTS.successful
         size = jnp.where(jnp.isfinite(ts), size, 0.0)
         return jnp.where(good, size, jnp.nan)
+
+
+def _between(error: Float[Array, "out in"]) -> Float[Array, "both both"]:
+    """The matrix with a function's error between inputs and outputs."""
+    zero = [jnp.zeros((n, n), error.dtype) for n in error.shape]
+    return jnp.block([[zero[1], error.T], [error, zero[0]]])

@@ -10,8 +10,9 @@ Modules from the lowest to the highest; each imports only from those above it:
                    products, linear maps. No formula of this equation.
     rates          Eigenvalues of F: gaps, exponents, gains, a time for infinity.
     reference/     One network at one time, written like docs/theory.md: `solution`,
-                   `first` and `second` derivatives, the hidden `rotation`, and
-                   `off_class`, the flow's derivatives off the balanced class.
+                   `first` and `second` derivatives, the hidden `rotation`,
+                   `off_class`, the flow's derivatives off the balanced class, and
+                   `along`, which integrates equations along the solution.
     fast/          Many networks at many times. `constants` (of time), `thin_qr`,
                    `values` (loss, parts of QQ^T, Q), `scalar_loop` (loss of few units);
                    for gradients `exponentials`, `slope_by_p`, `cotangents` and

@@ -22,17 +22,38 @@ Data = Mapping[str, np.ndarray]
 
 
 class Difference(NamedTuple):
-    """The relative difference of a result by two methods, and its bound."""
+    """The relative difference of a result by two methods, and its bound.
+
+    Against descent there may be a second one: of the solution corrected for finite
+    steps, `NearlyExact(learning_rate=...)`, within the same bound.
+    """
 
     what: str
     against: str
     value: float
     bound: float
+    corrected: float | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether the difference is within its bound (NaN is not)."""
-        return self.value <= self.bound
+        """Whether the differences are within their bound (NaN is not)."""
+        both = (self.value, self.value if self.corrected is None else self.corrected)
+        return all(value <= self.bound for value in both)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """A row of a table under `HEAD`."""
+        corrected = "" if self.corrected is None else f"{self.corrected:.1e}"
+        return (
+            self.what,
+            self.against,
+            f"{self.value:.1e}",
+            f"{self.bound:.0e}",
+            corrected,
+        )
+
+
+HEAD = ("quantity", "exact against", "difference", "at most", "corrected")
 
 
 class Record(NamedTuple):
@@ -58,10 +79,8 @@ def difference(a: Real[ArrayLike, "..."], b: Real[ArrayLike, "..."]) -> float:
 
 def table(differences: Sequence[Difference]) -> str:
     """The differences as a text table."""
-    rows = [("quantity", "exact against", "difference", "at most")]
-    for d in differences:
-        mark = "" if d.ok else "  <- too large"
-        rows.append((d.what, d.against, f"{d.value:.1e}", f"{d.bound:.0e}{mark}"))
+    rows = [(*HEAD, "")]
+    rows += [(*d.cells, "" if d.ok else "<- too large") for d in differences]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()

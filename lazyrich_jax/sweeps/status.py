@@ -21,6 +21,7 @@ FAILURES = (
     "solver_failed",
     "invalid_setting",
     "unaligned_weights",
+    "too_far",
     "other_balance",
 )
 MEANINGS = STATUS + FAILURES

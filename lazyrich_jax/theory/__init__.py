@@ -44,6 +44,7 @@ from .shallow import shallow_steps as shallow_steps
 from .spiked import NoisyModes as NoisyModes
 from .spiked import noisy_modes as noisy_modes
 from .spiked import spiked_modes as spiked_modes
+from .steps import descent_lag as descent_lag
 from .symmetric import oja_flow as oja_flow
 from .symmetric import symmetric_factorisation as symmetric_factorisation
 from .wide import WideScales as WideScales

@@ -75,7 +75,7 @@ def aligned_modes(
     a = lr.theory.aligned_modes(ts, 2.0, a0, lmda)
     ```
     """
-    return _aligned(*_arguments(ts, s, a0, lmda))
+    return _aligned(*mode_arguments(ts, s, a0, lmda))
 
 
 @compiled
@@ -92,7 +92,7 @@ def _aligned(
     early = _early_gain(jnp.where(near, t, 0.0), s, a0, lmda)
     x = jnp.where(near, 1.0, x)
     rate = jnp.where(rate == 0, 1.0, rate)
-    plus, minus, product = _overlaps(s, a0, lmda)
+    plus, minus, product = overlaps(s, a0, lmda)
     decayed = jnp.exp(-x)
     # Once p^2 e^{Kt} exceeds one, all terms are over e^{Kt}; before, p may be zero.
     late = plus > decayed
@@ -131,7 +131,7 @@ def _size(a0: Float[Array, "..."], lmda: Float[Array, "..."]) -> Float[Array, ".
     return jnp.where(size == 0, 2 * a0, size)  # derivative from above
 
 
-def _overlaps(
+def overlaps(
     s: Float[Array, "..."], a0: Float[Array, "..."], lmda: Float[Array, "..."]
 ) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
     r"""$p^2$, $m^2$ and $pm$ of the weights along the growing and shrinking direction.
@@ -180,7 +180,7 @@ def sigmoidal_modes(
     and 3.2.2 of Domine's thesis), in a form for every sign and for zero. Arguments,
     result and errors are as for `aligned_modes`.
     """
-    return _sigmoidal(*_arguments(ts, s, a0, 0.0)[:3])
+    return _sigmoidal(*mode_arguments(ts, s, a0, 0.0)[:3])
 
 
 @compiled
@@ -210,7 +210,7 @@ def exponential_modes(
     shallow network, faster by $|\lambda|$. Arguments, result and errors are as for
     `aligned_modes`.
     """
-    return _relaxed(*_arguments(ts, s, a0, lmda))
+    return _relaxed(*mode_arguments(ts, s, a0, lmda))
 
 
 def shallow_modes(
@@ -224,7 +224,7 @@ def shallow_modes(
     aligned: a shallow network's modes are the entries of $U^\top W V$. Arguments,
     result and errors are as for `aligned_modes`.
     """
-    return _relaxed(*_arguments(ts, s, a0, 1.0))
+    return _relaxed(*mode_arguments(ts, s, a0, 1.0))
 
 
 @compiled
@@ -271,7 +271,7 @@ def time_to_reach(
         "be at least 0 and less than 1",
         lambda f: (f >= 0) & (f < 1),
     )
-    return _reached(*_arguments(fraction, s, a0, lmda))
+    return _reached(*mode_arguments(fraction, s, a0, lmda))
 
 
 @compiled
@@ -285,7 +285,7 @@ def _reached(
     still = s == 0
     s = jnp.where(still, 1.0, s)
     rate = safe_hypot(lmda, 2 * s)
-    plus, minus, _ = _overlaps(s, a0, lmda)
+    plus, minus, _ = overlaps(s, a0, lmda)
     ratio = a0 / s
     target = rate * ((f - ratio) / (1 - f))
     ahead = ~(target <= 0)
@@ -307,7 +307,7 @@ def _reached(
     return jnp.where(still, endless, time)
 
 
-def _arguments(
+def mode_arguments(
     ts: Real[ArrayLike, "..."],
     s: Real[ArrayLike, "..."],
     a0: Real[ArrayLike, "..."],

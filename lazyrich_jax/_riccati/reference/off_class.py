@@ -21,7 +21,8 @@ from jaxtyping import Array, Float, PyTree
 from ..._linalg import dot
 from ..frame import Frame, Problem
 from ..rates import settled
-from .rotation import inner_time, last_transported, turning
+from .along import along, tolerances
+from .rotation import turning
 
 DERIVATIVES = (
     "Derivatives of a solution with `flow_derivatives=True` must be first ones, of the "
@@ -94,8 +95,6 @@ def _slopes(
     The relative tolerance is 1e-10 a step in double precision. Slopes are NaN where the
     solver fails.
     """
-    import diffrax  # takes half a second: imported on first use
-
     n_out, n_in = problem.sigma.shape
     hidden, sigma, half = problem.w1.shape[0], problem.sigma, problem.lmda / 2
     inputs, outputs = (jnp.eye(n, dtype=ts.dtype) for n in (n_in, n_out))
@@ -103,9 +102,9 @@ def _slopes(
     of_balance, of_inputs = _units(hidden, ts.dtype), _units(n_in, ts.dtype)
     sign = jnp.where(jnp.arange(n_in + n_out) < n_in, -0.5, 0.5).astype(ts.dtype)
 
-    def velocity(s, state, args):
+    def velocity(t, state):
         turn, slopes = state
-        q, dturn, pace = turning(frame, jnp.asarray(s), turn)
+        q, dturn = turning(frame, t, turn)
         q = dot(frame.factor_from_rows(dot(q, turn)), frame.basis)
         v1, v2 = q[:n_in].T, q[n_in:]
         by_balance = dot(sign[:, None] * q, of_balance, q.T)
@@ -113,33 +112,23 @@ def _slopes(
         below = dot(v2, v1, of_inputs, v1.T)
         by_inputs = -dot(jnp.concatenate([above, below], axis=1), q.T)
         half = dot(f - dot(q, q.T), slopes) + jnp.concatenate([by_balance, by_inputs])
-        return dturn, (half + half.mT) * pace
+        return dturn, half + half.mT
 
     late = settled(frame, ts)
     valid = jnp.isfinite(late)
-    order = jnp.argsort(late)
-    double = jnp.finfo(ts.dtype).bits > 32
-    rtol, atol = (1e-10, 1e-13) if double else (1e-5, 1e-8)
-    late = jnp.minimum(jnp.where(valid, late, 0.0), last_transported(frame, rtol))
-    times = inner_time(frame, late)[order]
+    rtol, atol = tolerances(ts.dtype)
     start = jnp.eye(frame.pivots.size, dtype=ts.dtype)
     count = len(of_balance) + len(of_inputs)
     slopes = jnp.zeros((count, *f.shape), ts.dtype)
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(velocity),
-        diffrax.Dopri8(),
-        t0=0.0,
-        t1=times[-1],
-        dt0=None,
-        y0=(start, slopes),
-        saveat=diffrax.SaveAt(ts=times),
-        stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
-        max_steps=2**17,
-        throw=False,
+    _, found = along(
+        frame,
+        jnp.where(valid, late, 0.0),
+        velocity,
+        (start, slopes),
+        rtol=rtol,
+        atol=atol,
     )
-    _, found = jax.tree.leaves(solution.ys)
-    good = valid & (solution.result == diffrax.RESULTS.successful)
-    return jnp.where(good[:, None, None, None], found[jnp.argsort(order)], jnp.nan)
+    return jnp.where(valid[:, None, None, None], found, jnp.nan)
 
 
 def _units(n: int, dtype: jnp.dtype) -> Float[Array, "entries n n"]:

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from ..._linalg import dot, nearest_isometry
 from ..frame import Frame, Problem
+from .along import along, last_along
 from .second import tracked
 from .solution import function_error, solve
 
@@ -49,60 +50,26 @@ def transition(
 
     $\dot T = -[0, E^\top; E, 0] T$ for the function's error E, whatever the weights.
     """
-    import diffrax  # takes half a second: imported on first use
-
     frame = tracked(problem, frame)
     n_in, n = frame.right.shape[0], frame.rates.size
-    last = last_transported(frame, rtol)
-    order = jnp.argsort(ts)
-    times = inner_time(frame, jnp.minimum(ts, last))[order]
 
-    def velocity(s, t, args):
-        rate = _rate(frame)
-        time = jnp.expm1(jnp.asarray(s)) / rate + 1e8 * jnp.finfo(ts.dtype).tiny
-        error = frame.from_singular_basis(function_error(frame, solve(frame, time)))
-        moved = jnp.concatenate([dot(error.mT, t[n_in:]), dot(error, t[:n_in])])
-        return -moved * jnp.exp(s) / rate
+    def velocity(t, turn):
+        error = frame.from_singular_basis(function_error(frame, solve(frame, t)))
+        return -jnp.concatenate([dot(error.mT, turn[n_in:]), dot(error, turn[:n_in])])
 
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(velocity),
-        diffrax.Dopri8(),
-        t0=0.0,
-        t1=times[-1],
-        dt0=None,
-        y0=jnp.eye(n, dtype=ts.dtype),
-        saveat=diffrax.SaveAt(ts=times),
-        stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
-        max_steps=2**14,
+    eye = jnp.eye(n, dtype=ts.dtype)
+    return along(
+        frame, ts, velocity, eye, rtol=rtol, atol=atol, max_steps=2**14, throw=True
     )
-    (found,) = jax.tree.leaves(solution.ys)
-    return found[jnp.argsort(order)]
-
-
-def inner_time(frame: Frame, t: Float[Array, "*ts"]) -> Float[Array, "*ts"]:
-    """log(1 + rate t): early and late changes take about equally long in it."""
-    return jnp.log1p(_rate(frame) * t)
-
-
-def last_transported(frame: Frame, rtol: float | Array) -> Float[Array, ""]:
-    """The time after which the rounding of `turning` exceeds the tolerance."""
-    return rtol / (jnp.finfo(frame.rates.dtype).eps * _rate(frame))
 
 
 def turning(
-    frame: Frame, s: Float[Array, ""], turn: Float[Array, "columns columns"]
-) -> tuple[Array, Array, Float[Array, ""]]:
-    """q at the inner time s, the derivative of `turn` by s, and dt/ds."""
-    rate = _rate(frame)
-    # At time zero itself a square root would have no derivative.
-    q = solve(frame, jnp.expm1(s) / rate + 1e8 * jnp.finfo(s.dtype).tiny).q
+    frame: Frame, t: Float[Array, ""], turn: Float[Array, "columns columns"]
+) -> tuple[Array, Array]:
+    """q at a time, and the derivative of `turn` by it."""
+    q = solve(frame, t).q
     sign = jnp.tril(jnp.ones_like(turn), -1) - jnp.triu(jnp.ones_like(turn), 1)
-    pace = jnp.exp(s) / rate
-    return q, dot(sign * dot(q.mT, q) / 2, turn) * pace, pace
-
-
-def _rate(frame: Frame) -> Float[Array, ""]:
-    return jnp.where(frame.rates[0] > 0, frame.rates[0], 1.0)
+    return q, dot(sign * dot(q.mT, q) / 2, turn)
 
 
 def _rotations(
@@ -116,26 +83,17 @@ def _rotations(
     eye = jnp.eye(columns, dtype=ts.dtype)
     if columns == 1:
         return jnp.broadcast_to(eye, (ts.size, 1, 1))
-    import diffrax  # takes half a second: imported on first use
 
-    last = last_transported(frame, rtol)
-    order = jnp.argsort(ts)
-    times = inner_time(frame, jnp.minimum(ts, last))[order]
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda s, turn, args: turning(frame, jnp.asarray(s), turn)[1]),
-        diffrax.Dopri8(),
-        t0=0.0,
-        t1=times[-1],
-        dt0=None,
-        y0=eye,
-        saveat=diffrax.SaveAt(ts=times),
-        stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
-        max_steps=2**14,
+    def velocity(t, turn):
+        return turning(frame, t, turn)[1]
+
+    turn = along(
+        frame, ts, velocity, eye, rtol=rtol, atol=atol, max_steps=2**14, throw=True
     )
-    (turn,) = jax.tree.leaves(solution.ys)
     # Newton's iteration for the polar factor makes it a rotation: QQ^T is exact.
     for _ in range(2):
         turn = 1.5 * turn - dot(turn, turn.mT, turn) / 2
+    last = last_along(frame, rtol)
     # After `last` Q stands still, unless some modes are slower by that factor: the
     # nearest rotation turns later q back to the one at `last`.
     stopped = solve(frame, last).q
@@ -145,4 +103,4 @@ def _rotations(
     distinct = jnp.diag(jnp.arange(1, columns + 1, dtype=ts.dtype))
     overlap = jnp.where(late, dot(q.mT, stopped), distinct[None])
     back = jax.vmap(nearest_isometry)(overlap)
-    return dot(jnp.where(late, back, eye[None]), turn[jnp.argsort(order)])
+    return dot(jnp.where(late, back, eye[None]), turn)
