@@ -56,7 +56,7 @@ FLOORS = {
     "_dynamics": (
         {"base"},
         {"aligned", "compression", "forward", "wide"},
-        {"descent", "expansion", "flow", "reduction"},
+        {"descent", "expansion", "flow", "quantities", "reduction"},
         {"nearly_exact", "solution"},
         {"exact", "wide_limit"},
     ),

@@ -2,31 +2,21 @@
 
 from collections.abc import Callable
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Real
+from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
-from .._linalg import dot
 from .._network import LinearNetwork
-from .._riccati.decaying.solution import Decaying
-from .._riccati.differentiable import Solved, product
-from .._riccati.frame import SLICES, Frame, Problem
-from .._riccati.rates import last_time
-from .._riccati.reference.off_class import OffClass, response, without_derivatives
-from .._riccati.reference.rotation import transition, transported
+from .._riccati.differentiable import Solved
 from .._task import Task
 from .._trajectory import RESULTS, raise_if_failed
-from .._xla import on_any_mesh
-from ..kernels import ntk_of_representations
-from .aligned import Modes
+from . import quantities
 from .base import failure, one_decay
+from .quantities import State
 from .reduction import check, reduce
-from .wide import Wide
 
 
-class ExactSolution(eqx.Module):
+class ExactSolution(State):
     r"""The exact gradient flow of a two-layer network, at any time.
 
     With `lmda`-balanced weights and isotropic inputs, $\Sigma_{xx} = cI$, the matrix
@@ -107,14 +97,6 @@ class ExactSolution(eqx.Module):
     ```
     """
 
-    core: Solved | Decaying  # of every mode, for aligned networks
-    variance: Float[Array, ""]
-    optimum: Float[Array, ""]
-    wide: Wide | None
-    modes: Modes | None
-    off: OffClass | None
-    result: RESULTS
-
     def __init__(
         self,
         network: LinearNetwork,
@@ -149,27 +131,27 @@ class ExactSolution(eqx.Module):
 
     def loss(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts"]:
         """The loss. Its excess over the optimum keeps its digits near convergence."""
-        return self._at(t, _loss)
+        return self._at(t, quantities.loss)
 
     def function(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts out in"]:
         r"""$W_2 W_1$."""
-        return self._at(t, _function)
+        return self._at(t, quantities.function)
 
     def input_representation(
         self, t: Real[ArrayLike, "*ts"]
     ) -> Float[Array, "*ts in in"]:
         r"""$W_1^\top W_1$."""
-        return self._at(t, _inputs)
+        return self._at(t, quantities.inputs)
 
     def output_representation(
         self, t: Real[ArrayLike, "*ts"]
     ) -> Float[Array, "*ts out out"]:
         r"""$W_2 W_2^\top$."""
-        return self._at(t, _outputs)
+        return self._at(t, quantities.outputs)
 
     def qqt(self, t: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts both both"]:
         r"""$QQ^\top$ with $Q = [W_1^\top; W_2]$."""
-        return self._at(t, _qqt)
+        return self._at(t, quantities.qqt)
 
     def ntk(
         self, t: Real[ArrayLike, "*ts"], x: Real[ArrayLike, "samples in"]
@@ -182,7 +164,7 @@ class ExactSolution(eqx.Module):
             f"`x` must have the task's {n_in} inputs (columns), but its shape was "
             f"{x.shape}.",
         )
-        return self._at(t, _ntk, x)
+        return self._at(t, quantities.ntk, x)
 
     def network(self, t: Real[ArrayLike, "*ts"]) -> LinearNetwork:
         r"""Weights with the exact $QQ^\top$.
@@ -192,7 +174,7 @@ class ExactSolution(eqx.Module):
         one choice of the rotation. They are right for quantities that are invariant
         under rotations.
         """
-        return self._at(t, _network)
+        return self._at(t, quantities.network)
 
     def weights(
         self,
@@ -233,194 +215,7 @@ class ExactSolution(eqx.Module):
         )
         if self.modes is not None:
             return self.network(t)
-        return _transported(self, t, *tolerances)
-
-    @property
-    def frame(self) -> Frame:
-        """The decomposition, of every mode for aligned networks."""
-        return self.core.frame
-
-    @property
-    def problem(self) -> Problem:
-        """The problem without weight decay, of every mode for aligned networks."""
-        assert isinstance(self.core, Solved)
-        return self.core.problem
-
-    @property
-    def _in_size(self) -> int:
-        return len(self.frame.right if self.modes is None else self.modes.v)
+        return quantities.weights(self, t, *tolerances)
 
     def _at(self, t: Real[ArrayLike, "*ts"], quantity: Callable, *args: Array):
-        return _over_times(self, _checks.as_times("t", t), quantity, *args)
-
-
-@on_any_mesh
-@eqx.filter_jit
-def _over_times(solution: ExactSolution, t: Array, quantity: Callable, *args: Array):
-    """`quantity(solution, times, *args)` for an array of times of any shape."""
-    inner = _inner_times(t, solution.optimum.dtype)
-    at = quantity(solution, inner, *args)
-    return jax.tree.map(lambda x: x.reshape(*t.shape, *x.shape[1:]), at)
-
-
-def _inner_times(t: Float[Array, "*ts"], dtype: jnp.dtype) -> Float[Array, " times"]:
-    """The times, with zero replaced by a tiny time and infinity by a huge one.
-
-    The values are unchanged. At zero a square root would have no derivative, and at
-    infinity inf * 0 would be NaN.
-    """
-    return (
-        jnp.minimum(t.astype(dtype), last_time(dtype)).ravel()
-        + 1e8 * jnp.finfo(dtype).tiny
-    )
-
-
-@on_any_mesh
-@eqx.filter_jit
-def _transported(
-    solution: ExactSolution,
-    t: Float[Array, "*ts"],
-    rtol: Float[Array, ""],
-    atol: Float[Array, ""],
-) -> LinearNetwork:
-    _checks.can_solve("weights", (solution, t))
-    inner = _inner_times(t, solution.optimum.dtype)
-    problem, frame, ts, ok = _solvable(solution, inner)
-    if solution.off is not None:
-        problem = without_derivatives(problem, problem)
-    q = transported(problem, frame, ts, rtol, atol)
-    if solution.wide is not None:
-        wide = solution.wide
-        near = dot(transition(problem, frame, ts, rtol, atol), wide.start)
-        qqt = product(problem, frame, ts, part="qqt") + wide.shift("qqt")[None]
-        q = wide.factors(q, qqt, near)
-    q = jnp.where(ok[:, None, None], q, jnp.nan)
-    networks = jax.vmap(lambda q: _as_network(q, solution))(q)
-    return jax.tree.map(lambda w: w.reshape(*t.shape, *w.shape[1:]), networks)
-
-
-Times = Float[Array, " times"]
-
-
-def _solvable(
-    solution: ExactSolution, ts: Times
-) -> tuple[Problem, Frame, Times, Bool[Array, " times"]]:
-    """Problem, frame and times without NaN, for an ODE solver that can't take NaN.
-
-    The last result is a mask of the times that were valid.
-    """
-    solved = solution.result == RESULTS.successful
-    ok = jnp.isfinite(ts) & solved
-    problem, frame = jax.tree.map(
-        lambda x: jnp.where(solved, x, 1.0) if eqx.is_inexact_array(x) else x,
-        (solution.problem, solution.frame),
-    )
-    return problem, frame, jnp.where(ok, ts, 0.0), ok
-
-
-def _loss(solution: ExactSolution, ts: Times) -> Array:
-    core = solution.core
-    if solution.modes is not None:
-        over = solution.modes.excess(core, ts)
-    else:
-        over = core.excess(ts)
-    if solution.off is not None:
-        problem = solution.problem
-        function = core.product(ts, "function")
-        change = _change(solution, ts, "function")
-        over += jnp.sum((function - problem.sigma[None]) * change, axis=(1, 2))
-        # The inputs' covariance changes the loss of a fixed function.
-        moved = solution.off.anisotropy
-        moved = moved - jax.lax.stop_gradient(moved)
-        inputs = dot(function.mT, function) - dot(problem.sigma.T, problem.sigma)[None]
-        over += jnp.sum(inputs * moved[None], axis=(1, 2)) / 2
-    return solution.optimum + over / solution.variance
-
-
-def _change(solution: ExactSolution, ts: Times, part: str) -> Array:
-    """Zero, with the derivatives of a part of $QQ^T$ along changes off the class."""
-    _checks.can_solve("flow_derivatives", (solution, ts))
-    problem, frame, times, ok = _solvable(solution, ts)
-    change = response(solution.off, problem, frame, times)
-    rows, columns = SLICES[part](frame.right.shape[0])
-    return jnp.where(ok[:, None, None], change, jnp.nan)[:, rows, columns]
-
-
-def _of_weights(solution: ExactSolution) -> Solved | Decaying:
-    """The core for weights; with flow derivatives its derivatives are refused."""
-    if solution.off is None:
-        return solution.core
-    problem = without_derivatives(solution.problem, solution.problem)
-    return Solved(problem, solution.frame)
-
-
-def _network(solution: ExactSolution, ts: Times) -> LinearNetwork:
-    core = _of_weights(solution)
-    if solution.modes is not None:
-        q = solution.modes.weights(core, ts)
-    else:
-        q = core.factor(ts)
-    if solution.wide is not None:
-        q = _of_wide(solution.wide, core, ts, q)
-    return jax.vmap(lambda q: _as_network(q, solution))(q)
-
-
-def _of_wide(
-    wide: Wide, core: Solved | Decaying, ts: Times, balanced: Array
-) -> Float[Array, "times n hidden"]:
-    """Q of a network that may be wide; its rotation is the one next to the start."""
-    qqt = core.product(ts, "qqt")
-    qqt = wide.lifted(qqt + wide.shift("qqt")[None] * _kept(core, ts))
-    start = jax.lax.stop_gradient(wide.start)
-    return wide.factors(balanced, qqt, jnp.broadcast_to(start, qqt.shape))
-
-
-def _as_network(q: Float[Array, "n hidden"], solution: ExactSolution) -> LinearNetwork:
-    """The network of Q, scaled back to the task's input variance."""
-    q = q / jnp.sqrt(solution.variance)
-    n_in = solution._in_size
-    return LinearNetwork((q[:n_in].mT, q[n_in:]))
-
-
-def _product(solution: ExactSolution, ts: Times, part: str) -> Array:
-    wide = solution.wide
-    if wide is not None and wide.is_limit and part in ("inputs", "outputs"):
-        rows, columns = SLICES[part](solution._in_size)
-        return _product(solution, ts, "qqt")[:, rows, columns]
-    if solution.modes is not None:
-        found = solution.modes.product(solution.core, ts, part)
-    else:
-        found = solution.core.product(ts, part)
-    if wide is not None and part != "function":
-        found += wide.shift(part)[None] * _kept(solution.core, ts)
-    if wide is not None and part == "qqt":
-        found = wide.lifted(found)
-    if solution.off is not None:
-        found += _change(solution, ts, part)
-    return found / solution.variance
-
-
-def _kept(core: Solved | Decaying, ts: Times) -> Float[Array, "times 1 1"]:
-    """The part of a constant shift that weight decay leaves."""
-    return core.remaining(ts)[:, None, None]
-
-
-def _qqt(solution: ExactSolution, ts: Times) -> Array:
-    return _product(solution, ts, "qqt")
-
-
-def _function(solution: ExactSolution, ts: Times) -> Array:
-    return _product(solution, ts, "function")
-
-
-def _inputs(solution: ExactSolution, ts: Times) -> Array:
-    return _product(solution, ts, "inputs")
-
-
-def _outputs(solution: ExactSolution, ts: Times) -> Array:
-    return _product(solution, ts, "outputs")
-
-
-def _ntk(solution: ExactSolution, ts: Times, x: Array) -> Array:
-    ntk = jax.vmap(ntk_of_representations, in_axes=(0, 0, None))
-    return ntk(_inputs(solution, ts), _outputs(solution, ts), x)
+        return quantities.over_times(self, _checks.as_times("t", t), quantity, *args)
