@@ -10,9 +10,9 @@ import lazyrich_jax as lr
 
 TS = np.arange(0, 4.1, 0.4)
 # Limits, starts and balances: both signs, zero, a saddle, modes that fall.
-S = np.array([1.3, 1.3, 1.5, 1.0, 1.0, 0.8, 1.0, 0.0, 1.0])
-A0 = np.array([0.02, 0.02, 0.0025, -0.3, 2.0, 0.01, -0.1, 0.5, 0.0])
-LMDA = np.array([0.7, -0.7, 0.0, 0.2, 1.0, 5.0, 0.0, 0.3, 1e-3])
+S = np.array([1.3, 1.3, 1.5, 1.0, 1.0, 0.8, 1.0, 0.0, 1.0, 0.0])
+A0 = np.array([0.02, 0.02, 0.0025, -0.3, 2.0, 0.01, -0.1, 0.5, 0.0, 0.5])
+LMDA = np.array([0.7, -0.7, 0.0, 0.2, 1.0, 5.0, 0.0, 0.3, 1e-3, 0.0])
 
 
 def descent(rate):

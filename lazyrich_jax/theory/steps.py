@@ -73,17 +73,18 @@ def _lag(
     a: Float[Array, "..."],
 ) -> Float[Array, "..."]:
     """The lag over the learning rate."""
-    growth = -_log_approach(t, s, a0, lmda) / 2
     # A balance of zero is the limit of small ones.
-    lmda = jnp.maximum(jnp.abs(lmda), float(jnp.finfo(t.dtype).tiny) ** 0.5)
+    lmda = jnp.maximum(jnp.abs(lmda), float(jnp.finfo(t.dtype).tiny) ** 0.25)
+    growth = -_log_approach(t, s, a0, lmda) / 2
     rate = safe_hypot(lmda, 2 * s)
     first, last = (safe_hypot(lmda, 2 * x) for x in (a0, a))
     growth += jnp.log(last / first) / 4
     # The integral of (s - a)^2 over all times, and of lambda^2 / r^2 until now.
     angle = jnp.arcsinh(2 * s / lmda) - jnp.arcsinh(2 * a0 / lmda)
     drift = s / 2 * angle - (s - a0) * (s + a0) / (rate + first)
-    slower = 4 * s * (a / last - a0 / first) - lmda * (lmda / last - lmda / first)
-    slower = (lmda * (lmda * t) + slower) / (rate * rate)
+    balance, strength = lmda / rate, 4 * s / rate
+    slower = balance * (balance * t) + strength * ((a / last - a0 / first) / rate)
+    slower -= balance * ((lmda / last - lmda / first) / rate)
     return growth + drift * slower - _undrifted(s, a0, lmda, a)
 
 
