@@ -64,7 +64,7 @@ FLOORS = {
         {"assumptions", "deep", "initialisation", "modes", "roots", "symmetric"},
         {"curvature", "rates", "representations", "saddle", "shallow", "spiked"}
         | {"steps"},
-        {"correlations", "generalisation", "limits", "neuron", "wide"},
+        {"correlations", "decay", "generalisation", "limits", "neuron", "wide"},
     ),
     "measures": ({"alignment", "course", "curvature"}, {"dimension", "distance"}),
     "applications": (
