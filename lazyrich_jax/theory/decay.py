@@ -61,7 +61,8 @@ def decayed_balance(
     decay = _checks.positive("weight_decay", decay, zero=True)
     ts, lmda, decay = _dtypes.promoted(ts=ts, lmda=lmda, weight_decay=decay)
     factor = jnp.exp(-2 * decay * finite_time(ts))
-    return lmda * factor.reshape(*ts.shape, *[1] * lmda.ndim)
+    factor = factor.reshape(*ts.shape, *[1] * lmda.ndim)
+    return lmda.reshape(*[1] * ts.ndim, *lmda.shape) * factor
 
 
 def crossover_time(
@@ -77,10 +78,10 @@ def crossover_time(
 
     $$t^* = \frac1{2\gamma}\ln\frac{|\lambda|}{2s},$$
 
-    and from zero on not at all if $|\lambda| \le 2s$. At this time the squared strengths
-    of a learned mode in the two layers are $(\sqrt2 \pm 1)s$. Representations align with
-    the task around this time, one mode after the other, the strongest first. The loss
-    is learned earlier, at the rate $|\lambda|$, if $|\lambda| \gg 2\gamma$.
+    and never if $|\lambda| \le 2s$. At this time the squared strengths of a learned mode
+    in the two layers are $(\sqrt2 \pm 1)s$. Representations align with the task around
+    this time, one mode after the other, the strongest first. The loss is learned
+    earlier, at the rate $|\lambda|$, if $|\lambda| \gg 2\gamma$.
 
     **Arguments:**
 
