@@ -59,12 +59,13 @@ def caption(settings: Settings) -> str:
         "the start. It is learned at the rate |λ|, before the decay matters. Then the "
         "decay costs little. Top right: alignment of the input representation with "
         "its end under a tiny decay, that of rich learning. Without decay it stays "
-        "that of lazy learning. Diamonds: the crossover times ln(|λ|/2s) / (2 x decay) of the "
+        "that of lazy learning. Diamonds: the crossover times ln(|λ|/2s) over twice the decay of the "
         "strongest and the weakest mode. Bottom left: the balance, which falls as "
-        "exp(-2 x decay x t) (lines: theory), and 2s of every mode (dashed). Learning is lazy "
+        "exp(-2 decay time) (lines: theory), and 2s of every mode (dashed). Learning is lazy "
         "above. Bottom right: the singular values of the function at "
-        f"decay {settings.decays[settings.shown]:g}: each falls short of the task's by a "
-        "part of the decay, which rises to all of it around the mode's own crossover time (dashed)."
+        f"decay {settings.decays[settings.shown]:g}: each falls short of the "
+        "task's by a part of the decay, and by all of it after its own crossover time "
+        "(dashed)."
     )
 
 
@@ -102,7 +103,9 @@ def compute(settings: Settings, track=iter) -> Record:
             data[f"{i}/exact/{kind}"] = found[: ts.size]
             data[f"{i}/descent/{kind}"] = here
             found = predicted if kind == "balance" else found[ts.size :]
-            bound = rate / 2 if kind != "loss" else 2 * rate * abs(settings.lmda) ** 0.5
+            # Of order one in the step, over the time in which a quantity moves.
+            fast = kind in ("loss", "strengths")
+            bound = rate * (abs(settings.lmda) / 2 if fast else 0.1)
             what = f"{name}: {kind}"
             value = difference(found, here)
             if kind == "loss":  # relative to the start
@@ -252,4 +255,4 @@ def _draw_strengths(ax: "Axes", data: Data) -> None:
     ax.axhline(1, color="0.5", lw=1)
     ax.set(ylim=(0, 1.25), ylabel=r"(task's $-$ learned singular value) / $\gamma$")
     ax.set_title(rf"every mode in its turn, $\gamma = {decay:g}$")
-    ax.legend(frameon=False, loc="upper left")
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(0.3, 0.79))

@@ -78,8 +78,8 @@ def crossover_time(
 
     $$t^* = \frac1{2\gamma}\ln\frac{|\lambda|}{2s},$$
 
-    and never if $|\lambda| \le 2s$. At this time the squared strengths of a learned mode
-    in the two layers are $(\sqrt2 \pm 1)s$. Representations align with the task around
+    and never if $|\lambda| \le 2s$. Then the squared strengths of a learned mode in the
+    two layers are $(\sqrt2 \pm 1)s$. Representations align with the task around
     this time, one mode after the other, the strongest first. The loss is learned
     earlier, at the rate $|\lambda|$, if $|\lambda| \gg 2\gamma$.
 
