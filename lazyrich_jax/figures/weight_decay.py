@@ -58,14 +58,14 @@ def caption(settings: Settings) -> str:
         f"rate {settings.learning_rate:g} (circles). Top left: the loss, relative to "
         "the start. It is learned at the rate |λ|, before the decay matters. Then the "
         "decay costs little. Top right: alignment of the input representation with "
-        "its end under a tiny decay, that of rich learning. Without decay it stays "
-        "that of lazy learning. Diamonds: the crossover times ln(|λ|/2s) over twice the decay of the "
-        "strongest and the weakest mode. Bottom left: the balance, which falls as "
-        "exp(-2 decay time) (lines: theory), and 2s of every mode (dashed). Learning is lazy "
-        "above. Bottom right: the singular values of the function at "
-        f"decay {settings.decays[settings.shown]:g}: each falls short of the "
-        "task's by a part of the decay, and by all of it after its own crossover time "
-        "(dashed)."
+        "its end under a tiny decay, which is that of rich learning. Without decay it "
+        "stays that of lazy learning. Diamonds: the crossover times of the strongest "
+        "and the weakest mode, ln(|λ|/2s) over twice the decay. Bottom left: the "
+        "balance, which falls at twice the decay (lines: theory), and 2s of every mode "
+        "(dashed). Learning is lazy above. Bottom right: the singular values of the "
+        f"function at decay {settings.decays[settings.shown]:g}: each falls short of "
+        "the task's by a part of the decay, and by all of it after its own crossover "
+        "time (dashed)."
     )
 
 
