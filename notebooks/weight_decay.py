@@ -109,7 +109,7 @@ print(f"largest difference of theory and descent: {worst:.2g} of the largest val
 
 # %% [markdown]
 # Lines are exact, circles gradient descent. All four networks learn the loss by $t = 0.6$, at the
-# rate $|\lambda|$. Their features change fifty to a thousand times later, and the loss shows almost
+# rate $|\lambda|$. Their features change ten to several hundred times later, and the loss shows almost
 # nothing of it: it *rises*, to a small value.
 #
 # The shaded bands are theory too. A mode of strength $s$ learns at the rate

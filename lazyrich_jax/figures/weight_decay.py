@@ -245,11 +245,12 @@ def _draw_strengths(ax: "Axes", data: Data) -> None:
     i = int(data["shown"])
     decay = data["decays"][i]
     for j, s in enumerate(data["strengths"]):
-        for law, ts in (("exact", data["ts"]), ("descent", data["some"])):
-            short = (s - data[f"{i}/{law}/strengths"][:, j]) / decay
-            label = f"$s = {s:g}$" if law == "exact" else None
-            style = {"color": COLOURS[j]} if label else {"ls": "", **_circles(j)}
-            ax.plot(ts, short, marker=None if label else "o", label=label, **style)
+        line, circles = (
+            (s - data[f"{i}/{law}/strengths"][:, j]) / decay
+            for law in ("exact", "descent")
+        )
+        ax.plot(data["ts"], line, color=COLOURS[j], label=f"$s = {s:g}$")
+        ax.plot(data["some"], circles, "o", **_circles(j))
         time = data["crossover"][i, j]
         ax.axvline(time, color=COLOURS[j], ls="--", lw=1)
     ax.axhline(1, color="0.5", lw=1)
