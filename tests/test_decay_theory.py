@@ -148,10 +148,11 @@ def test_the_crossover_is_where_the_balance_is_that_of_a_mode():
     never = theory.crossover_time(s, lmda, 0.0)
     np.testing.assert_array_equal(never, [jnp.inf] * 3 + [0.0] * 2)
     # The layers' squared strengths there, of a mode that is learned.
-    end = theory.balanced_representations(jnp.array([[2.0]]), balance[2], 1)
-    found = jnp.array([end.input_representation, end.output_representation]).ravel()
+    one = np.eye(1)
+    weights = cases.balanced_weights(one, [2.0], one, one, float(balance[2]))
+    found = np.ravel(weights) ** 2
     np.testing.assert_allclose(found, 2 * np.array([2**0.5 + 1, 2**0.5 - 1]))
-    slope = jax.jacfwd(theory.crossover_time, 2)(s, lmda, decay)
+    slope = jax.jit(jax.jacfwd(theory.crossover_time, 2))(s, lmda, decay)
     np.testing.assert_allclose(slope[1:], -times[1:] / decay)
     with pytest.raises(ValueError, match="`s` must be finite and non-negative"):
         theory.crossover_time(-1.0, lmda, decay)
@@ -162,11 +163,16 @@ def test_the_crossover_is_where_the_balance_is_that_of_a_mode():
 def test_representations_align_around_the_crossover():
     """Much earlier they are the start's, at almost no loss; much later the task's."""
     task, *_ = task_of([1.0], 3, 3)
-    network = cases.balanced((3, 3, 3), -40.0, 0.1)
-    crossover = theory.crossover_time(1.0, -40.0, 0.01)
-    solution = lr.ExactSolution(network, task, weight_decay=0.01)
-    kernels = solution.input_representation(crossover * jnp.array([0.1, 1.0, 3.0]))
-    goal = task.input_output_correlation.T @ task.input_output_correlation
-    early, then, late = (lr.measures.kernel_alignment(k, goal) for k in kernels)
-    assert early < 0.58 and 0.64 < then < 0.66 and late > 0.999
-    assert solution.loss(0.1 * crossover) < 1e-3 * solution.loss(0.0)
+    network = cases.balanced((3, 3, 3), -20.0, 0.1)
+    crossover = float(theory.crossover_time(1.0, -20.0, 0.05))
+    ts = crossover * np.array([0.1, 1.0, 3.0])
+    flow = numerical_flow.flow(network.weights, task, ts, weight_decay=0.05)
+    goal = np.asarray(task.input_output_correlation)
+    goal = goal.T @ goal  # a projector
+    kernels = [w1.T @ w1 for w1, _ in flow]
+    early, then, late = (np.sum(k * goal) / np.linalg.norm(k) for k in kernels)
+    assert early < 0.58 and 0.64 < then < 0.72 and late > 0.99
+    start, first = (
+        numerical_flow.loss(w2 @ w1, task) for w1, w2 in (network.weights, flow[0])
+    )
+    assert first < 1e-3 * start
