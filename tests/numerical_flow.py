@@ -47,9 +47,9 @@ def product(weights):
     return functools.reduce(lambda below, w: w @ below, weights)
 
 
-def states(weights, task, ts, method="DOP853"):
+def states(weights, task, ts, method="DOP853", weight_decay=0.0):
     """Function, input and output representation at `ts`, stacked."""
-    ws = flow(weights, task, ts, method)
+    ws = flow(weights, task, ts, method, weight_decay)
     return tuple(
         np.stack([f(w) for w in ws])
         for f in (product, lambda w: w[0].T @ w[0], lambda w: w[-1] @ w[-1].T)

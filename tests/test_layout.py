@@ -64,7 +64,7 @@ FLOORS = {
         {"assumptions", "deep", "initialisation", "modes", "roots", "symmetric"},
         {"curvature", "rates", "representations", "saddle", "shallow", "spiked"}
         | {"steps"},
-        {"correlations", "generalisation", "limits", "neuron", "wide"},
+        {"correlations", "decay", "generalisation", "limits", "neuron", "wide"},
     ),
     "measures": ({"alignment", "course", "curvature"}, {"dimension", "distance"}),
     "applications": (
@@ -94,7 +94,7 @@ FLOORS = {
         {"comparison", "curves", "forgetting_runs", "neuron"},
         {"aligned_modes", "balance", "continual", "convergence_time"}
         | {"descent_accuracy", "edge_of_stability", "nonlinear_balance"}
-        | {"phase_diagram", "reductions", "wide"}
+        | {"phase_diagram", "reductions", "weight_decay", "wide"}
         | {f"figure{i}" for i in range(1, 7)}
         | {f"braun{i}" for i in (1, 2, 3, 5, 6)}
         | {f"kunin{i}" for i in (2, 4, 7, 8)},

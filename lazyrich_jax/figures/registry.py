@@ -32,6 +32,7 @@ from . import (
     nonlinear_balance,
     phase_diagram,
     reductions,
+    weight_decay,
     wide,
 )
 from .record import Difference, table
@@ -45,6 +46,7 @@ FIGURES = {
     "figure6": figure6,
     "phase_diagram": phase_diagram,
     "wide": wide,
+    "weight_decay": weight_decay,
     "reductions": reductions,
     "aligned_modes": aligned_modes,
     "balance": balance,

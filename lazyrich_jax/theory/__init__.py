@@ -15,6 +15,9 @@ from .curvature import final_sharpness as final_sharpness
 from .curvature import hessian_spectrum as hessian_spectrum
 from .curvature import largest_stable_step as largest_stable_step
 from .curvature import sharpness as sharpness
+from .decay import crossover_time as crossover_time
+from .decay import decayed_balance as decayed_balance
+from .decay import soft_thresholded_limit as soft_thresholded_limit
 from .deep import deep_modes as deep_modes
 from .generalisation import best_stopping_time as best_stopping_time
 from .generalisation import test_error as test_error

@@ -103,6 +103,34 @@ def _balance(
     return jnp.where(balanced, network.lmda, jnp.nan), balanced
 
 
+def cuts_through(
+    s: Float[Array, " modes"],
+    hidden: int,
+    noise: float,
+    *,
+    least: Float[ArrayLike, ""] = 0.0,
+) -> Bool[Array, ""]:
+    """Whether `hidden` units learn only some of several equal modes above `least`.
+
+    `s` is in decreasing order; equal values differ by at most `noise` times the first.
+    """
+    if hidden >= s.size:
+        return jnp.array(False)
+    kept, dropped = s[hidden - 1], s[hidden]
+    return (kept - dropped <= noise * s[0]) & (kept > least)
+
+
+def refuse_cut(cut: Bool[Array, ""], hidden: int, s: Float[Array, " modes"]) -> None:
+    """Refuse a known hidden size that cuts through equal singular values."""
+    if _checks.is_concrete(cut):
+        _checks.require(
+            not bool(cut),
+            "`hidden_size` must not cut through equal singular values of the task, "
+            f"but it was {hidden} and the singular values were {_checks.known(s)}: "
+            "which of them are learned depends on the start.",
+        )
+
+
 def three_sizes(sizes: tuple[int, int, int]) -> tuple[int, int, int]:
     """The sizes of two layers: inputs, hidden units and outputs."""
     _checks.require(

@@ -25,7 +25,14 @@ from .._network import LinearNetwork
 from .._task import Task
 from .._xla import compiled
 from ..kernels import ntk_of_representations
-from .assumptions import balance_of, feasible_balance, is_task, isotropic_variance
+from .assumptions import (
+    balance_of,
+    cuts_through,
+    feasible_balance,
+    is_task,
+    isotropic_variance,
+    refuse_cut,
+)
 
 
 class Representations(eqx.Module):
@@ -182,13 +189,7 @@ def converged_representations(
     noise = 4 * max(sizes) * _dtypes.rounding(task=task)
     of_start = jax.tree.map(lambda w: w.astype(balance.dtype), start)
     found, s, tie = _converged(sigma / variance, balance, hidden, of_start, noise)
-    if _checks.is_concrete(tie):
-        _checks.require(
-            not bool(tie),
-            "`hidden_size` must not cut through equal singular values of the task, "
-            f"but it was {hidden} and the singular values were {_checks.known(s)}: "
-            "which of them are learned depends on the start.",
-        )
+    refuse_cut(tie, hidden, s)
     return found
 
 
@@ -237,12 +238,11 @@ def _converged(
 ) -> tuple[Representations, Float[Array, " smaller"], Bool[Array, ""]]:
     """Converged representations, singular values, and whether equal ones are cut."""
     n_out, n_in = end.shape
-    modes, k = modes_of_matrix(end), min(hidden, n_in, n_out)
-    values, tie = modes.s, jnp.array(False)
-    if k < values.size:
-        tie = (values[k - 1] - values[k] <= noise * values[0]) & (values[k - 1] > 0)
-        modes = modes._replace(s=jnp.where(tie, jnp.nan, values))
-        end = jnp.where(tie, jnp.nan, end)
+    modes = modes_of_matrix(end)
+    values = modes.s
+    tie = cuts_through(values, hidden, noise)
+    modes = modes._replace(s=jnp.where(tie, jnp.nan, values))
+    end = jnp.where(tie, jnp.nan, end)
     is_between = n_in < hidden < n_out or n_out < hidden < n_in
     found = _representations(end, modes, lmda, hidden, start if is_between else None)
     return found, values, tie
