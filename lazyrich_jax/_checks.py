@@ -128,7 +128,8 @@ def checked(
                 ~good,
                 f"{message} a traced value was not; `throw=False` gives NaN instead.",
             )
-        return jnp.where(good, array, jnp.nan)
+        # A product: derivatives of bad entries become NaN too.
+        return array * jnp.where(good, jnp.ones_like(array), jnp.nan)
     _refuse_first(values, is_good(values), message)
     return array
 

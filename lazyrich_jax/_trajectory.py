@@ -53,7 +53,8 @@ class RESULTS(eqx.Enumeration):
     too_far = (
         "`network` must be nearly balanced or wide, `task` must have nearly isotropic "
         "inputs and `learning_rate` must be small for `NearlyExact`, but the estimated "
-        "error of the function exceeded `tolerance` of its largest size: use "
+        "error of the function exceeded `tolerance` of its largest size, or the rate "
+        "was above the largest stable one (`theory.largest_stable_step`): use "
         "`dynamics=GradientFlow()` or `GradientDescent(learning_rate)`, or see the "
         "estimate with `throw=False`."
     )

@@ -114,6 +114,10 @@ def bessel(s, lmda, decay, t):
         (1e-3, 0.5, 2.0, 30.0),  # the mode dies
         (2.0, 90.0, 5.0, 10.0),
         (0.2, 60.0, 0.4, 54.0),  # two time scales
+        (1.0, 40.0, 1.0, 100.0),  # a plateau between two edges
+        (10.0, 100.0, 10.0, 10.0),
+        (0.98, 40.0, 1.0, 100.0),
+        (1e-5, 3e-3, 7e-4, 2.5e-6),  # long before its own time scale
         (3.0, 1e-3, 1e-2, 50.0),
         (1e-4, 5e-3, 8.0, 1e-3),
     ],
@@ -234,6 +238,7 @@ def test_repeated_modes_and_single_precision():
 
     by_scale, by_decay = (jax.jit(jax.grad(loss, i))(1.0, 0.1) for i in (0, 1))
     assert np.isnan(by_scale)  # the singular vectors have no derivative
+    assert np.isnan(jax.jit(jax.grad(loss, 1))(1.0, jnp.nan))
     near = (solved()(network, task, 0.1 + h, ts)[0][1] for h in (1e-4, -1e-4))
     slope = (next(near) - next(near)) / 2e-4
     np.testing.assert_allclose(by_decay, slope, rtol=1e-6)
@@ -242,6 +247,27 @@ def test_repeated_modes_and_single_precision():
     loss, qqt, _ = solved()(*half, jnp.float32(0.1), jnp.asarray(ts, jnp.float32))
     assert qqt.dtype == jnp.float32
     close((loss, qqt), found[:2], 1e-4)
+
+
+def test_the_first_moment_and_large_starts():
+    task = lr.Task.from_correlation(1e-4 * np.diag([1.0, 0.5, 0.2]))
+    network = lr.LambdaBalanced(1e-5, 1e3)(3, 3, 3, key=jax.random.key(2))
+    ts = np.array([0.0, 1e-9, 1e-6, 1e-5])
+    found = solved()(network, task, 1e-5, ts)
+    close(found[:2], of_flow(network, task, 1e-5, ts), 2e-9)
+    task = lr.Task.from_correlation(cases.sigma(3, 3))
+    for i, decay in enumerate((1e-6, 0.1, 5.0)):
+        network = lr.LambdaBalanced(2.0, 0.5)(3, 3, 3, key=jax.random.key(i))
+        p, e = np.asarray(network.qqt), task.input_output_correlation
+        e = np.block(
+            [[np.zeros((3, 3)), (e - p[3:, :3]).T], [e - p[3:, :3], 0 * p[3:, 3:]]]
+        )
+        found = jax.jvp(
+            functools.partial(solved(), network, task, decay), (ts,), (1 + 0 * ts,)
+        )
+        np.testing.assert_allclose(
+            found[1][1][0], e @ p + p @ e - 2 * decay * p, atol=1e-12
+        )
 
 
 def test_networks_of_one_balance_share_its_solutions():

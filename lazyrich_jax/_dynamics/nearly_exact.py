@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks, _dtypes
+from .._exactness import largest_stable_rate
 from .._linalg import dot, norm
 from .._network import LinearNetwork
 from .._task import Task
@@ -42,7 +43,9 @@ class NearlyExact(AbstractSimulation):
     **Arguments:**
 
     - `learning_rate`: the learning rate of gradient descent, whose step k is the time
-      `k * learning_rate`. Zero, the default, is gradient flow.
+      `k * learning_rate`. Zero, the default, is gradient flow. A rate above the largest
+      stable one (`lazyrich_jax.theory.largest_stable_step`) is refused
+      (`RESULTS.too_far`). Close below it the estimate is several times too small.
     - `tolerance`: the largest error that is accepted: the largest `error_estimate`,
       over the function's largest norm. A larger one is refused
       (`RESULTS.too_far`).
@@ -85,7 +88,10 @@ class NearlyExact(AbstractSimulation):
         check_times(ts, infinite=True)
 
     def setting(self) -> str:
-        return f" `tolerance` was {_checks.number(self.tolerance, '.2g')}."
+        rate, most = (
+            _checks.number(x, ".2g") for x in (self.learning_rate, self.tolerance)
+        )
+        return f" `learning_rate` was {rate}, `tolerance` was {most}."
 
     def run(
         self, network: LinearNetwork, task: Task, ts: Float[Array, " times"]
@@ -126,11 +132,14 @@ class NearlyExact(AbstractSimulation):
         second = dot(q2[:, n_in:], q0[:, :n_in].mT) + dot(q0[:, n_in:], q2[:, :n_in].mT)
         estimate = norm(second.reshape(len(ts), -1), axis=1)
         share = error_share(networks.function, estimate)
+        # The series knows nothing of descent that does not stay at the minimum.
+        unstable = rate > largest_stable_rate(start, target)
+        small = share <= self.tolerance.astype(share.dtype)
         result = first_failure(
             (~finite, RESULTS.nonfinite_values),
             (~valid, RESULTS.invalid_times),
             (~settled, RESULTS.invalid_setting),
-            (~(share <= self.tolerance.astype(share.dtype)), RESULTS.too_far),
+            (~small | unstable, RESULTS.too_far),
         )
         loss = jax.vmap(task.loss)(networks.function)
         return Trajectory(

@@ -208,7 +208,7 @@ def _reduced(
         decay = jnp.where(_valid(weight_decay), weight_decay, 1.0)
         decaying = Decaying if modes is None else jax.vmap(Decaying, in_axes=(0, None))
         core = decaying(start_of, decay)
-        marked = core.frame.lower * mark + given
+        marked = core.frame.lower * mark + given + weight_decay * nothing
         core = eqx.tree_at(lambda c: c.frame.lower, core, marked)
     return Reduced(core, variance, optimum, wide, modes, off, result)
 

@@ -14,20 +14,23 @@ replace them: no parameter is a singular one, no term cancels, and all derivativ
 exist. docs/beyond.md, section 1.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import i0e, i1e
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ..._linalg import mean_decay, safe_hypot
 
 STEPS = 12  # of the continued fraction, before its tail
 POINTS = 40  # of the tail's integral
-NODES = 32  # of each half of the growing solution's integral
+NODES = 40  # of each piece of the growing solution's integral
 DROP = 38.0  # the integrands are left out below e^-38 of their maxima
+ORDER = 8  # of the powers of time, up to which a mode is
+EARLY = 0.01  # early, in units of its rates
 HALVINGS = 10
 
 
@@ -84,6 +87,8 @@ def pairs(
     still = 1 - half**2 * start.ratios[1] * rho0  # 2 (s + decay) rho0
     square = mean_decay(jnp.maximum(2 * (s + decay) * t + more, 0.0))
     square = jnp.maximum(square * (still * t + more * rho0), 0.0)
+    early = (s + half + decay) * t < EARLY
+    square = jnp.where(early, _early_square(s, half, decay, t, early), square)
     return Pairs(
         grow=Exponential(s - decay, kept - shrink),
         turn=Exponential(gap - 2 * decay, reach),
@@ -94,6 +99,37 @@ def pairs(
         mixed=sign * half * rho * jnp.exp(mixed),
         last=jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0),
     )
+
+
+def _early_square(
+    s: Float[Array, " modes"],
+    half: Float[Array, ""],
+    decay: Float[Array, ""],
+    t: Float[Array, ""],
+    early: Bool[Array, " modes"],
+) -> Float[Array, " modes"]:
+    r"""$\int_0^t e^{-2\gamma t'} / p^2 dt'$ of the growing solution, by powers of t.
+
+    Its p, without the factor $e^{-\gamma t}$, obeys
+    $\ddot p = -2\gamma\dot p + (s^2 + 2\gamma s + \ell^2) p$.
+    """
+    # All rates in units of 1 / t.
+    s, half, decay = (jnp.where(early, x * t, 0.0) for x in (s, half, decay))
+    p = [jnp.ones_like(s), s]
+    for n in range(ORDER - 2):
+        balance = half**2 * sum(
+            (-4 * decay) ** k / math.factorial(k) * p[n - k] for k in range(n + 1)
+        )
+        rise = (s**2 + 2 * decay * s) * p[n] + balance
+        p.append((rise - 2 * decay * (n + 1) * p[n + 1]) / ((n + 1) * (n + 2)))
+    square = [sum(p[k] * p[n - k] for k in range(n + 1)) for n in range(ORDER)]
+    total, inverse = jnp.zeros_like(s), []
+    for n in range(ORDER):  # the integrand times p^2 is the exponential
+        term = (-2 * decay) ** n / math.factorial(n)
+        term -= sum(square[k] * inverse[n - k] for k in range(1, n + 1))
+        inverse.append(term)
+        total += term / (n + 1)
+    return t * total
 
 
 class Falling(NamedTuple):
@@ -187,7 +223,8 @@ def _reach(
 
     $\omega^2 = \ell_0^2 \varphi(x) \varphi(2t - x)$, $\varphi(x) = (1 - e^{-2\gamma x})
     / 2\gamma$: the growing solution's m by Riemann's function of the two equations. The
-    logarithm of the integrand is concave.
+    logarithm of the integrand is concave. $\omega$ is symmetric about t: the integral
+    goes to t, of both exponentials.
     """
 
     def square(x, rest):
@@ -201,11 +238,14 @@ def _reach(
     lost, h = _lost(gap, half, later, decay, t)
     size = gap + h
     top = _log_quotient(2 * decay, lost / jnp.where(size == 0, 1.0, size))
+    # Omega rises to a plateau, on which g alone is left.
+    plateau = (5 + jnp.log1p(half / (decay + 1 / t))) / (4 * decay * t)
     top = jnp.minimum(jnp.where(size == 0, 0.0, top), t) / (2 * t)
+    top = jnp.minimum(top, plateau)
     highest = height(top)
     # On both sides of the maximum, the distance to where the integrand is negligible.
     side = jnp.array([-1.0, 1.0], t.dtype)[:, None]
-    most = jnp.stack([top, 1 - top])
+    most = jnp.stack([top, 0.5 - top])
     least = 1 / (100 * t * (gap + half + decay + 1 / t))
     least = jnp.minimum(most, least[None])
 
@@ -217,14 +257,19 @@ def _reach(
 
     _, distance = jax.lax.fori_loop(0, HALVINGS, halve, (least, most))
     top, highest, distance = jax.lax.stop_gradient((top, highest, distance))
-    # Most nodes are near the maximum.
+    plateau = jnp.minimum(jax.lax.stop_gradient(plateau), distance[1])
+    starts = jnp.stack([top, top, top + plateau])
+    lengths = jnp.stack([-distance[0], plateau, distance[1] - plateau])
+    # Most nodes are near the start of each piece.
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     nodes = (nodes + 1) / 2
     nodes, weights = (jnp.asarray(x, t.dtype) for x in (nodes**2, nodes * weights))
-    x = top[None, :, None] + (side * distance)[..., None] * nodes[None, None]
-    exponent = -gap[None, :, None] * 2 * t * x - highest[None, :, None]
+    x = starts[..., None] + lengths[..., None] * nodes[None, None]
+    gap = gap[None, :, None]
+    exponent = -gap * 2 * t * x - highest[None, :, None]
     values = _bessel(exponent, square(x, 1 - x)) * weights[None, None]
-    total = jnp.sum(distance * jnp.sum(values, axis=2), axis=0)
+    values *= 1 + jnp.exp(-gap * 2 * t * (1 - 2 * x))
+    total = jnp.sum(jnp.abs(lengths) * jnp.sum(values, axis=2), axis=0)
     return highest + jnp.log(total) + jnp.log(t)
 
 
