@@ -233,6 +233,21 @@ def test_what_is_not_antisymmetric_is_refused():
         reductions.antisymmetric_relu(pairs, task, -1.0)
 
 
+def test_relu_units_orthogonal_to_a_sample_are_refused():
+    """At w x = 0 a sample and its mirror image have the same slope."""
+    eye, y = np.eye(2), np.array([[1, 0.5], [0.5, 2]])
+    task = lr.Task(np.r_[eye, -eye] * 2**0.5, np.r_[y, -y])
+    weights = 0.3 * np.r_[eye, -eye], 0.3 * np.c_[eye, -eye]
+    with pytest.raises(ValueError, match="input weights were orthogonal to a sample"):
+        reductions.antisymmetric_relu(weights, task)
+    traced = jax.jit(lambda *w: reductions.antisymmetric_relu(w, task).network.weights)
+    assert np.isnan(traced(*weights)[0]).all()
+    # A sample of zeros has no effect.
+    x, y = (np.r_[z, np.zeros((2, 2))] for z in (task.x, task.y))
+    turned = weights[0] @ np.array([[0.8, 0.6], [-0.6, 0.8]]), weights[1]
+    reductions.antisymmetric_relu(turned, lr.Task(x, y))
+
+
 def sequences(d, examples):
     """Sequences of a quadrature, and their weights: exact for moments to order 5."""
     nodes, shares = np.array([-(3**0.5), 0, 3**0.5]), np.array([1, 4, 1]) / 6
