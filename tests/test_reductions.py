@@ -170,6 +170,18 @@ def test_heavy_ball_and_its_error():
     assert errors[1] > most / 20  # it is no loose bound
     with pytest.raises(ValueError, match="`learning_rate` must be small enough for an"):
         reductions.heavy_ball(network, task, 0.1, 0.9)
+    # Large weights are sharper at the start than at the end.
+    one = np.ones((1, 1))
+    seven = lr.LinearNetwork((7 * one, 7 * one))
+    model = reductions.heavy_ball(seven, lr.Task(one, one), 0.05, 0.0, tolerance=4)
+    assert model.error is not None
+    np.testing.assert_allclose(model.error, 0.025 * (2 * 49 + 48), rtol=1e-12)
+    # The learned function I / 4 at the larger of two variances, 4.
+    still = lr.LinearNetwork((1e-3 * np.eye(2), 1e-3 * np.eye(2)))
+    x = np.diag([2.0, 1.0]) * 2**0.5
+    model = reductions.heavy_ball(still, lr.Task(x, x / 4), 0.01, 0.0)
+    assert model.error is not None
+    np.testing.assert_allclose(model.error, 0.005 * 4 * 2 * 0.25, rtol=1e-12)
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.3])
@@ -461,6 +473,15 @@ def test_clocks_are_differentiable():
 
     found = jax.grad(elapsed)(alpha)
     np.testing.assert_allclose(found, jnp.sum(network.function) + 3, rtol=1e-12)
+    ts = jnp.array([0.0, 0.5, 2.0, np.inf])
+
+    def at_momentum(beta):
+        return reductions.heavy_ball(network, task, 1e-3, beta).clock(ts)
+
+    slopes = jax.jacfwd(at_momentum)(0.0)
+    np.testing.assert_allclose(slopes, [0, -5e-4, 1e-3, 0], atol=1e-15)
+    slopes = jax.jacfwd(lambda a: reductions.output_scale(network, task, a).clock(ts))
+    np.testing.assert_allclose(slopes(alpha), [0, 0.5, 2, 0])
 
 
 def test_bad_arguments(untyped):

@@ -124,6 +124,17 @@ def scaled(factor: Float[Array, ""], x: Any) -> Any:
     return jax.tree.map(lambda a: factor.astype(a.dtype) * a, x)
 
 
+def at_finite(to_time: Callable[[Array], Array], ts: Array) -> Array:
+    """Finite times by `to_time`. Infinite ones stay, without derivative."""
+    endless = jnp.isinf(ts)
+    return jnp.where(endless, jnp.inf, to_time(jnp.where(endless, 0.0, ts)))
+
+
+def scaled_clock(factor: Float[Array, ""]) -> Partial:
+    """Times that are a factor times the model's."""
+    return Partial(at_finite, Partial(scaled, factor))
+
+
 def scaled_layers(
     factors: tuple[Float[Array, ""], Float[Array, ""]], weights: tuple[Array, ...]
 ) -> tuple[Array, ...]:

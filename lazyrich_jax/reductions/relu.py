@@ -11,7 +11,7 @@ from .._exactness import check_fit
 from .._linalg import dot
 from .._network import LinearNetwork
 from .._task import Task
-from .reduction import Reduction, only_if, scaled
+from .reduction import Reduction, only_if, scaled, scaled_clock
 
 
 def antisymmetric_relu(
@@ -91,7 +91,7 @@ def antisymmetric_relu(
     return Reduction(
         LinearNetwork(scaled(root, (w1[half], w2[:, half]))),
         task,
-        Partial(scaled, (1 + slope) / 2),
+        scaled_clock((1 + slope) / 2),
         to_weights=Partial(_all_units, order, 1 / root),
     )
 

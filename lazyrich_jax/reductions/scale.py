@@ -9,7 +9,7 @@ from .._exactness import check_fit, check_two_layers
 from .._linalg import dot
 from .._network import LinearNetwork
 from .._task import Task
-from .reduction import Reduction, scaled, scaled_layers
+from .reduction import Reduction, scaled, scaled_clock, scaled_layers
 
 
 def output_scale(
@@ -51,7 +51,7 @@ def output_scale(
     return Reduction(
         LinearNetwork(weights),
         Task(task.x, task.y + dot(task.x, before.astype(task.x.dtype).mT)),
-        Partial(scaled, scale),
+        scaled_clock(scale),
         to_function=Partial(_less, before),
         to_weights=Partial(scaled_layers, (1 / root, 1 / root)),
     )
