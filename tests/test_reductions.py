@@ -381,6 +381,26 @@ def test_inputs_that_commute_with_the_task(s, first, second):
             reductions.commuting_inputs(*bad)
 
 
+def test_targets_of_rounding_tell_no_direction():
+    u, v, r = bases()
+    d = np.array([2.0, 0.7, 0.3])
+    q = 12**0.5 * np.linalg.qr(np.random.default_rng(3).normal(size=(12, 6)))[0]
+    task = lr.Task((q[:, :3] * d**0.5) @ v.T, q[:, 3:])
+    assert 0 < np.abs(task.input_output_correlation).max() < 1e-15
+    network = lr.LinearNetwork(
+        aligned_weights(u, v, r, [0.3, 0.2, 0.5], [0.1, 0.6, -0.2])
+    )
+    model = reductions.commuting_inputs(network, task)
+    assert not model.task.input_output_correlation.any()
+    np.testing.assert_allclose(
+        model.to_function(model.network.function), network.function, atol=1e-14
+    )
+    gated = reductions.gated_pathways([network], task, np.ones((12, 1)))
+    order = np.argsort(np.abs(gated.start[0]))
+    np.testing.assert_allclose(gated.coactivation[0, 0][order], d[[0, 2, 1]])
+    assert not gated.strengths.any()
+
+
 def test_denoising_autoencoders():
     _, v, r = bases()
     sd = 0.5
@@ -407,6 +427,18 @@ def test_denoising_autoencoders():
     )
     assert model.start == "any"
     np.testing.assert_allclose(model.task.input_variance, 4 / 3 + sd**2, rtol=1e-12)
+
+    def end(noise):  # the samples are known to be white
+        model = reductions.denoising_autoencoder(
+            cases.balanced((3, 3, 3), 0.5, 0.5), white, noise
+        )
+        assert model.start == "any"
+        return model.task.input_variance
+
+    np.testing.assert_allclose(jax.jit(end)(sd), 4 / 3 + sd**2, rtol=1e-12)
+    zeros = np.zeros((4, 3))
+    model = reductions.denoising_autoencoder(lr.LinearNetwork((w1, w2)), zeros, sd)
+    assert model.start == "any"
 
 
 def test_gated_pathways():

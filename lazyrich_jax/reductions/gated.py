@@ -14,7 +14,7 @@ from .._linalg import dot, norm, safe_hypot
 from .._network import LinearNetwork
 from .._singular import by_library
 from .._task import Task
-from .reduction import only_if
+from .reduction import only_if, unit, without_rounding
 
 # Never tf32 on an accelerator.
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
@@ -99,17 +99,28 @@ def gated_pathways(
     )
     of_weights = [network.weights[0] for network in pathways]
     tolerance = max(exactness_tolerance(x.dtype) for x in (*of_weights, task.x))
+    eps = _dtypes.rounding(networks=tuple(pathways), task=task)
     networks, task, gates = _dtypes.promoted(
         networks=tuple(pathways), task=task, gates=gates
     )
     count = task.samples
-    sigma = _einsum("np,no,ni->poi", gates, task.y, task.x) / count
-    inputs = _einsum("np,nq,ni,nj->pqij", gates, gates, task.x, task.x) / count
-    left, right = _shared(networks, sigma, inputs)
+    seen = _einsum("np,ni->pni", gates, task.x)
+    means = [x / count for x in seen]
+    sigma = jnp.stack(
+        [without_rounding(dot(task.y.mT, x), eps, task.y, x) for x in means]
+    )
+    inputs = jnp.stack(
+        [
+            jnp.stack([without_rounding(dot(m.mT, x), eps, m, x) for x in seen])
+            for m in means
+        ]
+    )
+    a = jnp.stack([without_rounding(n.function, eps, *n.weights) for n in networks])
+    left, right = _shared(a, sigma, inputs, eps)
     k = min(task.in_size, task.out_size)
-    p11, p22, a = (
+    p11, p22 = (
         jnp.stack([getattr(network, name) for network in networks])
-        for name in ("input_representation", "output_representation", "function")
+        for name in ("input_representation", "output_representation")
     )
     of_inputs, of_outputs = (dot(x.mT, p, x) for x, p in ((right, p11), (left, p22)))
     functions, targets = (dot(left.mT, x, right) for x in (a, sigma))
@@ -134,17 +145,22 @@ def gated_pathways(
 
 
 def _shared(
-    networks: tuple[LinearNetwork, ...],
+    functions: Float[Array, "pathways out in"],
     sigma: Float[Array, "pathways out in"],
     inputs: Float[Array, "pathways pathways in in"],
+    eps: float,
 ) -> tuple[Float[Array, "out out"], Float[Array, "in in"]]:
     """Singular vectors of a generic sum of all correlations and functions."""
-    maps = [*sigma, *(network.function for network in networks)]
-    given = maps + [dot(x, c) for x in maps for row in inputs for c in row]
+    maps = [*sigma, *functions]
+    given = maps + [
+        without_rounding(dot(x, c), eps, x, c)
+        for x in maps
+        for row in inputs
+        for c in row
+    ]
     total = jnp.zeros_like(sigma[0])
     for i, x in enumerate(given):
-        size = jnp.linalg.norm(x)
-        total += (1 + 0.6180 * i) ** -0.7 * x / jnp.where(size > 0, size, 1.0)
+        total += (1 + 0.6180 * i) ** -0.7 * unit(x)
     left, _, right = by_library(jax.lax.stop_gradient(total))
     return left, right
 
