@@ -1,6 +1,7 @@
 """Reductions, against simulations of the original models in NumPy and SciPy."""
 
 import itertools
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -469,6 +470,10 @@ def test_gated_pathways():
     gated = reductions.gated_pathways(networks, lr.Task(x, y), gates)
     np.testing.assert_allclose(gated.functions(TS[::-1])[::-1], expected, atol=1e-8)
     assert gated.modes(1.0).shape == (2, 3)
+    assert gated.modes(np.zeros((2, 0))).shape == (2, 0, 2, 3)
+    late = np.full(TS.shape, 1e6)  # the compiled program of TS
+    with pytest.raises(ValueError, match="`ts` must be times within"):
+        gated.modes(late)
     with pytest.raises(ValueError, match="`pathways` and `task` must share singular"):
         bad = lr.Task(x, y + 0.1 * rng.normal(size=y.shape))
         reductions.gated_pathways(networks, bad, gates)
@@ -549,3 +554,42 @@ def test_bad_arguments(untyped):
         reductions.linear_recurrent(network, x, np.ones((4, 2)), np.eye(2))
     with pytest.raises(ValueError, match="`x` must be sequences"):
         reductions.linear_recurrent(network, x[0], np.ones((4, 2)), 0.5)
+    with pytest.raises(ValueError, match="`recurrence` must be finite, but"):
+        reductions.linear_recurrent(network, x, np.ones((4, 2)), np.nan)
+    with pytest.raises(ValueError, match="`x` must have no empty axis, but"):
+        reductions.linear_recurrent(network, x[:, :0], np.ones((4, 2)), 0.5)
+
+
+def test_bad_types(untyped):
+    task, network = task_and_start()
+    weights: Any = network.weights
+
+    def scheduled(rate: Any):
+        return reductions.schedule(network, task, rate, 5)
+
+    wrong: Any = network
+    for call, message in (
+        (lambda: reductions.layer_rates(wrong, task, cast(Any, 0.1)), "`rates` must"),
+        (lambda: reductions.antisymmetric_relu(wrong, task), "`weights` must be a seq"),
+        (lambda: reductions.antisymmetric_relu(weights, wrong), "`task` must be a"),
+        (
+            lambda: reductions.gated_pathways(wrong, task, np.ones((10, 1))),
+            "`pathways` must be a sequence of networks, but it was a `LinearNetwork`",
+        ),
+        (
+            lambda: reductions.output_scale(
+                network, task, 2.0, centred=cast(Any, "no")
+            ),
+            "`centred` must be a `bool`, but it was the text 'no'",
+        ),
+        (lambda: scheduled(lambda k: None), r"`learning_rate\(k\)` must be a real"),
+        (lambda: scheduled(lambda k: "x"), r"`learning_rate\(k\)` must be a real"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            call()
+    with pytest.raises(ValueError, match=r"`learning_rate\(k\)` must be a scalar, but"):
+        scheduled(lambda k: jnp.ones(2))
+    by_python = scheduled(lambda k: 0.1 if k < 3 else 0.01)
+    np.testing.assert_allclose(
+        by_python.clock(np.arange(6.0)), [0, 0.1, 0.2, 0.3, 0.31, 0.32], rtol=1e-12
+    )

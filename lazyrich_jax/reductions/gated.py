@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks, _dtypes
 from .._exactness import check_fit, check_two_layers, exactness_tolerance
@@ -14,10 +14,11 @@ from .._linalg import dot, norm, safe_hypot
 from .._network import LinearNetwork
 from .._singular import by_library
 from .._task import Task
-from .reduction import only_if, unit, without_rounding
+from .reduction import listed, only_if, unit, without_rounding
 
 # Never tf32 on an accelerator.
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+_STEPS = 2**16
 
 
 class GatedPathways(eqx.Module):
@@ -45,10 +46,20 @@ class GatedPathways(eqx.Module):
         """The modes at finite times, any shape, in learning rate x step.
 
         The equation is integrated by Dopri8, at a relative tolerance of 1e-10 a step in
-        double precision and 1e-6 in single. First derivatives in reverse mode.
+        double precision and 1e-6 in single. First derivatives in reverse mode. Times
+        far beyond the steady state take too many steps, and are refused (traced: NaN).
         """
         ts = _checks.as_times("ts", ts, infinite=False)
-        found = _integrated(self, ts.ravel().astype(self.start.dtype))
+        if ts.size == 0:
+            return jnp.zeros((*ts.shape, *self.start.shape), self.start.dtype)
+        found, reached = _integrated(self, ts.ravel().astype(self.start.dtype))
+        good = _checks.known(reached)
+        if good is not None and not good.all():
+            first = _checks.number(ts.ravel()[int(good.argmin())], "g")
+            raise ValueError(
+                f"`ts` must be times within {_STEPS} steps of the integration, but "
+                f"{first} was not: the modes are steady far earlier."
+            )
         return found.reshape(*ts.shape, *self.start.shape)
 
     def functions(
@@ -87,6 +98,7 @@ def gated_pathways(
     **Raises:** `ValueError` for shapes that don't fit, and correlations or pathways
     that don't share singular vectors (traced: NaN).
     """
+    pathways = listed("pathways", pathways, "networks")
     _checks.require(len(pathways) > 0, "`pathways` must hold networks, but was empty.")
     for i, network in enumerate(pathways):
         check_fit(network, task, f"pathways[{i}]")
@@ -181,7 +193,8 @@ def _diagonals(x: Float[Array, "*batch n m"], k: int) -> Float[Array, "*batch mo
 @eqx.filter_jit
 def _integrated(
     gated: GatedPathways, ts: Float[Array, " times"]
-) -> Float[Array, "times pathways modes"]:
+) -> tuple[Float[Array, "times pathways modes"], Bool[Array, " times"]]:
+    """The modes, and whether the integration came to each time; NaN if it did not."""
     import diffrax  # takes half a second: imported on first use
 
     def velocity(t, a, gated):
@@ -203,7 +216,10 @@ def _integrated(
         args=solved,
         saveat=diffrax.SaveAt(ts=ts[order]),
         stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
-        max_steps=2**16,
+        max_steps=_STEPS,
+        throw=False,
     )
     (a,) = jax.tree.leaves(solution.ys)
-    return jnp.where(ok, a[jnp.argsort(order)], jnp.nan)
+    a = a[jnp.argsort(order)]
+    reached = jnp.all(jnp.isfinite(a), axis=(1, 2))
+    return jnp.where(ok & reached[:, None, None], a, jnp.nan), reached

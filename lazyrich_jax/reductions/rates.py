@@ -16,6 +16,7 @@ from .._task import Task
 from .reduction import (
     Reduction,
     at_finite,
+    listed,
     only_if,
     scaled,
     scaled_clock,
@@ -47,7 +48,8 @@ def layer_rates(
     """
     check_fit(network, task)
     check_two_layers(network)
-    given = [_checks.as_scalar(f"rates[{i}]", rate) for i, rate in enumerate(rates)]
+    given = listed("rates", rates, "two numbers")
+    given = [_checks.as_scalar(f"rates[{i}]", rate) for i, rate in enumerate(given)]
     _checks.require(
         len(given) == 2,
         f"`rates` must be two numbers, one for each layer, but it had {len(given)}.",
@@ -84,14 +86,16 @@ def schedule(
     **Arguments:**
 
     - `network`, `task`: of two layers, and its task.
-    - `learning_rate`: an optax schedule, or another function of the number of a step.
+    - `learning_rate`: an optax schedule, or another function of the number of a step,
+      of JAX or of Python's integers (slower).
     - `steps`: the number of steps.
 
     **Returns:** a `Reduction`. Times are steps, from 0 to `steps`, integers or in
     between; later ones are refused.
 
     **Raises:** `ValueError` for another depth, sizes that don't fit, and rates that
-    aren't finite and non-negative (traced: NaN).
+    aren't finite and non-negative (traced: NaN) scalars; `TypeError` for rates that
+    aren't real numbers.
     """
     check_fit(network, task)
     check_two_layers(network)
@@ -102,9 +106,15 @@ def schedule(
             f"{learning_rate!r}; a constant one needs no reduction."
         )
     dtype = _dtypes.common_dtype(network=network, task=task)
+
+    def rate(k: Any) -> Array:
+        return _checks.as_scalar("learning_rate(k)", learning_rate(k)).astype(dtype)
+
     with jax.numpy_dtype_promotion("standard"):  # schedules mix steps and rates
-        given = jax.vmap(lambda k: jnp.asarray(learning_rate(k), dtype))
-        given = given(jnp.arange(steps))
+        try:
+            given = jax.vmap(rate)(jnp.arange(steps))
+        except jax.errors.JAXTypeError:  # a function of Python's numbers
+            given = jnp.stack([rate(k) for k in range(steps)])
     given = _checks.positive("learning_rate", given, zero=True)
     sums = jnp.concatenate([jnp.zeros(1, dtype), jnp.cumsum(given)])
     return Reduction(network, task, Partial(_elapsed, sums))

@@ -144,6 +144,17 @@ def scaled_layers(
     return tuple(scaled(f, w) for f, w in zip(factors, weights, strict=True))
 
 
+def listed(name: str, value: Any, what: str) -> list[Any]:
+    """The entries of a sequence; a `TypeError` for anything else."""
+    try:
+        return list(value)
+    except TypeError as error:
+        raise TypeError(
+            f"`{name}` must be a sequence of {what}, but it was a "
+            f"`{type(value).__name__}`."
+        ) from error
+
+
 def without_rounding(
     x: Float[Array, "n m"], rounding: float, *factors: Array
 ) -> Float[Array, "n m"]:

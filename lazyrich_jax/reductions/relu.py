@@ -11,7 +11,7 @@ from .._exactness import check_fit
 from .._linalg import dot
 from .._network import LinearNetwork
 from .._task import Task
-from .reduction import Reduction, only_if, scaled, scaled_clock
+from .reduction import Reduction, listed, only_if, scaled, scaled_clock
 
 
 def antisymmetric_relu(
@@ -60,7 +60,7 @@ def antisymmetric_relu(
     loss = relu.loss(jnp.linspace(0, 10, 50))
     ```
     """
-    network = LinearNetwork(weights)
+    network = LinearNetwork(listed("weights", weights, "two matrices"))
     _checks.require(
         network.depth == 2,
         f"`weights` must be two matrices, but there were {network.depth}.",

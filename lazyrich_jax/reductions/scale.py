@@ -38,10 +38,11 @@ def output_scale(
     **Returns:** a `Reduction`. Times are learning rate x step of the model.
 
     **Raises:** `ValueError` for another depth, sizes that don't fit and a scale that
-    isn't positive (traced: NaN).
+    isn't positive (traced: NaN); `TypeError` for a `centred` that isn't a `bool`.
     """
     check_fit(network, task)
     check_two_layers(network)
+    _checks.instance("centred", centred, bool, "use `True` or `False`")
     scale = _checks.positive("scale", _checks.as_scalar("scale", scale))
     root = jnp.sqrt(scale)
     weights = scaled_layers((root, root), network.weights)
