@@ -115,18 +115,9 @@ def gated_pathways(
     networks, task, gates = _dtypes.promoted(
         networks=tuple(pathways), task=task, gates=gates
     )
-    count = task.samples
-    seen = _einsum("np,ni->pni", gates, task.x)
-    means = [x / count for x in seen]
-    sigma = jnp.stack(
-        [without_rounding(dot(task.y.mT, x), eps, task.y, x) for x in means]
-    )
-    inputs = jnp.stack(
-        [
-            jnp.stack([without_rounding(dot(m.mT, x), eps, m, x) for x in seen])
-            for m in means
-        ]
-    )
+    seen = [gate[:, None] * task.x for gate in gates.mT]
+    sigma = jnp.stack([_mean(task.y, x, eps) for x in seen])
+    inputs = jnp.stack([jnp.stack([_mean(p, q, eps) for q in seen]) for p in seen])
     a = jnp.stack([without_rounding(n.function, eps, *n.weights) for n in networks])
     left, right = _shared(a, sigma, inputs, eps)
     k = min(task.in_size, task.out_size)
@@ -154,6 +145,14 @@ def gated_pathways(
         strengths,
     )
     return GatedPathways(left[:, :k], right[:, :k], strengths, shared, start, lmda)
+
+
+def _mean(
+    a: Float[Array, "samples n"], b: Float[Array, "samples m"], eps: float
+) -> Float[Array, "n m"]:
+    """The mean of the samples' products, without rounding."""
+    b = b / len(b)
+    return without_rounding(dot(a.mT, b), eps, a, b)
 
 
 def _shared(
