@@ -115,7 +115,7 @@ def gated_pathways(
     networks, task, gates = _dtypes.promoted(
         networks=tuple(pathways), task=task, gates=gates
     )
-    seen = [gate[:, None] * task.x for gate in gates.mT]
+    seen = list(_einsum("np,ni->pni", gates, task.x))
     sigma = jnp.stack([_mean(task.y, x, eps) for x in seen])
     inputs = jnp.stack([jnp.stack([_mean(p, q, eps) for q in seen]) for p in seen])
     a = jnp.stack([without_rounding(n.function, eps, *n.weights) for n in networks])
