@@ -1,6 +1,7 @@
 """Reductions, against simulations of the original models in NumPy and SciPy."""
 
 import itertools
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -170,6 +171,18 @@ def test_heavy_ball_and_its_error():
     assert errors[1] > most / 20  # it is no loose bound
     with pytest.raises(ValueError, match="`learning_rate` must be small enough for an"):
         reductions.heavy_ball(network, task, 0.1, 0.9)
+    # Large weights are sharper at the start than at the end.
+    one = np.ones((1, 1))
+    seven = lr.LinearNetwork((7 * one, 7 * one))
+    model = reductions.heavy_ball(seven, lr.Task(one, one), 0.05, 0.0, tolerance=4)
+    assert model.error is not None
+    np.testing.assert_allclose(model.error, 0.025 * (2 * 49 + 48), rtol=1e-12)
+    # The learned function I / 4 at the larger of two variances, 4.
+    still = lr.LinearNetwork((1e-3 * np.eye(2), 1e-3 * np.eye(2)))
+    x = np.diag([2.0, 1.0]) * 2**0.5
+    model = reductions.heavy_ball(still, lr.Task(x, x / 4), 0.01, 0.0)
+    assert model.error is not None
+    np.testing.assert_allclose(model.error, 0.005 * 4 * 2 * 0.25, rtol=1e-12)
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.3])
@@ -231,6 +244,21 @@ def test_what_is_not_antisymmetric_is_refused():
             reductions.antisymmetric_relu(weights, bad)
     with pytest.raises(ValueError, match="`slope` must be above -1, but"):
         reductions.antisymmetric_relu(pairs, task, -1.0)
+
+
+def test_relu_units_orthogonal_to_a_sample_are_refused():
+    """At w x = 0 a sample and its mirror image have the same slope."""
+    eye, y = np.eye(2), np.array([[1, 0.5], [0.5, 2]])
+    task = lr.Task(np.r_[eye, -eye] * 2**0.5, np.r_[y, -y])
+    weights = 0.3 * np.r_[eye, -eye], 0.3 * np.c_[eye, -eye]
+    with pytest.raises(ValueError, match="input weights were orthogonal to a sample"):
+        reductions.antisymmetric_relu(weights, task)
+    traced = jax.jit(lambda *w: reductions.antisymmetric_relu(w, task).network.weights)
+    assert np.isnan(traced(*weights)[0]).all()
+    # A sample of zeros has no effect.
+    x, y = (np.r_[z, np.zeros((2, 2))] for z in (task.x, task.y))
+    turned = weights[0] @ np.array([[0.8, 0.6], [-0.6, 0.8]]), weights[1]
+    reductions.antisymmetric_relu(turned, lr.Task(x, y))
 
 
 def sequences(d, examples):
@@ -354,6 +382,26 @@ def test_inputs_that_commute_with_the_task(s, first, second):
             reductions.commuting_inputs(*bad)
 
 
+def test_targets_of_rounding_tell_no_direction():
+    u, v, r = bases()
+    d = np.array([2.0, 0.7, 0.3])
+    q = 12**0.5 * np.linalg.qr(np.random.default_rng(3).normal(size=(12, 6)))[0]
+    task = lr.Task((q[:, :3] * d**0.5) @ v.T, q[:, 3:])
+    assert 0 < np.abs(task.input_output_correlation).max() < 1e-15
+    network = lr.LinearNetwork(
+        aligned_weights(u, v, r, [0.3, 0.2, 0.5], [0.1, 0.6, -0.2])
+    )
+    model = reductions.commuting_inputs(network, task)
+    assert not model.task.input_output_correlation.any()
+    np.testing.assert_allclose(
+        model.to_function(model.network.function), network.function, atol=1e-14
+    )
+    gated = reductions.gated_pathways([network], task, np.ones((12, 1)))
+    order = np.argsort(np.abs(gated.start[0]))
+    np.testing.assert_allclose(gated.coactivation[0, 0][order], d[[0, 2, 1]])
+    assert not gated.strengths.any()
+
+
 def test_denoising_autoencoders():
     _, v, r = bases()
     sd = 0.5
@@ -380,6 +428,18 @@ def test_denoising_autoencoders():
     )
     assert model.start == "any"
     np.testing.assert_allclose(model.task.input_variance, 4 / 3 + sd**2, rtol=1e-12)
+
+    def end(noise):  # the samples are known to be white
+        model = reductions.denoising_autoencoder(
+            cases.balanced((3, 3, 3), 0.5, 0.5), white, noise
+        )
+        assert model.start == "any"
+        return model.task.input_variance
+
+    np.testing.assert_allclose(jax.jit(end)(sd), 4 / 3 + sd**2, rtol=1e-12)
+    zeros = np.zeros((4, 3))
+    model = reductions.denoising_autoencoder(lr.LinearNetwork((w1, w2)), zeros, sd)
+    assert model.start == "any"
 
 
 def test_gated_pathways():
@@ -410,6 +470,10 @@ def test_gated_pathways():
     gated = reductions.gated_pathways(networks, lr.Task(x, y), gates)
     np.testing.assert_allclose(gated.functions(TS[::-1])[::-1], expected, atol=1e-8)
     assert gated.modes(1.0).shape == (2, 3)
+    assert gated.modes(np.zeros((2, 0))).shape == (2, 0, 2, 3)
+    late = np.full(TS.shape, 1e6)  # the compiled program of TS
+    with pytest.raises(ValueError, match="`ts` must be times within"):
+        gated.modes(late)
     with pytest.raises(ValueError, match="`pathways` and `task` must share singular"):
         bad = lr.Task(x, y + 0.1 * rng.normal(size=y.shape))
         reductions.gated_pathways(networks, bad, gates)
@@ -446,6 +510,15 @@ def test_clocks_are_differentiable():
 
     found = jax.grad(elapsed)(alpha)
     np.testing.assert_allclose(found, jnp.sum(network.function) + 3, rtol=1e-12)
+    ts = jnp.array([0.0, 0.5, 2.0, np.inf])
+
+    def at_momentum(beta):
+        return reductions.heavy_ball(network, task, 1e-3, beta).clock(ts)
+
+    slopes = jax.jacfwd(at_momentum)(0.0)
+    np.testing.assert_allclose(slopes, [0, -5e-4, 1e-3, 0], atol=1e-15)
+    slopes = jax.jacfwd(lambda a: reductions.output_scale(network, task, a).clock(ts))
+    np.testing.assert_allclose(slopes(alpha), [0, 0.5, 2, 0])
 
 
 def test_bad_arguments(untyped):
@@ -481,3 +554,42 @@ def test_bad_arguments(untyped):
         reductions.linear_recurrent(network, x, np.ones((4, 2)), np.eye(2))
     with pytest.raises(ValueError, match="`x` must be sequences"):
         reductions.linear_recurrent(network, x[0], np.ones((4, 2)), 0.5)
+    with pytest.raises(ValueError, match="`recurrence` must be finite, but"):
+        reductions.linear_recurrent(network, x, np.ones((4, 2)), np.nan)
+    with pytest.raises(ValueError, match="`x` must have no empty axis, but"):
+        reductions.linear_recurrent(network, x[:, :0], np.ones((4, 2)), 0.5)
+
+
+def test_bad_types(untyped):
+    task, network = task_and_start()
+    weights: Any = network.weights
+
+    def scheduled(rate: Any):
+        return reductions.schedule(network, task, rate, 5)
+
+    wrong: Any = network
+    for call, message in (
+        (lambda: reductions.layer_rates(wrong, task, cast(Any, 0.1)), "`rates` must"),
+        (lambda: reductions.antisymmetric_relu(wrong, task), "`weights` must be a seq"),
+        (lambda: reductions.antisymmetric_relu(weights, wrong), "`task` must be a"),
+        (
+            lambda: reductions.gated_pathways(wrong, task, np.ones((10, 1))),
+            "`pathways` must be a sequence of networks, but it was a `LinearNetwork`",
+        ),
+        (
+            lambda: reductions.output_scale(
+                network, task, 2.0, centred=cast(Any, "no")
+            ),
+            "`centred` must be a `bool`, but it was the text 'no'",
+        ),
+        (lambda: scheduled(lambda k: None), r"`learning_rate\(k\)` must be a real"),
+        (lambda: scheduled(lambda k: "x"), r"`learning_rate\(k\)` must be a real"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            call()
+    with pytest.raises(ValueError, match=r"`learning_rate\(k\)` must be a scalar, but"):
+        scheduled(lambda k: jnp.ones(2))
+    by_python = scheduled(lambda k: 0.1 if k < 3 else 0.01)
+    np.testing.assert_allclose(
+        by_python.clock(np.arange(6.0)), [0, 0.1, 0.2, 0.3, 0.31, 0.32], rtol=1e-12
+    )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks, _dtypes
 from .._exactness import check_fit, check_two_layers, exactness_tolerance
@@ -14,10 +14,11 @@ from .._linalg import dot, norm, safe_hypot
 from .._network import LinearNetwork
 from .._singular import by_library
 from .._task import Task
-from .reduction import only_if
+from .reduction import listed, only_if, unit, without_rounding
 
 # Never tf32 on an accelerator.
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+_STEPS = 2**16
 
 
 class GatedPathways(eqx.Module):
@@ -45,10 +46,20 @@ class GatedPathways(eqx.Module):
         """The modes at finite times, any shape, in learning rate x step.
 
         The equation is integrated by Dopri8, at a relative tolerance of 1e-10 a step in
-        double precision and 1e-6 in single. First derivatives in reverse mode.
+        double precision and 1e-6 in single. First derivatives in reverse mode. Times
+        far beyond the steady state take too many steps, and are refused (traced: NaN).
         """
         ts = _checks.as_times("ts", ts, infinite=False)
-        found = _integrated(self, ts.ravel().astype(self.start.dtype))
+        if ts.size == 0:
+            return jnp.zeros((*ts.shape, *self.start.shape), self.start.dtype)
+        found, reached = _integrated(self, ts.ravel().astype(self.start.dtype))
+        good = _checks.known(reached)
+        if good is not None and not good.all():
+            first = _checks.number(ts.ravel()[int(good.argmin())], "g")
+            raise ValueError(
+                f"`ts` must be times within {_STEPS} steps of the integration, but "
+                f"{first} was not: the modes are steady far earlier."
+            )
         return found.reshape(*ts.shape, *self.start.shape)
 
     def functions(
@@ -87,6 +98,7 @@ def gated_pathways(
     **Raises:** `ValueError` for shapes that don't fit, and correlations or pathways
     that don't share singular vectors (traced: NaN).
     """
+    pathways = listed("pathways", pathways, "networks")
     _checks.require(len(pathways) > 0, "`pathways` must hold networks, but was empty.")
     for i, network in enumerate(pathways):
         check_fit(network, task, f"pathways[{i}]")
@@ -99,17 +111,19 @@ def gated_pathways(
     )
     of_weights = [network.weights[0] for network in pathways]
     tolerance = max(exactness_tolerance(x.dtype) for x in (*of_weights, task.x))
+    eps = _dtypes.rounding(networks=tuple(pathways), task=task)
     networks, task, gates = _dtypes.promoted(
         networks=tuple(pathways), task=task, gates=gates
     )
-    count = task.samples
-    sigma = _einsum("np,no,ni->poi", gates, task.y, task.x) / count
-    inputs = _einsum("np,nq,ni,nj->pqij", gates, gates, task.x, task.x) / count
-    left, right = _shared(networks, sigma, inputs)
+    seen = list(_einsum("np,ni->pni", gates, task.x))
+    sigma = jnp.stack([_mean(task.y, x, eps) for x in seen])
+    inputs = jnp.stack([jnp.stack([_mean(p, q, eps) for q in seen]) for p in seen])
+    a = jnp.stack([without_rounding(n.function, eps, *n.weights) for n in networks])
+    left, right = _shared(a, sigma, inputs, eps)
     k = min(task.in_size, task.out_size)
-    p11, p22, a = (
+    p11, p22 = (
         jnp.stack([getattr(network, name) for network in networks])
-        for name in ("input_representation", "output_representation", "function")
+        for name in ("input_representation", "output_representation")
     )
     of_inputs, of_outputs = (dot(x.mT, p, x) for x, p in ((right, p11), (left, p22)))
     functions, targets = (dot(left.mT, x, right) for x in (a, sigma))
@@ -133,18 +147,31 @@ def gated_pathways(
     return GatedPathways(left[:, :k], right[:, :k], strengths, shared, start, lmda)
 
 
+def _mean(
+    a: Float[Array, "samples n"], b: Float[Array, "samples m"], eps: float
+) -> Float[Array, "n m"]:
+    """The mean of the samples' products, without rounding."""
+    b = b / len(b)
+    return without_rounding(dot(a.mT, b), eps, a, b)
+
+
 def _shared(
-    networks: tuple[LinearNetwork, ...],
+    functions: Float[Array, "pathways out in"],
     sigma: Float[Array, "pathways out in"],
     inputs: Float[Array, "pathways pathways in in"],
+    eps: float,
 ) -> tuple[Float[Array, "out out"], Float[Array, "in in"]]:
     """Singular vectors of a generic sum of all correlations and functions."""
-    maps = [*sigma, *(network.function for network in networks)]
-    given = maps + [dot(x, c) for x in maps for row in inputs for c in row]
+    maps = [*sigma, *functions]
+    given = maps + [
+        without_rounding(dot(x, c), eps, x, c)
+        for x in maps
+        for row in inputs
+        for c in row
+    ]
     total = jnp.zeros_like(sigma[0])
     for i, x in enumerate(given):
-        size = jnp.linalg.norm(x)
-        total += (1 + 0.6180 * i) ** -0.7 * x / jnp.where(size > 0, size, 1.0)
+        total += (1 + 0.6180 * i) ** -0.7 * unit(x)
     left, _, right = by_library(jax.lax.stop_gradient(total))
     return left, right
 
@@ -165,7 +192,8 @@ def _diagonals(x: Float[Array, "*batch n m"], k: int) -> Float[Array, "*batch mo
 @eqx.filter_jit
 def _integrated(
     gated: GatedPathways, ts: Float[Array, " times"]
-) -> Float[Array, "times pathways modes"]:
+) -> tuple[Float[Array, "times pathways modes"], Bool[Array, " times"]]:
+    """The modes, and whether the integration came to each time; NaN if it did not."""
     import diffrax  # takes half a second: imported on first use
 
     def velocity(t, a, gated):
@@ -187,7 +215,10 @@ def _integrated(
         args=solved,
         saveat=diffrax.SaveAt(ts=ts[order]),
         stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
-        max_steps=2**16,
+        max_steps=_STEPS,
+        throw=False,
     )
     (a,) = jax.tree.leaves(solution.ys)
-    return jnp.where(ok, a[jnp.argsort(order)], jnp.nan)
+    a = a[jnp.argsort(order)]
+    reached = jnp.all(jnp.isfinite(a), axis=(1, 2))
+    return jnp.where(ok & reached[:, None, None], a, jnp.nan), reached

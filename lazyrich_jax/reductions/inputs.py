@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, ArrayLike, Float, Real
 
@@ -16,7 +17,7 @@ from .._exactness import (
 from .._linalg import dot, norm
 from .._network import LinearNetwork
 from .._task import Task
-from .reduction import Reduction, only_if
+from .reduction import Reduction, only_if, unit, without_rounding
 
 
 def commuting_inputs(network: LinearNetwork, task: Task) -> Reduction:
@@ -42,17 +43,16 @@ def commuting_inputs(network: LinearNetwork, task: Task) -> Reduction:
     check_two_layers(network)
     tolerance = max(exactness_tolerance(x.dtype) for x in (network.weights[0], task.x))
     own = network.weights[0].dtype
+    eps = _dtypes.rounding(network=network, task=task)
     network, task = _dtypes.promoted(network=network, task=task)
-    sigma, sxx = task.input_output_correlation, task.input_correlation
+    sxx = task.input_correlation
+    mean = task.y / task.samples, task.x
+    sigma = without_rounding(task.input_output_correlation, eps, *mean)
+    function = without_rounding(network.function, eps, *network.weights)
     # Modes that one of these repeats are told apart by the others.
-    mixed = jnp.zeros_like(sigma)
-    for share, x in (
-        (1.0, sigma),
-        (0.5432, dot(sigma, sxx)),
-        (0.4219, dot(network.function, sxx)),
-    ):
-        size = jnp.linalg.norm(x)
-        mixed += share * x / jnp.where(size > 0, size, 1.0)
+    mixed = (
+        unit(sigma) + 0.5432 * unit(dot(sigma, sxx)) + 0.4219 * unit(dot(function, sxx))
+    )
     basis = shared_basis(network, mixed)
     left, right = basis
     k = min(sigma.shape)
@@ -136,7 +136,7 @@ def denoising_autoencoder(
     **Arguments:**
 
     - `network`: two layers, with as many outputs as inputs.
-    - `x`: the clean samples.
+    - `x`: the clean samples. Those traced by `jax.jit` are not taken for white.
     - `noise`: the standard deviation $\sigma$.
 
     **Returns:** a `Reduction`. Times are learning rate x step.
@@ -155,9 +155,19 @@ def denoising_autoencoder(
         root * jnp.concatenate([samples, extra]),
         root * jnp.concatenate([samples, jnp.zeros_like(extra)]),
     )
-    isotropic = task.anisotropy <= exactness_tolerance(task.x.dtype)
-    if _checks.is_concrete(isotropic) and isotropic:
-        check_fit(network, task)
-        check_two_layers(network)
-        return Reduction(network, task)
-    return commuting_inputs(network, task)
+    if not _is_white(x):
+        return commuting_inputs(network, task)
+    check_fit(network, task)
+    check_two_layers(network)
+    return Reduction(network, task)
+
+
+def _is_white(x: Real[ArrayLike, "samples in"]) -> bool:
+    """Whether samples are known to be white, up to rounding; the noise always is."""
+    samples = _checks.known(x) if isinstance(x, jax.Array) else np.asarray(x)
+    if samples is None:
+        return False
+    with jax.ensure_compile_time_eval():
+        task = Task(samples, samples)
+        white = task.anisotropy <= exactness_tolerance(task.x.dtype)
+        return bool(white) or not samples.any()

@@ -10,10 +10,18 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks, _dtypes
 from .._exactness import check_fit, check_two_layers
-from .._linalg import safe_hypot
+from .._linalg import dot, safe_hypot
 from .._network import LinearNetwork
 from .._task import Task
-from .reduction import Reduction, only_if, scaled, scaled_layers
+from .reduction import (
+    Reduction,
+    at_finite,
+    listed,
+    only_if,
+    scaled,
+    scaled_clock,
+    scaled_layers,
+)
 
 
 def layer_rates(
@@ -40,7 +48,8 @@ def layer_rates(
     """
     check_fit(network, task)
     check_two_layers(network)
-    given = [_checks.as_scalar(f"rates[{i}]", rate) for i, rate in enumerate(rates)]
+    given = listed("rates", rates, "two numbers")
+    given = [_checks.as_scalar(f"rates[{i}]", rate) for i, rate in enumerate(given)]
     _checks.require(
         len(given) == 2,
         f"`rates` must be two numbers, one for each layer, but it had {len(given)}.",
@@ -54,7 +63,7 @@ def layer_rates(
     return Reduction(
         LinearNetwork(scaled_layers((1 / roots[0], 1 / roots[1]), network.weights)),
         Task(task.x, scaled(1 / both, task.y)),
-        Partial(scaled, first * second),
+        scaled_clock(first * second),
         own_task=task,
         to_function=Partial(scaled, both),
         to_weights=Partial(scaled_layers, roots),
@@ -77,14 +86,16 @@ def schedule(
     **Arguments:**
 
     - `network`, `task`: of two layers, and its task.
-    - `learning_rate`: an optax schedule, or another function of the number of a step.
+    - `learning_rate`: an optax schedule, or another function of the number of a step,
+      of JAX or of Python's integers (slower).
     - `steps`: the number of steps.
 
     **Returns:** a `Reduction`. Times are steps, from 0 to `steps`, integers or in
     between; later ones are refused.
 
     **Raises:** `ValueError` for another depth, sizes that don't fit, and rates that
-    aren't finite and non-negative (traced: NaN).
+    aren't finite and non-negative (traced: NaN) scalars; `TypeError` for rates that
+    aren't real numbers.
     """
     check_fit(network, task)
     check_two_layers(network)
@@ -95,9 +106,15 @@ def schedule(
             f"{learning_rate!r}; a constant one needs no reduction."
         )
     dtype = _dtypes.common_dtype(network=network, task=task)
+
+    def rate(k: Any) -> Array:
+        return _checks.as_scalar("learning_rate(k)", learning_rate(k)).astype(dtype)
+
     with jax.numpy_dtype_promotion("standard"):  # schedules mix steps and rates
-        given = jax.vmap(lambda k: jnp.asarray(learning_rate(k), dtype))
-        given = given(jnp.arange(steps))
+        try:
+            given = jax.vmap(rate)(jnp.arange(steps))
+        except jax.errors.JAXTypeError:  # a function of Python's numbers
+            given = jnp.stack([rate(k) for k in range(steps)])
     given = _checks.positive("learning_rate", given, zero=True)
     sums = jnp.concatenate([jnp.zeros(1, dtype), jnp.cumsum(given)])
     return Reduction(network, task, Partial(_elapsed, sums))
@@ -130,9 +147,11 @@ def heavy_ball(
     \right).$$
 
     The reduction is the flow at this time. Its relative error is about
-    $\frac{\eta(1 + \beta)}{2(1 - \beta)^2} K$ (Kovachki and Stuart 2021), where
-    $K = \sqrt{(c\lambda)^2 + 4s_1^2}$ is the sharpness of the learned task: the field
-    `error` of the result.
+    $\frac{\eta(1 + \beta)}{2(1 - \beta)^2} K$ (Kovachki and Stuart 2021): the field
+    `error` of the result. K bounds the sharpness at the start and of the learned task,
+    $K = \max\big(c(\|W_1\|^2 + \|W_2\|^2) + \|\Sigma - W_2W_1\Sigma_{xx}\|,\,
+    c\sqrt{\lambda^2 + 4a^2}\big)$, with the largest variance c of the inputs and the
+    largest singular value a of the learned function.
 
     **Arguments:**
 
@@ -159,8 +178,7 @@ def heavy_ball(
     finer, finer_task, rate, momentum = _dtypes.promoted(
         network=network, task=task, rate=rate, momentum=momentum
     )
-    s = jnp.linalg.norm(finer_task.input_output_correlation, 2)
-    sharpness = safe_hypot(finer.effective_laziness * finer_task.input_variance, 2 * s)
+    sharpness = _largest_sharpness(finer, finer_task)
     error = rate * (1 + momentum) / (2 * (1 - momentum) ** 2) * sharpness
     network = only_if(
         error <= most.astype(error.dtype),
@@ -172,10 +190,25 @@ def heavy_ball(
         ),
         network,
     )
-    return Reduction(network, task, Partial(_gained, rate, momentum), error=error)
+    gained = Partial(at_finite, Partial(_gained, rate, momentum))
+    return Reduction(network, task, gained, error=error)
+
+
+def _largest_sharpness(network: LinearNetwork, task: Task) -> Float[Array, ""]:
+    """A bound on the sharpness at the start and at the end of learning."""
+    sigma, sxx = task.input_output_correlation, task.input_correlation
+    learned = dot(sigma, jnp.linalg.pinv(sxx, hermitian=True))
+    residual = task.loss_gradient(network.function)
+    variance, end, residual, *layers = (
+        jnp.linalg.norm(x, 2) for x in (sxx, learned, residual, *network.weights)
+    )
+    start = variance * (layers[0] ** 2 + layers[1] ** 2) + residual
+    end = variance * safe_hypot(network.effective_laziness, 2 * end)
+    return jnp.maximum(start, end)
 
 
 def _gained(rate: Float[Array, ""], momentum: Float[Array, ""], k: Array) -> Array:
     k = k.astype(rate.dtype)
-    lag = momentum * (1 - momentum**k) / (1 - momentum)
+    # Not momentum (1 - momentum^k): the power has no derivative at zero for k < 1.
+    lag = (momentum - momentum ** (k + 1)) / (1 - momentum)
     return rate / (1 - momentum) * jnp.maximum(k - lag, 0.0)

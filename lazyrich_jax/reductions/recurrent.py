@@ -35,7 +35,8 @@ def linear_recurrent(
     **Returns:** a `Reduction`. Times are learning rate x step; functions are
     $W_2W_1$.
 
-    **Raises:** `ValueError` for another depth, and shapes that don't fit.
+    **Raises:** `ValueError` for another depth, shapes that don't fit or are empty, and
+    a recurrence that isn't a finite scalar (traced: NaN).
     """
     sequences = _checks.finite("x", _dtypes.as_real("x", x))
     _checks.require(
@@ -43,12 +44,12 @@ def linear_recurrent(
         "`x` must be sequences, (samples, time, in), but its shape was "
         f"{sequences.shape}.",
     )
-    scalar = _dtypes.as_real("recurrence", recurrence)
     _checks.require(
-        scalar.ndim == 0,
-        "`recurrence` must be a scalar, the same for all hidden units, but its shape "
-        f"was {scalar.shape}.",
+        min(sequences.shape) > 0,
+        f"`x` must have no empty axis, but its shape was {sequences.shape}.",
     )
+    scalar = _checks.as_scalar("recurrence", recurrence)
+    scalar = _checks.finite("recurrence", scalar)
     sequences, scalar = _dtypes.promoted(x=sequences, recurrence=scalar)
     task = Task(_seen(sequences, scalar), y)
     check_fit(network, task)

@@ -1,5 +1,6 @@
 """A model that learns as a two-layer linear network does, and the way back."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks
 from .._dynamics import ExactSolution
+from .._linalg import norm
 from .._network import LinearNetwork
 from .._task import Task
 
@@ -124,11 +126,52 @@ def scaled(factor: Float[Array, ""], x: Any) -> Any:
     return jax.tree.map(lambda a: factor.astype(a.dtype) * a, x)
 
 
+def at_finite(to_time: Callable[[Array], Array], ts: Array) -> Array:
+    """Finite times by `to_time`. Infinite ones stay, without derivative."""
+    endless = jnp.isinf(ts)
+    return jnp.where(endless, jnp.inf, to_time(jnp.where(endless, 0.0, ts)))
+
+
+def scaled_clock(factor: Float[Array, ""]) -> Partial:
+    """Times that are a factor times the model's."""
+    return Partial(at_finite, Partial(scaled, factor))
+
+
 def scaled_layers(
     factors: tuple[Float[Array, ""], Float[Array, ""]], weights: tuple[Array, ...]
 ) -> tuple[Array, ...]:
     """Two layers, each times its factor."""
     return tuple(scaled(f, w) for f, w in zip(factors, weights, strict=True))
+
+
+def listed(name: str, value: Any, what: str) -> list[Any]:
+    """The entries of a sequence; a `TypeError` for anything else."""
+    try:
+        return list(value)
+    except TypeError as error:
+        raise TypeError(
+            f"`{name}` must be a sequence of {what}, but it was a "
+            f"`{type(value).__name__}`."
+        ) from error
+
+
+def without_rounding(
+    x: Float[Array, "n m"], rounding: float, *factors: Array
+) -> Float[Array, "n m"]:
+    """`x`, a sum of products of `factors`; zero if it is no more than its rounding.
+
+    The derivative is that of `x`. Less than 64 times the `rounding` of the factors has
+    no digits that tell a direction.
+    """
+    size = math.prod(norm(jax.lax.stop_gradient(f).ravel()) for f in factors)
+    lost = norm(jax.lax.stop_gradient(x).ravel()) <= 64 * rounding * size
+    return x - jax.lax.stop_gradient(jnp.where(lost, x, 0.0))
+
+
+def unit(x: Float[Array, "n m"]) -> Float[Array, "n m"]:
+    """`x` over its norm; zero stays zero."""
+    size = norm(x.ravel())
+    return x / jnp.where(size > 0, size, 1.0)
 
 
 def only_if(good: Bool[Array, ""], message: Callable[[], str], tree: Any) -> Any:

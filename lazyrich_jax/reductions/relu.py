@@ -6,11 +6,12 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._exactness import check_fit
+from .._linalg import dot
 from .._network import LinearNetwork
 from .._task import Task
-from .reduction import Reduction, only_if, scaled
+from .reduction import Reduction, listed, only_if, scaled, scaled_clock
 
 
 def antisymmetric_relu(
@@ -27,7 +28,9 @@ def antisymmetric_relu(
     their mirror images slope $\alpha$. Pairs stay pairs: with one unit V of
     $\sqrt{1 + \alpha}$ times the weights for each, this is a linear network at the time
     $\frac{1 + \alpha}2t$ (Zhang et al. 2024; docs/beyond.md). It is exact at any
-    width, for any weights and for any number of outputs.
+    width and for any number of outputs, for weights that are not orthogonal to a
+    sample. At $w \cdot x = 0$ the slope of a sample and that of its mirror image are
+    the same.
 
     **Arguments:**
 
@@ -39,8 +42,9 @@ def antisymmetric_relu(
     **Returns:** a `Reduction`. Times are learning rate x step. Its functions are linear
     maps, (out, in), and its weights those of all units.
 
-    **Raises:** `ValueError` for units or samples without mirror image, units without
-    input weights (traced: NaN), and shapes that don't fit.
+    **Raises:** `ValueError` for units or samples without mirror image, units whose
+    input weights are zero or orthogonal to a sample other than zero (traced: NaN), and
+    shapes that don't fit.
 
     ```python
     import jax
@@ -56,7 +60,7 @@ def antisymmetric_relu(
     loss = relu.loss(jnp.linspace(0, 10, 50))
     ```
     """
-    network = LinearNetwork(weights)
+    network = LinearNetwork(listed("weights", weights, "two matrices"))
     _checks.require(
         network.depth == 2,
         f"`weights` must be two matrices, but there were {network.depth}.",
@@ -68,13 +72,16 @@ def antisymmetric_relu(
     order, paired = _mirrored(jnp.concatenate([w1, w2.mT], axis=1))
     _, odd = _mirrored(jnp.concatenate([task.x, task.y], axis=1))
     alive = jnp.all(jnp.any(w1 != 0, axis=1))
+    # A sample and its mirror image have the same slope at w x = 0.
+    seen = jnp.any(task.x != 0, axis=1)[:, None]
+    finer, samples = _dtypes.promoted(w1=w1, x=task.x)
+    apart = ~jnp.any((dot(samples, finer.mT) == 0) & seen)
     network, task = only_if(
-        paired & odd & alive,
+        paired & odd & alive & apart,
         lambda: (
             "`weights` and `task` must consist of mirror images, units (w, a) and "
-            "(-w, -a) with w not zero and samples (x, y) and (-x, -y), but "
-            + _fault(paired, odd)
-            + "."
+            "(-w, -a) with w not orthogonal to a sample and samples (x, y) and "
+            "(-x, -y), but " + _fault(paired, odd, alive) + "."
         ),
         (network, task),
     )
@@ -84,7 +91,7 @@ def antisymmetric_relu(
     return Reduction(
         LinearNetwork(scaled(root, (w1[half], w2[:, half]))),
         task,
-        Partial(scaled, (1 + slope) / 2),
+        scaled_clock((1 + slope) / 2),
         to_weights=Partial(_all_units, order, 1 / root),
     )
 
@@ -102,10 +109,16 @@ def _mirrored(
     return order, jnp.all(in_order == -in_order[::-1])
 
 
-def _fault(paired: Bool[Array, ""], odd: Bool[Array, ""]) -> str:
+def _fault(
+    paired: Bool[Array, ""], odd: Bool[Array, ""], alive: Bool[Array, ""]
+) -> str:
     if not paired:
         return "a unit had none"
-    return "a unit had no input weights" if odd else "a sample had none"
+    if not odd:
+        return "a sample had none"
+    if not alive:
+        return "a unit had no input weights"
+    return "a unit's input weights were orthogonal to a sample"
 
 
 def _all_units(

@@ -9,7 +9,7 @@ from .._exactness import check_fit, check_two_layers
 from .._linalg import dot
 from .._network import LinearNetwork
 from .._task import Task
-from .reduction import Reduction, scaled, scaled_layers
+from .reduction import Reduction, scaled, scaled_clock, scaled_layers
 
 
 def output_scale(
@@ -38,10 +38,11 @@ def output_scale(
     **Returns:** a `Reduction`. Times are learning rate x step of the model.
 
     **Raises:** `ValueError` for another depth, sizes that don't fit and a scale that
-    isn't positive (traced: NaN).
+    isn't positive (traced: NaN); `TypeError` for a `centred` that isn't a `bool`.
     """
     check_fit(network, task)
     check_two_layers(network)
+    _checks.instance("centred", centred, bool, "use `True` or `False`")
     scale = _checks.positive("scale", _checks.as_scalar("scale", scale))
     root = jnp.sqrt(scale)
     weights = scaled_layers((root, root), network.weights)
@@ -51,7 +52,7 @@ def output_scale(
     return Reduction(
         LinearNetwork(weights),
         Task(task.x, task.y + dot(task.x, before.astype(task.x.dtype).mT)),
-        Partial(scaled, scale),
+        scaled_clock(scale),
         to_function=Partial(_less, before),
         to_weights=Partial(scaled_layers, (1 / root, 1 / root)),
     )
