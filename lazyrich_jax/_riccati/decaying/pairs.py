@@ -27,7 +27,7 @@ from ..._linalg import mean_decay, safe_hypot
 
 STEPS = 12  # of the continued fraction, before its tail
 POINTS = 40  # of the tail's integral
-NODES = 40  # of each piece of the growing solution's integral
+NODES = 36, 36, 32  # of the pieces of the growing solution's integral
 DROP = 38.0  # the integrands are left out below e^-38 of their maxima
 ORDER = 8  # of the powers of time, up to which a mode is
 EARLY = 0.01  # early, in units of its rates
@@ -258,19 +258,29 @@ def _reach(
     _, distance = jax.lax.fori_loop(0, HALVINGS, halve, (least, most))
     top, highest, distance = jax.lax.stop_gradient((top, highest, distance))
     plateau = jnp.minimum(jax.lax.stop_gradient(plateau), distance[1])
-    starts = jnp.stack([top, top, top + plateau])
-    lengths = jnp.stack([-distance[0], plateau, distance[1] - plateau])
-    # Most nodes are near the start of each piece.
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
-    nodes = (nodes + 1) / 2
-    nodes, weights = (jnp.asarray(x, t.dtype) for x in (nodes**2, nodes * weights))
-    x = starts[..., None] + lengths[..., None] * nodes[None, None]
-    gap = gap[None, :, None]
-    exponent = -gap * 2 * t * x - highest[None, :, None]
-    values = _bessel(exponent, square(x, 1 - x)) * weights[None, None]
+    starts = top, top, top + plateau
+    lengths = -distance[0], plateau, distance[1] - plateau
+    pieces = zip(starts, lengths, NODES, strict=True)
+    x, weights = (jnp.concatenate(y, 1) for y in zip(*map(_nodes, pieces), strict=True))
+    gap = gap[:, None]
+    exponent = -gap * 2 * t * x - highest[:, None]
+    values = _bessel(exponent, square(x, 1 - x))
     values *= 1 + jnp.exp(-gap * 2 * t * (1 - 2 * x))
-    total = jnp.sum(jnp.abs(lengths) * jnp.sum(values, axis=2), axis=0)
+    total = jnp.sum(values * weights, axis=1)
     return highest + jnp.log(total) + jnp.log(t)
+
+
+def _nodes(
+    piece: tuple[Float[Array, " modes"], Float[Array, " modes"], int],
+) -> tuple[Float[Array, "modes nodes"], Float[Array, "modes nodes"]]:
+    """Nodes and weights of Gauss's rule, with most nodes near the piece's start."""
+    start, length, count = piece
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    nodes = (nodes + 1) / 2
+    nodes, weights = (
+        jnp.asarray(x, start.dtype)[None] for x in (nodes**2, nodes * weights)
+    )
+    return start[:, None] + length[:, None] * nodes, jnp.abs(length)[:, None] * weights
 
 
 @jax.custom_jvp
