@@ -226,24 +226,55 @@ def _reach(
     logarithm of the integrand is concave. $\omega$ is symmetric about t: the integral
     goes to t, of both exponentials.
     """
+    held = jax.lax.stop_gradient((gap, half, later, decay, t))
+    top, highest, before, plateau, beyond = _window(*held)
+    starts, lengths = (top, top, top + plateau), (-before, plateau, beyond - plateau)
+    pieces = zip(starts, lengths, NODES, strict=True)
+    x, weights = (jnp.concatenate(y, 1) for y in zip(*map(_nodes, pieces), strict=True))
+    gap = gap[:, None]
+    exponent = -gap * 2 * t * x - highest[:, None]
+    values = _bessel(exponent, _square(x, half, decay, t))
+    values *= 1 + jnp.exp(-gap * 2 * t * (1 - 2 * x))
+    total = jnp.sum(values * weights, axis=1)
+    return highest + jnp.log(total) + jnp.log(t)
 
-    def square(x, rest):
-        x, rest = x * 2 * t, rest * 2 * t
-        near = mean_decay(2 * decay * x) * mean_decay(2 * decay * rest)
-        return half**2 * x * rest * near
+
+def _square(
+    x: Float[Array, "..."],
+    half: Float[Array, ""],
+    decay: Float[Array, ""],
+    t: Float[Array, ""],
+) -> Float[Array, "..."]:
+    r"""$\omega^2$ at the time 2tx."""
+    x, rest = x * 2 * t, (1 - x) * 2 * t
+    near = mean_decay(2 * decay * x) * mean_decay(2 * decay * rest)
+    return half**2 * x * rest * near
+
+
+def _window(
+    gap: Float[Array, " modes"],
+    half: Float[Array, ""],
+    later: Float[Array, ""],
+    decay: Float[Array, ""],
+    t: Float[Array, ""],
+) -> tuple[Float[Array, " modes"], ...]:
+    """The maximum of the integrand of `_reach`, in units of 2t, and its logarithm.
+
+    The further results are lengths: before the maximum, from there to the plateau, and
+    to the end. The integrand is negligible elsewhere.
+    """
 
     def height(x):
-        return -gap * 2 * t * x + jnp.sqrt(square(x, 1 - x))
+        return -gap * 2 * t * x + jnp.sqrt(_square(x, half, decay, t))
 
     lost, h = _lost(gap, half, later, decay, t)
     size = gap + h
     top = _log_quotient(2 * decay, lost / jnp.where(size == 0, 1.0, size))
+    top = jnp.minimum(jnp.where(size == 0, 0.0, top), t) / (2 * t)
     # Omega rises to a plateau, on which g alone is left.
     plateau = (5 + jnp.log1p(half / (decay + 1 / t))) / (4 * decay * t)
-    top = jnp.minimum(jnp.where(size == 0, 0.0, top), t) / (2 * t)
     top = jnp.minimum(top, plateau)
     highest = height(top)
-    # On both sides of the maximum, the distance to where the integrand is negligible.
     side = jnp.array([-1.0, 1.0], t.dtype)[:, None]
     most = jnp.stack([top, 0.5 - top])
     least = 1 / (100 * t * (gap + half + decay + 1 / t))
@@ -255,19 +286,8 @@ def _reach(
         out = jax.vmap(height)(top[None] + side * middle) < highest[None] - DROP
         return jnp.where(out, least, middle), jnp.where(out, middle, longest)
 
-    _, distance = jax.lax.fori_loop(0, HALVINGS, halve, (least, most))
-    top, highest, distance = jax.lax.stop_gradient((top, highest, distance))
-    plateau = jnp.minimum(jax.lax.stop_gradient(plateau), distance[1])
-    starts = top, top, top + plateau
-    lengths = -distance[0], plateau, distance[1] - plateau
-    pieces = zip(starts, lengths, NODES, strict=True)
-    x, weights = (jnp.concatenate(y, 1) for y in zip(*map(_nodes, pieces), strict=True))
-    gap = gap[:, None]
-    exponent = -gap * 2 * t * x - highest[:, None]
-    values = _bessel(exponent, square(x, 1 - x))
-    values *= 1 + jnp.exp(-gap * 2 * t * (1 - 2 * x))
-    total = jnp.sum(values * weights, axis=1)
-    return highest + jnp.log(total) + jnp.log(t)
+    _, (before, beyond) = jax.lax.fori_loop(0, HALVINGS, halve, (least, most))
+    return top, highest, before, jnp.minimum(plateau, beyond), beyond
 
 
 def _nodes(
