@@ -120,7 +120,9 @@ def cuts_through(
     return (kept - dropped <= noise * s[0]) & (kept > least)
 
 
-def refuse_cut(cut: Bool[Array, ""], hidden: int, s: Float[Array, " modes"]) -> None:
+def refuse_cut(
+    cut: Bool[ArrayLike, ""], hidden: int, s: Float[Array, " modes"]
+) -> None:
     """Refuse a known hidden size that cuts through equal singular values."""
     if _checks.is_concrete(cut):
         _checks.require(
