@@ -16,7 +16,7 @@ def as_real(name: str, value: Any, *, whole: bool = False) -> Array:
     byte orders are converted.
     """
     message = f"`{name}` must be a real number or array, but it was {value!r}."
-    if isinstance(value, str):
+    if value is None or isinstance(value, str):  # older JAX makes NaN of None
         raise TypeError(message)
     try:
         array = _as_array(value)
