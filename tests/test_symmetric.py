@@ -126,7 +126,9 @@ def test_derivatives_are_differences(flow):
 
     @jax.jit
     def slope(q, m, by_q, by_m, by_t):
-        of = lambda q, m, t: closed(t, q, m)  # noqa: E731
+        def of(q, m, t):
+            return closed(t, q, m)
+
         moved = by_q * dq, by_m * dm, by_t * jnp.array([1.0, 1.0, 1.0, 1.0, 0.0])
         return jax.jvp(of, (q, m, ts), moved)[1]
 

@@ -26,7 +26,7 @@ Times = Float[Array, " times"]
 
 
 class State(eqx.Module):
-    """What is known of a network and its task before any time is given."""
+    """A network and its task, decomposed; no time is given yet."""
 
     core: Solved | Decaying  # of every mode, for aligned networks
     variance: Float[Array, ""]
