@@ -28,6 +28,7 @@ def make_task(sizes):
     return lr.Task.random_regression(n_in, n_out, 20, key=KEY).whitened()
 
 
+@jax.jit
 def hessian(network, task):
     """The Hessian of the loss, by JAX."""
     flat, restored = ravel_pytree(network)
@@ -47,7 +48,7 @@ def test_the_spectrum_along_training(sizes, lmda):
     )
     a = a[:, : min(sizes)]
     found = lr.theory.hessian_spectrum(s, a, lmda, sizes)
-    expected = jax.vmap(lambda n: hessian(n, task))(there)
+    expected = jax.vmap(hessian, (0, None))(there, task)
     expected = np.linalg.eigvalsh(expected)
     np.testing.assert_allclose(found, expected, atol=1e-12 * np.abs(expected).max())
     top = lr.theory.sharpness(s, a, lmda, sizes)

@@ -104,14 +104,15 @@ def test_the_empirical_kernel_of_any_model():
     parameters, rest = eqx.partition(model, eqx.is_inexact_array)
     flat, unravel = ravel_pytree(parameters)
 
+    @jax.jit
     def outputs(flat):
         return jax.vmap(eqx.combine(unravel(flat), rest))(x).T.ravel()
 
-    j = jax.jacfwd(outputs)(flat)
+    j = jax.jit(jax.jacfwd(outputs))(flat)
     np.testing.assert_allclose(kernel, j @ j.T, rtol=1e-10)
     # The first step of descent moves the outputs by the kernel.
     y = jax.random.normal(jax.random.key(2), kernel.shape[:1])
-    step = 1e-6 * jax.grad(lambda f: outputs(f) @ y)(flat)
+    step = 1e-6 * jax.jit(jax.grad(lambda f: outputs(f) @ y))(flat)
     moved = (outputs(flat + step) - outputs(flat)) / 1e-6
     np.testing.assert_allclose(moved, kernel @ y, rtol=1e-4, atol=1e-5)
     convolution = eqx.nn.Sequential(
@@ -144,7 +145,7 @@ def test_the_empirical_kernel_of_complex_parameters():
         return jax.vmap(Spectral(w, shift))(x).T.ravel()
 
     parts = [p for a in (model.weight, model.shift) for p in (a.real, a.imag)]
-    j = jax.jacfwd(outputs)(jnp.concatenate([p.ravel() for p in parts]))
+    j = jax.jit(jax.jacfwd(outputs))(np.concatenate([np.ravel(p) for p in parts]))
     np.testing.assert_allclose(kernel, j @ j.T, rtol=1e-10)
 
 
@@ -161,7 +162,7 @@ def test_the_empirical_kernel_of_tokens():
     def outputs(flat):
         return jax.vmap(eqx.combine(unravel(flat), rest))(tokens).T.ravel()
 
-    j = jax.jacfwd(outputs)(flat)
+    j = jax.jit(jax.jacfwd(outputs))(flat)
     for x in tokens, tokens.tolist(), jnp.asarray(tokens, jnp.uint8):
         np.testing.assert_allclose(kernels.empirical_ntk(model, x), j @ j.T, rtol=1e-9)
 
@@ -212,7 +213,7 @@ def test_transformations_and_precision():
         assert value.dtype == jnp.float32
         batch = jax.jit(jax.vmap(f, in_axes=(None, 0)))(network, x[None])
         np.testing.assert_allclose(batch[0], value, rtol=1e-5, atol=1e-5)
-        slope = jax.grad(lambda n, f=f: jnp.sum(f(n, x)))(network)
+        slope = jax.jit(jax.grad(lambda n, f=f: jnp.sum(f(n, x))))(network)
         assert all(jnp.isfinite(w).all() for w in slope.weights)
     zero = jax.tree.map(jnp.zeros_like, network)
     assert (

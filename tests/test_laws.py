@@ -116,7 +116,7 @@ def test_deep_networks_and_any_inputs(dynamics):
     trajectory = lr.learn(network, task, jnp.array([0.0, 1.0, 4.0]), dynamics=dynamics)
     np.testing.assert_allclose(trajectory.function[0], network.function, atol=1e-15)
     np.testing.assert_allclose(
-        trajectory.loss, jax.vmap(task.loss)(trajectory.function), rtol=1e-14
+        trajectory.loss, jax.jit(jax.vmap(task.loss))(trajectory.function), rtol=1e-14
     )
     assert trajectory.loss[2] < trajectory.loss[1] < trajectory.loss[0]
     # Gradient flow conserves the balance of every pair of layers; descent nearly does.
