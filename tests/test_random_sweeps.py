@@ -52,7 +52,9 @@ def test_few_units_against_draws_of_all(width):
 
     full, few = (
         np.asarray(
-            jax.vmap(lambda k, draw=draw: numbers(draw(2, width, 3, key=k)))(keys)
+            jax.jit(jax.vmap(lambda k, draw=draw: numbers(draw(2, width, 3, key=k))))(
+                keys
+            )
         )
         for draw, keys in (
             (initialiser, KEYS[:2000]),
@@ -72,7 +74,7 @@ def test_fans_of_traced_widths(name, dtype):
     rule = getattr(lr.Gaussian, name)()
     initialiser = eqx.tree_at(lambda g: g.std, rule, rule.std.astype(dtype))
     widths = jnp.array([1, 7, 4096])
-    stds = jax.vmap(lambda n: initialiser.standard_deviations(3, n, 2))(widths)
+    stds = jax.jit(jax.vmap(lambda n: initialiser.standard_deviations(3, n, 2)))(widths)
     draw = eqx.filter_jit(lambda n, key: initialiser.compressed(3, n, 2, key=key))
     networks = jax.vmap(draw, (0, None))(widths, KEYS[0])
     for i, width in enumerate((1, 7, 4096)):

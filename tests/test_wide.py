@@ -123,6 +123,9 @@ def draws():
         yield f"{kind} {c:g}", start, target, 2 * c * share, 2 * c * (1 - share)
 
 
+represented = jax.jit(jax.vmap(lr.theory.wide_representations, (0, None, None)))
+
+
 @pytest.mark.parametrize("start, target, first, second", [x[1:] for x in draws()])
 def test_against_high_precision(start, target, first, second):
     task = lr.Task.from_correlation(target)
@@ -130,7 +133,6 @@ def test_against_high_precision(start, target, first, second):
     exact = wide_oracle.member(start, first, second)
     p = wide_oracle.qqt(exact, target, first, second, TIMES)
     found = lr.theory.wide_function(TIMES, start, task, first + second)
-    represented = jax.vmap(lr.theory.wide_representations, (0, None, None))
     found = represented(found, first, second)
     for name, expected in (
         ("function", p[:, n_in:, :n_in]),

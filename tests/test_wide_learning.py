@@ -22,7 +22,7 @@ def test_members_learn_as_the_flow_does(drawn):
         network = lr.WideOrthogonal(0.4, 1.7)(3, 6, 2, key=KEY)
     expected = numerical_flow.states(network.weights, task, TIMES)
     function = lr.theory.wide_function(TIMES, network.function, task, 2.1)
-    represented = jax.vmap(lr.theory.wide_representations, (0, None, None))
+    represented = jax.jit(jax.vmap(lr.theory.wide_representations, (0, None, None)))
     found = represented(function, 0.4, 1.7)
     for x, y in zip(jax.tree.leaves(found), expected, strict=True):
         np.testing.assert_allclose(x, y, atol=1e-11)
@@ -127,8 +127,8 @@ def test_batches_of_networks_and_traced_scales():
     drawn = jax.jit(jax.vmap(draw))(*scales)
     np.testing.assert_allclose(drawn.effective_scales[1], scales[1], rtol=1e-13)
     # Bad members are marked, the others are not.
-    bad = jax.vmap(lr.wide_network, (None, 0, None))(
-        functions[0], jnp.array([-1.0, 0.0, 1.0]), 0.0
+    bad = jax.jit(jax.vmap(lambda x: lr.wide_network(functions[0], x, 0.0)))(
+        jnp.array([-1.0, 0.0, 1.0])
     )
     finite = [bool(jnp.all(jnp.isfinite(w))) for w in bad.weights[0]]
     assert finite == [False, False, True]
@@ -146,6 +146,7 @@ FUNCTIONS = {
 }
 
 
+@jax.jit
 def weights(x):
     function, first, second = x
     network = lr.wide_network(function, first, second, 6)
@@ -162,10 +163,10 @@ def test_derivatives_of_members(kind):
     np.testing.assert_allclose(slope(x, dx), expected, atol=1e-10)
     # Reverse mode and the second derivative along the same direction.
     along = jnp.linspace(-1, 1, expected.size)
-    back = jax.grad(lambda x: jnp.sum(along * weights(x)))(x)
+    back = jax.jit(jax.grad(lambda x: jnp.sum(along * weights(x))))(x)
     total = sum(jnp.sum(a * b) for a, b in zip(back, dx, strict=True))
     np.testing.assert_allclose(total, jnp.sum(along * expected), atol=1e-9)
-    second = jax.jvp(lambda x: slope(x, dx), (x,), (dx,))[1]
+    second = jax.jit(lambda x: jax.jvp(lambda x: slope(x, dx), (x,), (dx,))[1])(x)
     twice = differences(lambda x: slope(x, dx), x, dx)
     np.testing.assert_allclose(second, twice, atol=1e-8)
 
@@ -177,24 +178,26 @@ def test_derivatives_of_effective_scales():
         network = lr.wide_network(x[0], x[1], x[2], 7)
         return jnp.stack(network.effective_scales)
 
+    @jax.jit
     def random(weights):
         return jnp.stack(lr.LinearNetwork(weights).effective_scales)
 
     # Members have the scales that they were given: repeated eigenvalues do no harm.
-    by_function, *by_scales = jax.jacfwd(found)(x)
+    by_function, *by_scales = jax.jit(jax.jacfwd(found))(x)
     np.testing.assert_allclose(by_function, 0 * by_function, atol=1e-13)
     np.testing.assert_allclose(jnp.stack(by_scales, 1), np.eye(2), atol=1e-13)
     w = lr.Gaussian(1.0)(3, 9, 2, key=KEY).weights
     dw = lr.Gaussian(1.0)(3, 9, 2, key=jax.random.key(1)).weights
-    slope = jax.jvp(random, (w,), (dw,))[1]
+    slope = jax.jit(lambda w: jax.jvp(random, (w,), (dw,))[1])(w)
     np.testing.assert_allclose(slope, differences(random, w, dw), rtol=1e-9)
-    back = jax.grad(lambda w: jnp.sum(random(w)))(w)
+    back = jax.jit(jax.grad(lambda w: jnp.sum(random(w))))(w)
     total = sum(jnp.sum(a * b) for a, b in zip(back, dw, strict=True))
     np.testing.assert_allclose(total, jnp.sum(slope), rtol=1e-12)
 
 
 @pytest.mark.parametrize("t", [0.0, 0.7, np.inf])
 def test_derivatives_of_the_function(t):
+    @jax.jit
     def learned(x):
         function, sigma, laziness = x
         task = lr.Task.from_correlation(sigma)
@@ -203,7 +206,7 @@ def test_derivatives_of_the_function(t):
     x = cases.sigma(2, 3, 1), cases.sigma(2, 3, 2), np.array(1.3)
     dx = cases.sigma(2, 3, 3), cases.sigma(2, 3, 4), np.array(0.7)
     x, dx = jax.tree.map(jnp.asarray, (x, dx))
-    slope = jax.jvp(learned, (x,), (dx,))[1]
+    slope = jax.jit(lambda x: jax.jvp(learned, (x,), (dx,))[1])(x)
     np.testing.assert_allclose(slope, differences(learned, x, dx), atol=1e-10)
 
 
@@ -211,13 +214,14 @@ def test_derivatives_of_the_function(t):
 def test_derivatives_of_the_function_at_repeated_and_zero_singular_values(target):
     task = lr.Task.from_correlation(target)
 
+    @jax.jit
     def learned(x):
         function, laziness, t = x
         return lr.theory.wide_function(t, function, task, laziness)
 
     x = jnp.asarray(cases.sigma(2, 3, 1)), jnp.array(1.3), jnp.array(0.7)
     dx = jnp.asarray(cases.sigma(2, 3, 3)), jnp.array(0.7), jnp.array(1.0)
-    slope = jax.jvp(learned, (x,), (dx,))[1]
+    slope = jax.jit(lambda x: jax.jvp(learned, (x,), (dx,))[1])(x)
     np.testing.assert_allclose(slope, differences(learned, x, dx), atol=1e-10)
     along = jnp.asarray(cases.sigma(2, 3, 5))
     back = jax.jit(jax.grad(lambda x: jnp.sum(along * learned(x))))(x)
