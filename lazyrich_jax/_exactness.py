@@ -1,5 +1,7 @@
 """Conditions of closed forms: fitting sizes, balanced weights, isotropic inputs."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -59,6 +61,7 @@ def is_balanced(
     return network.balance_residual <= most
 
 
+@functools.partial(compiled, static_argnums=4)
 def tolerated_imbalance(
     network: LinearNetwork,
     variance: Float[Array, ""],
@@ -115,6 +118,7 @@ class Scales(eqx.Module):
     residual: Float[Array, ""]  # of the imbalance, in the norm of `balance_residual`
 
 
+@compiled
 def scales_of(network: LinearNetwork) -> Scales:
     r"""The scales of a network of `in + out` hidden units.
 
@@ -238,6 +242,7 @@ def near_hint(network: LinearNetwork, task: Task) -> str:
 _NEAR = 0.1  # relative imbalance and anisotropy whose square is small
 
 
+@compiled
 def _share_off(network: LinearNetwork, task: Task) -> Float[Array, ""]:
     """The entries between modes, over all entries."""
     network, task = _dtypes.promoted(network=network, task=task)

@@ -1,5 +1,7 @@
 """Aligned networks with a balance for every mode, and starts of a named class."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,6 +32,7 @@ def several_units(task, units=3):
     return lr.LinearNetwork((w1, w2))
 
 
+@functools.cache
 def starts():
     regression = lr.Task.random_regression(4, 3, 9, key=KEY).whitened()
     hierarchy = lr.Task.hierarchy(2)  # repeated singular values

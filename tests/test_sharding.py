@@ -39,11 +39,6 @@ def learned(lmda):
     return lr.learn(start(lmda), TASK, TS, throw=False).qqt
 
 
-def exact(lmda):
-    """All of the exact solution, in one program."""
-    return losses(lmda), functions(lmda), slope(lmda), learned(lmda)
-
-
 def descended(lmda):
     law = lr.GradientDescent(1e-2)
     return lr.learn(start(lmda), TASK, TS[:3], dynamics=law, throw=False).loss
@@ -65,35 +60,30 @@ def sharded(mesh):
 
 @functools.cache
 def unsharded(function):
-    return jax.device_get(jax.jit(jax.vmap(function))(LMDAS))
-
-
-def close(found, expected, atol):
-    for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
-        np.testing.assert_allclose(a, b, atol=atol)
+    return np.asarray(jax.jit(jax.vmap(function))(LMDAS))
 
 
 @needs_meshes
-@pytest.mark.parametrize("function", [exact, descended])
+@pytest.mark.parametrize("function", [losses, functions, slope, learned, descended])
 def test_shard_map_with_its_checks(function):
     mesh = explicit_mesh()
     x, spec = sharded(mesh)
     mapped = jax.shard_map(jax.vmap(function), mesh=mesh, in_specs=spec, out_specs=spec)
-    close(jax.jit(mapped)(x), unsharded(function), 1e-13)
+    np.testing.assert_allclose(jax.jit(mapped)(x), unsharded(function), atol=1e-13)
 
 
 @needs_meshes
-@pytest.mark.parametrize("function", [exact, flowed])
+@pytest.mark.parametrize("function", [losses, slope, learned, flowed])
 def test_explicit_meshes(function):
     mesh = explicit_mesh()
     x, _ = sharded(mesh)
     expected = unsharded(function)
     found = jax.jit(jax.vmap(function))(x)
-    assert not any(a.sharding.is_fully_replicated for a in jax.tree.leaves(found))
-    close(found, expected, 1e-12)
+    assert not found.sharding.is_fully_replicated
+    np.testing.assert_allclose(found, expected, atol=1e-12)
     with jax.set_mesh(mesh):
         found = jax.jit(jax.vmap(function))(x)
-        close(found, expected, 1e-12)
+        np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 @needs_meshes
@@ -134,4 +124,6 @@ def test_export_for_batches_of_any_size():
     shapes = [jax.ShapeDtypeStruct((size, *s), jnp.float64) for s in ((2, 3), (2, 2))]
     exported = export.export(batched)(*shapes)
     w1, w2 = jax.jit(jax.vmap(start))(jnp.linspace(-1.0, 1.0, 5)).weights
-    close(exported.call(w1, w2), batched(w1, w2), 1e-12)
+    found, expected = exported.call(w1, w2), batched(w1, w2)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12)
