@@ -284,9 +284,10 @@ def test_decompositions_at_the_same_time_end(devices):
         for k, v in os.environ.items()
         if k not in ("NPROC", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
     }
+    flags = ["--xla_backend_optimization_level=0"]  # compiles faster
     if devices > 1:
-        flag = f"--xla_force_host_platform_device_count={devices}"
-        environment["XLA_FLAGS"] = flag
+        flags.append(f"--xla_force_host_platform_device_count={devices}")
+    environment["XLA_FLAGS"] = " ".join(flags)
     run = [sys.executable, "-c", code]
     subprocess.run(run, check=True, timeout=120, env=environment)
 
