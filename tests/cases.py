@@ -79,18 +79,25 @@ def network(sizes, lmda, scale, target, seed=0):
     return start
 
 
-def table(every=1):
-    """(name, network, task) for every feasible size, lambda and scale, or for some."""
-    rows = itertools.product(SIZES, LMDAS, SCALES)
-    rows = [row for row in rows if feasible(SIZES[row[0]], row[1])]
-    for kind, lmda, scale in rows[::every]:
-        sizes = SIZES[kind]
-        target = sigma(sizes[2], sizes[0])
-        yield (
-            f"{kind} {lmda:g} {scale:g}",
-            network(sizes, lmda, scale, target),
-            lr.Task.from_correlation(target),
-        )
+# Every feasible kind of sizes, lambda and scale.
+ROWS = [
+    row
+    for row in itertools.product(SIZES, LMDAS, SCALES)
+    if feasible(SIZES[row[0]], row[1])
+]
+
+
+def case(kind, lmda, scale):
+    """The network and the task of a row."""
+    sizes = SIZES[kind]
+    target = sigma(sizes[2], sizes[0])
+    return network(sizes, lmda, scale, target), lr.Task.from_correlation(target)
+
+
+def table():
+    """(name, network, task) of every row."""
+    for row in ROWS:
+        yield "{} {:g} {:g}".format(*row), *case(*row)
 
 
 @functools.cache

@@ -33,35 +33,40 @@ def several_units(task, units=3):
 
 
 @functools.cache
-def starts():
-    regression = lr.Task.random_regression(4, 3, 9, key=KEY).whitened()
-    hierarchy = lr.Task.hierarchy(2)  # repeated singular values
-    lmda = [1.0, -2.0, 0.0, 0.5]
-    return {
-        "one balance for each mode": (
-            lr.Aligned(regression, lmda[:3], 0.7)(4, 5, 3, key=KEY),
-            regression,
-        ),
-        "several units": (several_units(regression), regression),
-        "repeated modes": (
-            lr.Aligned(hierarchy, lmda, 0.7)(4, 4, 4, key=KEY),
-            hierarchy,
-        ),
-        "repeated modes, at zero": (
-            lr.Aligned(hierarchy, lmda, strengths=0.0)(4, 4, 4, key=KEY),
-            hierarchy,
-        ),
-        "no task": (
-            lr.Aligned(regression, lmda[:3])(4, 3, 3, key=KEY),
-            lr.Task.from_correlation(np.zeros((3, 4))),
-        ),
-    }
+def regression():
+    return lr.Task.random_regression(4, 3, 9, key=KEY).whitened()
 
 
-@pytest.mark.parametrize("name", starts())
+def hierarchy():
+    return lr.Task.hierarchy(2)  # repeated singular values
+
+
+LMDA = [1.0, -2.0, 0.0, 0.5]
+STARTS = {
+    "one balance for each mode": lambda: (
+        lr.Aligned(regression(), LMDA[:3], 0.7)(4, 5, 3, key=KEY),
+        regression(),
+    ),
+    "several units": lambda: (several_units(regression()), regression()),
+    "repeated modes": lambda: (
+        lr.Aligned(hierarchy(), LMDA, 0.7)(4, 4, 4, key=KEY),
+        hierarchy(),
+    ),
+    "repeated modes, at zero": lambda: (
+        lr.Aligned(hierarchy(), LMDA, strengths=0.0)(4, 4, 4, key=KEY),
+        hierarchy(),
+    ),
+    "no task": lambda: (
+        lr.Aligned(regression(), LMDA[:3])(4, 3, 3, key=KEY),
+        lr.Task.from_correlation(np.zeros((3, 4))),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
 def test_the_flow_of_the_weights(name):
     """The weights themselves, not only up to a rotation."""
-    network, task = starts()[name]
+    network, task = STARTS[name]()
     weights = numerical_flow.flow(network.weights, task, TS)
     function, below, above = numerical_flow.states(network.weights, task, TS)
     solution = lr.ExactSolution(network, task, start="aligned")

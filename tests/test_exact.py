@@ -30,12 +30,12 @@ def case_name(x):
 
 
 # Every size with some balances and scales; benchmarks/accuracy.py has all.
-SOME = list(cases.table(every=11))
+SOME = cases.ROWS[::11]
 
 
-@pytest.mark.parametrize("name, network, task", SOME, ids=case_name)
-def test_against_high_precision(name, network, task):
-    assert worst(network, task, cases.TIMES) < 1e-11
+@pytest.mark.parametrize("row", SOME, ids=str)
+def test_against_high_precision(row):
+    assert worst(*cases.case(*row), cases.TIMES) < 1e-11
 
 
 @pytest.mark.parametrize("name, network, task", list(cases.special()), ids=case_name)
@@ -50,9 +50,9 @@ def test_many_units():
     assert worst(network, task, np.array([0.0, 0.3, 3.0])) < 1e-11
 
 
-@pytest.mark.parametrize("name, network, task", SOME[::2], ids=case_name)
-def test_single_precision(name, network, task):
-    network, task = jax.tree.map(lambda x: x.astype(jnp.float32), (network, task))
+@pytest.mark.parametrize("row", SOME[::2], ids=str)
+def test_single_precision(row):
+    network, task = jax.tree.map(lambda x: x.astype(jnp.float32), cases.case(*row))
     w1, w2 = (np.asarray(w, float) for w in network.weights)
     x, y = np.asarray(task.x, float), np.asarray(task.y, float)
     sigma, variance = y.T @ x / len(x), np.sum(x * x) / x.size
