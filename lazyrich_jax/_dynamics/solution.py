@@ -11,7 +11,7 @@ from .._riccati.differentiable import Solved
 from .._task import Task
 from .._trajectory import RESULTS, raise_if_failed
 from . import quantities
-from .base import failure, one_decay
+from .base import failure, is_known_zero, one_decay
 from .quantities import State
 from .reduction import check, reduce
 
@@ -109,6 +109,7 @@ class ExactSolution(State):
         flow_derivatives: bool = False,
     ):
         decay = one_decay(weight_decay)
+        is_zero = decay is not None and is_known_zero(lmda)
         if lmda is not None:
             lmda = _checks.finite("lmda", _checks.as_scalar("lmda", lmda))
         check(network, task, start, flow_derivatives, decay, lmda)
@@ -120,6 +121,7 @@ class ExactSolution(State):
             flow_derivatives=flow_derivatives,
             weight_decay=decay,
             lmda=lmda,
+            is_zero=is_zero,
         )
         result = state.result
         if throw and not _checks.is_concrete(result):
