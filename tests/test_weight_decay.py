@@ -290,6 +290,58 @@ def test_networks_of_one_balance_share_its_solutions():
         lr.ExactSolution(wide, task, weight_decay=0.1, lmda=1.0)
 
 
+@functools.cache
+def moved(is_known):
+    """Loss and QQ^T from a balance of zero, and their changes along all arguments."""
+
+    def f(network, sigma, decay, ts, zero):
+        task = lr.Task.from_correlation(sigma)
+        given = {"lmda": 0.0 if is_known else zero, "start": "balanced"}
+        solution = lr.ExactSolution(network, task, weight_decay=decay, **given)
+        return solution.loss(ts), solution.qqt(ts)
+
+    @jax.jit
+    def both(*args):
+        *changes, _ = jax.tree.map(lambda x: jnp.nan_to_num(jnp.sin(1 + 3 * x)), args)
+        return jax.jvp(lambda *x: f(*x, args[-1]), args[:-1], tuple(changes))
+
+    return both
+
+
+def test_a_balance_known_to_be_zero_shifts_the_rates():
+    sigma = jnp.asarray(cases.sigma(3, 4))
+    s = np.linalg.svd(sigma, compute_uv=False)
+    network = lr.LambdaBalanced(0.0, 0.4)(4, 3, 3, key=KEY)
+    ts = jnp.array([0.1, 1.0, 4.0, 30.0, 100.0, 1e4, jnp.inf])
+    for decay in (1e-6, 0.3, s[1], 0.5 * (s[1] + s[2]), 2.0, 10.0):
+        args = network, sigma, jnp.asarray(decay), ts, jnp.zeros(())
+        (known, change), (general, expected) = moved(True)(*args), moved(False)(*args)
+        close(known, general, 1e-13)
+        # Time multiplies the rounding of derivatives, up to infinity's stand-in.
+        close(change, expected, max(1e-9, 1e-12 / decay))
+
+
+@pytest.mark.parametrize("sizes", [(4, 2, 6), (9, 9, 9)])
+def test_the_flow_from_a_balance_known_to_be_zero(sizes):
+    task = lr.Task.from_correlation(cases.sigma(sizes[2], sizes[0]))
+    task = lr.Task(1.3 * task.x, task.y)
+    network = lr.LambdaBalanced(0.0, 0.4)(*sizes, key=KEY)
+    ts = np.array([0.0, 0.1, 1.0, 4.0])
+
+    @jax.jit
+    def f(decay):
+        given = {"lmda": 0.0, "start": "balanced"}
+        solution = lr.ExactSolution(network, task, weight_decay=decay, **given)
+        return solution.loss(ts), solution.qqt(ts)
+
+    for decay in (1e-3, 0.5, 3.0):
+        close(f(decay), of_flow(network, task, decay, ts), 2e-10)
+    other = lr.LambdaBalanced(0.1, 0.4)(3, 2, 2, key=KEY)
+    task = lr.Task.from_correlation(cases.sigma(2, 3))
+    with pytest.raises(ValueError, match=r"`lmda` must be the balance of `network`"):
+        lr.ExactSolution(other, task, weight_decay=0.1, lmda=0.0)
+
+
 def unstacked(networks):
     """The members of a batch."""
     count = networks.weights[0].shape[0]

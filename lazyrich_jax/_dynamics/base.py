@@ -159,6 +159,11 @@ def one_decay(weight_decay: Any) -> Float[Array, ""] | None:
     return decay
 
 
+def one_balance(lmda: Any) -> Float[Array, ""]:
+    """A balance that is given apart from the weights."""
+    return _checks.finite("lmda", _checks.as_scalar("lmda", lmda))
+
+
 def check_decay(decay: Decays, network: LinearNetwork) -> None:
     """Refuse weight decays of another number of layers."""
     _checks.require(

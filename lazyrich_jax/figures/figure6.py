@@ -7,10 +7,11 @@ import jax
 import numpy as np
 
 from .. import applications
-from .._dynamics import AbstractDynamics, Exact, GradientDescent
+from .._dynamics import AbstractDynamics, Exact
 from .._init import LambdaBalanced
 from .._task import Task
-from .record import Data, Difference, Record, difference
+from . import comparison
+from .record import Data, Difference, Record, against_descent
 from .style import COLOURS, law_legend, new_figure
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def compute(settings: Settings, track=iter) -> Record:
     options["tolerance"] = settings.tolerance
     laws: dict[str, AbstractDynamics] = {
         "exact": Exact(),
-        "descent": GradientDescent(rate),
+        **comparison.descents(rate),
     }
     changed = applications.low_rank_change(
         task, settings.rank, settings.change, key=keys[1]
@@ -94,7 +95,7 @@ def compute(settings: Settings, track=iter) -> Record:
     data: dict[str, Any] = {"ts": ts, "lmda": lmda}
     data["shared"] = np.array(settings.shared)
     data["attribute_lmda"] = np.array(settings.attribute_lmdas)
-    for law in track(LAWS):
+    for law in track(laws):
         options["dynamics"] = laws[law]
         found = applications.reversal(network, task, lmda, **options)
         data[f"{law}/reversal"] = found.after.loss
@@ -150,11 +151,8 @@ def _differences(data: Data) -> list[Difference]:
         "attribute": "generalisation of an attribute",
     }
     return [
-        Difference(
-            what,
-            "descent",
-            difference(data[f"exact/{name}"], data[f"descent/{name}"]),
-            5e-2,
+        against_descent(
+            what, *(data[f"{law}/{name}"] for law in comparison.COMPARED), 5e-2
         )
         for name, what in names.items()
     ]

@@ -19,8 +19,8 @@ from ..._checks import error_if
 from ..._linalg import dot, mean_decay, merge_repeated
 from ..._singular import nearly_repeated, singular_basis, turned
 from ..._triangular import over, triangle
-from ..frame import SLICES, Frame, Problem, by_falling_rate, eliminate
 from ..fast import losses, values
+from ..frame import SLICES, Frame, Problem, by_falling_rate, eliminate
 from ..rates import last_time
 from ..reference.second import re_eliminated
 from .pairs import Exponential, falling, pairs
