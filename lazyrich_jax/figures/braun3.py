@@ -118,8 +118,8 @@ def compute(settings: Settings, track=iter) -> Record:
         ("final QQᵀ", theory[None], qqt[-1:], corrected[2][None], 1e-2),
     )
     differences = [
-        against_descent(f"zero-balanced: {what}", *values)
-        for what, *values in comparisons
+        against_descent(f"zero-balanced: {what}", a, b, c, bound)
+        for what, a, b, c, bound in comparisons
     ]
     value = difference(theory[None], qqt[:1])
     what = "small Gaussian: final QQᵀ"

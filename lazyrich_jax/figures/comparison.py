@@ -101,7 +101,7 @@ def differences(
         Difference(what, "flow", difference(*by(name, "exact", "flow")), flow)
         for what, name in names.items()
     ] + [
-        against_descent(what, *by(name, *COMPARED), descent)
+        against_descent(what, *by(name, *COMPARED), bound=descent)
         for what, name in names.items()
     ]
 

@@ -152,7 +152,7 @@ def _differences(data: Data) -> list[Difference]:
     }
     return [
         against_descent(
-            what, *(data[f"{law}/{name}"] for law in comparison.COMPARED), 5e-2
+            what, *(data[f"{law}/{name}"] for law in comparison.COMPARED), bound=5e-2
         )
         for name, what in names.items()
     ]
