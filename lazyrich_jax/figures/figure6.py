@@ -11,7 +11,7 @@ from .._dynamics import AbstractDynamics, Exact
 from .._init import LambdaBalanced
 from .._task import Task
 from . import comparison
-from .record import Data, Difference, Record, against_descent
+from .record import Data, Difference, Record, against_descent, difference
 from .style import COLOURS, law_legend, new_figure
 
 if TYPE_CHECKING:
@@ -150,11 +150,18 @@ def _differences(data: Data) -> list[Difference]:
         "finetune_forgetting": "forgetting by fine-tuning",
         "attribute": "generalisation of an attribute",
     }
+    found = {
+        name: [data[f"{law}/{name}"] for law in comparison.COMPARED] for name in names
+    }
+    # After complete learning, steps of any size end alike: nothing is to be corrected.
+    exact, descent, _ = found.pop("finetune_forgetting")
+    what = names["finetune_forgetting"]
     return [
-        against_descent(
-            what, *(data[f"{law}/{name}"] for law in comparison.COMPARED), bound=5e-2
-        )
-        for name, what in names.items()
+        *(
+            against_descent(names[x], *values, bound=5e-2)
+            for x, values in found.items()
+        ),
+        Difference(what, "descent", difference(exact, descent), 5e-2),
     ]
 
 
