@@ -5,6 +5,7 @@ start and a time, for batches of one task at 100 times up to 5, and up to 100, o
 
 - the exact solution, each start with its own balance,
 - the exact solution of starts that share a given balance,
+- the exact solution of starts whose balance is known to be zero, and without decay,
 - Diffrax at 1e-8 and at 1e-10.
 
 Each is the smallest time of five runs after the first. The error of the losses is over
@@ -28,21 +29,26 @@ def row(sizes, end):
     key, ts = jax.random.key(0), jnp.linspace(0.0, end, TIMES)
     n_in, _, n_out = sizes
     task = lr.Task.random_regression(n_in, n_out, 4 * n_in, key=key).whitened()
-    draw = lr.LambdaBalanced(LMDA, 0.3)
-    keys = jax.random.split(key, BATCH)
-    networks = jax.jit(jax.vmap(lambda key: draw(*sizes, key=key)))(keys)
 
-    def exact(**given):
-        given = {"weight_decay": DECAY, "throw": False, **given}
+    def drawn(lmda):
+        draw, keys = lr.LambdaBalanced(lmda, 0.3), jax.random.split(key, BATCH)
+        return jax.jit(jax.vmap(lambda key: draw(*sizes, key=key)))(keys)
+
+    def exact(weight_decay=DECAY, **given):
+        given = {"weight_decay": weight_decay, "throw": False, **given}
         return lambda network: lr.ExactSolution(network, task, **given).loss(ts)
 
     def flow(tolerance):
         law = lr.GradientFlow(rtol=tolerance, atol=tolerance, weight_decay=DECAY)
         return lambda network: law.run(network, task, ts).loss
 
-    calls = exact(), exact(lmda=LMDA), flow(1e-8), flow(1e-10)
+    networks, zero = drawn(LMDA), drawn(0.0)
+    known = exact(lmda=0.0, start="balanced"), exact(weight_decay=0.0)
+    calls = exact(), exact(lmda=LMDA), *known, flow(1e-8), flow(1e-10)
     calls = [jax.jit(jax.vmap(call)) for call in calls]
-    micro = [f"{1e6 * seconds(f, networks) / BATCH / TIMES:.2g}" for f in calls]
+    starts = networks, networks, zero, zero, networks, networks
+    pairs = zip(calls, starts, strict=True)
+    micro = [f"{1e6 * seconds(f, x) / BATCH / TIMES:.2g}" for f, x in pairs]
     own, expected = calls[0](networks), calls[-1](networks)
     error = jnp.abs(own - expected).max() / expected.max()
     return "-".join(map(str, sizes)), f"{end:g}", *micro, f"{error:.1g}"
@@ -52,6 +58,7 @@ def main():
     """Print the table."""
     jax.config.update("jax_enable_x64", True)
     names = "sizes", "last time", "own balance", "shared balance"
+    names = *names, "zero balance", "zero balance, no decay"
     names = *names, "Diffrax 1e-8", "Diffrax 1e-10", "error"
     print(f"| {' | '.join(names)} |")
     print(f"|{'|'.join('---' for _ in names)}|")

@@ -11,7 +11,13 @@ import pytest
 from lazyrich_jax import figures
 from lazyrich_jax.__main__ import main
 from lazyrich_jax.figures import FIGURES, comparison
-from lazyrich_jax.figures.record import Difference, Record, difference, table
+from lazyrich_jax.figures.record import (
+    Difference,
+    Record,
+    against_descent,
+    difference,
+    table,
+)
 from lazyrich_jax.figures.style import new_figure
 
 # The others take longer to compile: `.ci/run` computes all and checks their bounds.
@@ -141,6 +147,12 @@ def test_differences():
     corrected = table([Difference("a", "b", 1.0, 1.0, x) for x in (0.5, 2.0)])
     good, bad = corrected.splitlines()[2:]
     assert good.endswith("5.0e-01") and bad.endswith("2.0e+00    <- too large")
+    # The correction must correct, and NaN stands for its refusal.
+    assert not Difference("a", "descent", 0.1, 1.0, 0.2).ok
+    better = against_descent("a", 1.5 * a, a, 1.25 * a, 0.5)
+    assert better.ok and better.value == 0.5 and better.corrected == 0.25
+    refused = against_descent("a", a, a, np.nan * a, 0.5)
+    assert refused.ok and refused.cells[-1] == "-"
 
 
 def test_the_exact_curves_owe_nothing_to_the_simulation():

@@ -41,7 +41,7 @@ FLOORS = {
     "_riccati/fast": (
         {"constants", "thin_qr"},
         {"scalar_loop", "values"},
-        {"exponentials", "slope_by_p"},
+        {"exponentials", "losses", "slope_by_p"},
         {"cotangents"},
         {"slopes"},
         {"gradient"},
@@ -52,7 +52,7 @@ FLOORS = {
         {"first", "rotation"},
         {"off_class"},
     ),
-    "_riccati/decaying": ({"pairs"}, {"solution"}),
+    "_riccati/decaying": ({"pairs"}, {"uncoupled"}, {"solution"}),
     "_dynamics": (
         {"base"},
         {"aligned", "compression", "forward", "wide"},

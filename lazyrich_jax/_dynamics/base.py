@@ -7,6 +7,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .. import _checks
@@ -123,12 +124,17 @@ def weight_gradients(
     return gradients
 
 
+def is_known_zero(x: Any) -> bool:
+    """Whether a number is zero where programs are made: a Python number or NumPy's."""
+    return isinstance(x, int | float | np.number) and x == 0
+
+
 Decays = Float[Array, ""] | Float[Array, " layers"] | None
 
 
 def layers_decay(weight_decay: Any) -> Decays:
     """A weight decay of all layers or of each, or `None` if it is known to be zero."""
-    if isinstance(weight_decay, int | float) and weight_decay == 0:
+    if is_known_zero(weight_decay):
         return None  # a law may be made at import: no arrays yet
     array = as_real("weight_decay", weight_decay)
     _checks.require(
@@ -151,6 +157,11 @@ def one_decay(weight_decay: Any) -> Float[Array, ""] | None:
         "decay at different rates have no closed form.",
     )
     return decay
+
+
+def one_balance(lmda: Any) -> Float[Array, ""]:
+    """A balance that is given apart from the weights."""
+    return _checks.finite("lmda", _checks.as_scalar("lmda", lmda))
 
 
 def check_decay(decay: Decays, network: LinearNetwork) -> None:

@@ -8,7 +8,14 @@ from .. import _checks
 from .._network import LinearNetwork
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory
-from .base import AbstractDynamics, check_times, first_failure, one_decay
+from .base import (
+    AbstractDynamics,
+    check_times,
+    first_failure,
+    is_known_zero,
+    one_balance,
+    one_decay,
+)
 from .reduction import check
 from .solution import ExactSolution
 
@@ -24,6 +31,8 @@ class Exact(AbstractDynamics):
     - `start`: the class of the weights, "any" (balanced or wide, the default),
       "balanced", "wide" or "aligned", as for `ExactSolution`.
     - `weight_decay`: the decay of both layers, as for `ExactSolution`.
+    - `lmda`: the balance, if it is known apart from the weights, as for
+      `ExactSolution`.
     - `own_weights`: whether `trajectory.network` has the flow's own weights (slower:
       `ExactSolution.weights`), or weights that differ from them by a rotation of the
       hidden units (the default). Nothing else depends on it.
@@ -32,6 +41,8 @@ class Exact(AbstractDynamics):
     own_weights: bool = eqx.field(static=True, default=False)
     start: str = eqx.field(static=True, default="any")
     weight_decay: Float[Array, ""] | None = None
+    lmda: Float[Array, ""] | None = None
+    has_zero: bool = eqx.field(static=True, default=False)  # a balance of zero
 
     def __init__(
         self,
@@ -39,12 +50,15 @@ class Exact(AbstractDynamics):
         start: str = "any",
         *,
         weight_decay: Real[ArrayLike, ""] = 0.0,
+        lmda: Real[ArrayLike, ""] | None = None,
     ):
         self.own_weights, self.start = own_weights, start
         self.weight_decay = one_decay(weight_decay)
+        self.has_zero = is_known_zero(lmda)
+        self.lmda = None if lmda is None else one_balance(lmda)
 
     def check(self, network: LinearNetwork, task: Task, ts: Array) -> None:
-        check(network, task, self.start, False, self.weight_decay)
+        check(network, task, self.start, False, self.weight_decay, self.lmda)
         _checks.require(
             not self.own_weights
             or self.weight_decay is None
@@ -59,7 +73,12 @@ class Exact(AbstractDynamics):
     ) -> Trajectory:
         decay = 0.0 if self.weight_decay is None else self.weight_decay
         solution = ExactSolution(
-            network, task, weight_decay=decay, start=self.start, throw=False
+            network,
+            task,
+            weight_decay=decay,
+            lmda=0.0 if self.has_zero else self.lmda,
+            start=self.start,
+            throw=False,
         )
         valid = _checks.times_valid(ts, infinite=True)
         result = first_failure(

@@ -97,11 +97,13 @@ def reduce(
     flow_derivatives: bool = False,
     weight_decay: Float[Array, ""] | None = None,
     lmda: Float[Array, ""] | None = None,
+    is_zero: bool = False,
     limit: bool = False,
 ) -> Reduced:
     """The problem of a network and a task.
 
-    `lmda` is the balance, if it is known apart from the weights. With `limit` the
+    `lmda` is the balance, if it is known apart from the weights, and `is_zero` whether
+    it is known to be zero, for weight decay. With `limit` the
     network is taken for the member of the wide class that has its scales.
     """
     # Networks and tasks are judged by the dtypes that they had.
@@ -112,7 +114,7 @@ def reduce(
         start = "balanced"
     dtype = one[0].weights[0].dtype
     numbers = (None if x is None else x.astype(dtype) for x in (weight_decay, lmda))
-    options = start, flow_derivatives, limit
+    options = start, flow_derivatives, is_zero, limit
     return _reduced(*one, *numbers, throw, (of_network, of_task), *options)
 
 
@@ -127,6 +129,7 @@ def _reduced(
     tolerances: tuple[float, float],
     start: str,
     flow_derivatives: bool,
+    is_zero: bool,
     limit: bool,
 ) -> Reduced:
     of_network, of_task = tolerances
@@ -206,8 +209,10 @@ def _reduced(
     core = Solved(problem, frame)
     if weight_decay is not None:
         decay = jnp.where(_valid(weight_decay), weight_decay, 1.0)
-        decaying = Decaying if modes is None else jax.vmap(Decaying, in_axes=(0, None))
-        core = decaying(start_of, decay)
+        if modes is None:
+            core = Decaying(start_of, decay, is_zero)
+        else:
+            core = jax.vmap(Decaying, in_axes=(0, None))(start_of, decay)
         marked = core.frame.lower * mark + given + weight_decay * nothing
         core = eqx.tree_at(lambda c: c.frame.lower, core, marked)
     return Reduced(core, variance, optimum, wide, modes, off, result)

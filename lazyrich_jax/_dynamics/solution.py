@@ -11,7 +11,7 @@ from .._riccati.differentiable import Solved
 from .._task import Task
 from .._trajectory import RESULTS, raise_if_failed
 from . import quantities
-from .base import failure, one_decay
+from .base import failure, is_known_zero, one_balance, one_decay
 from .quantities import State
 from .reduction import check, reduce
 
@@ -63,8 +63,10 @@ class ExactSolution(State):
       is without the penalty. `weights` is refused unless the network is aligned.
     - `lmda`: the balance, if it is known apart from the weights. Under weight decay,
       networks mapped by `jax.vmap` with one task, decay and `lmda` then share all that
-      does not depend on their start, most of the work. Derivatives by the balance
-      belong to this number. It needs `start="balanced"` in wide layers.
+      does not depend on their start, most of the work. The number 0.0, not an array,
+      makes values as fast as without decay. Derivatives by the balance belong to
+      `lmda`. A network of another balance is refused. It needs `start="balanced"` in
+      wide layers.
     - `start`: the class of the network. "any" is balanced or wide, "balanced" and
       "wide" are one of the two; "wide" is the fastest for many wide networks. An
       "aligned" network shares the singular vectors of the task, in its function and
@@ -109,8 +111,9 @@ class ExactSolution(State):
         flow_derivatives: bool = False,
     ):
         decay = one_decay(weight_decay)
+        is_zero = decay is not None and is_known_zero(lmda)
         if lmda is not None:
-            lmda = _checks.finite("lmda", _checks.as_scalar("lmda", lmda))
+            lmda = one_balance(lmda)
         check(network, task, start, flow_derivatives, decay, lmda)
         state = reduce(
             network,
@@ -120,6 +123,7 @@ class ExactSolution(State):
             flow_derivatives=flow_derivatives,
             weight_decay=decay,
             lmda=lmda,
+            is_zero=is_zero,
         )
         result = state.result
         if throw and not _checks.is_concrete(result):

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from .._linalg import dot, short_dot
 from .batching.primitive import are_transposes, for_each
-from .fast import gradient, part_gradient, scalar_loop, values
+from .fast import gradient, losses, part_gradient, values
 from .frame import SLICES, Frame, Problem
 from .rates import settled
 from .reference.first import Change, Variation, vary
@@ -109,10 +109,8 @@ for _part, _operations in part_gradient.operations.items():
 def excess(
     problem: Problem, frame: Frame, ts: Float[Array, " times"]
 ) -> Float[Array, " times"]:
-    r"""$|W_2 W_1 - \Sigma|^2 / 2$; few units use `scalar_loop`."""
-    if scalar_loop.fits(frame):
-        return scalar_loop.excess(frame, ts)
-    return values.excess(frame, ts)
+    r"""$|W_2 W_1 - \Sigma|^2 / 2$."""
+    return losses.excess(frame, ts)
 
 
 @excess.def_jvp

@@ -115,9 +115,11 @@ class Frame(Echelon):
     s: Float[Array, " modes"]
     cos: Float[Array, " modes"]
     sin: Float[Array, " modes"]
+    # Weight decay at a balance of zero: all rates are lower by it (decaying/).
+    decay: Float[Array, ""] | None
 
     def __init__(self, problem: Problem):
-        problem = jax.lax.stop_gradient(problem)
+        problem, self.decay = jax.lax.stop_gradient(problem), None
         self.left, s, self.right = singular_basis(problem.sigma)
         self.s = merge_repeated(s, max(problem.sigma.shape))
         self.cos, self.sin, self.rates = spectrum(
@@ -130,7 +132,12 @@ class Frame(Echelon):
 
     @property
     def strengths(self) -> Float[Array, " rows"]:
-        """The singular value behind each rate, zero for left-over directions."""
+        """The singular value behind each rate, zero for left-over directions.
+
+        Where weight decay lowers the rates it is their size.
+        """
+        if self.decay is not None:
+            return jnp.abs(self.rates)
         left_over = jnp.zeros(self.rates.size - 2 * self.s.size, self.s.dtype)
         return jnp.concatenate([self.s, left_over, self.s])
 

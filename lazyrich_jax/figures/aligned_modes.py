@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .._dynamics import GradientDescent
 from .._learn import learn
 from .._linalg import split_singular_values
 from .._network import LinearNetwork
@@ -16,7 +15,7 @@ from .._task import Task
 from ..measures import mode_strengths
 from ..theory import aligned_modes, time_to_reach
 from . import comparison
-from .record import Data, Difference, Record, difference
+from .record import Data, Record, against_descent
 from .style import COLOURS, law_legend, new_figure
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def compute(settings: Settings, track=iter) -> Record:
     ts = steps * settings.learning_rate
     lmdas = np.array(settings.lmdas)
     s, a0 = np.array(settings.strengths), np.array(settings.starts)
-    theory, descent, reached = (
+    theory, descent, corrected, reached = (
         np.asarray(x) for x in _modes(settings, s, a0, lmdas, ts)
     )
     data = {
@@ -74,12 +73,13 @@ def compute(settings: Settings, track=iter) -> Record:
         "strengths": s,
         "theory": theory,
         "descent": descent,
+        "corrected": corrected,
         "fraction": np.array(settings.fraction),
         "reached": reached,
     }
     differences = [
-        Difference(f"λ = {lmda:g}: modes", "descent", difference(*pair), 3e-2)
-        for lmda, *pair in zip(lmdas, theory, descent, strict=True)
+        against_descent(f"λ = {lmda:g}: modes", *modes, bound=3e-2)
+        for lmda, *modes in zip(lmdas, theory, descent, corrected, strict=True)
     ]
     return Record(data, differences)
 
@@ -92,21 +92,22 @@ def _modes(
     lmdas: Real[ArrayLike, " lmdas"],
     ts: Real[ArrayLike, " times"],
 ) -> tuple[Float[Array, "..."], ...]:
-    """Theory, gradient descent, and the times to reach most of a mode by theory."""
+    """Theory, descent, its corrected theory, and the times to reach most of a mode."""
     s, a0 = jnp.asarray(s), jnp.asarray(a0)
     keys = jax.random.split(jax.random.key(settings.seed), 3)
     u, v, r = (jax.random.orthogonal(key, s.size) for key in keys)
     task = Task.from_correlation((u * s[None]) @ v.T)
-    law = GradientDescent(settings.learning_rate)
+    laws = comparison.descents(settings.learning_rate)
 
     def of(lmda):
         first, second = split_singular_values(jnp.abs(a0), lmda)
         w1, w2 = (r * first[None]) @ v.T, (u * (jnp.sign(a0) * second)[None]) @ r.T
-        run = learn(LinearNetwork((w1, w2)), task, ts, dynamics=law)
-        sigma = task.input_output_correlation
-        descent = jax.vmap(lambda w: mode_strengths(w, sigma))(run.function)
+        network, sigma = LinearNetwork((w1, w2)), task.input_output_correlation
+        runs = [learn(network, task, ts, dynamics=law) for law in laws.values()]
+        over_time = jax.vmap(lambda w: mode_strengths(w, sigma))
+        modes = [over_time(run.function) for run in runs]
         reached = time_to_reach(settings.fraction, s, a0, lmda)
-        return aligned_modes(ts, s, a0, lmda), descent, reached
+        return aligned_modes(ts, s, a0, lmda), *modes, reached
 
     return jax.vmap(of)(jnp.asarray(lmdas))
 

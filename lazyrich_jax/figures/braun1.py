@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._dynamics import GradientDescent
 from .._learn import learn
 from .._task import Task
 from ..theory import rich_limit
 from . import comparison
-from .record import Data, Difference, Record, difference
+from .record import Data, Record, against_descent
 from .style import COLOURS, law_legend, new_figure
 from .zero_balanced import SPREAD, zero_balanced
 
@@ -76,12 +75,13 @@ def compute(settings: Settings, track=iter) -> Record:
         start_key = jax.random.fold_in(key, i)
         network = zero_balanced(scale)(*settings.sizes, key=start_key)
         exact = rich_limit(ts, network.function, task)
-        descent = learn(network, task, ts, dynamics=GradientDescent(rate))
-        for law, run in (("exact", exact), ("descent", descent)):
-            data[f"{i}/{law}/output"] = np.asarray(run.function) @ items.T
+        functions = {"exact": exact.function}
+        for law, dynamics in comparison.descents(rate).items():
+            functions[law] = learn(network, task, ts, dynamics=dynamics).function
+        for law, function in functions.items():
+            data[f"{i}/{law}/output"] = np.asarray(function) @ items.T
         what = f"start {i + 1} (scale {scale:g}): function"
-        value = difference(exact.function, descent.function)
-        differences.append(Difference(what, "descent", value, 0.2))
+        differences.append(against_descent(what, *functions.values(), bound=0.2))
     return Record(data, differences)
 
 

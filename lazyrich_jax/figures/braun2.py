@@ -15,7 +15,7 @@ from ..kernels import ntk_of_representations
 from ..theory import rich_limit
 from . import comparison
 from .curves import COLUMNS, draw_quantities
-from .record import Data, Difference, Record, difference
+from .record import Data, Difference, Record, against_descent, difference
 from .style import COLOURS, law_legend, new_figure
 from .zero_balanced import SPREAD, padded, zero_balanced
 
@@ -126,17 +126,18 @@ def _two_starts(settings: Settings) -> tuple[dict, list[Difference]]:
         }
 
     for i, (scale, network) in enumerate(zip(settings.scales, networks, strict=True)):
-        descent = learn(network, task, ts, dynamics=GradientDescent(rate))
         exact = rich_limit(ts, network.function, task)
-        # Both laws give the same five quantities, from `Representations`.
-        parts = descent.function, descent.input_representation
-        pair = values(exact), values(type(exact)(*parts, descent.output_representation))
-        for name in pair[0]:
-            exact, descent = (np.asarray(one[name]) for one in pair)
-            data |= {f"{i}/exact/{name}": exact, f"{i}/descent/{name}": descent}
+        runs = {"exact": values(exact)}
+        for law, dynamics in comparison.descents(rate).items():
+            run = learn(network, task, ts, dynamics=dynamics)
+            # All laws give the same five quantities, from `Representations`.
+            parts = run.input_representation, run.output_representation
+            runs[law] = values(type(exact)(run.function, *parts))
+        for name in runs["exact"]:
+            found = {law: np.asarray(one[name]) for law, one in runs.items()}
+            data |= {f"{i}/{law}/{name}": value for law, value in found.items()}
             what = f"scale {scale:g}: {name.replace('_', ' ')}"
-            value = difference(exact, descent)
-            differences.append(Difference(what, "descent", value, 0.05))
+            differences.append(against_descent(what, *found.values(), bound=0.05))
     return data, differences
 
 

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import numpy as np
 
-from .._dynamics import Exact, GradientDescent
+from .._dynamics import Exact
 from .._task import Task
 from ..applications import Continual, continual
 from ..theory import forgetting
-from . import forgetting_runs
+from . import comparison, forgetting_runs
 from .curves import draw_entries, draw_losses_of_tasks
 from .maps import draw_matrix
-from .record import Data, Difference, Record, difference
+from .record import Data, Difference, Record, against_descent, difference
 from .style import law_legend, new_figure
 from .zero_balanced import SPREAD, zero_balanced
 
@@ -156,9 +156,9 @@ def _learn_in_a_row(
         for k in keys
     ]
     network = zero_balanced(scale)(*sizes, key=key)
-    exact, descent = (
+    exact, descent, corrected = (
         continual(network, tasks, steps * rate, points=points, dynamics=law)
-        for law in (Exact(), GradientDescent(rate))
+        for law in (Exact(), *comparison.descents(rate).values())
     )
     # The correlations predict forgetting after complete learning.
     sigmas = [task.input_output_correlation for task in tasks]
@@ -177,15 +177,17 @@ def _learn_in_a_row(
         f"{name}/analytic/forgetting": analytic,
     }
     text = f"{name} tasks"
-    pairs = (
-        ("function", "descent", exact.function, descent.function, 0.1),
-        ("losses", "descent", exact.losses, descent.losses, 0.02),
-        ("forgetting", "descent", analytic, numerical, 0.01),
-        ("forgetting", "exact solution", analytic, _forgotten(exact), 0.01),
-    )
+    runs = exact, descent, corrected
+    functions, losses = ([getattr(x, y) for x in runs] for y in ("function", "losses"))
+    # The analytic law is of complete learning, which ends alike after any steps.
+    ends = ("descent", numerical), ("exact solution", _forgotten(exact))
     return data, [
-        Difference(f"{text}: {what}", against, difference(a, b), bound)
-        for what, against, a, b, bound in pairs
+        against_descent(f"{text}: function", *functions, bound=0.1),
+        against_descent(f"{text}: losses", *losses, bound=0.02),
+        *(
+            Difference(f"{text}: forgetting", law, difference(analytic, end), 0.01)
+            for law, end in ends
+        ),
     ]
 
 

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import numpy as np
 
-from .._dynamics import Exact, GradientDescent
+from .._dynamics import Exact
 from .._init import LambdaBalanced
 from .._task import Task
 from ..applications import continual
+from . import comparison
 from .curves import draw_entries, draw_losses_of_tasks
-from .record import Data, Difference, Record, difference
+from .record import Data, Record, against_descent
 from .style import law_legend, new_figure
 
 if TYPE_CHECKING:
@@ -68,27 +69,28 @@ def compute(settings: Settings, track=iter) -> Record:
     network = LambdaBalanced(settings.lmda)(size, size, size, key=key)
     points = settings.steps + 1
     duration = settings.steps * rate
-    exact, descent = (
-        continual(network, tasks, duration, points=points, dynamics=law)
-        for law in track((Exact(), GradientDescent(rate)))
-    )
+    laws = {"exact": Exact(), **comparison.descents(rate)}
+    runs = {
+        law: continual(network, tasks, duration, points=points, dynamics=laws[law])
+        for law in track(laws)
+    }
+    exact = runs["exact"]
     every = max(1, points // settings.drawn)
     data = {"steps": np.asarray(exact.ts)[::every] / rate}
     data["training"] = np.asarray(exact.training)[::every]
-    for law, run in (("exact", exact), ("descent", descent)):
+    for law, run in runs.items():
         data[f"{law}/function"] = np.asarray(run.function)[::every]
         data[f"{law}/losses"] = np.asarray(run.losses)[::every]
     second = slice(points, points + min(settings.rate_steps, settings.steps) + 1)
     rates = np.asarray(exact.loss_rates)[second]
     # A difference belongs to the time between two steps.
     data["exact/rates"] = (rates[1:] + rates[:-1]) / 2
-    data["descent/rates"] = np.diff(np.asarray(descent.losses)[second], axis=0) / rate
+    for law in comparison.descents(rate):
+        losses = np.asarray(runs[law].losses)[second]
+        data[f"{law}/rates"] = np.diff(losses, axis=0) / rate
     differences = [
-        Difference(name, "descent", difference(*pair), 5e-2)
-        for name, pair in (
-            (name, (data[f"exact/{name}"], data[f"descent/{name}"]))
-            for name in ("function", "losses", "rates")
-        )
+        against_descent(name, *(data[f"{law}/{name}"] for law in laws), bound=5e-2)
+        for name in ("function", "losses", "rates")
     ]
     return Record(data, differences)
 

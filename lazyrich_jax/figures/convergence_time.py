@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Real
 
-from .._dynamics import ExactSolution, GradientDescent
+from .._dynamics import Exact
 from .._init import LambdaBalanced
 from .._learn import learn
 from .._task import Task
 from ..measures import convergence_time
-from .record import Data, Difference, Record, difference
+from . import comparison
+from .record import Data, Difference, Record, against_descent, difference
 from .style import COLOURS, new_figure
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def compute(settings: Settings, track=iter) -> Record:
     rate = settings.learning_rate
     steps = np.geomspace(1, settings.steps, settings.points).round()
     steps = np.unique(np.r_[0, steps])
-    exact, descent, start = (
+    exact, descent, corrected, start = (
         np.asarray(x) for x in _times(settings, jnp.asarray(lmda), steps * rate)
     )
     variance = 1 / 2**settings.levels
@@ -75,13 +76,14 @@ def compute(settings: Settings, track=iter) -> Record:
         "lmda": lmda,
         "exact": exact / rate,
         "descent": descent / rate,
+        "corrected": corrected / rate,
         "law": law / rate,
     }
     ends = np.array([0, -1])
     ones = np.ones_like(lmda)
     differences = [
         # Ratios give every balance equal weight: steps differ by orders of magnitude.
-        Difference("steps", "descent", difference(exact / descent, ones), 0.1),
+        against_descent("steps", exact / descent, ones, corrected / descent, 0.1),
         Difference(
             "steps at the largest |λ|",
             "the law of 1/|λ|",
@@ -95,22 +97,17 @@ def compute(settings: Settings, track=iter) -> Record:
 @eqx.filter_jit
 def _times(
     settings: Settings, lmda: Real[ArrayLike, " lmdas"], ts: Real[ArrayLike, " times"]
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Times to reach the threshold, exact and simulated, and the loss at the start."""
+) -> tuple[jax.Array, ...]:
+    """Times to reach the threshold by every law, and the exact loss at the start."""
     task = Task.hierarchy(settings.levels)
     size, key = task.in_size, jax.random.key(settings.seed)
 
     def of(lmda):
         start = LambdaBalanced(lmda, settings.scale)(size, size, size, key=key)
-        exact = ExactSolution(start, task).loss(ts)
-        law = GradientDescent(settings.learning_rate)
-        descent = learn(start, task, ts, dynamics=law).loss
-        threshold = settings.threshold
-        return (
-            convergence_time(ts, exact, threshold),
-            convergence_time(ts, descent, threshold),
-            exact[0],
-        )
+        laws = Exact(), *comparison.descents(settings.learning_rate).values()
+        losses = [learn(start, task, ts, dynamics=law).loss for law in laws]
+        times = [convergence_time(ts, loss, settings.threshold) for loss in losses]
+        return *times, losses[0][0]
 
     return jax.vmap(of)(jnp.asarray(lmda))
 

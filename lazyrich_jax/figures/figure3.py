@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Int, Real
 
-from .._dynamics import ExactSolution, GradientDescent
+from .._dynamics import ExactSolution
 from .._init import Aligned, LambdaBalanced
 from .._learn import learn
 from .._task import Task
@@ -16,7 +16,7 @@ from ..kernels import ntk
 from ..measures import kernel_distance, mode_strengths
 from ..theory import aligned_modes, exponential_modes, sigmoidal_modes
 from . import comparison
-from .record import Data, Difference, Record, difference
+from .record import Data, Difference, Record, against_descent, difference
 from .style import COLOURS, new_figure
 
 if TYPE_CHECKING:
@@ -88,10 +88,12 @@ def compute(settings: Settings, track=iter) -> Record:
 
     for i, lmda in enumerate(lmdas):
         for name in ("modes", "loss"):
-            pair = data[f"exact/{name}"][i], data[f"descent/{name}"][i]
-            compare(f"λ = {lmda:g}: {name}", "descent", *pair, 1e-2)
-    pair = data["exact/distance"][chosen], data["descent/distance"]
-    compare("kernel distance", "descent", *pair, 2e-3)
+            values = (data[f"{law}/{name}"][i] for law in comparison.COMPARED)
+            what = f"λ = {lmda:g}: {name}"
+            differences.append(against_descent(what, *values, bound=1e-2))
+    exact, *others = (data[f"{law}/distance"] for law in comparison.COMPARED)
+    found = against_descent("kernel distance", exact[chosen], *others, bound=2e-3)
+    differences.append(found)
     first, last = (data["exact/modes"][i] for i in (0, -1))
     what = "λ = {:g}: modes"
     limit = data["sigmoidal"]
@@ -114,7 +116,7 @@ def _learn(
     # The task's directions don't matter: the weights' directions are random.
     task = Task.from_correlation(jnp.diag(s))
     sigma = task.input_output_correlation
-    law = GradientDescent(settings.learning_rate)
+    laws = comparison.descents(settings.learning_rate)
     lmdas = jnp.asarray(lmdas)
 
     def start(initialiser):
@@ -131,7 +133,7 @@ def _learn(
         solution = ExactSolution(start, task)
         return kernel_distance(*solution.ntk(jnp.array([0.0, jnp.inf]), task.x))
 
-    def descend(start):
+    def descend(start, law):
         run = learn(start, task, ts, dynamics=law)
         modes = jax.vmap(lambda w: mode_strengths(w, sigma))(run.function)
         last = jax.tree.map(lambda w: w[-1], run.network)
@@ -140,15 +142,16 @@ def _learn(
 
     first, others = jax.vmap(aligned)(lmdas), jax.vmap(unaligned)(jnp.asarray(spectrum))
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b[chosen]]), first, others)
-    modes, loss, change = jax.vmap(descend)(both)
+    count, simulated = lmdas.size, {}
+    for name, law in laws.items():
+        modes, loss, change = jax.vmap(lambda x, law=law: descend(x, law))(both)
+        simulated |= {f"{name}/modes": modes[:count], f"{name}/loss": loss[:count]}
+        simulated[f"{name}/distance"] = change[count:]
     # One draw: the strengths at the start don't depend on lambda.
-    a0 = modes[0, 0]
+    a0 = simulated["descent/modes"][0, 0]
     exact = jax.vmap(lambda lmda: aligned_modes(ts, s, a0, lmda))(lmdas)
-    count = lmdas.size
     return {
-        "descent/modes": modes[:count],
-        "descent/loss": loss[:count],
-        "descent/distance": change[count:],
+        **simulated,
         "exact/modes": exact,
         "exact/loss": jnp.sum((exact - s[None, None]) ** 2, axis=-1) / 2,
         "exact/distance": jax.vmap(distance)(others),

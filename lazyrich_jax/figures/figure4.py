@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Real
 
-from .._dynamics import GradientDescent
+from .._dynamics import Exact
 from .._init import Gaussian, LambdaBalanced
 from .._learn import learn
 from .._network import LinearNetwork
@@ -17,7 +17,7 @@ from ..measures import task_specificity
 from ..theory import Representations, converged_representations
 from . import comparison
 from .maps import draw_matrix, draw_qqt
-from .record import Data, Difference, Record, difference
+from .record import Data, Difference, Record, against_descent, difference
 from .style import COLOURS, new_figure
 
 if TYPE_CHECKING:
@@ -90,9 +90,9 @@ def compute(settings: Settings, track=iter) -> Record:
     for i, lmda in enumerate(balances):
         for name in ("loss", "qqt"):
             exact, descent = data[f"exact/{name}"][i], data[f"descent/{name}"][2 + i]
-            value = difference(exact, descent)
+            values = exact, descent, data[f"corrected/{name}"][i]
             what = f"λ = {float(lmda):g}: {'loss' if name == 'loss' else 'final QQᵀ'}"
-            differences.append(Difference(what, "descent", value, 2e-2))
+            differences.append(against_descent(what, *values, bound=2e-2))
     pair = data["theory/specificity"][::every], data["descent/specificity"]
     what = "task-specific scores at the end"
     differences.append(Difference(what, "descent", difference(*pair), 1e-3))
@@ -121,9 +121,16 @@ def _learn(
     balances, chosen = jnp.asarray(balances), jnp.asarray(chosen)
     more = jax.vmap(balanced)(jnp.concatenate([balances, chosen]))
     starts = jax.tree.map(lambda a, b, c: jnp.stack([a, b, *c]), *starts, more)
-    law = GradientDescent(settings.learning_rate)
-    descent = jax.vmap(lambda n: learn(n, task, ts, dynamics=law))(starts)
-    exact = jax.vmap(lambda lmda: learn(balanced(lmda), task, ts))(balances)
+    laws = comparison.descents(settings.learning_rate)
+
+    def learned(starts, law):
+        return jax.vmap(lambda start: learn(start, task, ts, dynamics=law))(starts)
+
+    descent = learned(starts, laws["descent"])
+    exact, corrected = (
+        learned(jax.vmap(balanced)(balances), law)
+        for law in (Exact(), laws["corrected"])
+    )
     own = len(balances) + 2
     return {
         "descent/loss": descent.loss[:own],
@@ -133,6 +140,8 @@ def _learn(
         ),
         "exact/loss": exact.loss,
         "exact/qqt": exact.qqt[:, -1],
+        "corrected/loss": corrected.loss,
+        "corrected/qqt": corrected.qqt[:, -1],
     }
 
 

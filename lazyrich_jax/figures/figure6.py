@@ -7,10 +7,11 @@ import jax
 import numpy as np
 
 from .. import applications
-from .._dynamics import AbstractDynamics, Exact, GradientDescent
+from .._dynamics import AbstractDynamics, Exact
 from .._init import LambdaBalanced
 from .._task import Task
-from .record import Data, Difference, Record, difference
+from . import comparison
+from .record import Data, Difference, Record, against_descent, difference
 from .style import COLOURS, law_legend, new_figure
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def compute(settings: Settings, track=iter) -> Record:
     options["tolerance"] = settings.tolerance
     laws: dict[str, AbstractDynamics] = {
         "exact": Exact(),
-        "descent": GradientDescent(rate),
+        **comparison.descents(rate),
     }
     changed = applications.low_rank_change(
         task, settings.rank, settings.change, key=keys[1]
@@ -94,7 +95,7 @@ def compute(settings: Settings, track=iter) -> Record:
     data: dict[str, Any] = {"ts": ts, "lmda": lmda}
     data["shared"] = np.array(settings.shared)
     data["attribute_lmda"] = np.array(settings.attribute_lmdas)
-    for law in track(LAWS):
+    for law in track(laws):
         options["dynamics"] = laws[law]
         found = applications.reversal(network, task, lmda, **options)
         data[f"{law}/reversal"] = found.after.loss
@@ -149,14 +150,18 @@ def _differences(data: Data) -> list[Difference]:
         "finetune_forgetting": "forgetting by fine-tuning",
         "attribute": "generalisation of an attribute",
     }
+    found = {
+        name: [data[f"{law}/{name}"] for law in comparison.COMPARED] for name in names
+    }
+    # After complete learning, steps of any size end alike: nothing is to be corrected.
+    exact, descent, _ = found.pop("finetune_forgetting")
+    what = names["finetune_forgetting"]
     return [
-        Difference(
-            what,
-            "descent",
-            difference(data[f"exact/{name}"], data[f"descent/{name}"]),
-            5e-2,
-        )
-        for name, what in names.items()
+        *(
+            against_descent(names[x], *values, bound=5e-2)
+            for x, values in found.items()
+        ),
+        Difference(what, "descent", difference(exact, descent), 5e-2),
     ]
 
 

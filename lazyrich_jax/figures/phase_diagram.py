@@ -9,14 +9,15 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import sweeps
-from .._dynamics import GradientDescent
+from .._dynamics import AbstractDynamics
 from .._init import LambdaBalanced
 from .._learn import learn
 from .._task import Task
 from ..kernels import ntk
 from ..measures import convergence_time, kernel_distance, rich_lazy_index
+from . import comparison
 from .maps import guide, sample
-from .record import Data, Difference, Record, difference
+from .record import Data, Record, against_descent
 from .style import new_figure
 
 if TYPE_CHECKING:
@@ -102,7 +103,11 @@ def compute(settings: Settings, track=iter) -> Record:
         for cell in settings.cells
     ]
     i, j = np.array(rows).T
-    simulated = _descend(settings, task, lmda[i], scale[j])
+    laws = comparison.descents(settings.learning_rate)
+    runs = {
+        name: _learned(settings, task, lmda[i], scale[j], law)
+        for name, law in laws.items()
+    }
     data = {
         "lmda": lmda,
         "scale": scale,
@@ -111,16 +116,15 @@ def compute(settings: Settings, track=iter) -> Record:
         "strengths": np.array(settings.strengths),
     }
     differences = []
-    for name, values in zip(MEASURES, simulated, strict=True):
+    for k, name in enumerate(MEASURES):
         data[name] = found[name].values
-        data[f"descent/{name}"] = np.asarray(values)
-        exact, descent = found[name].values[i, j], data[f"descent/{name}"]
+        descent, corrected = (np.asarray(runs[law][k]) for law in laws)
+        data |= {f"descent/{name}": descent, f"corrected/{name}": corrected}
+        values = found[name].values[i, j], descent, corrected
         if name == "convergence_time":  # all times count, not only the longest
-            exact, descent = exact / descent, np.ones_like(descent)
+            values = [x / descent for x in values]
         what = f"{MEASURES[name]} at {len(rows)} cells"
-        differences.append(
-            Difference(what, "descent", difference(exact, descent), 1e-2)
-        )
+        differences.append(against_descent(what, *values, bound=1e-2))
     return Record(data, differences)
 
 
@@ -130,17 +134,17 @@ def _task(settings: Settings) -> Task:
 
 
 @eqx.filter_jit
-def _descend(
+def _learned(
     settings: Settings,
     task: Task,
     lmda: Real[ArrayLike, " cells"],
     scale: Real[ArrayLike, " cells"],
+    law: AbstractDynamics,
 ) -> tuple[Float[Array, " cells"], ...]:
-    """The measures by gradient descent."""
+    """The measures by a law for gradient descent."""
     size, key = task.in_size, jax.random.key(settings.seed)
     steps = np.unique(np.geomspace(1, settings.steps, settings.points).round())
     ts = np.r_[0, steps] * settings.learning_rate
-    law = GradientDescent(settings.learning_rate)
 
     def of(lmda, scale):
         start = LambdaBalanced(lmda, scale)(size, size, size, key=key)

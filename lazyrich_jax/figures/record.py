@@ -25,7 +25,7 @@ class Difference(NamedTuple):
     """The relative difference of a result by two methods, and its bound.
 
     Against descent there may be a second one: of the solution corrected for finite
-    steps, `NearlyExact(learning_rate=...)`, within the same bound.
+    steps, `NearlyExact(learning_rate=...)`. It must not be the larger one.
     """
 
     what: str
@@ -37,13 +37,16 @@ class Difference(NamedTuple):
     @property
     def ok(self) -> bool:
         """Whether the differences are within their bound (NaN is not)."""
-        both = (self.value, self.value if self.corrected is None else self.corrected)
-        return all(value <= self.bound for value in both)
+        most = min(self.bound, max(self.value, ROUNDING))
+        corrected = 0.0 if self.corrected is None else self.corrected
+        return self.value <= self.bound and corrected <= most
 
     @property
     def cells(self) -> tuple[str, ...]:
         """A row of a table under `HEAD`."""
-        corrected = "" if self.corrected is None else f"{self.corrected:.1e}"
+        corrected = "-" if self.against == "descent" else ""
+        if self.corrected is not None:
+            corrected = f"{self.corrected:.1e}"
         return (
             self.what,
             self.against,
@@ -53,7 +56,25 @@ class Difference(NamedTuple):
         )
 
 
+ROUNDING = 1e-8  # of the corrected solution, which is integrated
 HEAD = ("quantity", "exact against", "difference", "at most", "corrected")
+
+
+def against_descent(
+    what: str,
+    exact: Real[ArrayLike, "..."],
+    descent: Real[ArrayLike, "..."],
+    corrected: Real[ArrayLike, "..."],
+    bound: float,
+) -> Difference:
+    """The difference of a result by theory and by descent, and the corrected one.
+
+    A corrected result with NaN was refused (`comparison.Corrected`): it has none.
+    """
+    value, second = (difference(x, descent) for x in (exact, corrected))
+    return Difference(
+        what, "descent", value, bound, None if np.isnan(second) else second
+    )
 
 
 class Record(NamedTuple):

@@ -47,7 +47,7 @@ def write_report(path: Path, done: Sequence[Reproduction], out: Path) -> None:
         f"<p>{len(done)} figures, {seconds:.0f} s of work. Differences are relative: "
         "the largest distance over all times, by the largest norm. The last column is "
         "the difference of descent from the solution that is corrected for its finite "
-        "steps.</p>"
+        "steps; a dash means that this solution was refused or not compared.</p>"
         f"<nav><ol>{contents}</ol></nav>{sections}"
         f"<h2>Versions</h2>{_rows(_versions())}</body></html>\n",
         encoding="utf-8",

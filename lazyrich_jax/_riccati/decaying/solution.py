@@ -19,10 +19,12 @@ from ..._checks import error_if
 from ..._linalg import dot, mean_decay, merge_repeated
 from ..._singular import nearly_repeated, singular_basis, turned
 from ..._triangular import over, triangle
+from ..fast import losses, values
 from ..frame import SLICES, Frame, Problem, by_falling_rate, eliminate
 from ..rates import last_time
 from ..reference.second import re_eliminated
 from .pairs import Exponential, falling, pairs
+from .uncoupled import uncoupled
 
 MOST_LOST = 1e-4  # times at which rounding reaches this error are NaN
 CUT = 30.0  # larger exponents belong to rows that don't depend on the column
@@ -45,9 +47,14 @@ class Decaying(eqx.Module):
     frame: Frame
     lmda: Float[Array, ""]
     decay: Float[Array, ""]
+    # Whether the balance is known to be zero. The frame is then one without decay, with
+    # other rates: the fast forms have its values, and the forms here the derivatives.
+    is_zero: bool = eqx.field(static=True)
 
-    def __init__(self, problem: Problem, decay: Float[Array, ""]):
-        self.lmda, self.decay = problem.lmda, decay
+    def __init__(
+        self, problem: Problem, decay: Float[Array, ""], is_zero: bool = False
+    ):
+        self.lmda, self.decay, self.is_zero = problem.lmda, decay, is_zero
         frame = Frame(jax.lax.stop_gradient(problem))
         left, s, right = _basis(problem.sigma, throw=problem.throw)
         m, flat = s.size, jnp.full_like(s, 0.5**0.5)
@@ -57,10 +64,14 @@ class Decaying(eqx.Module):
             frame,
             (left, s, right, flat, flat, rates - decay),
         )
+        if is_zero:
+            no_leaf = {"is_leaf": lambda x: x is None}
+            frame = eqx.tree_at(lambda f: f.decay, frame, decay, **no_leaf)
         rows = frame.weights_to_rows(problem.w1, problem.w2)
-        half = jnp.where(self.lmda >= 0, self.lmda, -self.lmda) / 2
-        tilt = self.lmda / 2 * falling(s, half, decay).ratios[0]
-        rows = rows.at[:m].add(-tilt[:, None] * rows[rows.shape[0] - m :])
+        if not is_zero:
+            half = jnp.where(self.lmda >= 0, self.lmda, -self.lmda) / 2
+            tilt = self.lmda / 2 * falling(s, half, decay).ratios[0]
+            rows = rows.at[:m].add(-tilt[:, None] * rows[rows.shape[0] - m :])
         lower, *others, pivots = _eliminated(rows, frame, throw=problem.throw)
         # Rows before a column's pivot don't depend on it: not by rounding, either.
         place = jnp.argsort(by_falling_rate(m, rates.size))
@@ -76,6 +87,14 @@ class Decaying(eqx.Module):
         self, ts: Float[Array, " times"], part: str
     ) -> Float[Array, "times rows columns"]:
         r"""A part of $QQ^\top$, as `Solved.product` of the engine without decay."""
+        if self.is_zero:
+            return _fast_product(self, ts, part=part)
+        return self.general_product(ts, part)
+
+    def general_product(
+        self, ts: Float[Array, " times"], part: str
+    ) -> Float[Array, "times rows columns"]:
+        """`product` by the solutions of the modes."""
         q = self._units(ts)
         rows, columns = SLICES[part](self.frame.right.shape[0])
         return dot(q[:, rows], q[:, columns].mT)
@@ -86,6 +105,10 @@ class Decaying(eqx.Module):
 
     def excess(self, ts: Float[Array, " times"]) -> Float[Array, " times"]:
         r"""$|W_2 W_1 - \Sigma|^2 / 2$."""
+        return _fast_excess(self, ts) if self.is_zero else self.general_excess(ts)
+
+    def general_excess(self, ts: Float[Array, " times"]) -> Float[Array, " times"]:
+        """`excess` by the solutions of the modes."""
 
         def one(q):
             error = self.frame.function_block(dot(q, q.mT)) - self._strengths()
@@ -139,7 +162,10 @@ class Decaying(eqx.Module):
         """q with P = q q', by rows of the frame."""
         frame, decay = self.frame, self.decay
         m, count = frame.s.size, frame.rates.size
-        x = pairs(frame.s, self.lmda, decay, t)
+        if self.is_zero:
+            x = uncoupled(frame.s, decay, t)
+        else:
+            x = pairs(frame.s, self.lmda, decay, t)
         rest_grow, rest_root = self._left_over(t)
         # Every column is divided by the growth of its pivot row.
         none = jnp.zeros_like(frame.s)
@@ -184,6 +210,32 @@ class Decaying(eqx.Module):
             Exponential(zero - self.decay, zero + total / 2),
             Exponential(zero, zero + gain / 2),
         )
+
+
+@eqx.filter_custom_jvp
+def _fast_product(
+    solution: Decaying, ts: Float[Array, " times"], *, part: str
+) -> Float[Array, "times rows columns"]:
+    return values.product(solution.frame, ts, part)
+
+
+@_fast_product.def_jvp
+def _fast_product_jvp(primals, tangents, *, part):
+    slope = eqx.filter_jvp(lambda x, ts: x.general_product(ts, part), primals, tangents)
+    return _fast_product(*primals, part=part), slope[1]
+
+
+@eqx.filter_custom_jvp
+def _fast_excess(
+    solution: Decaying, ts: Float[Array, " times"]
+) -> Float[Array, " times"]:
+    return losses.excess(solution.frame, ts)
+
+
+@_fast_excess.def_jvp
+def _fast_excess_jvp(primals, tangents):
+    slope = eqx.filter_jvp(lambda x, ts: x.general_excess(ts), primals, tangents)
+    return _fast_excess(*primals), slope[1]
 
 
 @eqx.filter_custom_jvp

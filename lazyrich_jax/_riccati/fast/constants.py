@@ -37,6 +37,22 @@ class AbstractOfFrame(AbstractConstants):
         return (2 * m + r + n) * n
 
 
+class Falls(eqx.Module):
+    """How modes fall under weight decay; without it both rows have the rate kappa."""
+
+    sink: Float[Array, "modes ..."]  # of growing rows that fall, else zero
+    fall: Float[Array, "modes ..."]  # of falling rows
+    lost: Float[Array, "modes ..."]  # what learned modes lack of their strength
+
+
+def falls_of(frame: Frame) -> Falls | None:
+    if frame.decay is None:
+        return None
+    m = frame.s.size
+    lost = jnp.minimum(frame.s, frame.decay)
+    return Falls(growth(-frame.rates[:m]), -frame.rates[-m:], lost)
+
+
 class Constants(AbstractOfFrame):
     """Arrays without time, of one network or, on the last axes, of many.
 
@@ -50,7 +66,8 @@ class Constants(AbstractOfFrame):
     fall: Float[Array, "modes columns ..."]
     lags: Float[Array, "more columns ..."]  # exponents of rows that don't decay
     v: Float[Array, "columns ..."]  # growth of the pivot rows
-    kappa: Float[Array, "modes ..."]
+    kappa: Float[Array, "modes ..."]  # growth of growing rows
+    falls: Falls | None
     rate: Float[Array, "..."]  # rate of the left-over directions
     # The other rows and the start, expressed by the pivot rows, by modes.
     grow_echelon: Float[Array, "modes modes ..."]
@@ -78,7 +95,7 @@ class Constants(AbstractOfFrame):
         shared = slice(0, m + (count > 2 * m))  # left-over rows share a rate
         self.lags = jnp.minimum(exponents(frame, growth(frame.rates))[shared], 0.0)
         self.v = growth(frame.pivot_rates)
-        self.kappa = frame.rates[:m]
+        self.kappa, self.falls = growth(frame.rates[:m]), falls_of(frame)
         self.rate = frame.rates[m] if count > 2 * m else jnp.zeros_like(self.v[0])
         to_modes = frame.pivots[:, None] == jnp.arange(m)[None]
         to_modes = to_modes.astype(frame.lower.dtype)
@@ -127,8 +144,9 @@ class ScalarConstants(AbstractOfFrame):
     square_sums: tuple[Float[Array, "modes ..."], ...]
     settles: Bool[Array, "modes ..."]  # a pivot, and `_overlap` omits no term of it
     of_modes: Bool[Array, "columns modes ..."]  # which mode a frame's column belongs to
-    kappa: Float[Array, "modes ..."]
-    steps: Float[Array, "modes ..."]  # gaps of growing rates; last: to `rate` or 0
+    kappa: Float[Array, "modes ..."]  # growth of growing rows
+    falls: Falls | None
+    steps: Float[Array, "modes ..."]  # gaps of kappa; last: to `rate` or 0
     rate: Float[Array, "..."]  # rate of the left-over rows
     s: Float[Array, "modes ..."]
     cos: Float[Array, "modes ..."]
@@ -175,11 +193,13 @@ class ScalarConstants(AbstractOfFrame):
             left_out = jnp.any(jnp.triu(self.inverse, 1) != 0, axis=0)
             left_out |= _any(self.grow_echelon)
             self.settles = self.is_pivot & ~left_out
-        self.kappa = frame.rates[:m]
+        self.kappa, self.falls = growth(frame.rates[:m]), falls_of(frame)
         self.rate = frame.rates[m] if m < count - m else jnp.zeros((), dtype)
         gap = gaps(frame)
         last = jnp.where(self.rate > 0, gap[m - 1, m], self.kappa[-1])
-        self.steps = jnp.append(jnp.diagonal(gap, 1)[: m - 1], last)
+        step = jnp.diagonal(gap, 1)[: m - 1]
+        step = jnp.where(self.kappa[1:] > 0, step, self.kappa[:-1])
+        self.steps = jnp.append(step, last)
         self.s, self.cos, self.sin = frame.s, frame.cos, frame.sin
         self.is_wide = frame.right.shape[0] > frame.left.shape[0]
 

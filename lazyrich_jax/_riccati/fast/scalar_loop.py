@@ -11,6 +11,8 @@ from the last column on finds K = (orthonormal) R and keeps the zeros.
 """
 
 import functools
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +26,14 @@ from ..frame import Frame
 from .constants import ScalarConstants
 
 Scalar = Float[Array, "..."]  # for one network at one time, or for many
+
+
+class Roots(NamedTuple):
+    """Roots of the gains of rows by kind."""
+
+    grow: Sequence[Scalar]
+    fall: Sequence[Scalar]
+    rest: Scalar
 
 
 def fits(frame: Frame) -> bool:
@@ -73,12 +83,12 @@ def _excess(x: ScalarConstants, t: Scalar) -> Scalar:
         for j in range(i):
             ratio[i][j] = ratio[i - 1][j] * step[i - 1] if j < i - 1 else step[j]
     decay = [ratio[m][j] * rest_up for j in modes]
-    gain = [gain_of_decay(x.kappa[i], decay[i], t) for i in modes]
+    mode = [_of_mode(x, i, decay[i], t) for i in modes]
+    root, fall_root, up, down = zip(*mode, strict=True)
     rest_gain = gain_of_decay(jnp.abs(x.rate), rest_decay, t)
-    inverse_roots = [once(inverse_root(g)) for g in gain]
     rest_inverse_root = once(inverse_root(rest_gain))
-    root = [g * i for g, i in zip(gain, inverse_roots, strict=True)]
     rest_root = rest_gain * rest_inverse_root
+    roots = Roots(root, fall_root, rest_root)
 
     # The columns of K: rows that grow, left-over ones, rows that decay, the start.
     k: list[dict[tuple[str, int], Scalar]] = []
@@ -100,15 +110,12 @@ def _excess(x: ScalarConstants, t: Scalar) -> Scalar:
         for i in rest:
             column["rest", i] = x.rest[i, j] * rest_root * lag[m]
         for i in modes:
-            column["fall", i] = x.fall[i, j] * root[i] * shrink
+            column["fall", i] = x.fall[i, j] * fall_root[i] * shrink
         k.append(column)
     _orthonormalise(k)
 
     # Rows of q: rows of K times a factor each.
-    down = [decay[i] * inverse_roots[i] for i in modes]
-    grow = [
-        {j: k[j]["grow", i] * inverse_roots[i] for j in columns[: i + 1]} for i in modes
-    ]
+    grow = [{j: k[j]["grow", i] * up[i] for j in columns[: i + 1]} for i in modes]
     fall = [{j: k[j]["fall", i] * down[i] for j in columns} for i in modes]
     rest_factor = rest_down * rest_inverse_root
     others = [{j: k[j]["rest", i] * rest_factor for j in columns} for i in rest]
@@ -119,9 +126,9 @@ def _excess(x: ScalarConstants, t: Scalar) -> Scalar:
     near: list[dict[int, Scalar]] = []
     missing: list[Scalar] = []
     for i in modes:
-        late = x.settles[i] & _is_late(x, i, t, decay, ratio, root, rest_root)
+        late = x.settles[i] & _is_late(x, i, t, decay, ratio, roots)
         mine, theirs = (x.cos[i], -x.sin[i]) if x.is_wide else (x.sin[i], x.cos[i])
-        slow = _overlap(x, k, i, root, rest_root, decay, ratio, bottleneck)
+        slow = _overlap(x, k, i, roots, decay, ratio, bottleneck)
         direct, distant = {}, {}
         for j in columns:
             falls = theirs * fall[i][j]
@@ -132,7 +139,8 @@ def _excess(x: ScalarConstants, t: Scalar) -> Scalar:
             distant[j] = jnp.where(late, other, direct[j])
         at.append(direct)
         near.append(distant)
-        missing.append(jnp.where(late, 0.0, x.s[i]))
+        lost = 0.0 if x.falls is None else x.falls.lost[i]
+        missing.append(jnp.where(late, lost, x.s[i]))
 
     total = jnp.zeros_like(t)
     for j in modes:
@@ -164,6 +172,30 @@ losses = Operation(
 )
 
 
+def _of_mode(
+    x: ScalarConstants, i: int, decay: Scalar, t: Scalar
+) -> tuple[Scalar, Scalar, Scalar, Scalar]:
+    """The roots of the gains of a mode's rows, and the rows' factors from K to q.
+
+    The row that grows comes before the one that falls.
+    """
+
+    def roots(rate: Scalar, decay: Scalar) -> tuple[Scalar, Scalar]:
+        gain = gain_of_decay(rate, decay, t)
+        inverse = once(inverse_root(gain))
+        return gain * inverse, inverse
+
+    if x.falls is None:
+        root, inverse = roots(x.kappa[i], decay)
+        return root, root, inverse, decay * inverse
+    sunk, fallen = (
+        once(jnp.exp(-rate[i] * t)) for rate in (x.falls.sink, x.falls.fall)
+    )
+    root, inverse = roots(x.kappa[i] + x.falls.sink[i], decay * sunk)
+    fall_root, fall_inverse = roots(x.falls.fall[i], fallen)
+    return root, fall_root, sunk * inverse, fallen * fall_inverse
+
+
 def _orthonormalise(k: list[dict[tuple[str, int], Scalar]]) -> None:
     """Replace sparse columns by orthonormal ones of the same span, from the last on."""
     for late in range(len(k) - 1, -1, -1):
@@ -183,8 +215,7 @@ def _overlap(
     x: ScalarConstants,
     k: list[dict[tuple[str, int], Scalar]],
     mode: int,
-    root: list[Scalar],
-    rest_root: Scalar,
+    roots: Roots,
     decay: list[Scalar],
     ratio: list[list[Scalar]],
     bottleneck: bool,
@@ -197,7 +228,8 @@ def _overlap(
     found = []
     for column in k:
         terms = [
-            column["fall", i] * root[i] * x.fall_echelon[i, mode] for i in range(m)
+            column["fall", i] * roots.fall[i] * x.fall_echelon[i, mode]
+            for i in range(m)
         ]
         terms += [
             column["start", i] * x.inverse[i, mode]
@@ -206,12 +238,12 @@ def _overlap(
         ]
         part = sum(terms[1:], terms[0]) * decay[mode]
         for i in range(r):
-            entry = column["rest", i] * rest_root * ratio[m][mode]
+            entry = column["rest", i] * roots.rest * ratio[m][mode]
             part += entry * x.rest_echelon[i, mode]
         if bottleneck:
             for i in range(mode + 1, m):
                 if ("grow", i) in column:
-                    entry = column["grow", i] * root[i] * ratio[i][mode]
+                    entry = column["grow", i] * roots.grow[i] * ratio[i][mode]
                     part += entry * x.grow_echelon[i, mode]
         found.append(part)
     return found
@@ -223,19 +255,21 @@ def _is_late(
     t: Scalar,
     decay: list[Scalar],
     ratio: list[list[Scalar]],
-    root: list[Scalar],
-    rest_root: Scalar,
+    roots: Roots,
 ) -> Bool[Array, "..."]:
     """Whether a mode is nearer to its limit than to its start, by a bound.
 
     The bound is on the mode's column of `above` in `reference.solution`.
     """
     m, r, _ = x.sizes
-    gain = root[-1] * root[-1]  # the largest
+    fall_gain = gain = roots.fall[-1] * roots.fall[-1]  # the largest
+    if x.falls is not None and mode + 1 < m:
+        others = [root * root for root in roots.grow[mode + 1 :]]
+        gain = functools.reduce(jnp.maximum, others)
     start, fall, rest, grow = (square[mode] for square in x.square_sums)
-    bound = decay[mode] * decay[mode] * (start + gain * fall)
+    bound = decay[mode] * decay[mode] * (start + fall_gain * fall)
     if r > 0:
-        bound += (ratio[m][mode] * rest_root) ** 2 * rest
+        bound += (ratio[m][mode] * roots.rest) ** 2 * rest
     if mode + 1 < m:
         bound += ratio[mode + 1][mode] ** 2 * gain * grow
     return 2 * x.kappa[mode] * bound < 1

@@ -52,10 +52,33 @@ class AtTime(eqx.Module):
     shrink: Float[Array, "columns ..."]  # e^{-v t}
     lag: Float[Array, "more columns ..."]  # e^{`lags` t}
     decay: Float[Array, "modes ..."]  # e^{-kappa t}
-    root: Float[Array, "modes ..."]  # root of the gain
+    root: Float[Array, "modes ..."]  # root of the gain of growing rows
     inverse_root: Float[Array, "modes ..."]
     rest_decay: Float[Array, "..."]
     rest_root: Float[Array, "..."]
+    # Under weight decay: e^{-sink t}, e^{-fall t} and the root of falling rows' gain.
+    falls: tuple[Array, Array, Array] | None = None
+
+    @property
+    def fall_root(self) -> Float[Array, "modes ..."]:
+        """Root of the gain of falling rows."""
+        return self.root if self.falls is None else self.falls[2]
+
+    @property
+    def factors(self) -> tuple[Float[Array, "modes ..."], Float[Array, "modes ..."]]:
+        """The factors from K to q of rows that grow and of rows that fall."""
+        if self.falls is None:
+            return self.inverse_root, self.decay * self.inverse_root
+        sunk, fallen, root = self.falls
+        return sunk * self.inverse_root, fallen / root
+
+    @property
+    def largest_gains(self) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+        """The largest gain of rows that grow and of rows that fall."""
+        last = self.fall_root[-1] * self.fall_root[-1]
+        if self.falls is None:
+            return last, last
+        return jnp.max(self.root * self.root, axis=0), last
 
 
 class Solved(eqx.Module):
@@ -71,10 +94,10 @@ class Solved(eqx.Module):
     def q(self, x: Constants) -> tuple[Array, Array, Array]:
         """The rows of q that grow, are left over, and decay."""
         at = self.at
-        down = at.decay * at.inverse_root
+        up, down = at.factors
         rest_down = jnp.where(x.rate < 0, at.rest_decay, 1.0) / at.rest_root
         return (
-            self.grow * at.inverse_root[:, None],
+            self.grow * up[:, None],
             self.rest * rest_down[None, None],
             self.fall * down[:, None],
         )
@@ -84,9 +107,15 @@ def at_time(x: Constants, t: Float[Array, "..."]) -> AtTime:
     """The exponentials, and the roots of the gains, at the times `t`."""
     decay, rest_decay = jnp.exp(-x.kappa * t[None]), jnp.exp(-jnp.abs(x.rate) * t)
     shrink, lag = jnp.exp(-x.v * t[None]), jnp.exp(x.lags * t[None, None])
-    root = jnp.sqrt(gain_of_decay(x.kappa, decay, t[None]))
     rest_root = jnp.sqrt(gain_of_decay(jnp.abs(x.rate), rest_decay, t))
-    return AtTime(shrink, lag, decay, root, 1 / root, rest_decay, rest_root)
+    rate, changed, falls = x.kappa, decay, None
+    if x.falls is not None:
+        sunk, fallen = (jnp.exp(-y * t[None]) for y in (x.falls.sink, x.falls.fall))
+        rate, changed = x.kappa + x.falls.sink, decay * sunk
+        gain = gain_of_decay(x.falls.fall, fallen, t[None])
+        falls = sunk, fallen, jnp.sqrt(gain)
+    root = jnp.sqrt(gain_of_decay(rate, changed, t[None]))
+    return AtTime(shrink, lag, decay, root, 1 / root, rest_decay, rest_root, falls)
 
 
 def solve(
@@ -103,7 +132,7 @@ def solve(
         return (
             x.grow * at.root[:, None] * at.lag[:m],
             x.rest * at.rest_root[None, None] * at.lag[m:],
-            x.fall * at.root[:, None] * at.shrink[None],
+            x.fall * at.fall_root[:, None] * at.shrink[None],
         )
 
     if t.ndim == 0:
@@ -151,7 +180,8 @@ def _excess(x: Constants, t: Float[Array, "..."]) -> Float[Array, "..."]:
 
     def errors():
         found = contracted(limited, near) + contracted(free, at)
-        missing = jnp.where(same(m, t), jnp.where(late, 0.0, x.s)[None], 0.0)
+        lost = 0.0 if x.falls is None else x.falls.lost
+        missing = jnp.where(same(m, t), jnp.where(late, lost, x.s)[None], 0.0)
         return jnp.concatenate([found[:m] - missing, found[m:]])
 
     error = kept(errors)
@@ -169,7 +199,7 @@ def _overlap(
     It is `others.T @ above[:, mode]` in `reference.solution`, for every mode.
     """
     m, r, n = x.sizes
-    fall = kept(lambda: solved.fall * solved.at.root[:, None])
+    fall = kept(lambda: solved.fall * solved.at.fall_root[:, None])
     falling = kept(lambda: crossed(x.fall_echelon, fall))
 
     def with_start():
@@ -194,9 +224,9 @@ def _is_late(
     The bound is on the mode's column of `above` in `reference.solution`.
     """
     m, r, _ = x.sizes
-    gain = solved.at.root[-1] * solved.at.root[-1]  # the largest
+    gain, fall_gain = solved.at.largest_gains
     start, fall, rest, grow = x.square_sums
-    bound = solved.at.decay * solved.at.decay * (start + gain[None] * fall)
+    bound = solved.at.decay * solved.at.decay * (start + fall_gain[None] * fall)
     if r > 0:
         bound += (
             jnp.exp(x.mode_lags[m] * t[None]) * solved.at.rest_root[None]

@@ -1,0 +1,30 @@
+r"""The two rows of a mode under weight decay, at a balance of zero.
+
+In: strength s, weight decay $\gamma$ and a time t. Out: the `Pairs` of `pairs`. The
+balance alone couples the rows: p grows at the rate $s - \gamma$ and m falls at
+$s + \gamma$.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..._linalg import mean_decay
+from .pairs import Exponential, Pairs
+
+
+def uncoupled(
+    s: Float[Array, " modes"], decay: Float[Array, ""], t: Float[Array, ""]
+) -> Pairs:
+    """The two solutions of every mode at `t`."""
+    none, rise, fall = jnp.zeros_like(s), s - decay, s + decay
+    gain, last = (t * mean_decay(2 * rate * t) for rate in (jnp.abs(rise), fall))
+    return Pairs(
+        grow=Exponential(rise, none),
+        turn=Exponential(none, none),
+        across=none,
+        fall=Exponential(-fall, none),
+        tilt=none,
+        root=Exponential(jnp.maximum(rise, 0.0), jnp.log(gain) / 2),
+        mixed=none,
+        last=jnp.sqrt(last),
+    )
