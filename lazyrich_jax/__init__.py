@@ -20,6 +20,7 @@ from ._init import Aligned as Aligned
 from ._init import Gaussian as Gaussian
 from ._init import LambdaBalanced as LambdaBalanced
 from ._init import WideOrthogonal as WideOrthogonal
+from ._init import balanced_network as balanced_network
 from ._init import wide_network as wide_network
 from ._learn import learn as learn
 from ._network import LinearNetwork as LinearNetwork

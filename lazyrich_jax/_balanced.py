@@ -12,6 +12,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ._checks import refuse_derivative
@@ -234,6 +235,25 @@ def beside_modes(
     inputs = _beside(nearest_isometry(v1.mT), w1.mT, rest)
     outputs = _beside(nearest_isometry(v2), w2, rest)
     return jnp.concatenate([r, rest], axis=1), (inputs.mT, outputs)
+
+
+def beside(pair: Pair, hidden: int) -> Further:
+    """Inputs and outputs of units beyond the modes: the nearest to fixed directions."""
+    v1, v2 = pair
+    count = hidden - v1.shape[0]
+    if count <= 0:
+        return v1, v2
+    along = [
+        _beside(nearest_isometry(v), fixed, jnp.eye(count, dtype=v.dtype))
+        for v in (v1.mT, v2)
+        for fixed in [_fixed_directions(v.shape[0], count, v.dtype)]
+    ]
+    return along[0].mT, along[1]
+
+
+def _fixed_directions(n: int, count: int, dtype: jnp.dtype) -> Float[Array, "n count"]:
+    """Directions that no algebraic relation with a structured function joins."""
+    return jnp.asarray(np.random.default_rng(0).normal(size=(count, n)).T, dtype)
 
 
 def _beside(

@@ -30,7 +30,7 @@ FLOORS = {
         {"__main__"},
     ),
     "_xla": ({"cache", "programs", "sharding", "sizes", "threads"},),
-    "_init": ({"base"}, {"balanced", "gaussian", "wide"}),
+    "_init": ({"base"}, {"balanced", "gaussian", "wide"}, {"of_function"}),
     "_riccati": (
         {"batching", "frame"},
         {"rates"},

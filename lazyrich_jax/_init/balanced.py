@@ -50,7 +50,7 @@ class _Balanced(AbstractInitialiser):
         task, strengths, lmda, scale = _dtypes.promoted(
             task=task, strengths=strengths, lmda=self.lmda, scale=self.scale
         )
-        lmda = _feasible(lmda, sizes, self.throw)
+        lmda = feasible(lmda, sizes, self.throw)
         sigma = None if task is None else task.input_output_correlation
         return _draw_balanced(lmda, scale, sizes, sigma, strengths, key, self.throw)
 
@@ -181,10 +181,13 @@ def _per_mode(name: str, value: Real[ArrayLike, "..."] | Sequence[float]) -> Arr
     return array
 
 
-def _feasible(
+def feasible(
     lmda: Float[Array, "*modes"], sizes: tuple[int, int, int], throw: bool
 ) -> Float[Array, "*modes"]:
-    # A hidden unit of a mode may have any balance.
+    """`lmda`; infeasible values are refused (traced, without `throw`: NaN).
+
+    A hidden unit of a mode may have any balance.
+    """
     each = lmda.ndim > 0
     feasible = jnp.all(jnp.isfinite(lmda)) if each else check_feasible(lmda, sizes)
     if throw and not _checks.is_concrete(lmda):
