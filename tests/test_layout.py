@@ -18,7 +18,7 @@ FLOORS = {
     "": (
         {"_dtypes", "_xla"},
         {"_linalg", "_checks"},
-        {"_balanced", "_singular", "_triangular"},
+        {"_balanced", "_feasible", "_singular", "_triangular"},
         {"_compression"},
         {"_task", "_network", "_riccati", "_wide"},
         {"_exactness", "_init", "_trajectory", "kernels"},
@@ -30,7 +30,7 @@ FLOORS = {
         {"__main__"},
     ),
     "_xla": ({"cache", "programs", "sharding", "sizes", "threads"},),
-    "_init": ({"base"}, {"balanced", "gaussian", "wide"}, {"of_function"}),
+    "_init": ({"base"}, {"balanced", "gaussian", "of_function", "wide"}),
     "_riccati": (
         {"batching", "frame"},
         {"rates"},

@@ -10,8 +10,9 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
 from .. import _checks, _dtypes
 from .._balanced import with_surplus
+from .._feasible import feasible_lmda
 from .._linalg import dot, split_singular_values
-from .._network import LinearNetwork, check_feasible
+from .._network import LinearNetwork
 from .._singular import singular_vectors
 from .._task import Task
 from .._xla import on_any_mesh
@@ -50,7 +51,7 @@ class _Balanced(AbstractInitialiser):
         task, strengths, lmda, scale = _dtypes.promoted(
             task=task, strengths=strengths, lmda=self.lmda, scale=self.scale
         )
-        lmda = feasible(lmda, sizes, self.throw)
+        lmda = feasible_lmda(lmda, sizes, throw=self.throw)
         sigma = None if task is None else task.input_output_correlation
         return _draw_balanced(lmda, scale, sizes, sigma, strengths, key, self.throw)
 
@@ -179,27 +180,6 @@ def _per_mode(name: str, value: Real[ArrayLike, "..."] | Sequence[float]) -> Arr
         f"{array.shape}; to sweep over it use `jax.vmap`.",
     )
     return array
-
-
-def feasible(
-    lmda: Float[Array, "*modes"], sizes: tuple[int, int, int], throw: bool
-) -> Float[Array, "*modes"]:
-    """`lmda`; infeasible values are refused (traced, without `throw`: NaN).
-
-    A hidden unit of a mode may have any balance.
-    """
-    each = lmda.ndim > 0
-    feasible = jnp.all(jnp.isfinite(lmda)) if each else check_feasible(lmda, sizes)
-    if throw and not _checks.is_concrete(lmda):
-        lmda = _checks.error_if(
-            lmda,
-            ~feasible,
-            "`lmda` must be finite and feasible for sizes "
-            f"{_checks.sizes_text(sizes)} (positive needs `hidden_size <= out_size`, "
-            "negative needs `hidden_size <= in_size`), but a traced value was not; "
-            "`throw=False` gives such networks NaN weights instead.",
-        )
-    return jnp.where(feasible, lmda, jnp.nan)
 
 
 @on_any_mesh

@@ -14,9 +14,9 @@ from .._balanced import (
     modes_of_matrix,
     with_surplus,
 )
+from .._feasible import feasible_lmda
 from .._network import LinearNetwork
 from .._xla import on_any_mesh
-from .balanced import feasible
 
 
 def balanced_network(
@@ -82,7 +82,7 @@ def balanced_network(
     n_out, n_in = function.shape
     size = min(n_in, n_out) if hidden_size is None else hidden_size
     size = _checks.size("hidden_size", size)
-    lmda = feasible(lmda, (n_in, size, n_out), throw)
+    lmda = feasible_lmda(lmda, (n_in, size, n_out), throw=throw)
     return LinearNetwork(_of_function(function, lmda, size, throw))
 
 
