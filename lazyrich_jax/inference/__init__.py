@@ -1,0 +1,7 @@
+"""Inference: fit the theory to data, ask what the data say, design with it."""
+
+from .experiment import Experiment as Experiment
+from .noise import AbstractNoise as AbstractNoise
+from .noise import Additive as Additive
+from .noise import Counts as Counts
+from .noise import Relative as Relative

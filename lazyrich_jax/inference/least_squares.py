@@ -1,0 +1,179 @@
+r"""Damped least squares of many starts in one program.
+
+Each step of Levenberg and Marquardt solves $(J^\top J + \nu D)\,\delta = -J^\top r$ with
+$D$ the diagonal of $J^\top J$. The Jacobian is a central difference: its error, of
+relative order $10^{-10}$, does not move a minimum beyond rounding, and a program of
+values compiles in a third of the time of one of derivatives.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+# A function of coordinates and of a member's row of the data.
+Residuals = Callable[[Float[Array, " unknowns"], Int[Array, ""]], Float[Array, " n"]]
+
+STEPS = 100  # at most, of one start
+ROUND = 8  # steps between two looks at which starts have converged
+LONGEST = 2.0  # step of one coordinate
+SMALL, LARGE = 32, 512  # starts at once
+
+
+class Members(NamedTuple):
+    """Starts on their way: coordinates, and the model around them."""
+
+    u: Float[Array, "members unknowns"]
+    free: Float[Array, "members unknowns"]  # 1 or, for a fixed coordinate, 0
+    row: Int[Array, " members"]  # of the data
+    gradient: Float[Array, "members unknowns"]
+    hessian: Float[Array, "members unknowns unknowns"]
+    cost: Float[Array, " members"]
+    damping: Float[Array, " members"]
+    done: Bool[Array, " members"]
+    steps: Int[Array, " members"]
+
+
+def linearised(
+    residuals: Callable[[Float[Array, " unknowns"]], Float[Array, " n"]],
+    u: Float[Array, " unknowns"],
+) -> tuple[Float[Array, " n"], Float[Array, "n unknowns"]]:
+    """Residuals and their Jacobian by central differences."""
+    h = jnp.finfo(u.dtype).eps ** (1 / 3) * jnp.maximum(1.0, jnp.abs(u))
+    shifts = jnp.diag(h)
+    points = jnp.concatenate([u[None], u[None] + shifts, u[None] - shifts])
+    r = jax.vmap(residuals)(points)
+    above, below = jnp.split(r[1:], 2)
+    return r[0], ((above - below) / (2 * h[:, None])).T
+
+
+def begin(
+    u: np.ndarray, row: np.ndarray | int = 0, free: np.ndarray | None = None
+) -> Members:
+    """Members at these coordinates, of which nothing is known yet."""
+    u = np.asarray(u)
+    count, size = u.shape
+    return Members(
+        u,
+        np.ones_like(u) if free is None else np.broadcast_to(free, u.shape).astype(
+            u.dtype
+        ),
+        np.broadcast_to(np.asarray(row, np.int32), (count,)),
+        np.zeros_like(u),
+        np.broadcast_to(np.eye(size, dtype=u.dtype), (count, size, size)),
+        np.full(count, np.inf, u.dtype),
+        np.full(count, 1e-2, u.dtype),
+        np.zeros(count, bool),
+        np.zeros(count, np.int32),
+    )  # pyright: ignore[reportArgumentType]
+
+
+def _step(
+    member: Members,
+    residuals: Residuals,
+    bounds: tuple[Float[Array, " unknowns"], Float[Array, " unknowns"]],
+    least: Float[Array, ""],
+) -> Members:
+    """One step of one member (without the axis of members)."""
+    diagonal = jnp.diagonal(member.hessian)
+    scale = member.damping * jnp.maximum(diagonal, 1e-12 * jnp.max(diagonal))
+    fixed = 1 - member.free
+    outer = member.free[:, None] * member.free[None]
+    # Scaled to a unit diagonal: it conditions the solution.
+    size = jnp.sqrt(jnp.where(member.free > 0, diagonal + scale, 1.0)) + jnp.finfo(
+        scale.dtype
+    ).tiny ** 0.25
+    matrix = (member.hessian + jnp.diag(scale)) * outer + jnp.diag(fixed)
+    matrix = matrix / (size[:, None] * size[None])
+    move = -jnp.linalg.solve(matrix, (member.gradient * member.free) / size) / size
+    first = ~jnp.isfinite(member.cost)
+    move = jnp.where(first | ~jnp.isfinite(move), 0.0, move)
+    move = move * jnp.minimum(1.0, LONGEST / jnp.maximum(jnp.max(jnp.abs(move)), 1e-30))
+    u = jnp.clip(member.u + move, *bounds)
+    r, jacobian = linearised(lambda u: residuals(u, member.row), u)
+    cost = jnp.sum(r**2) / 2
+    finite = jnp.isfinite(cost) & jnp.all(jnp.isfinite(jacobian))
+    better = finite & (cost < member.cost)
+    jacobian = jnp.where(finite, jacobian, 0.0)
+    r = jnp.where(finite, r, 0.0)
+    eps = jnp.finfo(u.dtype).eps
+    small = jnp.max(jnp.abs(u - member.u)) <= 4 * eps**0.5 * 1e-2
+    gain = member.cost - cost
+    slow = better & (gain <= 1e-9 * cost) & (member.damping < 1.0)
+    done = (small & ~first) | slow | (cost <= least) | (member.damping > 1e12)
+    done |= first & ~finite  # no start
+    new = Members(
+        u,
+        member.free,
+        member.row,
+        jacobian.T @ r,
+        jacobian.T @ jacobian,
+        cost,
+        jnp.maximum(member.damping * 0.15, 1e-14),
+        done,
+        member.steps + 1,
+    )
+    old = member._replace(
+        damping=jnp.where(first, member.damping, member.damping * 4),
+        done=done,
+        steps=member.steps + 1,
+    )
+    keep = member.done
+    new = jax.tree.map(lambda x, y: jnp.where(better, x, y), new, old)
+    return jax.tree.map(lambda x, y: jnp.where(keep, x, y), member, new)
+
+
+@eqx.filter_jit
+def _round(
+    members: Members, residuals: Residuals, bounds, least: Float[Array, ""], count: Array
+) -> Members:
+    def more(state):
+        i, members = state
+        return (i < count) & jnp.any(~members.done)
+
+    def step(state):
+        i, members = state
+        return i + 1, jax.vmap(lambda m: _step(m, residuals, bounds, least))(members)
+
+    return jax.lax.while_loop(more, step, (0, members))[1]
+
+
+def minimise(
+    residuals: Residuals,
+    members: Members,
+    bounds: tuple[np.ndarray, np.ndarray],
+    least: float,
+    *,
+    steps: int = STEPS,
+    batch: int | None = None,
+) -> Members:
+    """Take at most `steps` more steps of every member; converged ones stop.
+
+    Members are worked on in batches of one size, which are filled up as members
+    converge. The result has the members in their order, as NumPy arrays.
+    """
+    members = jax.tree.map(lambda x: np.array(x), members)
+    total = members.u.shape[0]
+    batch = batch or (SMALL if total <= SMALL * 4 else LARGE)
+    limit = members.steps + steps
+    waiting = [i for i in range(total) if not members.done[i]]
+    dtype = members.u.dtype
+    bounds = tuple(jnp.asarray(b, dtype) for b in bounds)
+    while waiting:
+        active, waiting = waiting[:batch], waiting[batch:]
+        index = np.array(active + [active[0]] * (batch - len(active)))
+        part = jax.tree.map(lambda x: x[index], members)
+        part.done[len(active) :] = True
+        count = jnp.asarray(min(ROUND, int((limit - members.steps)[active].max())))
+        part = _round(part, residuals, bounds, jnp.asarray(least, dtype), count)
+        part = jax.tree.map(lambda x: np.asarray(x)[: len(active)], part)
+        for whole, new in zip(members, part, strict=True):
+            whole[active] = new
+        waiting = [
+            i for i in active if not members.done[i] and members.steps[i] < limit[i]
+        ] + waiting
+    return members
