@@ -5,3 +5,5 @@ from .noise import AbstractNoise as AbstractNoise
 from .noise import Additive as Additive
 from .noise import Counts as Counts
 from .noise import Relative as Relative
+from .fit import Fit as Fit
+from .fit import fit as fit

@@ -3,7 +3,8 @@ r"""Unconstrained coordinates of unknown numbers.
 $\mathrm{asinh}(\lambda / \mathrm{scale}^2)$ is linear for small balances, where a loss
 may be even in $\lambda$, and logarithmic for large ones. Positive numbers have their
 logarithms, and so has a balance of one feasible sign. The start function has its
-entries.
+entries. With a constant unit in place of `scale**2` the first coordinate stands for
+$\lambda$ itself.
 """
 
 from collections.abc import Mapping
@@ -22,8 +23,11 @@ FARTHEST = 18.0
 class Coordinates(eqx.Module):
     """The unknown numbers of an experiment as one vector.
 
-    `signs` are the feasible signs of the balance: 0 is both.
+    `sign` is the feasible sign of the balance; 0 is both. `anchor` is a unit of
+    balances instead of `scale**2`, or NaN.
     """
+
+    anchor: Float[Array, ""]
 
     names: tuple[str, ...] = eqx.field(static=True)
     shapes: tuple[tuple[int, ...], ...] = eqx.field(static=True)
@@ -32,6 +36,7 @@ class Coordinates(eqx.Module):
     def __init__(self, experiment: Experiment, names: tuple[str, ...]):
         n_in, hidden, n_out = experiment.sizes
         self.names = names
+        self.anchor = jnp.full((), jnp.nan, experiment.times.dtype)
         shapes = {
             "strengths": (min(experiment.sizes),),
             "function": (n_out, n_in),
@@ -41,6 +46,11 @@ class Coordinates(eqx.Module):
         only_positive = experiment.model == "balanced" and hidden > n_in
         only_negative = experiment.model == "balanced" and hidden > n_out
         self.sign = only_positive - only_negative
+
+    def anchored(self, unit: float) -> "Coordinates":
+        """These coordinates with a constant unit of balances."""
+        anchor = jnp.asarray(unit, self.anchor.dtype)
+        return eqx.tree_at(lambda c: c.anchor, self, anchor)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -70,7 +80,7 @@ class Coordinates(eqx.Module):
             at += count
         if "scale" in raw:
             values["scale"] = jnp.exp(raw["scale"])
-        unit = values["scale"] ** 2
+        unit = jnp.where(jnp.isnan(self.anchor), values["scale"] ** 2, self.anchor)
         for name, x in raw.items():
             if name == "lmda":
                 values[name] = unit * (
@@ -86,7 +96,8 @@ class Coordinates(eqx.Module):
 
     def encode(self, values: Mapping[str, Array]) -> Float[np.ndarray, " unknowns"]:
         """The coordinates of these numbers."""
-        unit = float(values["scale"]) ** 2
+        unit = float(self.anchor)
+        unit = float(values["scale"]) ** 2 if np.isnan(unit) else unit
         parts = []
         for name in self.names:
             x = np.asarray(values[name], float).ravel()

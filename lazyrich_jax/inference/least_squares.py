@@ -57,11 +57,10 @@ def begin(
     """Members at these coordinates, of which nothing is known yet."""
     u = np.asarray(u)
     count, size = u.shape
+    free = np.ones(size) if free is None else free
     return Members(
         u,
-        np.ones_like(u) if free is None else np.broadcast_to(free, u.shape).astype(
-            u.dtype
-        ),
+        np.broadcast_to(free, u.shape).astype(u.dtype),
         np.broadcast_to(np.asarray(row, np.int32), (count,)),
         np.zeros_like(u),
         np.broadcast_to(np.eye(size, dtype=u.dtype), (count, size, size)),

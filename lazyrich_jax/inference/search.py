@@ -1,0 +1,162 @@
+"""The best coordinates of data sets: many starts, from wide ranges."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.stats import qmc
+
+from .. import _checks
+from .coordinates import FARTHEST, Coordinates
+from .data import Misfit
+from .experiment import Experiment
+from .least_squares import Members, begin, minimise
+
+SCREENED = 4  # candidates for each start
+
+
+def limits(
+    experiment: Experiment, coordinates: Coordinates, bounds: Mapping[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest coordinates that `bounds` in natural units allow.
+
+    **Raises:** `ValueError` for names that are not unknown and ranges without inside.
+    """
+    low, high = coordinates.bounds
+    at = 0
+    for name, shape in zip(coordinates.names, coordinates.shapes, strict=True):
+        count = int(np.prod(shape))
+        if name in bounds:
+            ends = _ends(experiment, coordinates, name, bounds[name])
+            low[at : at + count], high[at : at + count] = ends
+        at += count
+    for name in bounds:
+        _checks.require(
+            name in coordinates.names,
+            f"`bounds` must name unknown parameters, {list(coordinates.names)}, but it "
+            f"named {name!r}.",
+        )
+    return low, high
+
+
+def _ends(
+    experiment: Experiment, coordinates: Coordinates, name: str, ends: Any
+) -> tuple[float, float]:
+    try:
+        first, last = (float(x) for x in ends)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`bounds[{name!r}]` must be a pair (low, high), but it was {ends!r}."
+        ) from error
+    _checks.require(
+        first < last,
+        f"`bounds[{name!r}]` must rise, but it was {(first, last)}.",
+    )
+    if name == "function":
+        return first, last
+    both = name == "lmda" and coordinates.sign == 0
+    _checks.require(
+        both or name == "lmda" or last > 0,
+        f"`bounds[{name!r}]` must allow positive numbers, but it was {(first, last)}.",
+    )
+    if name == "lmda":
+        unit = float(coordinates.anchor)
+        if coordinates.sign:
+            first, last = sorted((coordinates.sign * first, coordinates.sign * last))
+        else:
+            return tuple(
+                np.clip(np.arcsinh(np.array([first, last]) / unit), -FARTHEST, FARTHEST)
+            )
+        first, last = first / unit, last / unit
+    with np.errstate(divide="ignore"):
+        logs = np.log(np.maximum([first, last], 0.0))
+    return tuple(np.clip(logs, -FARTHEST, FARTHEST))
+
+
+def candidates(
+    experiment: Experiment,
+    coordinates: Coordinates,
+    bounds: tuple[np.ndarray, np.ndarray],
+    count: int,
+    seed: int,
+) -> np.ndarray:
+    """Coordinates of `count` starts, spread over what an experiment can tell apart."""
+    sigma = np.asarray(experiment.task.input_output_correlation, float)
+    variance = float(experiment.task.input_variance)
+    strength = np.linalg.norm(sigma, 2) / variance or 1.0
+    times = np.asarray(experiment.times, float)
+    positive = times[times > 0]
+    span = float(positive[-1]) if positive.size else 1.0
+    known = {name: np.asarray(x, float) for name, x in experiment.known.items()}
+    size = float(known["scale"])
+    middle = {
+        "lmda": (0.0, 7.0),
+        "mu": (0.0, 5.0),
+        "scale": (np.log(size), 4.0),
+        # Unit strengths are learned within the times observed.
+        "rate": (np.log(5.0 / (span * variance * strength)), 4.0),
+        "strengths": (0.0, 4.0),
+        "task_strengths": (np.log(strength), 3.0),
+        "weight_decay": (np.log(0.1 * variance * strength), 5.0),
+        "function": (0.0, strength / size**2),
+    }
+    ends = []
+    for name, shape in zip(coordinates.names, coordinates.shapes, strict=True):
+        centre, width = middle[name]
+        ends += [(centre - width, centre + width)] * int(np.prod(shape))
+    low, high = np.array(ends).T
+    lowest, highest = bounds
+    # A range outside the bounds gives way to them.
+    low, high = np.maximum(low, lowest), np.minimum(high, highest)
+    outside = low >= high
+    low = np.where(outside, np.maximum(lowest, -7.0), low)
+    high = np.where(outside, np.minimum(highest, 7.0), high)
+    inside = high > low
+    low, high = np.where(inside, low, lowest), np.where(inside, high, highest)
+    sampler = qmc.Sobol(len(ends), seed=seed)
+    drawn = sampler.random(1 << max(0, (count - 1).bit_length()))[:count]
+    return low + (high - low) * drawn
+
+
+def search(
+    misfit: Misfit,
+    starts: int,
+    bounds: tuple[np.ndarray, np.ndarray],
+    least: float,
+    *,
+    screened: int = SCREENED,
+    seed: int = 0,
+) -> Members:
+    """Minimise from the best `starts` of `screened * starts` candidates, per curve.
+
+    The result has the members of each curve together, `starts` of them.
+    """
+    experiment, coordinates, data = misfit.experiment, misfit.coordinates, misfit.data
+    count = screened * starts
+    points = candidates(experiment, coordinates, bounds, count, seed)
+    points = points.astype(experiment.times.dtype)
+    rows = np.repeat(np.arange(data.curves), count)
+    members = begin(np.tile(points, (data.curves, 1)), rows)
+    members = minimise(misfit, members, bounds, least, steps=1)
+    cost = members.cost.reshape(data.curves, count)
+    chosen = [
+        row * count + i
+        for row in range(data.curves)
+        for i in _best(cost[row], points, coordinates, starts)
+    ]
+    members = Members(*(x[np.array(chosen)] for x in members))
+    return minimise(misfit, members, bounds, least)
+
+
+def _best(
+    cost: np.ndarray, points: np.ndarray, coordinates: Coordinates, starts: int
+) -> list[int]:
+    """The candidates of least cost, as many of either sign of the balance."""
+    order = np.argsort(np.where(np.isfinite(cost), cost, np.inf), kind="stable")
+    if "lmda" not in coordinates.labels or coordinates.sign:
+        return list(order[:starts])
+    sign = points[order, coordinates.labels.index("lmda")] > 0
+    first, second = list(order[sign]), list(order[~sign])
+    half = max(starts // 2, starts - len(second))
+    picked = first[:half] + second[: starts - min(half, len(first))]
+    return picked[:starts]
