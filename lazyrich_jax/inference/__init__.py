@@ -3,6 +3,7 @@
 from .experiment import Experiment as Experiment
 from .fit import Fit as Fit
 from .fit import fit as fit
+from .fit import fit_curves as fit_curves
 from .noise import AbstractNoise as AbstractNoise
 from .noise import Additive as Additive
 from .noise import Counts as Counts

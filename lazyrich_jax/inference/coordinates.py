@@ -8,6 +8,7 @@ $\lambda$ itself.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -97,7 +98,7 @@ class Coordinates(eqx.Module):
                 values[name] = jnp.exp(x)
         return values
 
-    def encode(self, values: Mapping[str, Array]) -> Float[np.ndarray, " unknowns"]:
+    def encode(self, values: Mapping[str, Any]) -> Float[np.ndarray, " unknowns"]:
         """The coordinates of these numbers."""
         unit = float(self.anchor)
         unit = float(values["scale"]) ** 2 if np.isnan(unit) else unit

@@ -1,6 +1,7 @@
 """Laws of noise: how far an observation is from a prediction."""
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -19,7 +20,7 @@ class AbstractNoise(eqx.Module):
     of its square, and `lazyrich_jax.inference.fit` estimates it.
     """
 
-    sd: eqx.AbstractVar[float | None]
+    sd: eqx.AbstractVar[Any]
 
     @abc.abstractmethod
     def check(self, name: str, data: np.ndarray) -> None:
@@ -39,7 +40,7 @@ class AbstractNoise(eqx.Module):
 
 
 class _Gaussian(AbstractNoise):
-    sd: float | None
+    sd: float | None = None
 
     def __init__(self, sd: float | None = None):
         if sd is not None:
@@ -117,17 +118,14 @@ class Counts(AbstractNoise):
     **Raises:** `ValueError` unless `trials` is an integer of at least 1.
     """
 
+    sd: float
     trials: int | None = eqx.field(static=True)
     each: int | None = eqx.field(static=True)
 
     def __init__(self, trials: int | None = None, *, each: int | None = None):
+        self.sd = 1.0  # counts have no free level of noise
         self.trials = None if trials is None else _checks.size("trials", trials)
         self.each = None if each is None else _checks.size("each", each)
-
-    @property
-    def sd(self) -> float:
-        """One: counts have no free level of noise."""
-        return 1.0
 
     def check(self, name: str, data: np.ndarray) -> None:
         """Counts are whole and non-negative; shares of trials are at most one."""
