@@ -1,7 +1,7 @@
 """What an experiment observes, as numbers of a solution."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from .._task import Task
 Times = Float[Array, " times"]
 
 
+@runtime_checkable
 class Path(Protocol):
     """A network's course, as `lazyrich_jax.ExactSolution` gives it."""
 
@@ -59,7 +60,7 @@ def excess(
     variance = task.input_variance
     goal = task.input_output_correlation / variance
     missing = jnp.linalg.svd(goal, compute_uv=False)[rank:]
-    error = jnp.sum((function - goal) ** 2, axis=(-2, -1)) - square_norm(missing)
+    error = jnp.sum((function - goal[None]) ** 2, axis=(-2, -1)) - square_norm(missing)
     return variance * error / 2
 
 
@@ -72,13 +73,23 @@ def _modes(path: Path, t: Times, setting: Setting) -> Array:
 
 
 def _choices(path: Path, t: Times, setting: Setting) -> Array:
-    outputs = jnp.einsum("nd,tod->tno", setting.x, path.function(t))
-    return jax.nn.softmax(setting.slope * outputs, axis=-1)
+    return _chosen(path.function(t), setting.x, setting.slope)
+
+
+def _chosen(
+    function: Float[Array, "times out in"],
+    x: Float[Array, "items in"],
+    slope: Float[Array, ""],
+) -> Float[Array, "times items out"]:
+    return jax.nn.softmax(slope * jnp.einsum("nd,tod->tno", x, function), axis=-1)
 
 
 def _accuracy(path: Path, t: Times, setting: Setting) -> Array:
-    right = jax.nn.one_hot(jnp.argmax(setting.task.y, axis=-1), setting.task.out_size)
-    return jnp.mean(jnp.sum(_choices(path, t, setting) * right, axis=-1), axis=-1)
+    right = jax.nn.one_hot(
+        jnp.argmax(setting.task.y, axis=-1), setting.task.out_size, dtype=t.dtype
+    )
+    chances = _chosen(path.function(t), setting.task.x, setting.slope)
+    return jnp.mean(jnp.sum(chances * right[None], axis=-1), axis=-1)
 
 
 def _inputs(path, t: Times, setting: Setting) -> Array:
