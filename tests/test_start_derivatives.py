@@ -122,6 +122,20 @@ def test_rebalanced_zero_network():
         jax.grad(trace, 0)(0.0, 0.0)
 
 
+def test_rebalanced_zero_network_with_a_unit_for_every_output():
+    def trace(factor, lmda):
+        w1, w2 = factor * jnp.eye(2, 1), factor * jnp.eye(2)
+        return jnp.trace(lr.LinearNetwork((w1, w2)).rebalanced(lmda).qqt)
+
+    # The trace is sqrt(lmda^2 + 4 factor^4) + lmda. Second ones, forward over reverse.
+    given, along = (jnp.zeros(()), jnp.array(0.5)), (jnp.ones(()), jnp.zeros(()))
+    slope = jax.jit(jax.grad(trace, (0, 1)))
+    found = jax.jvp(slope, given, along)
+    np.testing.assert_allclose(found, ((0.0, 2.0), (0.0, 0.0)), atol=1e-12)
+    with pytest.raises(RuntimeError, match="no hidden unit is zero"):
+        jax.grad(trace, 1)(1.0, 0.0)
+
+
 def test_further_units_along_no_direction_are_refused():
     weights, change = random((3, 4, 6), "equal")
 
