@@ -311,7 +311,7 @@ def test_many_curves(wide_input):
     assert table.success.all() and (table.deviance < 1e-6).all()
     np.testing.assert_allclose(table.lmda, lmdas, rtol=1e-5)
     assert table.covariance.dims == ("curve", "coordinate", "other")
-    one = inference.fit(wide_input, curves[1], UNKNOWN, starts=8)
+    one = inference.fit(wide_input, curves[1], UNKNOWN)
     np.testing.assert_allclose(
         table.covariance[1], one.covariance, rtol=1e-4, atol=1e-12
     )
