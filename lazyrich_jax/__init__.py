@@ -2,6 +2,7 @@
 
 from . import _xla as _xla  # before XLA is started
 from . import applications as applications
+from . import inference as inference
 from . import kernels as kernels
 from . import measures as measures
 from . import plot as plot
@@ -20,6 +21,7 @@ from ._init import Aligned as Aligned
 from ._init import Gaussian as Gaussian
 from ._init import LambdaBalanced as LambdaBalanced
 from ._init import WideOrthogonal as WideOrthogonal
+from ._init import balanced_network as balanced_network
 from ._init import wide_network as wide_network
 from ._learn import learn as learn
 from ._network import LinearNetwork as LinearNetwork

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Real
+from jaxtyping import Array, ArrayLike, Float, Real
 
 from . import _checks, _dtypes
 from ._balanced import rebalanced_pair
 from ._compression import compressed_pair
+from ._feasible import feasible_lmda
 from ._linalg import dot, short_dot
 from ._xla import compiled
 
@@ -245,8 +246,7 @@ class LinearNetwork(eqx.Module):
         finer, balance = _dtypes.promoted(
             network=self, lmda=_checks.as_scalar("lmda", lmda)
         )
-        feasible = check_feasible(balance, self.sizes)
-        balance = jnp.where(feasible, balance, jnp.nan)
+        balance = feasible_lmda(balance, self.sizes)
         return LinearNetwork(
             rebalanced_pair(finer.weights[0], finer.weights[1], balance)
         )
@@ -302,32 +302,3 @@ class LinearNetwork(eqx.Module):
 
 
 _compressed = compiled(compressed_pair)
-
-
-def check_feasible(lmda: Float[Array, ""], sizes: tuple[int, ...]) -> Bool[Array, ""]:
-    """Whether sizes (in, hidden, out) allow a balance `lmda`; raises if known now.
-
-    `W2.T W2 - W1 W1.T = lmda I` needs rank `hidden` of `W2` where `lmda > 0` and of
-    `W1` where `lmda < 0` (generalises Domine et al. 2025, theorem on dimensions).
-    """
-    in_size, hidden_size, out_size = sizes
-    feasible = jnp.isfinite(lmda)
-    text = _checks.sizes_text(sizes)
-    if hidden_size > out_size:
-        feasible &= lmda <= 0
-    if hidden_size > in_size:
-        feasible &= lmda >= 0
-    if _checks.is_concrete(lmda):
-        _checks.finite("lmda", lmda)
-        value = float(lmda)
-        _checks.require(
-            bool(feasible) or value < 0,
-            f"`lmda` must not be positive for sizes {text}, but it was {value}: "
-            "a positive balance needs `hidden_size <= out_size`.",
-        )
-        _checks.require(
-            bool(feasible) or value > 0,
-            f"`lmda` must not be negative for sizes {text}, but it was {value}: "
-            "a negative balance needs `hidden_size <= in_size`.",
-        )
-    return feasible

@@ -18,8 +18,9 @@ from jaxtyping import Array, ArrayLike, Float, Real
 from .. import _checks, _dtypes
 from .._dynamics import AbstractDynamics, Exact, failure
 from .._exactness import check_two_layers, refined
+from .._feasible import feasible_lmda
 from .._learn import learn
-from .._network import LinearNetwork, check_feasible
+from .._network import LinearNetwork
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory, raise_if_failed
 from .table import table
@@ -237,7 +238,7 @@ def _as_balances(
     if values is not None:
         for i in (int(values.argmax()), int(values.argmin())):
             try:
-                check_feasible(jnp.asarray(values[i]), network.sizes)
+                feasible_lmda(jnp.asarray(values[i]), network.sizes)
             except ValueError as error:
                 text = str(error).replace("`lmda`", f"`lmda[{i}]`")
                 raise ValueError(text) from None

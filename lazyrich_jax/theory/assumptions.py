@@ -16,7 +16,8 @@ from .._exactness import (
     is_balanced,
     is_task,
 )
-from .._network import LinearNetwork, check_feasible
+from .._feasible import feasible_lmda
+from .._network import LinearNetwork
 from .._task import Task
 from .._xla import compiled
 
@@ -30,7 +31,7 @@ def feasible_balance(
     """
     n_out, n_in = shape
     sizes = (n_in, _checks.size("hidden_size", hidden_size), n_out)
-    return jnp.where(check_feasible(lmda, sizes), lmda, jnp.nan), sizes
+    return feasible_lmda(lmda, sizes), sizes
 
 
 def function_of(

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks, _dtypes
+from .._feasible import feasible_lmda
 from .._linalg import safe_hypot, split_singular_values
-from .._network import check_feasible
 from .._xla import compiled
 from .assumptions import three_sizes
 
@@ -77,7 +77,7 @@ def hessian_spectrum(
             f"{s.shape if name == 's' else a.shape}.",
         )
     s, a, lmda = _dtypes.promoted(s=s, a=a, lmda=lmda)
-    lmda = jnp.where(check_feasible(lmda, sizes), lmda, jnp.nan)
+    lmda = feasible_lmda(lmda, sizes)
     return _spectrum(s, a, lmda, sizes)
 
 

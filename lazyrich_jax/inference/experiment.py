@@ -1,0 +1,432 @@
+"""What was trained, what was seen, and what is known about it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
+
+from .. import _checks, _dtypes
+from .._dynamics import ExactSolution
+from .._exactness import is_task
+from .._init import balanced_network, wide_network
+from .._linalg import dot
+from .._network import LinearNetwork
+from .._singular import singular_vectors
+from .._task import Task
+from .noise import AbstractNoise, Additive, Counts
+from .observables import OBSERVABLES, Lazy, Setting, Shallow
+
+Values = Mapping[str, Any]
+
+# Parameters of each model, beside those of the start and the task.
+MODELS = {
+    "balanced": ("lmda", "scale", "rate", "weight_decay"),
+    "wide": ("lmda", "mu", "scale", "rate", "weight_decay"),
+    "shallow": ("scale", "rate"),
+    "lazy": ("scale", "rate"),
+}
+PARAMETERS = (
+    "lmda",
+    "mu",
+    "scale",
+    "rate",
+    "strengths",
+    "function",
+    "task_strengths",
+    "weight_decay",
+)
+
+
+class Experiment(eqx.Module):
+    r"""A network that learned a task, and what was observed of it.
+
+    The start function is `scale**2` times a known or unknown matrix, the weights are
+    those of `lazyrich_jax.balanced_network`, and time is `rate` times `times`.
+    `lazyrich_jax.inference.fit` estimates any of these numbers from data.
+
+    **Arguments:**
+
+    - `task`: the task, with isotropic inputs; or sizes (in, hidden, out), where the
+      task is known only by its strengths.
+    - `times`: (times,), when it was observed, finite, in non-decreasing order. Steps
+      are times with the learning rate as `rate`.
+    - `observe`: a name, or several: "loss"; "log excess", the logarithm of the loss
+      above the least loss; "function", (out, in); "modes", the task's modes in the
+      function, (modes,); "input representation" $W_1^\top W_1$, "output representation"
+      $W_2W_2^\top$, "ntk" on `x`; "choices", the softmax of the outputs for each row of
+      `x`, (items, out); "accuracy", the mean chance to choose the largest target. Times
+      are the leading axis of each.
+    - `noise`: a law of noise, or one for each observable: `Additive`, `Relative`,
+      `Counts`. By default `Additive()`, of unknown level; `Counts()` for "choices".
+    - `hidden_size`: `min(in, out)` by default; `in + out` in the wide class.
+    - `start`: "aligned", the start function shares the task's singular vectors and has
+      the `strengths` (one or one for each mode); or the start function itself,
+      (out, in); or "any", an unknown function.
+    - `model`: "balanced" (`lazyrich_jax.ExactSolution`); "wide", the class of wide
+      random layers (`lazyrich_jax.wide_network`), whose second parameter is `mu`;
+      "shallow", one layer; "lazy", the limit of large balances, in which `rate` stands
+      for `rate * abs(lmda)`.
+    - `lmda`, `mu`, `scale`, `rate`, `strengths`, `task_strengths`, `weight_decay`: the
+      known numbers, used unless they are unknown to `fit`. `task_strengths` replace the
+      singular values of the task's correlation.
+    - `x`: inputs of tests, (items, in), for "ntk", "choices"; the task's by default.
+    - `slope`: the factor of the outputs in the softmax.
+
+    **Raises:** `ValueError` or `TypeError` that name the argument.
+
+    ```python
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    task = lr.Task.hierarchy(levels=2)
+    experiment = lr.inference.Experiment(task, jnp.linspace(0, 9, 50), scale=0.1)
+    print(experiment.predict(lmda=2.0).shape)  # (50,)
+    ```
+    """
+
+    task: Task
+    times: Float[Array, " times"]
+    x: Float[Array, "items in"]
+    slope: Float[Array, ""]
+    known: dict[str, Array]
+    u: Float[Array, "out modes"]
+    v: Float[Array, "in modes"]
+    noise: tuple[AbstractNoise, ...]
+    observe: tuple[str, ...] = eqx.field(static=True)
+    sizes: tuple[int, int, int] = eqx.field(static=True)
+    start: Literal["aligned", "function"] = eqx.field(static=True)
+    model: str = eqx.field(static=True)
+    single: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        task: Task | tuple[int, int, int],
+        times: Real[ArrayLike, " times"],
+        *,
+        observe: str | Sequence[str] = "loss",
+        noise: AbstractNoise | Sequence[AbstractNoise] | None = None,
+        hidden_size: int | None = None,
+        start: Literal["aligned", "any"] | Real[ArrayLike, "out in"] = "aligned",
+        model: Literal["balanced", "wide", "shallow", "lazy"] = "balanced",
+        lmda: Real[ArrayLike, ""] = 0.0,
+        mu: Real[ArrayLike, ""] | None = None,
+        scale: Real[ArrayLike, ""] = 1.0,
+        rate: Real[ArrayLike, ""] = 1.0,
+        strengths: Real[ArrayLike, "..."] | Sequence[float] = 1.0,
+        task_strengths: Real[ArrayLike, " modes"] | Sequence[float] | None = None,
+        weight_decay: Real[ArrayLike, ""] = 0.0,
+        x: Real[ArrayLike, "items in"] | None = None,
+        slope: Real[ArrayLike, ""] = 1.0,
+    ):
+        _one_of("model", model, MODELS)
+        self.model = model
+        self.observe, self.single = _observed(observe, model)
+        self.noise = _laws(noise, self.observe)
+        if not isinstance(task, Task):
+            task, hidden_size = _task_of_sizes(task, hidden_size, self.observe)
+        is_task("task", task)
+        n_in, n_out = task.in_size, task.out_size
+        if hidden_size is None:
+            hidden_size = n_in + n_out if model == "wide" else min(n_in, n_out)
+        hidden = _checks.size("hidden_size", hidden_size)
+        _checks.require(
+            model != "wide" or hidden >= n_in + n_out,
+            f"`hidden_size` must be at least `in + out`, {n_in + n_out}, in the wide "
+            f"class, but it was {hidden}.",
+        )
+        self.sizes = (n_in, hidden, n_out)
+        given = {"lmda": lmda, "scale": scale, "rate": rate}
+        given = {k: _checks.as_scalar(k, v) for k, v in given.items()}
+        given["weight_decay"] = _checks.as_scalar("weight_decay", weight_decay)
+        if mu is not None or model == "wide":
+            given["mu"] = _checks.as_scalar("mu", 1.0 if mu is None else mu)
+        self.start = (
+            "aligned" if isinstance(start, str) and start == "aligned" else ("function")
+        )
+        modes = min(self.sizes)
+        if self.start == "aligned":
+            given["strengths"] = _per_mode("strengths", strengths, modes)
+        else:
+            given["function"] = _start_function(start, n_out, n_in)
+        if task_strengths is not None:
+            given["task_strengths"] = _per_mode(
+                "task_strengths", task_strengths, min(n_in, n_out)
+            )
+        x = task.x if x is None else _checks.as_matrix("x", x)
+        _checks.require(
+            x.shape[1] == n_in,
+            f"`x` must have a column for each of the {n_in} inputs, but its shape was "
+            f"{x.shape}.",
+        )
+        times = _times(times)
+        slope = _checks.finite("slope", _checks.as_scalar("slope", slope))
+        _check_known(given)
+        if float(given["weight_decay"]) == 0:  # then no law of decay is compiled
+            del given["weight_decay"]
+        self.task, self.times, self.x, self.slope, self.known = _dtypes.promoted(
+            task=task, times=times, x=x, slope=slope, known=given
+        )
+        u, _, v = singular_vectors(self.task.input_output_correlation)
+        k = min(n_in, n_out)
+        self.u, self.v = u[:, :k], v[:, :k]
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of all numbers that may be unknown."""
+        own = (*MODELS[self.model], "task_strengths")
+        own += ("strengths",) if self.start == "aligned" else ("function",)
+        return tuple(name for name in PARAMETERS if name in own)
+
+    def network(self, **values: Any) -> LinearNetwork:
+        """The network at the start, with `values` in place of the known ones.
+
+        **Raises:** `ValueError` for a name that is no parameter, and for models without
+        such a network ("shallow", "lazy").
+        """
+        _checks.require(
+            self.model in ("balanced", "wide"),
+            f'`model` must be "balanced" or "wide" for a network at the start, but '
+            f"it was {self.model!r}.",
+        )
+        return self._network(self._complete(values))
+
+    def predict(self, **values: Any) -> Any:
+        """The observables, with `values` in place of the known ones.
+
+        **Returns:** an array with the times first; for several observables a dict.
+
+        **Raises:** `ValueError` for a name that is no parameter.
+        """
+        predicted = self.predicted(self._complete(values))
+        if self.single:
+            return predicted[0]
+        return dict(zip(self.observe, predicted, strict=True))
+
+    def simulate(self, *, key: PRNGKeyArray, **values: Any) -> Any:
+        """Draw data: the prediction with noise.
+
+        **Raises:** `ValueError` as `predict`, and where the level of noise is unknown.
+        """
+        predicted = self.predicted(self._complete(values))
+        keys = jax.random.split(key, len(predicted))
+        drawn = [
+            law.draw(name, value, k)
+            for law, name, value, k in zip(
+                self.noise, self.observe, predicted, keys, strict=True
+            )
+        ]
+        return drawn[0] if self.single else dict(zip(self.observe, drawn, strict=True))
+
+    def residuals(
+        self, values: Values, data: tuple[Array, ...], weights: tuple[Array, ...]
+    ) -> Float[Array, " observations"]:
+        """Weighted residuals of complete `values`, as one vector."""
+        return self.compared(self.predicted(values), data, weights)
+
+    def compared(
+        self,
+        predicted: tuple[Array, ...],
+        data: tuple[Array, ...],
+        weights: tuple[Array, ...],
+    ) -> Float[Array, " observations"]:
+        """Weighted residuals of data against predictions, as one vector."""
+        parts = []
+        for law, y, m, w in zip(self.noise, data, predicted, weights, strict=True):
+            parts.append(jnp.where(w > 0, w * law.residual(y, m), 0.0).ravel())
+        return jnp.concatenate(parts)
+
+    def _complete(self, values: Values) -> dict[str, Array]:
+        for name in values:
+            _one_of("a parameter", name, self.parameters)
+        given = {}
+        for name, value in values.items():
+            given[name] = _dtypes.as_real(name, value)
+        both = {**self.known, **given}
+        dtype = self.times.dtype
+        return {name: jnp.asarray(value).astype(dtype) for name, value in both.items()}
+
+    def predicted(self, values: Values) -> tuple[Array, ...]:
+        """Observables of complete values."""
+        setting, path, offset = self._path(values)
+        t = values["rate"] * self.times
+        predicted = []
+        for name in self.observe:
+            value = OBSERVABLES[name].of(path, t, setting)
+            predicted.append(value + offset if name == "loss" else value)
+        return tuple(predicted)
+
+    def _path(self, values: Values):
+        task, offset = self._task(values)
+        hidden = self.sizes[1]
+        setting = Setting(task, self.u, self.v, hidden, self.x, self.slope)
+        if self.model == "shallow":
+            return setting, Shallow(self._function(values), task), offset
+        network = self._network(values)
+        if self.model == "lazy":
+            return setting, Lazy(network, task), offset
+        more = {k: v for k, v in values.items() if k == "weight_decay"}
+        if more and self.model == "balanced":
+            more["lmda"] = values["lmda"]
+        start = "balanced" if self.model == "balanced" else "wide"
+        path = ExactSolution(network, task, start=start, throw=False, **more)
+        return setting, path, offset
+
+    def _task(self, values: Values) -> tuple[Task, Float[Array, ""]]:
+        """The task, and the loss that no linear network removes beside it."""
+        if "task_strengths" not in values:
+            return self.task, jnp.zeros((), self.times.dtype)
+        n_in = self.sizes[0]
+        c = self.task.input_variance
+        sigma = dot(self.u * values["task_strengths"][None], self.v.mT)
+        root = jnp.sqrt(n_in * c)
+        eye = jnp.eye(n_in, dtype=c.dtype)
+        best = self.task.input_output_correlation / c
+        return Task(root * eye, n_in / root * sigma.mT), self.task.loss(best)
+
+    def _function(self, values: Values) -> Float[Array, "out in"]:
+        square = values["scale"] ** 2
+        if self.start == "function":
+            return square * values["function"]
+        k = min(self.sizes)
+        return dot(
+            self.u[:, :k] * (square * values["strengths"])[None], self.v[:, :k].mT
+        )
+
+    def _network(self, values: Values) -> LinearNetwork:
+        function = self._function(values)
+        hidden = self.sizes[1]
+        if self.model == "wide":
+            lmda, mu = values["lmda"], values["mu"]
+            c = jnp.hypot(lmda / 2, mu)
+            # The smaller of the two scales by division.
+            large = c + jnp.abs(lmda) / 2
+            small = mu**2 / large
+            first, second = (
+                jnp.where(lmda < 0, large, small),
+                jnp.where(lmda < 0, small, large),
+            )
+            return wide_network(function, first, second, hidden)
+        lmda = values["lmda"]
+        if self.model == "lazy":
+            sign = 1.0 if self.sizes[1] <= self.sizes[2] else -1.0
+            lmda = jnp.full_like(lmda, sign)
+        return balanced_network(function, lmda, hidden, throw=False)
+
+
+def _one_of(name: str, value: Any, allowed) -> None:
+    if not isinstance(value, str) or value not in allowed:
+        listed = ", ".join(repr(x) for x in allowed)
+        name = name if " " in name else f"`{name}`"
+        raise ValueError(f"{name} must be one of {listed}, but it was {value!r}.")
+
+
+def _observed(observe: Any, model: str) -> tuple[tuple[str, ...], bool]:
+    """The names of the observables, and whether one was given by its name alone."""
+    single = isinstance(observe, str)
+    names = (observe,) if single else tuple(observe)
+    _checks.require(
+        len(names) > 0 and len(set(names)) == len(names),
+        f"`observe` must be different names, at least one, but it was {observe!r}.",
+    )
+    for name in names:
+        _one_of("observe", name, OBSERVABLES)
+        _checks.require(
+            model in ("balanced", "wide") or not OBSERVABLES[name].layers,
+            f"`observe` must depend on the function alone in the {model} model, but it "
+            f"was {name!r}.",
+        )
+    return names, single
+
+
+def _laws(noise: Any, observe: tuple[str, ...]) -> tuple[AbstractNoise, ...]:
+    if noise is None:
+        laws = tuple(Counts() if x == "choices" else Additive() for x in observe)
+    else:
+        laws = (noise,) * len(observe) if isinstance(noise, AbstractNoise) else noise
+        laws = tuple(laws)
+    _checks.require(
+        len(laws) == len(observe),
+        f"`noise` must be one law for each of the {len(observe)} observables, but there"
+        f" were {len(laws)}.",
+    )
+    for law, name in zip(laws, observe, strict=True):
+        _checks.instance("noise", law, AbstractNoise, "for example `Additive(0.01)`")
+        if isinstance(law, Counts):
+            right = {"choices": law.trials is None, "accuracy": law.trials is not None}
+            _checks.require(
+                right.get(name, False),
+                '`noise` must be `Counts()` for "choices" or `Counts(trials)` for '
+                f'"accuracy" only, but it was {law} for {name!r}.',
+            )
+    return laws
+
+
+def _task_of_sizes(
+    sizes: Any, hidden_size: int | None, observe: tuple[str, ...]
+) -> tuple[Task, int]:
+    if not isinstance(sizes, tuple | list) or len(sizes) != 3:
+        _checks.instance("task", sizes, Task, "or give sizes (in, hidden, out)")
+    n_in, hidden, n_out = (_checks.size("task", n) for n in sizes)
+    _checks.require(
+        hidden_size is None,
+        "`hidden_size` must not be given beside sizes, but it was.",
+    )
+    for name in observe:
+        _checks.require(
+            not OBSERVABLES[name].frames,
+            f"`task` must be a `Task` to observe {name!r}, which depends on its "
+            f"singular vectors, but it was the sizes {tuple(sizes)}.",
+        )
+    diagonal = jnp.eye(n_out, n_in) * (1.0 + jnp.arange(n_in, 0, -1.0))[None]
+    return Task.from_correlation(diagonal), hidden
+
+
+def _start_function(start: Any, n_out: int, n_in: int) -> Array:
+    if isinstance(start, str):
+        _one_of("start", start, ("aligned", "any"))
+        return jnp.full((n_out, n_in), jnp.nan)
+    if isinstance(start, LinearNetwork):
+        raise TypeError(
+            "`start` must be a function (out, in): pass `network.function`."
+        )
+    function = _checks.as_matrix("start", start)
+    _checks.require(
+        function.shape == (n_out, n_in),
+        f"`start` must fit the task, {(n_out, n_in)}, but its shape was "
+        f"{function.shape}.",
+    )
+    return function
+
+
+def _per_mode(name: str, value: Any, modes: int) -> Array:
+    array = _checks.positive(name, _dtypes.as_real(name, value), zero=True)
+    _checks.require(
+        array.shape in ((), (modes,)),
+        f"`{name}` must be one number or one for each of the {modes} modes, but its "
+        f"shape was {array.shape}.",
+    )
+    return jnp.broadcast_to(array, (modes,))
+
+
+def _times(value: Any) -> Array:
+    times = _dtypes.as_real("times", value)
+    _checks.require(
+        times.ndim == 1 and times.size > 0,
+        f"`times` must be a vector, not empty, but its shape was {times.shape}.",
+    )
+    values = _checks.known(times)
+    if values is not None:
+        fault = _checks.times_fault(values, ordered=True, infinite=False)
+        _checks.require(fault is None, (fault or "").replace("`ts", "`times"))
+    return times
+
+
+def _check_known(given: Mapping[str, Array]) -> None:
+    for name in ("scale", "rate", "mu"):
+        if name in given:
+            _checks.positive(name, given[name])
+    _checks.finite("lmda", given["lmda"])
+    _checks.positive("weight_decay", given["weight_decay"], zero=True)

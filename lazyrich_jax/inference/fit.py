@@ -1,0 +1,246 @@
+"""Fit the theory to data, and say what the data determine."""
+
+import dataclasses
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from .. import _checks
+from .ambiguity import ambiguities
+from .coordinates import Coordinates
+from .data import Data, Misfit, checked_data
+from .estimate import Estimate, best_of_each, estimate
+from .experiment import Experiment
+from .profile import intervals
+from .search import limits
+
+if TYPE_CHECKING:
+    import xarray
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Fit(Estimate):
+    """A fit of unknown numbers to data. `print(fit)` explains it.
+
+    **Attributes:** as listed in `lazyrich_jax.inference.Estimate`.
+    """
+
+    def intervals(
+        self, level: float = 0.95, names: Sequence[str] | None = None
+    ) -> dict[str, list[tuple[float, float]]]:
+        """Profile-likelihood intervals; see `lazyrich_jax.inference.intervals`."""
+        return intervals(self, level, names)
+
+    def __str__(self) -> str:
+        """The estimates with intervals, and how well and surely they fit."""
+        return "\n".join(_lines(self))
+
+    __repr__ = __str__
+
+
+def _lines(fit: Fit) -> list[str]:
+    lines = [
+        f"Fit of {', '.join(fit.unknown)} to {' and '.join(fit.experiment.observe)}, "
+        f"{fit.observations} observations"
+    ]
+    width = max(len(label) for label in fit.labels)
+    ends = fit.intervals()
+    values = np.concatenate([np.ravel(fit.values[name]) for name in fit.unknown])
+    for label, value in zip(fit.labels, values, strict=True):
+        shown = " or ".join(f"{low:.4g} to {high:.4g}" for low, high in ends[label])
+        lines.append(f"  {label:<{width}} {value:10.4g}   95 %: {shown}")
+    for other in fit.alternatives:
+        texts = [
+            f"{name} = {np.array2string(x, precision=4)}" for name, x in other.items()
+        ]
+        lines.append(f"  As good: {', '.join(texts)}")
+    lines += _quality(fit)
+    return lines
+
+
+def _quality(fit: Fit) -> list[str]:
+    lines = [f"Found by {fit.reached} of {fit.starts} starts."]
+    if not fit.success:
+        lines.append("The best start has not converged: no success.")
+    if fit.known_noise:
+        lines.append(
+            f"Deviance {fit.deviance:.4g} for {fit.freedom} degrees of freedom, "
+            f"p = {fit.p_value:.2g}."
+        )
+        if fit.p_value < 0.01:
+            lines.append(
+                "The theory does not describe the data at this level of noise."
+            )
+    else:
+        levels = ", ".join(f"{x:.2g} ({name})" for name, x in fit.noise.items())
+        lines.append(f"Noise, estimated: {levels}.")
+    if abs(fit.correlation) > 4 / np.sqrt(max(fit.observations, 1)):
+        lines.append(
+            f"Residuals of neighbouring times are correlated ({fit.correlation:.2f}): "
+            "the theory does not describe the data."
+        )
+    return lines
+
+
+def fit(
+    experiment: Experiment,
+    data: Any,
+    unknown: Sequence[str] = ("lmda", "scale"),
+    *,
+    starts: int = 32,
+    bounds: Mapping[str, Any] | None = None,
+    key: PRNGKeyArray | None = None,
+) -> Fit:
+    """Fit unknown numbers of an experiment to data by maximum likelihood.
+
+    Damped least squares runs from many starts at once. The numbers, their ranges and
+    the law of noise are those of `Experiment`; a level of noise that is not given is
+    estimated.
+
+    **Arguments:**
+
+    - `experiment`: what was trained and seen.
+    - `data`: an array as `experiment.predict()` returns it, or a dict of arrays, one
+      for each observable. Mask missing values (`numpy.ma`).
+    - `unknown`: names of parameters of the experiment.
+    - `starts`: the number of starts, the best of four times as many candidates.
+    - `bounds`: ranges (low, high) of unknown parameters, for example
+      `{"lmda": (0, 50)}`.
+    - `key`: draws the candidates; by default they are always the same.
+
+    **Returns:** a `Fit`.
+
+    **Raises:** `ValueError` or `TypeError` that name the argument, before anything is
+    compiled; `RuntimeError` if the theory has no value at any start. A warning names
+    what the observables cannot determine.
+    """
+    coordinates, box, seed = _prepared(experiment, unknown, starts, bounds, key)
+    checked = checked_data(experiment, data)
+    _check_counts(experiment, checked, coordinates, box)
+    found = estimate(experiment, checked, coordinates, box, starts, seed)
+    return Fit(**{f.name: getattr(found, f.name) for f in dataclasses.fields(found)})
+
+
+def fit_curves(
+    experiment: Experiment,
+    curves: Any,
+    unknown: Sequence[str] = ("lmda", "scale"),
+    *,
+    starts: int = 4,
+    bounds: Mapping[str, Any] | None = None,
+    key: PRNGKeyArray | None = None,
+) -> "xarray.Dataset":
+    """Fit each of many data sets of one experiment, in one program.
+
+    **Arguments:** as `fit`; `curves` have a leading axis, one data set each, and
+    `starts` are taken for each curve.
+
+    **Returns:** an `xarray.Dataset` over `curve` with the estimates by name,
+    `deviance`, `reached` (how many starts found it), `success` and, over `coordinate`
+    twice, `covariance` (as `Fit.covariance`).
+
+    **Raises:** as `fit`; `ValueError` for several observables unless every level of
+    noise is given.
+    """
+    import xarray
+
+    coordinates, box, seed = _prepared(experiment, unknown, starts, bounds, key)
+    data = checked_data(experiment, curves, curves=True)
+    known = all(law.sd is not None for law in experiment.noise)
+    _checks.require(
+        known or len(experiment.observe) == 1,
+        "`experiment` must have given levels of noise to fit many curves of several "
+        "observables, but one was unknown.",
+    )
+    _check_counts(experiment, data, coordinates, box)
+    best = best_of_each(Misfit(experiment, coordinates, data), starts, box, seed)
+    shapes = dict(zip(coordinates.names, coordinates.shapes, strict=True))
+    fields = {
+        name: (("curve", *(f"{name}_{i}" for i in range(len(shapes[name])))), x)
+        for name, x in best.values.items()
+    }
+    fields |= {
+        "deviance": ("curve", best.deviance),
+        "reached": ("curve", best.reached),
+        "success": ("curve", best.success),
+        "covariance": (("curve", "coordinate", "other"), best.covariance),
+    }
+    labels = list(coordinates.labels)
+    return xarray.Dataset(fields, {"coordinate": labels, "other": labels})
+
+
+def _prepared(
+    experiment: Experiment,
+    unknown: Any,
+    starts: Any,
+    bounds: Mapping[str, Any] | None,
+    key: PRNGKeyArray | None,
+) -> tuple[Coordinates, tuple[np.ndarray, np.ndarray], int]:
+    """Coordinates, their box and a seed, checked."""
+    _checks.instance("experiment", experiment, Experiment, "see `Experiment`")
+    names = checked_names(experiment, unknown)
+    _checks.size("starts", starts)
+    coordinates = Coordinates(experiment, names)
+    bounds = dict(bounds or {})
+    if "lmda" in bounds:
+        coordinates = coordinates.anchored(float(experiment.known["scale"]) ** 2)
+    box = limits(experiment, coordinates, bounds)
+    seed = 0 if key is None else int(jax.random.randint(key, (), 0, 2**31 - 1))
+    return coordinates, box, seed
+
+
+def _check_counts(
+    experiment: Experiment,
+    data: Data,
+    coordinates: Coordinates,
+    box: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Refuse too few data; warn of what these observables cannot determine."""
+    levels = sum(law.sd is None for law in experiment.noise)
+    weights = [np.asarray(w).reshape(data.curves, -1) for w in data.weights]
+    count = int(np.count_nonzero(np.concatenate(weights, axis=1), axis=1).min())
+    need = len(coordinates.labels) + levels
+    _checks.require(
+        count >= need,
+        f"`data` must have at least {need} observations for the unknown "
+        f"{list(coordinates.names)}{' and the noise' if levels else ''}, but it had "
+        f"{count}.",
+    )
+    for text in ambiguities(experiment, coordinates.names, box, coordinates):
+        warnings.warn(text, stacklevel=3)
+
+
+def checked_names(experiment: Experiment, unknown: Any) -> tuple[str, ...]:
+    """Names of unknown parameters, in the experiment's order.
+
+    **Raises:** `ValueError` for other names, none, and redundant ones.
+    """
+    names = (unknown,) if isinstance(unknown, str) else tuple(unknown)
+    for name in names:
+        _checks.require(
+            name in experiment.parameters,
+            f"`unknown` must be names of {list(experiment.parameters)}, but it had "
+            f"{name!r}.",
+        )
+    _checks.require(
+        len(names) > 0 and len(set(names)) == len(names),
+        f"`unknown` must be different names, at least one, but it was {names}.",
+    )
+    start = "strengths" if experiment.start == "aligned" else "function"
+    _checks.require(
+        not {"scale", start} <= set(names),
+        f'`unknown` must not have "scale" beside {start!r}, which contains it, but it '
+        f"was {names}.",
+    )
+    missing = [n for n, x in experiment.known.items() if not np.all(np.isfinite(x))]
+    for name in missing:
+        _checks.require(
+            name in names,
+            f"`unknown` must have {name!r}, of which the experiment knows nothing, but "
+            f"it was {names}.",
+        )
+    return tuple(name for name in experiment.parameters if name in names)

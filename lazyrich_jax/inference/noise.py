@@ -1,0 +1,185 @@
+"""Laws of noise: how far an observation is from a prediction."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .. import _checks
+
+
+class AbstractNoise(eqx.Module):
+    """A law of noise of one observable.
+
+    Half the sum of the deviances is the negative logarithm of the likelihood, up to a
+    constant. With `sd = None` the standard deviation is unknown: deviances are in units
+    of its square, and `lazyrich_jax.inference.fit` estimates it.
+    """
+
+    sd: eqx.AbstractVar[Any]
+
+    @abc.abstractmethod
+    def check(self, name: str, data: np.ndarray) -> None:
+        """Refuse data that this law gives no likelihood."""
+
+    @abc.abstractmethod
+    def residual(self, data: Array, prediction: Array) -> Array:
+        """The signed root of the deviance, smooth where it is zero."""
+
+    @abc.abstractmethod
+    def draw(self, name: str, prediction: Array, key: PRNGKeyArray) -> Array:
+        """Data around a prediction; `name` is the observable's."""
+
+    def deviance(self, data: Array, prediction: Array) -> Array:
+        """Twice the loss of log-likelihood against the best prediction."""
+        return self.residual(data, prediction) ** 2
+
+
+class _Gaussian(AbstractNoise):
+    sd: float | None = None
+
+    def __init__(self, sd: float | None = None):
+        if sd is not None:
+            sd = float(_checks.positive("sd", _checks.as_scalar("sd", sd)))
+        self.sd = sd
+
+    @property
+    def _unit(self) -> Any:  # an array inside a program
+        return 1.0 if self.sd is None else self.sd
+
+    def _drawn(self, name: str, prediction: Array, key: PRNGKeyArray) -> Array:
+        _checks.require(
+            self.sd is not None,
+            f"`noise` must have an `sd` to draw the {name}, but its level was unknown.",
+        )
+        return self._unit * jax.random.normal(key, prediction.shape, prediction.dtype)
+
+
+class Additive(_Gaussian):
+    """Gaussian noise of one standard deviation `sd`, in the observable's units.
+
+    **Raises:** `ValueError` for an `sd` that is not positive.
+    """
+
+    def check(self, name: str, data: np.ndarray) -> None:
+        """Any finite data have a likelihood."""
+
+    def draw(self, name: str, prediction: Array, key: PRNGKeyArray) -> Array:
+        """The prediction plus noise."""
+        return prediction + self._drawn(name, prediction, key)
+
+    def residual(self, data: Array, prediction: Array) -> Array:
+        """The difference in units of the standard deviation."""
+        return (data - prediction) / self._unit
+
+
+class Relative(_Gaussian):
+    """Log-normal noise: the logarithm has the standard deviation `sd`.
+
+    `sd = 0.01` is noise of one percent. Data must be positive.
+
+    **Raises:** `ValueError` for an `sd` that is not positive.
+    """
+
+    def check(self, name: str, data: np.ndarray) -> None:
+        """Only positive data have a likelihood."""
+        if not np.all(data > 0):
+            i = tuple(int(j) for j in np.argwhere(~(data > 0))[0])
+            raise ValueError(
+                f"`{name}` must be positive with relative noise, but it was "
+                f"{float(data[i])} at index {i}; mask it (`numpy.ma.masked_less_equal`)"
+                " or use `Additive()`."
+            )
+
+    def draw(self, name: str, prediction: Array, key: PRNGKeyArray) -> Array:
+        """The prediction times the exponential of noise."""
+        return prediction * jnp.exp(self._drawn(name, prediction, key))
+
+    def residual(self, data: Array, prediction: Array) -> Array:
+        """The logarithm of the ratio in units of the standard deviation."""
+        return (jnp.log(data) - jnp.log(prediction)) / self._unit
+
+
+class Counts(AbstractNoise):
+    """Counts of choices: multinomial for "choices", binomial for "accuracy".
+
+    Data of "choices" are counts. Data of "accuracy" are shares of `trials` trials.
+    Least squares of the residuals is maximum likelihood.
+
+    **Arguments:**
+
+    - `trials`: the number of trials per time, for "accuracy" only.
+    - `each`: the number of choices per time and item that `draw` draws.
+
+    **Raises:** `ValueError` unless `trials` is an integer of at least 1.
+    """
+
+    sd: float
+    trials: int | None = eqx.field(static=True)
+    each: int | None = eqx.field(static=True)
+
+    def __init__(self, trials: int | None = None, *, each: int | None = None):
+        self.sd = 1.0  # counts have no free level of noise
+        self.trials = None if trials is None else _checks.size("trials", trials)
+        self.each = None if each is None else _checks.size("each", each)
+
+    def check(self, name: str, data: np.ndarray) -> None:
+        """Counts are whole and non-negative; shares of trials are at most one."""
+        counts = data if self.trials is None else data * self.trials
+        good = (counts >= 0) & (np.abs(counts - np.round(counts)) < 1e-4)
+        what = "counts, whole and non-negative"
+        if self.trials is not None:
+            good &= data <= 1
+            what = f"shares of {self.trials} trials"
+        if not np.all(good):
+            i = tuple(int(j) for j in np.argwhere(~good)[0])
+            raise ValueError(
+                f"`{name}` must be {what}, but it was {float(data[i])} at index {i}."
+            )
+
+    def draw(self, name: str, prediction: Array, key: PRNGKeyArray) -> Array:
+        """Numbers of choices, or shares of right ones."""
+        dtype = prediction.dtype
+        if self.trials is not None:
+            drawn = jax.random.binomial(key, float(self.trials), prediction)
+            return drawn.astype(dtype) / self.trials
+        _checks.require(
+            self.each is not None,
+            "`noise` must be `Counts(each=...)` to draw choices, but `each` was None.",
+        )
+        shape = (self.each or 1, *prediction.shape[:-1])
+        drawn = jax.random.categorical(key, jnp.log(prediction), shape=shape)
+        return jnp.sum(jax.nn.one_hot(drawn, prediction.shape[-1], dtype=dtype), axis=0)
+
+    def residual(self, data: Array, prediction: Array) -> Array:
+        """The signed root of the deviance, one for each count or share."""
+        root = jnp.sqrt(self.deviance(data, prediction))
+        share = data if self.trials else data / jnp.sum(data, axis=-1, keepdims=True)
+        return jnp.sign(share - prediction) * root
+
+    def deviance(self, data: Array, prediction: Array) -> Array:
+        """The multinomial or binomial deviance, one for each count or share."""
+        if self.trials is None:
+            total = jnp.sum(data, axis=-1, keepdims=True)
+            return _deviance(data, total * prediction)
+        n = self.trials
+        right = _deviance(n * data, n * prediction)
+        return right + _deviance(n * (1 - data), n * (1 - prediction))
+
+
+def _deviance(
+    count: Float[Array, "..."], expected: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    r"""$2[n\log(n/m) - n + m]$, precise also near $n = m$."""
+    limits = jnp.finfo(expected.dtype)
+    expected = jnp.maximum(expected, limits.tiny**0.5)
+    x = count / expected - 1
+    near = jnp.abs(x) < 0.01
+    series = x**2 * (1 - x / 3 + x**2 / 6 - x**3 / 10 + x**4 / 15)
+    far = jnp.where(near, 1.0, x)
+    log = jnp.log1p(jnp.maximum(far, limits.eps - 1))
+    return expected * jnp.where(near, series, 2 * ((1 + far) * log - far))
