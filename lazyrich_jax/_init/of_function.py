@@ -6,11 +6,9 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks, _dtypes
 from .._balanced import (
-    Modes,
     Weights,
-    balanced_pair,
-    beside,
-    leading_part,
+    beside_fixed,
+    leading_pair,
     modes_of_matrix,
     with_surplus,
 )
@@ -91,9 +89,8 @@ def balanced_network(
 def _of_function(
     function: Float[Array, "out in"], lmda: Float[Array, ""], size: int, throw: bool
 ) -> Weights:
-    modes = modes_of_matrix(function)
-    k = min(size, *function.shape)
-    function = leading_part(function, modes, k)
-    pair = balanced_pair(function, lmda, Modes(*(x[..., :k] for x in modes)))
-    further = beside(pair, size)
-    return with_surplus(pair, jnp.eye(size, dtype=lmda.dtype), lmda, further, throw)
+    modes = modes_of_matrix(function, full=size >= max(function.shape))
+    pair = leading_pair(function, lmda, modes, size, throw)
+    # The hidden units are the modes themselves.
+    units = jnp.eye(size, dtype=lmda.dtype)
+    return with_surplus(pair, units, lmda, beside_fixed(pair, size), throw)

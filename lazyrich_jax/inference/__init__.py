@@ -1,9 +1,10 @@
 """Inference: fit the theory to data, ask what the data say, design with it."""
 
 from .experiment import Experiment as Experiment
+from .fit import Fit as Fit
+from .fit import fit as fit
 from .noise import AbstractNoise as AbstractNoise
 from .noise import Additive as Additive
 from .noise import Counts as Counts
 from .noise import Relative as Relative
-from .fit import Fit as Fit
-from .fit import fit as fit
+from .profile import intervals as intervals

@@ -16,8 +16,9 @@ from jaxtyping import Array, Float
 
 from .experiment import Experiment
 
-# Logarithms, and asinh, beyond which nothing is distinguished.
-FARTHEST = 18.0
+# Balances beyond exp(16) units are lazy; other numbers make up for them.
+FARTHEST = {"lmda": 16.0, "mu": 16.0, "function": 1e12}
+FURTHER = 40.0
 
 
 class Coordinates(eqx.Module):
@@ -65,8 +66,10 @@ class Coordinates(eqx.Module):
     @property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """The least and the largest coordinates."""
-        size = len(self.labels)
-        return np.full(size, -FARTHEST), np.full(size, FARTHEST)
+        pairs = zip(self.names, self.shapes, strict=True)
+        ends = [np.full(shape, FARTHEST.get(name, FURTHER)) for name, shape in pairs]
+        far = np.concatenate([x.ravel() for x in ends])
+        return -far, far
 
     def decode(
         self, u: Float[Array, " unknowns"], known: Mapping[str, Array]
@@ -104,7 +107,7 @@ class Coordinates(eqx.Module):
             if name == "lmda" and not self.sign:
                 x = np.arcsinh(x / unit)
             elif name == "lmda":
-                x = np.log(np.maximum(self.sign * x / unit, np.exp(-FARTHEST)))
+                x = np.log(np.maximum(self.sign * x / unit, np.exp(-16.0)))
             elif name == "mu":
                 x = np.log(x / unit)
             elif name != "function":

@@ -144,8 +144,8 @@ class Experiment(eqx.Module):
         given["weight_decay"] = _checks.as_scalar("weight_decay", weight_decay)
         if mu is not None or model == "wide":
             given["mu"] = _checks.as_scalar("mu", 1.0 if mu is None else mu)
-        self.start = "aligned" if isinstance(start, str) and start == "aligned" else (
-            "function"
+        self.start = (
+            "aligned" if isinstance(start, str) and start == "aligned" else ("function")
         )
         modes = min(self.sizes)
         if self.start == "aligned":
@@ -171,7 +171,11 @@ class Experiment(eqx.Module):
             task=task, times=times, x=x, slope=slope, known=given
         )
         self.task, self.times, self.x, self.slope, self.known = (
-            task, times, x, slope, given,
+            task,
+            times,
+            x,
+            slope,
+            given,
         )
         u, _, v = singular_vectors(task.input_output_correlation)
         k = min(n_in, n_out)
@@ -192,7 +196,7 @@ class Experiment(eqx.Module):
         """
         _checks.require(
             self.model in ("balanced", "wide"),
-            f"`model` must be \"balanced\" or \"wide\" for a network at the start, but "
+            f'`model` must be "balanced" or "wide" for a network at the start, but '
             f"it was {self.model!r}.",
         )
         return self._network(self._complete(values))
@@ -291,7 +295,9 @@ class Experiment(eqx.Module):
         if self.start == "function":
             return square * values["function"]
         k = min(self.sizes)
-        return dot(self.u[:, :k] * (square * values["strengths"])[None], self.v[:, :k].mT)
+        return dot(
+            self.u[:, :k] * (square * values["strengths"])[None], self.v[:, :k].mT
+        )
 
     def _network(self, values: Values) -> LinearNetwork:
         function = self._function(values)
@@ -303,7 +309,8 @@ class Experiment(eqx.Module):
             large = c + jnp.abs(lmda) / 2
             small = mu**2 / large
             first, second = (
-                jnp.where(lmda < 0, large, small), jnp.where(lmda < 0, small, large),
+                jnp.where(lmda < 0, large, small),
+                jnp.where(lmda < 0, small, large),
             )
             return wide_network(function, first, second, hidden)
         lmda = values["lmda"]
@@ -374,8 +381,8 @@ def _task_of_sizes(
     for name in observe:
         _checks.require(
             not OBSERVABLES[name].frames,
-            f"`task` must be a `Task` to observe {name!r}, which depends on its singular"
-            f" vectors, but it was the sizes {tuple(sizes)}.",
+            f"`task` must be a `Task` to observe {name!r}, which depends on its "
+            f"singular vectors, but it was the sizes {tuple(sizes)}.",
         )
     diagonal = jnp.eye(n_out, n_in) * (1.0 + jnp.arange(n_in, 0, -1.0))[None]
     return Task.from_correlation(diagonal), hidden
@@ -386,7 +393,9 @@ def _start_function(start: Any, n_out: int, n_in: int) -> Array:
         _one_of("start", start, ("aligned", "any"))
         return jnp.full((n_out, n_in), jnp.nan)
     if isinstance(start, LinearNetwork):
-        raise TypeError("`start` must be a function (out, in): pass `network.function`.")
+        raise TypeError(
+            "`start` must be a function (out, in): pass `network.function`."
+        )
     function = _checks.as_matrix("start", start)
     _checks.require(
         function.shape == (n_out, n_in),

@@ -1,7 +1,7 @@
 r"""Damped least squares of many starts in one program.
 
-Each step of Levenberg and Marquardt solves $(J^\top J + \nu D)\,\delta = -J^\top r$ with
-$D$ the diagonal of $J^\top J$. The Jacobian is a central difference: its error, of
+A step of Levenberg and Marquardt solves $(J^\top J + \nu D)\,\delta = -J^\top r$,
+with $D$ the diagonal of $J^\top J$. The Jacobian is a central difference: its error, of
 relative order $10^{-10}$, does not move a minimum beyond rounding, and a program of
 values compiles in a third of the time of one of derivatives.
 """
@@ -83,9 +83,10 @@ def _step(
     fixed = 1 - member.free
     outer = member.free[:, None] * member.free[None]
     # Scaled to a unit diagonal: it conditions the solution.
-    size = jnp.sqrt(jnp.where(member.free > 0, diagonal + scale, 1.0)) + jnp.finfo(
-        scale.dtype
-    ).tiny ** 0.25
+    size = (
+        jnp.sqrt(jnp.where(member.free > 0, diagonal + scale, 1.0))
+        + jnp.finfo(scale.dtype).tiny ** 0.25
+    )
     matrix = (member.hessian + jnp.diag(scale)) * outer + jnp.diag(fixed)
     matrix = matrix / (size[:, None] * size[None])
     move = -jnp.linalg.solve(matrix, (member.gradient * member.free) / size) / size
@@ -128,7 +129,11 @@ def _step(
 
 @eqx.filter_jit
 def _round(
-    members: Members, residuals: Residuals, bounds, least: Float[Array, ""], count: Array
+    members: Members,
+    residuals: Residuals,
+    bounds,
+    least: Float[Array, ""],
+    count: Array,
 ) -> Members:
     def more(state):
         i, members = state
@@ -148,30 +153,28 @@ def minimise(
     least: float,
     *,
     steps: int = STEPS,
-    batch: int | None = None,
+    batch: int = SMALL,
 ) -> Members:
     """Take at most `steps` more steps of every member; converged ones stop.
 
     Members are worked on in batches of one size, which are filled up as members
     converge. The result has the members in their order, as NumPy arrays.
     """
-    members = jax.tree.map(lambda x: np.array(x), members)
+    members = Members(*(np.array(x) for x in members))
     total = members.u.shape[0]
-    batch = batch or (SMALL if total <= SMALL * 4 else LARGE)
     limit = members.steps + steps
     waiting = [i for i in range(total) if not members.done[i]]
     dtype = members.u.dtype
     bounds = tuple(jnp.asarray(b, dtype) for b in bounds)
     while waiting:
         active, waiting = waiting[:batch], waiting[batch:]
-        index = np.array(active + [active[0]] * (batch - len(active)))
-        part = jax.tree.map(lambda x: x[index], members)
+        spare = batch - len(active)
+        part = Members(*(x[active + active[:1] * spare] for x in members))
         part.done[len(active) :] = True
         count = jnp.asarray(min(ROUND, int((limit - members.steps)[active].max())))
         part = _round(part, residuals, bounds, jnp.asarray(least, dtype), count)
-        part = jax.tree.map(lambda x: np.asarray(x)[: len(active)], part)
         for whole, new in zip(members, part, strict=True):
-            whole[active] = new
+            whole[active] = np.asarray(new)[: len(active)]
         waiting = [
             i for i in active if not members.done[i] and members.steps[i] < limit[i]
         ] + waiting

@@ -156,5 +156,3 @@ class Lazy:
     def loss(self, t: Times) -> Array:
         """The loss, (times,)."""
         return jax.vmap(self.task.loss)(self.function(t))
-
-

@@ -7,10 +7,10 @@ import numpy as np
 from scipy.stats import qmc
 
 from .. import _checks
-from .coordinates import FARTHEST, Coordinates
+from .coordinates import Coordinates
 from .data import Misfit
 from .experiment import Experiment
-from .least_squares import Members, begin, minimise
+from .least_squares import LARGE, SMALL, Members, begin, minimise
 
 SCREENED = 4  # candidates for each start
 
@@ -27,8 +27,9 @@ def limits(
     for name, shape in zip(coordinates.names, coordinates.shapes, strict=True):
         count = int(np.prod(shape))
         if name in bounds:
-            ends = _ends(experiment, coordinates, name, bounds[name])
-            low[at : at + count], high[at : at + count] = ends
+            first, last = _ends(coordinates, name, bounds[name])
+            here = slice(at, at + count)
+            low[here], high[here] = np.clip((first, last), low[at], high[at])
         at += count
     for name in bounds:
         _checks.require(
@@ -39,9 +40,8 @@ def limits(
     return low, high
 
 
-def _ends(
-    experiment: Experiment, coordinates: Coordinates, name: str, ends: Any
-) -> tuple[float, float]:
+def _ends(coordinates: Coordinates, name: str, ends: Any) -> tuple[float, float]:
+    """A range in natural units as one of coordinates."""
     try:
         first, last = (float(x) for x in ends)
     except (TypeError, ValueError) as error:
@@ -54,23 +54,17 @@ def _ends(
     )
     if name == "function":
         return first, last
-    both = name == "lmda" and coordinates.sign == 0
-    _checks.require(
-        both or name == "lmda" or last > 0,
-        f"`bounds[{name!r}]` must allow positive numbers, but it was {(first, last)}.",
-    )
     if name == "lmda":
-        unit = float(coordinates.anchor)
-        if coordinates.sign:
-            first, last = sorted((coordinates.sign * first, coordinates.sign * last))
-        else:
-            return tuple(
-                np.clip(np.arcsinh(np.array([first, last]) / unit), -FARTHEST, FARTHEST)
-            )
-        first, last = first / unit, last / unit
+        unit = float(coordinates.anchor) * (coordinates.sign or 1)
+        first, last = sorted((first / unit, last / unit))
+        if not coordinates.sign:
+            return float(np.arcsinh(first)), float(np.arcsinh(last))
+    _checks.require(
+        last > 0,
+        f"`bounds[{name!r}]` must allow feasible numbers, but it was {ends!r}.",
+    )
     with np.errstate(divide="ignore"):
-        logs = np.log(np.maximum([first, last], 0.0))
-    return tuple(np.clip(logs, -FARTHEST, FARTHEST))
+        return float(np.log(max(first, 0.0))), float(np.log(last))
 
 
 def candidates(
@@ -137,7 +131,8 @@ def search(
     points = points.astype(experiment.times.dtype)
     rows = np.repeat(np.arange(data.curves), count)
     members = begin(np.tile(points, (data.curves, 1)), rows)
-    members = minimise(misfit, members, bounds, least, steps=1)
+    batch = SMALL if data.curves == 1 else LARGE
+    members = minimise(misfit, members, bounds, least, steps=1, batch=batch)
     cost = members.cost.reshape(data.curves, count)
     chosen = [
         row * count + i
@@ -145,7 +140,7 @@ def search(
         for i in _best(cost[row], points, coordinates, starts)
     ]
     members = Members(*(x[np.array(chosen)] for x in members))
-    return minimise(misfit, members, bounds, least)
+    return minimise(misfit, members, bounds, least, batch=batch)
 
 
 def _best(

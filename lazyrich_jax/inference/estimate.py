@@ -1,0 +1,327 @@
+"""The most likely values of unknown numbers."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from .coordinates import Coordinates
+from .data import Data, Misfit
+from .experiment import Experiment
+from .least_squares import Members, begin, minimise
+from .search import search
+
+RANDOM = 3.84  # change of the deviance that noise makes in 5 % of all cases
+ROUNDS = 20  # of levels of noise, at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """The most likely values of unknown numbers, and how they were found.
+
+    **Attributes:**
+
+    - `values`: the estimates by name.
+    - `alternatives`: other values that fit as well, for example with the other sign of
+      the balance.
+    - `covariance`: (unknowns, unknowns), of the coordinates `labels`: asinh(lmda /
+      scale**2), logarithms of positive numbers, entries of a function. It is infinite
+      along combinations that the data don't determine.
+    - `deviance`: the sum of squared residuals.
+    - `noise`: the standard deviation of each observable, given or estimated.
+    - `reached`, `starts`: how many starts found the best or an alternative, of how
+      many.
+    - `success`: whether the best start has converged.
+    """
+
+    experiment: Experiment
+    data: Data
+    unknown: tuple[str, ...]
+    values: dict[str, np.ndarray]
+    alternatives: tuple[dict[str, np.ndarray], ...]
+    covariance: np.ndarray
+    deviance: float
+    noise: dict[str, float]
+    reached: int
+    starts: int
+    success: bool
+    coordinates: Coordinates
+    optima: np.ndarray  # (1 + alternatives, unknowns)
+    hessian: np.ndarray
+    bounds: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A name for each coordinate."""
+        return self.coordinates.labels
+
+    @property
+    def observations(self) -> int:
+        """The number of observations."""
+        return sum(self.data.counts)
+
+    @property
+    def freedom(self) -> int:
+        """Observations less unknowns."""
+        return self.observations - len(self.labels)
+
+    @property
+    def known_noise(self) -> bool:
+        """Whether every level of noise was given."""
+        return all(law.sd is not None for law in self.experiment.noise)
+
+    @property
+    def p_value(self) -> float:
+        """The chance of so large a deviance; NaN where a level of noise is unknown."""
+        if not self.known_noise:
+            return float("nan")
+        return float(stats.chi2.sf(self.deviance, self.freedom))
+
+    @property
+    def misfit(self) -> Misfit:
+        """The residuals as a function of coordinates."""
+        return Misfit(self.experiment, self.coordinates, self.data)
+
+    @property
+    def residuals(self) -> Any:
+        """Residuals in units of the noise, as the data; missing ones are NaN."""
+        values = {k: jnp.asarray(v) for k, v in self.values.items()}
+        predicted = self.experiment.predict(**values)
+        if self.experiment.single:
+            predicted = {self.experiment.observe[0]: predicted}
+        result = {}
+        for law, name, y, w in zip(
+            self.experiment.noise,
+            self.experiment.observe,
+            self.data.values,
+            self.data.weights,
+            strict=True,
+        ):
+            r = np.asarray(law.residual(y[0], predicted[name]))
+            unit = self.noise[name] if law.sd is None else 1.0
+            result[name] = np.where(np.asarray(w[0]) > 0, r / unit, np.nan)
+        return result[self.experiment.observe[0]] if self.experiment.single else result
+
+    @property
+    def correlation(self) -> float:
+        """The correlation of residuals at neighbouring times; near 0 for pure noise."""
+        residuals = self.residuals
+        if self.experiment.single:
+            residuals = {self.experiment.observe[0]: residuals}
+        pairs = squares = 0.0
+        for r in residuals.values():
+            r = r.reshape(len(r), -1)
+            both = np.isfinite(r[1:]) & np.isfinite(r[:-1])
+            pairs += float(np.sum(np.where(both, r[1:] * r[:-1], 0.0)))
+            squares += float(np.sum(np.where(both, (r[1:] ** 2 + r[:-1] ** 2) / 2, 0)))
+        return pairs / squares if squares > 0 else 0.0
+
+
+def estimate(
+    experiment: Experiment,
+    data: Data,
+    coordinates: Coordinates,
+    box: tuple[np.ndarray, np.ndarray],
+    starts: int,
+    seed: int,
+) -> Estimate:
+    """The maximum of the likelihood within a box of coordinates, from many starts.
+
+    **Raises:** `RuntimeError` if the theory has no value at any start.
+    """
+    misfit = Misfit(experiment, coordinates, data)
+    weighted, members = _by_level_of_noise(misfit, starts, box, seed)
+    return _result(experiment, weighted, coordinates, members, box, starts)
+
+
+def _least(data: Data) -> float:
+    """A cost that is rounding."""
+    eps = float(jnp.finfo(data.values[0].dtype).eps)
+    return max(1e-300, 1e2 * eps**2 * sum(data.counts))
+
+
+def _by_level_of_noise(
+    misfit: Misfit, starts: int, box: tuple[np.ndarray, np.ndarray], seed: int
+) -> tuple[Data, Members]:
+    """The best members, with data weighted by estimated levels of noise."""
+    data, laws = misfit.data, misfit.experiment.noise
+    several = len(laws) > 1 and any(law.sd is None for law in laws)
+    if several:
+        data = _weighted(data, [_spread(x, w) for x, w in _pairs(data)], laws)
+    unit = eqx.tree_at(lambda m: m.data, misfit, data)
+    members = search(unit, starts, box, _least(data), seed=seed)
+    members = _mirrored(unit, members, box, data)
+    if not several:
+        return data, members
+    before = np.inf
+    for _ in range(ROUNDS):
+        best = members.u[np.argmin(members.cost)]
+        levels = _levels(misfit, best)
+        data = _weighted(misfit.data, levels, laws)
+        unit = eqx.tree_at(lambda m: m.data, misfit, data)
+        members = begin(members.u)
+        members = minimise(unit, members, box, _least(data))
+        now = float(sum(np.log(levels)))
+        if abs(now - before) < 1e-6:
+            break
+        before = now
+    return data, members
+
+
+def _pairs(data: Data):
+    return [
+        (np.asarray(x), np.asarray(w))
+        for x, w in zip(data.values, data.weights, strict=True)
+    ]
+
+
+def _spread(y: np.ndarray, w: np.ndarray) -> float:
+    seen = y[w > 0]
+    return float(np.std(seen)) or float(np.max(np.abs(seen), initial=0.0)) or 1.0
+
+
+def _weighted(data: Data, levels: Sequence[float], laws) -> Data:
+    weights = tuple(
+        w if law.sd is not None else w / jnp.asarray(level, w.dtype)
+        for w, level, law in zip(data.weights, levels, laws, strict=True)
+    )
+    return Data(data.values, weights)
+
+
+def _levels(misfit: Misfit, u: np.ndarray) -> list[float]:
+    """The root mean square of each observable's residuals."""
+    r = np.asarray(misfit(jnp.asarray(u), jnp.zeros((), jnp.int32)))
+    levels, at = [], 0
+    for y, w in _pairs(misfit.data):
+        part = r[at : at + w[0].size]
+        at += w[0].size
+        floor = 1e-12 * _spread(y, w)
+        levels.append(max(float(np.sqrt(np.sum(part**2) / np.count_nonzero(w))), floor))
+    return levels
+
+
+def _mirrored(
+    misfit: Misfit, members: Members, box: tuple[np.ndarray, np.ndarray], data: Data
+) -> Members:
+    """The members, and the best one's mirror image in the sign of the balance."""
+    coordinates = misfit.coordinates
+    if "lmda" not in coordinates.labels or coordinates.sign:
+        return members
+    u = members.u[np.argmin(members.cost)].copy()
+    u[coordinates.labels.index("lmda")] *= -1
+    u = np.clip(u, *box).astype(u.dtype)
+    more = minimise(misfit, begin(u[None]), box, _least(data))
+    return Members(
+        *(np.concatenate([x, y]) for x, y in zip(members, more, strict=True))
+    )
+
+
+def _result(
+    experiment: Experiment,
+    data: Data,
+    coordinates: Coordinates,
+    members: Members,
+    box: tuple[np.ndarray, np.ndarray],
+    starts: int,
+) -> Estimate:
+    if not np.isfinite(members.cost).any():
+        raise RuntimeError(
+            "The theory had no value at any start: `bounds` must allow feasible "
+            "networks, but they allowed none that was tried."
+        )
+    order = _by_cost(members, coordinates, data)
+    best = order[0]
+    size = len(coordinates.labels)
+    deviance = 2 * float(members.cost[best])
+    known = all(law.sd is not None for law in experiment.noise)
+    freedom = max(sum(data.counts) - size, 1)
+    variance = 1.0 if known else max(deviance / freedom, _floor(data))
+    near = [
+        i
+        for i in order
+        if 2 * (members.cost[i] - members.cost[best]) <= RANDOM * variance
+    ]
+    optima = [best]
+    for i in near:
+        if members.done[i] and all(_apart(members, i, j, variance) for j in optima):
+            optima.append(i)
+    values = [_values(experiment, coordinates, members.u[i]) for i in optima]
+    hessian = members.hessian[best] / variance
+    return Estimate(
+        experiment=experiment,
+        data=data,
+        unknown=coordinates.names,
+        values=values[0],
+        alternatives=tuple(values[1:]),
+        covariance=_covariance(hessian),
+        deviance=deviance,
+        noise=_noise(experiment, data, members.u[best], coordinates),
+        reached=min(len(near), starts),
+        starts=starts,
+        success=bool(members.done[best]),
+        coordinates=coordinates,
+        optima=members.u[np.array(optima)],
+        hessian=hessian,
+        bounds=box,
+    )
+
+
+def _by_cost(members: Members, coordinates: Coordinates, data: Data) -> np.ndarray:
+    """Members by their cost; of equal ones a positive balance is first."""
+    cost = np.where(np.isfinite(members.cost), members.cost, np.inf)
+    order = np.argsort(cost, kind="stable")
+    if "lmda" in coordinates.labels and not coordinates.sign:
+        lmda = members.u[order, coordinates.labels.index("lmda")]
+        slack = 1e-8 * cost[order[0]] + 1e2 * _least(data)
+        equal = cost[order] <= cost[order[0]] + slack
+        order = order[np.lexsort((np.arange(len(order)), ~(equal & (lmda > 0))))]
+    return order
+
+
+def _floor(data: Data) -> float:
+    eps = float(jnp.finfo(data.values[0].dtype).eps)
+    size = [np.max(np.abs(x * (w > 0)) * w) for x, w in _pairs(data)]
+    return (64 * eps * max(size)) ** 2
+
+
+def _apart(members: Members, i: int, j: int, variance: float) -> bool:
+    """Whether the quadratic forms at two optima both tell them apart."""
+    d = members.u[i] - members.u[j]
+    return all(d @ members.hessian[k] @ d > 25 * variance for k in (i, j))
+
+
+def _values(experiment, coordinates, u) -> dict[str, np.ndarray]:
+    complete = coordinates.decode(jnp.asarray(u), experiment.known)
+    return {name: np.asarray(complete[name]) for name in coordinates.names}
+
+
+def _covariance(hessian: np.ndarray) -> np.ndarray:
+    """The inverse of the information, infinite along directions without any."""
+    size = np.sqrt(np.maximum(np.diag(hessian), np.finfo(float).tiny))
+    scaled = hessian / np.outer(size, size)
+    s, vectors = np.linalg.eigh(scaled)
+    blind = s <= 1e-13
+    kept = vectors[:, ~blind] / size[:, None]
+    covariance = (kept / s[~blind]) @ kept.T
+    if blind.any():
+        loose = np.any(np.abs(vectors[:, blind]) > 1e-6, axis=1)
+        covariance[np.outer(loose, loose)] = np.inf
+    return covariance
+
+
+def _noise(experiment, data: Data, u: np.ndarray, coordinates) -> dict[str, float]:
+    plain = Data(data.values, tuple((w > 0).astype(w.dtype) for w in data.weights))
+    levels = _levels(Misfit(experiment, coordinates, plain), u)
+    size = len(coordinates.labels)
+    count = sum(data.counts)
+    correction = np.sqrt(count / max(count - size, 1))
+    return {
+        name: level * correction if law.sd is None else float(law.sd)
+        for name, level, law in zip(
+            experiment.observe, levels, experiment.noise, strict=True
+        )
+    }

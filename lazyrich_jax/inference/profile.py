@@ -1,0 +1,272 @@
+"""Profile likelihood: intervals of one number, whatever the other unknown ones are."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import equinox as eqx
+import numpy as np
+from scipy import stats
+
+from .data import Misfit
+from .estimate import Estimate
+from .least_squares import begin, minimise
+
+OUTWARD = 24  # steps to the bound, at most, each twice as long as the last
+INWARD = 5  # refinements of an end
+
+
+class Ray(NamedTuple):
+    """One coordinate followed in one direction from one optimum."""
+
+    optimum: int
+    coordinate: int
+    direction: int
+
+
+def intervals(
+    fit: Estimate, level: float = 0.95, names: Sequence[str] | None = None
+) -> dict[str, list[tuple[float, float]]]:
+    """Profile-likelihood intervals of the unknown numbers.
+
+    An interval ends where the deviance, minimised over all other unknown numbers, has
+    risen by the quantile of its distribution (chi squared with given levels of noise,
+    F with estimated ones). It is infinite where it never rises so far.
+
+    **Arguments:**
+
+    - `fit`: a result of `lazyrich_jax.inference.fit`.
+    - `level`: the probability that an interval contains the true number.
+    - `names`: labels, as in `fit.labels`; by default all.
+
+    **Returns:** for each label a list of disjoint intervals (low, high): more than one
+    where other values fit as well. A warning says if a point on the way fits better
+    than the fit.
+    """
+    wanted = fit.labels if names is None else tuple(names)
+    result: dict[str, list[tuple[float, float]]] = {}
+    anchored = _anchored(fit)
+    for label in wanted:
+        if label not in fit.labels:
+            raise ValueError(
+                f"`names` must be labels of {list(fit.labels)}, but it had {label!r}."
+            )
+    rays = [
+        Ray(o, fit.labels.index(label), side)
+        for label in wanted
+        for o in range(len(anchored.optima))
+        for side in (-1, 1)
+    ]
+    ends = _ends(anchored, rays, _rise(fit, level))
+    for label in wanted:
+        j = fit.labels.index(label)
+        segments = [
+            (ends[Ray(o, j, -1)], ends[Ray(o, j, 1)])
+            for o in range(len(anchored.optima))
+        ]
+        result[label] = [
+            _natural(anchored, j, segment) for segment in _merged(segments)
+        ]
+    return result
+
+
+class _Anchored(NamedTuple):
+    """A fit in coordinates with a constant unit of balances."""
+
+    fit: Estimate
+    misfit: Misfit
+    optima: np.ndarray
+    slopes: np.ndarray  # (unknowns, unknowns): conditional means, row per fixed one
+    sd: np.ndarray
+    cost: float
+    bounds: tuple[np.ndarray, np.ndarray]
+
+
+def _anchored(fit: Estimate) -> _Anchored:
+    unit = float(fit.values.get("scale", fit.experiment.known["scale"])) ** 2
+    coordinates = fit.coordinates.anchored(unit)
+    misfit = eqx.tree_at(lambda m: m.coordinates, fit.misfit, coordinates)
+    known = {k: np.asarray(v) for k, v in fit.experiment.known.items()}
+    optima = np.array(
+        [
+            coordinates.encode({**known, **values})
+            for values in (fit.values, *fit.alternatives)
+        ]
+    )
+    bounds = _bounds(fit, unit)
+    state = minimise(
+        misfit, begin(optima.astype(fit.optima.dtype)), bounds, 0.0, steps=1
+    )
+    deviance = 2 * state.cost.min()
+    variance = 1.0 if fit.known_noise else max(deviance / max(fit.freedom, 1), 1e-300)
+    hessian = state.hessian[0] / variance
+    size = np.sqrt(np.maximum(np.diag(hessian), 1e-300))
+    scaled = hessian / np.outer(size, size) + 1e-13 * np.eye(len(size))
+    covariance = np.linalg.inv(scaled) / np.outer(size, size)
+    sd = np.sqrt(np.diag(covariance))
+    slopes = covariance / np.diag(covariance)[:, None]
+    return _Anchored(fit, misfit, optima, slopes, sd, float(state.cost.min()), bounds)
+
+
+def _bounds(fit: Estimate, unit: float) -> tuple[np.ndarray, np.ndarray]:
+    """The fit's bounds, in coordinates with this unit of balances."""
+    low, high = (x.copy() for x in fit.bounds)
+    former, sign = float(fit.coordinates.anchor), fit.coordinates.sign
+    if "lmda" in fit.labels and not np.isnan(former):
+        i = fit.labels.index("lmda")
+        farthest = fit.coordinates.bounds[1][i]
+        for x in (low, high):
+            if abs(x[i]) < farthest:
+                ratio = former / unit
+                x[i] = (
+                    x[i] + math.log(ratio)
+                    if sign
+                    else np.arcsinh(ratio * np.sinh(x[i]))
+                )
+    return low, high
+
+
+def _rise(fit: Estimate, level: float) -> float:
+    """The rise of the cost at an interval's end."""
+    if not 0 < level < 1:
+        raise ValueError(f"`level` must be between 0 and 1, but it was {level}.")
+    if fit.known_noise:
+        return float(stats.chi2.ppf(level, 1)) / 2
+    freedom = max(fit.freedom, 1)
+    return float(stats.f.ppf(level, 1, freedom)) * fit.deviance / freedom / 2
+
+
+class Point(NamedTuple):
+    """A point of a profile: its distance from the optimum and the rise there."""
+
+    offset: float
+    u: np.ndarray
+    rise: float
+
+
+def _ends(a: _Anchored, rays: Sequence[Ray], rise: float) -> dict[Ray, float]:
+    """Where the profile has risen by `rise`; infinite where it doesn't.
+
+    Each profile is followed outward from its optimum, all at once, until it has risen
+    so far; then the end is refined between the last two points.
+    """
+    paths = {ray: [Point(0.0, a.optima[ray.optimum], 0.0)] for ray in rays}
+    outer: dict[Ray, Point] = {}
+    ended: dict[Ray, float] = {}
+    for _ in range(OUTWARD):
+        active = [ray for ray in rays if ray not in outer and ray not in ended]
+        offsets = []
+        for ray in list(active):
+            last, room = paths[ray][-1].offset, _room(a, ray)
+            if last >= room * (1 - 1e-12):
+                ended[ray] = _edge(a, ray)
+                active.remove(ray)
+                continue
+            step = min(max(a.sd[ray.coordinate], 1e-9), 0.5)
+            offsets.append(min(max(2 * last, step), last + 2.0, room))
+        for ray, point, lost in _solved(a, active, offsets, paths):
+            if lost:
+                ended[ray] = ray.direction * math.inf
+            elif point.rise > rise:
+                outer[ray] = point
+            else:
+                paths[ray].append(point)
+    for _ in range(INWARD):
+        active = list(outer)
+        offsets = [_between(paths[ray][-1], outer[ray], rise) for ray in active]
+        for ray, point, _lost in _solved(a, active, offsets, paths):
+            if point.rise > rise:
+                outer[ray] = point
+            else:
+                paths[ray].append(point)
+    for ray, point in outer.items():
+        here = a.optima[ray.optimum, ray.coordinate]
+        ended[ray] = here + ray.direction * _between(paths[ray][-1], point, rise)
+    return {ray: ended.get(ray, ray.direction * math.inf) for ray in rays}
+
+
+def _between(inner: Point, outer: Point, rise: float) -> float:
+    """Where the root of the rise, nearly linear, has the value of the end."""
+    low, high = math.sqrt(max(inner.rise, 0.0)), math.sqrt(outer.rise)
+    share = (math.sqrt(rise) - low) / (high - low) if math.isfinite(high) else 0.5
+    return inner.offset + min(max(share, 0.02), 0.98) * (outer.offset - inner.offset)
+
+
+def _edge(a: _Anchored, ray: Ray) -> float:
+    """The user's bound, or infinity."""
+    here = a.optima[ray.optimum, ray.coordinate] + ray.direction * _room(a, ray)
+    farthest = a.misfit.coordinates.bounds[ray.direction > 0][ray.coordinate]
+    return ray.direction * math.inf if here == farthest else here
+
+
+def _solved(
+    a: _Anchored, rays: Sequence[Ray], offsets: Sequence[float], paths
+) -> list[tuple[Ray, Point, bool]]:
+    """Profiles at these offsets; and whether another number has left its range."""
+    if not rays:
+        return []
+    starts = np.array(
+        [_start(a, r, x, paths[r]) for r, x in zip(rays, offsets, strict=True)]
+    )
+    cost, u = _profile(a, rays, starts)
+    low, high = a.misfit.coordinates.bounds
+    margin = 1e-6 * high
+    lost = ((u <= low + margin) | (u >= high - margin)).any(axis=1)
+    rise = np.where(np.isfinite(cost), cost - a.cost, np.inf)
+    points = [Point(*x) for x in zip(offsets, u, rise, strict=True)]
+    return list(zip(rays, points, lost, strict=True))
+
+
+def _room(a: _Anchored, ray: Ray) -> float:
+    """The distance from an optimum to the bound."""
+    here = a.optima[ray.optimum, ray.coordinate]
+    bound = a.bounds[ray.direction > 0][ray.coordinate]
+    return abs(bound - here)
+
+
+def _start(a: _Anchored, ray: Ray, x: float, path: list[Point]) -> np.ndarray:
+    """The point at this offset, along the tangent or through the last two points."""
+    last = path[-1]
+    if len(path) == 1:
+        slope = ray.direction * a.slopes[ray.coordinate]
+    else:
+        slope = (last.u - path[-2].u) / (last.offset - path[-2].offset)
+    u = last.u + np.clip(slope * (x - last.offset), -4.0, 4.0)
+    u[ray.coordinate] = a.optima[ray.optimum, ray.coordinate] + ray.direction * x
+    return np.clip(u, *a.bounds)
+
+
+def _profile(
+    a: _Anchored, rays: Sequence[Ray], starts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    free = np.ones_like(starts)
+    free[np.arange(len(rays)), [ray.coordinate for ray in rays]] = 0
+    members = begin(starts.astype(a.fit.optima.dtype), free=free)
+    members = minimise(a.misfit, members, a.bounds, 0.0, steps=40)
+    return members.cost, members.u.astype(float)
+
+
+def _merged(segments: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    merged: list[tuple[float, float]] = []
+    for low, high in sorted(segments):
+        if merged and low <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        else:
+            merged.append((low, high))
+    return merged
+
+
+def _natural(
+    a: _Anchored, coordinate: int, segment: tuple[float, float]
+) -> tuple[float, float]:
+    """An interval of a coordinate in natural units."""
+    name = a.fit.labels[coordinate].split("[")[0]
+    unit, sign = float(a.misfit.coordinates.anchor), a.misfit.coordinates.sign
+    ends = np.array(segment)
+    if name == "lmda" and sign == 0:
+        ends = unit * np.sinh(ends)
+    elif name != "function":
+        with np.errstate(over="ignore"):
+            ends = np.exp(ends) * (unit if name in ("lmda", "mu") else 1.0)
+        ends = np.sort(ends * (sign if name == "lmda" else 1))
+    return float(ends[0]), float(ends[1])
