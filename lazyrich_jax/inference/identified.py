@@ -13,6 +13,8 @@ from .coordinates import Coordinates
 LOOSE = 1.0  # sd of a coordinate that is not identified: a factor of e
 SHARP = 0.2  # sd of a combination, against those of its members
 POWERS = (1, -1, 2, -2)
+ROUNDING = 1e-13  # of an eigenvalue
+UNSEEN = 1e4  # variance without information, against the remaining one
 
 
 class Combination(NamedTuple):
@@ -52,7 +54,7 @@ class Identified(NamedTuple):
             lines.append(f"Not identified: {shown}.")
         if self.together:
             shown = ", ".join(f"{x.text} (sd {_short(x.sd)})" for x in self.together)
-            lines.append(f"Of these only {shown}.")
+            lines.append(f"Of these only {shown} is identified.")
         return "\n".join(lines)
 
 
@@ -67,10 +69,10 @@ def covariance(
     """
     s, vectors, size, blind = _spectrum(information, error)
     kept = vectors / size[..., :, None]
-    inverse = np.where(blind, 0.0, 1 / np.where(blind, 1.0, s))
-    result = (kept * inverse[..., None, :]) @ np.swapaxes(kept, -1, -2)
-    loose = _without(vectors, blind)
+    result = (kept / s[..., None, :]) @ np.swapaxes(kept, -1, -2)
+    loose = _is_infinite(kept, s, blind)
     result[loose[..., :, None] & loose[..., None, :]] = np.inf
+    result[~np.isfinite(information).all(axis=(-2, -1))] = np.nan
     return result
 
 
@@ -108,20 +110,35 @@ def identified(
 
 
 def _spectrum(information: np.ndarray, error: np.ndarray | float):
-    """Eigenvalues and vectors of the matrix of unit diagonal, and which are rounding."""
+    """Eigenvalues and vectors of the matrix scaled to a unit diagonal.
+
+    Eigenvalues below their error, the last result, are replaced by it.
+    """
     information = np.asarray(information, float)
+    bad = ~np.isfinite(information).all(axis=(-2, -1))[..., None, None]
+    information = np.where(bad, np.eye(information.shape[-1]), information)
     diagonal = np.diagonal(information, axis1=-2, axis2=-1)
-    size = np.sqrt(np.maximum(diagonal, np.finfo(float).tiny))
+    error = np.broadcast_to(np.asarray(error, float), diagonal.shape)
+    # Coordinates without information are set apart: nothing correlates with them.
+    known = diagonal > error**2
+    size = np.sqrt(np.where(known, diagonal, 1.0))
     scaled = information / size[..., :, None] / size[..., None, :]
+    scaled = np.where(known[..., :, None] & known[..., None, :], scaled, 0.0)
     s, vectors = np.linalg.eigh(scaled)
-    relative = np.broadcast_to(np.asarray(error, float), size.shape) / size
+    relative = error / size
     doubt = np.sum(np.abs(vectors) * relative[..., :, None], axis=-2)
-    return s, vectors, size, s <= np.maximum(doubt**2, 1e-13)
+    least = np.maximum(doubt**2, ROUNDING)
+    return np.maximum(s, least), vectors, size, s <= least
 
 
-def _without(vectors: np.ndarray, blind: np.ndarray) -> np.ndarray:
-    """Which coordinates move along blind directions."""
-    return np.any((np.abs(vectors) > 1e-6) & blind[..., None, :], axis=-1)
+def _is_infinite(along: np.ndarray, s: np.ndarray, blind: np.ndarray) -> np.ndarray:
+    """Whether a variance, a sum along eigenvectors, is that of directions unseen.
+
+    It is finite for numbers that hardly move along them.
+    """
+    shares = along**2 / s[..., None, :]
+    unseen = np.sum(shares * blind[..., None, :], axis=-1)
+    return unseen > UNSEEN * (np.sum(shares, axis=-1) - unseen)
 
 
 def _logarithms(
@@ -157,14 +174,12 @@ def _combinations(
 ) -> list[Combination]:
     """Simple combinations of loose coordinates, the sharpest first."""
     s, vectors, size, blind = _spectrum(information, error)
-    inverse = np.where(blind, 0.0, 1 / np.where(blind, 1.0, s)) ** 0.5
 
     def sd(c: np.ndarray) -> float:
-        along = (c / size) @ vectors
-        lost = np.abs(along) > 1e-6 * np.max(np.abs(along))
-        if np.any(lost & blind):
+        along = ((c / size) @ vectors)[None]
+        if _is_infinite(along, s, blind)[0]:
             return np.inf
-        return float(np.linalg.norm(along * inverse) / np.linalg.norm(c))
+        return float(np.linalg.norm(along[0] / np.sqrt(s)) / np.linalg.norm(c))
 
     own = {i: sd(np.eye(len(labels))[i]) for i in loose}
     found = []

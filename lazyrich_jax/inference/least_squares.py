@@ -38,12 +38,17 @@ class Members(NamedTuple):
     steps: Int[Array, " members"]
 
 
+def spacing(u: Float[Array, " unknowns"]) -> Float[Array, " unknowns"]:
+    """Half the distance of the two points of a central difference."""
+    return jnp.finfo(u.dtype).eps ** (1 / 3) * jnp.maximum(1.0, jnp.abs(u))
+
+
 def linearised(
     residuals: Callable[[Float[Array, " unknowns"]], Float[Array, " n"]],
     u: Float[Array, " unknowns"],
 ) -> tuple[Float[Array, " n"], Float[Array, "n unknowns"]]:
     """Residuals and their Jacobian by central differences."""
-    h = jnp.finfo(u.dtype).eps ** (1 / 3) * jnp.maximum(1.0, jnp.abs(u))
+    h = spacing(u)
     shifts = jnp.diag(h)
     points = jnp.concatenate([u[None], u[None] + shifts, u[None] - shifts])
     r = jax.vmap(residuals)(points)
