@@ -17,11 +17,10 @@ from .coordinates import Coordinates, checked_names
 from .data import with_traced_levels
 from .experiment import Experiment
 from .identified import Identified, covariance, deviations, identified
-from .least_squares import linearised, spacing
+from .least_squares import batch_size, linearised, spacing
 from .noise import Relative
 from .observables import OBSERVABLES
 
-BATCH = 1024  # points at once
 POSITIVE = ("scale", "rate", "mu", "strengths", "task_strengths", "weight_decay")
 NOMINAL = 0.01  # noise that words are about where its level is unknown
 
@@ -174,7 +173,7 @@ def fisher(
     complete, lead = _points(experiment, names, values)
     u = coordinates.encode(complete)
     count = u.shape[0]
-    size = min(BATCH, count)
+    size = batch_size(count)
     traced = with_traced_levels(experiment)
     dtype = experiment.times.dtype
     parts = []

@@ -38,6 +38,11 @@ class Members(NamedTuple):
     steps: Int[Array, " members"]
 
 
+def batch_size(total: int) -> int:
+    """How many of `total` points are worked on at once: one of two sizes."""
+    return SMALL if total <= SMALL * 4 else LARGE
+
+
 def spacing(u: Float[Array, " unknowns"]) -> Float[Array, " unknowns"]:
     """Half the distance of the two points of a central difference."""
     return jnp.finfo(u.dtype).eps ** (1 / 3) * jnp.maximum(1.0, jnp.abs(u))
