@@ -60,12 +60,12 @@ class Identified(NamedTuple):
 
 def covariance(
     information: Float[np.ndarray, "*points k k"],
-    error: Float[np.ndarray, "*points k"] | float = 0.0,
+    error: Float[np.ndarray, "..."] | float = 0.0,
 ) -> Float[np.ndarray, "*points k k"]:
     """The inverse of information matrices.
 
-    It is infinite for coordinates along directions without information. `error` is that
-    of the square roots of the diagonal.
+    It is infinite for coordinates along directions without information. `error`, which
+    broadcasts against (..., k), is that of the square roots of the diagonal.
     """
     s, vectors, size, blind = _spectrum(information, error)
     kept = vectors / size[..., :, None]
@@ -78,7 +78,7 @@ def covariance(
 
 def deviations(
     information: Float[np.ndarray, "*points k k"],
-    error: Float[np.ndarray, "*points k"] | float = 0.0,
+    error: Float[np.ndarray, "..."] | float = 0.0,
 ) -> Float[np.ndarray, "*points k"]:
     """The standard deviation of each coordinate."""
     return np.sqrt(np.diagonal(covariance(information, error), axis1=-2, axis2=-1))
@@ -156,7 +156,7 @@ def _logarithms(
         slope = 1.0
         if labels[i] == "lmda" and not coordinates.sign:
             slope = np.tanh(u[i])
-            logarithmic[i] = abs(u[i]) > 1
+            logarithmic[i] = bool(abs(u[i]) > 1)
         if not logarithmic[i]:
             continue
         jacobian[i, i] = slope
