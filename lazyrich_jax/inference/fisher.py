@@ -131,6 +131,7 @@ class Information:
         return {label: rows[..., i] for i, label in enumerate(self.labels)}
 
     def __str__(self) -> str:
+        """What is identified, and when."""
         observed = " and ".join(self.experiment.observe)
         names = ", ".join(self.coordinates.names)
         lines = [f"Fisher information of {observed} on {names}"]
@@ -237,7 +238,7 @@ def _points(
     experiment: Experiment, names: Sequence[str], values: Mapping[str, Any]
 ) -> tuple[dict[str, np.ndarray], tuple[int, ...]]:
     """Complete numbers, (points, ...) each, and the leading axes."""
-    n_in, hidden, n_out = experiment.sizes
+    n_in, _, n_out = experiment.sizes
     shapes = {
         "strengths": (min(experiment.sizes),),
         "function": (n_out, n_in),

@@ -45,6 +45,7 @@ class Identified(NamedTuple):
     together: tuple[Combination, ...]
 
     def __str__(self) -> str:
+        """One sentence for each kind of number."""
         lines = []
         if self.alone:
             shown = ", ".join(f"{x} (sd {_short(self.sd[x])})" for x in self.alone)
