@@ -116,8 +116,8 @@ def _spectrum(information: np.ndarray, error: np.ndarray | float):
     Eigenvalues below their error, the last result, are replaced by it.
     """
     information = np.asarray(information, float)
-    bad = ~np.isfinite(information).all(axis=(-2, -1))[..., None, None]
-    information = np.where(bad, np.eye(information.shape[-1]), information)
+    good = np.all(np.isfinite(information), axis=(-2, -1), keepdims=True)
+    information = np.where(good, information, np.eye(information.shape[-1]))
     diagonal = np.diagonal(information, axis1=-2, axis2=-1)
     error = np.broadcast_to(np.asarray(error, float), diagonal.shape)
     # Coordinates without information are set apart: nothing correlates with them.
@@ -209,7 +209,7 @@ def _combinations(
 
 def _text(c: np.ndarray, labels: Sequence[str], logarithmic: Sequence[bool]) -> str:
     terms = [(int(c[i]), labels[i]) for i in np.flatnonzero(c)]
-    if logarithmic[np.flatnonzero(c)[0]]:
+    if logarithmic[int(np.flatnonzero(c)[0])]:
         text = ""
         for power, label in terms:
             factor = label if abs(power) == 1 else f"{label}**{abs(power)}"
