@@ -83,8 +83,8 @@ class LogLikelihood(eqx.Module):
         u = _dtypes.as_real("point", point).astype(self.experiment.times.dtype)
         _checks.require(
             u.shape == (len(self.labels),),
-            f"`point` must be a vector of {len(self.labels)} coordinates, but its shape "
-            f"was {u.shape}; for many points use `jax.vmap`.",
+            f"`point` must be a vector of {len(self.labels)} coordinates, but its "
+            f"shape was {u.shape}; for many points use `jax.vmap`.",
         )
         return _of_coordinates(self, u)
 
