@@ -208,8 +208,8 @@ def _combinations(
 
 
 def _text(c: np.ndarray, labels: Sequence[str], logarithmic: Sequence[bool]) -> str:
-    terms = [(int(c[i]), labels[i]) for i in np.flatnonzero(c)]
-    if logarithmic[int(np.flatnonzero(c)[0])]:
+    terms = [(int(c[i]), labels[i]) for i in range(len(c)) if c[i]]
+    if any(x and log for x, log in zip(c, logarithmic, strict=True)):
         text = ""
         for power, label in terms:
             factor = label if abs(power) == 1 else f"{label}**{abs(power)}"

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks, _dtypes
 from .coordinates import Coordinates, checked_names
@@ -70,7 +70,7 @@ class LogLikelihood(eqx.Module):
             values[self._noise_label(name)] = jnp.exp(x)
         return values
 
-    def __call__(self, point: Float[Array, " k"] | Mapping[str, Any]) -> Array:
+    def __call__(self, point: Real[ArrayLike, " k"] | Mapping[str, Any]) -> Array:
         """The logarithm of the likelihood, a scalar.
 
         **Raises:** `ValueError` for a vector of another size and a dict with other
