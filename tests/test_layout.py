@@ -86,7 +86,7 @@ FLOORS = {
         {"least_squares"},
         {"fisher", "likelihood", "search"},
         {"estimate"},
-        {"profile"},
+        {"compare", "profile"},
         {"fit"},
     ),
     "sweeps": (

@@ -1,5 +1,7 @@
 """Inference: fit the theory to data, ask what the data say, design with it."""
 
+from .compare import Comparison as Comparison
+from .compare import compare as compare
 from .experiment import Experiment as Experiment
 from .fisher import Information as Information
 from .fisher import fisher as fisher

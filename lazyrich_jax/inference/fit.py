@@ -12,7 +12,7 @@ from jaxtyping import PRNGKeyArray
 from .. import _checks
 from .ambiguity import ambiguities
 from .coordinates import Coordinates, checked_names
-from .data import Data, Misfit, checked_data
+from .data import Misfit, checked_data, enough_data
 from .estimate import Estimate, best_of_each, estimate
 from .experiment import Experiment
 from .profile import intervals
@@ -120,7 +120,7 @@ def fit(
     """
     _, coordinates, box, seed = _prepared(experiment, unknown, starts, bounds, key)
     checked = checked_data(experiment, data)
-    _enough(experiment, checked, coordinates)
+    enough_data(experiment, checked, coordinates)
     found = estimate(experiment, checked, coordinates, box, starts, seed)
     return Fit(**{f.name: getattr(found, f.name) for f in dataclasses.fields(found)})
 
@@ -156,7 +156,7 @@ def fit_curves(
         "`experiment` must have given levels of noise to fit many curves of several "
         "observables, but one was unknown.",
     )
-    _enough(experiment, data, coordinates)
+    enough_data(experiment, data, coordinates)
     best = best_of_each(Misfit(experiment, coordinates, data), starts, box, seed)
     shapes = dict(zip(coordinates.names, coordinates.shapes, strict=True))
     fields = {
@@ -193,24 +193,3 @@ def _prepared(
         warnings.warn(text, stacklevel=3)
     seed = 0 if key is None else int(jax.random.randint(key, (), 0, 2**31 - 1))
     return names, coordinates, box, seed
-
-
-def _enough(experiment: Experiment, data: Data, coordinates: Coordinates) -> None:
-    levels = sum(law.sd is None for law in experiment.noise)
-    count = int(np.count_nonzero(_per_curve(data), axis=1).min())
-    need = len(coordinates.labels) + levels
-    _checks.require(
-        count >= need,
-        f"`data` must have at least {need} observations for the unknown "
-        f"{list(coordinates.names)}"
-        + (" and the noise" if levels else "")
-        + ", but it "
-        f"had {count}.",
-    )
-
-
-def _per_curve(data: Data) -> np.ndarray:
-    """The weights of each curve."""
-    return np.concatenate(
-        [np.asarray(w).reshape(data.curves, -1) for w in data.weights], axis=1
-    )
