@@ -402,7 +402,7 @@ def _compared(
     if scores:
         best = min(
             scores,
-            key=lambda x: (round(-float(np.sum(scores[x])), 6), len(fits[x].labels)),
+            key=lambda x: (round(-float(np.sum(scores[x])), 1), len(fits[x].labels)),
         )
         equal = [
             model
@@ -411,7 +411,7 @@ def _compared(
         ]
     else:
         best = min(
-            aic, key=lambda model: (round(aic[model], 6), len(fits[model].labels))
+            aic, key=lambda model: (round(aic[model], 1), len(fits[model].labels))
         )
         equal = [x for x in aic if x != best and aic[x] - aic[best] < EQUAL]
     return Comparison(
@@ -499,7 +499,7 @@ def _notes(plans: Mapping[str, _Plan], fits: Mapping[str, Estimate]) -> tuple[st
             why = ""
         if why:
             notes.append(
-                f"With {why} balanced and wide networks learn the same functions."
+                f"Balanced and wide networks learn the same functions with {why}."
             )
     if {"shallow", "lazy"} <= set(plans):
         shallow, lazy = plans["shallow"], plans["lazy"]
