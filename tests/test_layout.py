@@ -86,7 +86,7 @@ FLOORS = {
         {"least_squares"},
         {"fisher", "likelihood", "search"},
         {"estimate"},
-        {"compare", "profile"},
+        {"compare", "profile", "profile_curve"},
         {"fit"},
     ),
     "sweeps": (

@@ -15,3 +15,5 @@ from .noise import Additive as Additive
 from .noise import Counts as Counts
 from .noise import Relative as Relative
 from .profile import intervals as intervals
+from .profile_curve import Profile as Profile
+from .profile_curve import profile as profile
