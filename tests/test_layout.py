@@ -85,8 +85,9 @@ FLOORS = {
         {"ambiguity", "data", "identified"},
         {"least_squares"},
         {"fisher", "likelihood", "search"},
-        {"estimate"},
-        {"compare", "profile", "profile_curve"},
+        {"estimate", "variants"},
+        {"held_out", "profile", "profile_curve"},
+        {"compare"},
         {"fit"},
     ),
     "sweeps": (
