@@ -40,13 +40,7 @@ class Misfit(eqx.Module):
     data: Data
 
     def __init__(self, experiment: Experiment, coordinates: Coordinates, data: Data):
-        dtype = experiment.times.dtype
-
-        def as_array(x):
-            return jnp.asarray(x, dtype) if isinstance(x, float) else x
-
-        # Levels of noise are arrays: programs don't depend on their values.
-        self.experiment = jax.tree.map(as_array, experiment)
+        self.experiment = with_traced_levels(experiment)
         self.coordinates, self.data = coordinates, data
 
     def __call__(
@@ -56,6 +50,16 @@ class Misfit(eqx.Module):
         values = self.coordinates.decode(u, self.experiment.known)
         chosen = jax.tree.map(lambda x: x[row], self.data)
         return self.experiment.residuals(values, chosen.values, chosen.weights)
+
+
+def with_traced_levels(experiment: Experiment) -> Experiment:
+    """The experiment for programs, which don't depend on its levels of noise."""
+    dtype = experiment.times.dtype
+
+    def as_array(x):
+        return jnp.asarray(x, dtype) if isinstance(x, float) else x
+
+    return jax.tree.map(as_array, experiment)
 
 
 def checked_data(experiment: Experiment, data: Any, *, curves: bool = False) -> Data:
@@ -149,3 +153,25 @@ def _once(y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     upper = np.triu(np.ones(y.shape[-2:]))
     only = (weights > 0) & ~both
     return np.where(only, weights, weights * upper)
+
+
+def enough_data(experiment: Experiment, data: Data, coordinates: Coordinates) -> None:
+    """Refuse data of fewer observations than unknown numbers and levels of noise."""
+    levels = sum(law.sd is None for law in experiment.noise)
+    count = int(np.count_nonzero(_per_curve(data), axis=1).min())
+    need = len(coordinates.labels) + levels
+    _checks.require(
+        count >= need,
+        f"`data` must have at least {need} observations for the unknown "
+        f"{list(coordinates.names)}"
+        + (" and the noise" if levels else "")
+        + ", but it "
+        f"had {count}.",
+    )
+
+
+def _per_curve(data: Data) -> np.ndarray:
+    """The weights of each curve."""
+    return np.concatenate(
+        [np.asarray(w).reshape(data.curves, -1) for w in data.weights], axis=1
+    )

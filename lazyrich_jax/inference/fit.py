@@ -11,8 +11,8 @@ from jaxtyping import PRNGKeyArray
 
 from .. import _checks
 from .ambiguity import ambiguities
-from .coordinates import Coordinates
-from .data import Data, Misfit, checked_data
+from .coordinates import Coordinates, checked_names
+from .data import Data, Misfit, checked_data, enough_data
 from .estimate import Estimate, best_of_each, estimate
 from .experiment import Experiment
 from .profile import intervals
@@ -200,47 +200,6 @@ def _check_counts(
     box: tuple[np.ndarray, np.ndarray],
 ) -> None:
     """Refuse too few data; warn of what these observables cannot determine."""
-    levels = sum(law.sd is None for law in experiment.noise)
-    weights = [np.asarray(w).reshape(data.curves, -1) for w in data.weights]
-    count = int(np.count_nonzero(np.concatenate(weights, axis=1), axis=1).min())
-    need = len(coordinates.labels) + levels
-    _checks.require(
-        count >= need,
-        f"`data` must have at least {need} observations for the unknown "
-        f"{list(coordinates.names)}{' and the noise' if levels else ''}, but it had "
-        f"{count}.",
-    )
+    enough_data(experiment, data, coordinates)
     for text in ambiguities(experiment, coordinates.names, box, coordinates):
         warnings.warn(text, stacklevel=3)
-
-
-def checked_names(experiment: Experiment, unknown: Any) -> tuple[str, ...]:
-    """Names of unknown parameters, in the experiment's order.
-
-    **Raises:** `ValueError` for other names, none, and redundant ones.
-    """
-    names = (unknown,) if isinstance(unknown, str) else tuple(unknown)
-    for name in names:
-        _checks.require(
-            name in experiment.parameters,
-            f"`unknown` must be names of {list(experiment.parameters)}, but it had "
-            f"{name!r}.",
-        )
-    _checks.require(
-        len(names) > 0 and len(set(names)) == len(names),
-        f"`unknown` must be different names, at least one, but it was {names}.",
-    )
-    start = "strengths" if experiment.start == "aligned" else "function"
-    _checks.require(
-        not {"scale", start} <= set(names),
-        f'`unknown` must not have "scale" beside {start!r}, which contains it, but it '
-        f"was {names}.",
-    )
-    missing = [n for n, x in experiment.known.items() if not np.all(np.isfinite(x))]
-    for name in missing:
-        _checks.require(
-            name in names,
-            f"`unknown` must have {name!r}, of which the experiment knows nothing, but "
-            f"it was {names}.",
-        )
-    return tuple(name for name in experiment.parameters if name in names)

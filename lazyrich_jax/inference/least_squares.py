@@ -43,6 +43,19 @@ class Members(NamedTuple):
     steps: Numbers  # (members,)
 
 
+def batch_size(total: int) -> int:
+    """How many of `total` points are worked on at once: one of two sizes."""
+    return SMALL if total <= SMALL * 4 else LARGE
+
+
+def spacing(
+    u: Float[Array, " unknowns"], central: bool = True
+) -> Float[Array, " unknowns"]:
+    """The shift of each coordinate in a difference."""
+    eps = jnp.finfo(u.dtype).eps
+    return eps ** (1 / 3 if central else 1 / 2) * jnp.maximum(1.0, jnp.abs(u))
+
+
 def linearised(
     residuals: Callable[[Float[Array, " unknowns"]], Float[Array, " n"]],
     u: Float[Array, " unknowns"],
@@ -53,8 +66,7 @@ def linearised(
 
     In double precision their relative errors are of order 1e-10 and 1e-8.
     """
-    eps = jnp.finfo(u.dtype).eps
-    h = eps ** (1 / 3 if central else 1 / 2) * jnp.maximum(1.0, jnp.abs(u))
+    h = spacing(u, central)
     shifts = jnp.diag(h)
     points = jnp.concatenate([u[None], u[None] + shifts, u[None] - shifts])
     r = jax.vmap(residuals)(points if central else points[: 1 + u.size])

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import gammaln, xlogy
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .. import _checks
@@ -29,6 +30,17 @@ class AbstractNoise(eqx.Module):
     @abc.abstractmethod
     def residual(self, data: Array, prediction: Array) -> Array:
         """The signed root of the deviance, smooth where it is zero."""
+
+    @abc.abstractmethod
+    def standardised(self, prediction: Array) -> Array:
+        """A function of the prediction whose data have noise of one.
+
+        The square of its derivative is the expected information.
+        """
+
+    @abc.abstractmethod
+    def constant(self, data: Array) -> Array:
+        """The log-likelihood where the deviance is zero and `sd` is one."""
 
     @abc.abstractmethod
     def draw(self, name: str, prediction: Array, key: PRNGKeyArray) -> Array:
@@ -76,6 +88,14 @@ class Additive(_Gaussian):
         """The difference in units of the standard deviation."""
         return (data - prediction) / self._unit
 
+    def constant(self, data: Array) -> Array:
+        """That of the normal density."""
+        return jnp.full_like(data, -np.log(2 * np.pi) / 2)
+
+    def standardised(self, prediction: Array) -> Array:
+        """The prediction in units of the standard deviation."""
+        return prediction / self._unit
+
 
 class Relative(_Gaussian):
     """Log-normal noise: the logarithm has the standard deviation `sd`.
@@ -102,6 +122,14 @@ class Relative(_Gaussian):
     def residual(self, data: Array, prediction: Array) -> Array:
         """The logarithm of the ratio in units of the standard deviation."""
         return (jnp.log(data) - jnp.log(prediction)) / self._unit
+
+    def constant(self, data: Array) -> Array:
+        """That of the log-normal density."""
+        return -np.log(2 * np.pi) / 2 - jnp.log(data)
+
+    def standardised(self, prediction: Array) -> Array:
+        """The logarithm in units of the standard deviation."""
+        return jnp.log(prediction) / self._unit
 
 
 class Counts(AbstractNoise):
@@ -160,6 +188,28 @@ class Counts(AbstractNoise):
         root = jnp.sqrt(self.deviance(data, prediction))
         share = data if self.trials else data / jnp.sum(data, axis=-1, keepdims=True)
         return jnp.sign(share - prediction) * root
+
+    def constant(self, data: Array) -> Array:
+        """The logarithm of the largest probability of these counts."""
+        if self.trials is None:
+            total = jnp.sum(data, axis=-1, keepdims=True)
+            ways = gammaln(total + 1) / data.shape[-1] - gammaln(data + 1)
+            return ways + xlogy(data, data / jnp.maximum(total, 1))
+        n = jnp.asarray(self.trials, data.dtype)
+        right, wrong = n * data, n * (1 - data)
+        ways = gammaln(n + 1) - gammaln(right + 1) - gammaln(wrong + 1)
+        return ways + xlogy(right, data) + xlogy(wrong, 1 - data)
+
+    def standardised(self, prediction: Array) -> Array:
+        r"""$2\sqrt{np}$, or $2\sqrt n\arcsin\sqrt p$ for a share.
+
+        One choice per time and item is expected where `each` was not given.
+        """
+        p = jnp.clip(prediction, jnp.finfo(prediction.dtype).tiny, 1.0)
+        if self.trials is None:
+            return 2 * jnp.sqrt((self.each or 1) * p)
+        angle = jnp.arctan2(jnp.sqrt(p), jnp.sqrt(jnp.maximum(1 - p, 0.0)))
+        return 2 * self.trials**0.5 * angle
 
     def deviance(self, data: Array, prediction: Array) -> Array:
         """The multinomial or binomial deviance, one for each count or share."""
