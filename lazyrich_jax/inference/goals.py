@@ -388,33 +388,34 @@ def _time_to_learn(
     best = best_function(task, network.sizes[1])
     limit = tolerance * theory.forgetting(best, network.function, task)
     frozen, most = jax.lax.stop_gradient((solution, limit))
-
-    def excess(t, solution=frozen):
-        return theory.forgetting(best, solution.function(t), task)
-
     s = jnp.linalg.norm(task.input_output_correlation)
     rate = safe_hypot(task.input_variance * network.lmda, 2 * s)
     first = jax.lax.stop_gradient(1 / rate)
-
-    def above(bracket):
-        _, high = bracket
-        return (excess(high) > most) & (high < first * 2.0**40)
-
-    def later(bracket):
-        return bracket[1], 2 * bracket[1]
-
-    def halved(_, bracket):
-        low, high = bracket
-        middle = (low + high) / 2
-        is_above = excess(middle) > most
-        return jnp.where(is_above, middle, low), jnp.where(is_above, high, middle)
-
-    low, high = jax.lax.while_loop(above, later, (jnp.zeros_like(first), first))
     steps = jnp.finfo(first.dtype).nmant
-    _, root = jax.lax.fori_loop(0, steps, halved, (low, high))
-    reached = excess(high) <= most
-    root = jnp.where(reached, root, first)
-    time = with_derivative(root, lambda t: excess(t, solution) - limit)
+
+    def excess(t):
+        return theory.forgetting(best, frozen.function(t), task)
+
+    def goes_on(state):
+        _, high, found, halvings = state
+        return jnp.where(found, halvings < steps, high < first * 2.0**40)
+
+    def halve_or_double(state):
+        low, high, found, halvings = state
+        middle = jnp.where(found, (low + high) / 2, high)
+        is_above = excess(middle) > most
+        low = jnp.where(is_above, middle, low)
+        high = jnp.where(is_above, jnp.where(found, high, 2 * high), middle)
+        return low, high, found | ~is_above, halvings + found
+
+    state = jnp.zeros_like(first), first, jnp.array(False), jnp.array(0)
+    _, root, found, _ = jax.lax.while_loop(goes_on, halve_or_double, state)
+    # The residual has derivatives by the start, the rate of the loss needs none.
+    n_in, qqt = task.in_size, solution.qqt(root)
+    blocks = qqt[n_in:, :n_in], qqt[:n_in, :n_in], qqt[n_in:, n_in:]
+    still = theory.Representations(*jax.lax.stop_gradient(blocks))
+    fall = theory.loss_rate(still, task, learning=task)
+    residual = theory.forgetting(best, blocks[0], task) - limit
+    time = with_derivative(root, residual, fall)
     # A failed solution is NaN, which is never above.
-    time = jnp.where(jnp.isnan(excess(root)), jnp.nan, time)
-    return jnp.where(reached | jnp.isnan(time), time, jnp.inf)
+    return jnp.where(found, time, jnp.inf)

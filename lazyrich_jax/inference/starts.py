@@ -85,23 +85,24 @@ def squared_scale(
     They are $\sum_i \sqrt{\lambda^2 + 4x^2a_i^2}$ for the factor x, and $|\lambda|$ for
     each unit without a mode.
     """
-    rest = (size - a.size) * jnp.abs(lmda)
 
-    def excess(x):
-        return jnp.sum(safe_hypot(lmda, 2 * x * a)) + rest - norm
+    def excess(x, norm, a, lmda):
+        """The squares less the norm, and their slope by x."""
+        rates = safe_hypot(lmda, 2 * x * a)
+        rest = (size - a.size) * jnp.abs(lmda)
+        return jnp.sum(rates) + rest - norm, jnp.sum(4 * a**2 * x / rates)
 
-    fixed = jax.lax.stop_gradient((norm, a, lmda, rest))
-    n, strengths, balance, others = fixed
+    fixed = jax.lax.stop_gradient((norm, a, lmda))
 
     def newton(_, x):  # a convex function falls to its root
-        rates = safe_hypot(balance, 2 * x * strengths)
-        slope = jnp.sum(4 * strengths**2 * x / rates)
-        return jnp.maximum(x - (jnp.sum(rates) + others - n) / slope, x / 4)
+        value, slope = excess(x, *fixed)
+        return jnp.maximum(x - value / slope, x / 4)
 
-    first = n / (2 * jnp.sum(strengths))
+    first = fixed[0] / (2 * jnp.sum(fixed[1]))
     root = jax.lax.fori_loop(0, 60, newton, first)
     possible = norm > size * jnp.abs(lmda)
-    return jnp.where(possible, with_derivative(root, excess), jnp.nan)
+    root = with_derivative(root, *excess(root, norm, a, lmda))
+    return jnp.where(possible, root, jnp.nan)
 
 
 def largest_stable_balance(learning_rate: float, tasks: tuple[Task, ...]) -> float:

@@ -124,9 +124,10 @@ class Variables:
         return values
 
     def points(self, count: int) -> Float[np.ndarray, "count numbers"]:
-        """Evenly spread points of the unit box, the first in its centre.
+        """Evenly spread points of the unit box.
 
-        They are the additive recurrence with the powers of a generalised golden ratio.
+        They are the additive recurrence with the powers of a generalised golden ratio,
+        without its first point: a goal may be symmetric about the centre.
         """
         if self.size == 0:
             return np.zeros((1, 0))
@@ -134,7 +135,7 @@ class Variables:
         for _ in range(60):
             ratio = (1 + ratio) ** (1 / (self.size + 1))
         steps = ratio ** -np.arange(1.0, self.size + 1)
-        return (0.5 + np.arange(count)[:, None] * steps) % 1
+        return (0.5 + np.arange(1, count + 1)[:, None] * steps) % 1
 
     def grid(self, count: int) -> Float[np.ndarray, "points numbers"]:
         """A regular grid over the unit box, of about `count` points."""
