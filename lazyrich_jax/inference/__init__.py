@@ -9,5 +9,8 @@ from .goals import LearningTime as LearningTime
 from .goals import LossAt as LossAt
 from .goals import ReversalTime as ReversalTime
 from .goals import SequenceLoss as SequenceLoss
+from .information import Information as Information
+from .sensitivity import Sensitivity as Sensitivity
+from .sensitivity import sensitivity as sensitivity
 from .variables import Choice as Choice
 from .variables import orders as orders
