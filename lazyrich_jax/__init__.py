@@ -2,6 +2,7 @@
 
 from . import _xla as _xla  # before XLA is started
 from . import applications as applications
+from . import inference as inference
 from . import kernels as kernels
 from . import measures as measures
 from . import plot as plot

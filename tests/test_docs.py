@@ -19,7 +19,7 @@ THEOREMS = (ROOT / "docs" / "theorems.md").read_text()
 
 def public():
     """All public names, with their objects."""
-    modules = lr.applications, lr.kernels, lr.measures, lr.plot
+    modules = lr.applications, lr.inference, lr.kernels, lr.measures, lr.plot
     modules += lr.reductions, lr.sweeps, lr.theory
     for module in (lr, *modules):
         prefix = module.__name__.replace(lr.__name__, "lr")

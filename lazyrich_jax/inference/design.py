@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
@@ -13,8 +12,16 @@ from .. import _checks, _dtypes
 from .._network import LinearNetwork
 from .goals import AbstractGoal
 from .minimise import Found, minimise
-from .starts import NAMES, BalancedStart, largest_stable_balance
-from .variables import Choice, Range, Variables, arguments, as_arrays, parsed
+from .starts import BalancedStart, largest_stable_balance
+from .variables import (
+    Choice,
+    Range,
+    Variables,
+    arguments,
+    as_arrays,
+    needed,
+    parsed,
+)
 
 
 class Design(eqx.Module):
@@ -116,9 +123,9 @@ def design(
       (`lazyrich_jax.theory.largest_stable_step`), which bounds the size of `lmda`.
     - `searches`: the number of searches for each combination of choices. They begin at
       evenly spread points.
-    - `verify`: the number of points of a regular grid over all ranges, on which the
-      goal is evaluated for comparison. If one is better than all searches, another
-      search begins there, and the design says so.
+    - `verify`: the number of points of a regular grid over all ranges, for each
+      combination of choices, on which the goal is evaluated for comparison. If one is
+      better than all searches, another search begins there, and the design says so.
     - `maximise`: whether to make the goal large; by default as the goal says.
 
     **Returns:** a `Design`; `print` shows it.
@@ -139,7 +146,8 @@ def design(
     ```
     """
     _checks.require(
-        callable(goal), f"`goal` must be callable, but it was a `{type(goal).__name__}`."
+        callable(goal),
+        f"`goal` must be callable, but it was a `{type(goal).__name__}`.",
     )
     searches = _checks.size("searches", searches)
     points = 0 if verify is None else _checks.size("verify", verify, least=2)
@@ -147,11 +155,11 @@ def design(
     given = _start(start, norm, ranges, choices)
     problem = _Problem(goal, given, {**ranges, **choices})
     if isinstance(goal, AbstractGoal):
-        _check_positive(goal, ranges)
+        _check_goal(goal, ranges, choices)
     if isinstance(given, BalancedStart):
-        ranges = _within_norm(given, ranges)
+        ranges = _within_norm(given, ranges, choices)
     if learning_rate is not None:
-        ranges = _stable(goal, given, ranges, learning_rate)
+        ranges = _stable(goal, given, ranges, choices, learning_rate)
     variables = Variables(ranges, choices)
     if maximise is None:
         maximise = getattr(goal, "maximised", False)
@@ -173,20 +181,27 @@ class _Problem(eqx.Module):
         free: Mapping[str, Range | Choice],
     ):
         self.goal, self.start = goal, start
-        names, any_name = arguments(goal)
-        own, any_start = (set(), False) if start is None else arguments(start)
+        after = int(start is not None)
+        names, any_name = arguments(goal, after=after)
+        own, any_of_start = ([], False) if start is None else arguments(start)
         of_start = {name for name in free if name in own}
         rest = set(free) - of_start
-        if any_start:
-            of_start |= rest - names
+        if any_of_start:
+            of_start |= rest - set(names)
         elif not any_name:
-            known = sorted(own | names)
-            for name in sorted(rest - names):
+            for name in sorted(rest - set(names)):
                 raise ValueError(
-                    "`free` must name arguments of the start or the goal (known: "
-                    f"{', '.join(known)}), but it had {name!r}."
+                    "`free` must name arguments of the start or the goal "
+                    f"({', '.join([*own, *names])}), but it had {name!r}."
                 )
         self.of_start = frozenset(of_start)
+        missing = set(needed(goal, after=after)) - (set(free) - of_start)
+        missing |= set() if start is None else set(needed(start)) - of_start
+        for name in sorted(missing):
+            raise ValueError(
+                f"`free` must name every argument without a default, but {name!r} "
+                f"was missing{' and `start` was `None`' if start is None else ''}."
+            )
 
     def begin(self, values: Mapping[str, Array]) -> Any:
         """The start."""
@@ -259,25 +274,38 @@ def _refuse_low(name: str, r: Range, least: float, word: str) -> None:
     )
 
 
-def _check_positive(goal: AbstractGoal, ranges: Mapping[str, Range]) -> None:
-    for name in goal.positive:
-        if name in ranges:
-            _refuse_low(name, ranges[name], 0.0, "positive")
+def _check_goal(
+    goal: AbstractGoal, ranges: Mapping[str, Range], choices: Mapping[str, Choice]
+) -> None:
+    """Refuse low bounds and options that the goal does not allow."""
+    given = [(n, r.low.reshape(r.shape)) for n, r in ranges.items()]
+    given += [(n, option) for n, x in choices.items() for option in x.options]
+    for name, value in given:
+        try:
+            goal.check(name, jnp.asarray(value))
+        except ValueError as error:
+            text = str(error).replace(f"`{name}`", f"`free[{name!r}]`")
+            raise ValueError(text) from None
 
 
 def _within_norm(
-    start: BalancedStart, ranges: Mapping[str, Range]
+    start: BalancedStart, ranges: Mapping[str, Range], choices: Mapping[str, Choice]
 ) -> dict[str, Range]:
     """The ranges within the balances that sizes and norm allow."""
-    ranges = dict(ranges)
     if "lmda" in ranges:
         start.check_balances("free['lmda']", *_ends(ranges["lmda"]))
+    elif "lmda" in choices:
+        start.check_balances("free['lmda']", *choices["lmda"].options)
     most = start.largest_balance()
-    return _bounded(ranges, start, most, "norm", "the norm")
+    return _bounded(ranges, choices, start, most, "norm", "the norm")
 
 
 def _stable(
-    goal: Any, start: Any, ranges: Mapping[str, Range], learning_rate: Any
+    goal: Any,
+    start: Any,
+    ranges: Mapping[str, Range],
+    choices: Mapping[str, Choice],
+    learning_rate: Any,
 ) -> dict[str, Range]:
     """The ranges within the balances at which descent is stable."""
     rate = _checks.as_scalar("learning_rate", learning_rate)
@@ -288,30 +316,39 @@ def _stable(
         "`goal` must have `tasks` where `learning_rate` is given, but it had none.",
     )
     most = largest_stable_balance(rate, tasks)
-    return _bounded(ranges, start, most, "learning_rate", "the stable step")
+    return _bounded(ranges, choices, start, most, "learning_rate", "the stable step")
 
 
 def _bounded(
-    ranges: Mapping[str, Range], start: Any, most: float, name: str, what: str
+    ranges: Mapping[str, Range],
+    choices: Mapping[str, Choice],
+    start: Any,
+    most: float,
+    name: str,
+    what: str,
 ) -> dict[str, Range]:
     """The ranges with balances of at most `most`; refused if there are none."""
+    ranges = dict(ranges)
     if "lmda" in ranges:
         low, high = _ends(ranges["lmda"])
         least, where = max(0.0, low, -high), "`free['lmda']` had sizes from"
+    elif "lmda" in choices:
+        least = float(np.abs(choices["lmda"].options).max())
+        where = "`free['lmda']` had"
     else:
         _checks.require(
-            isinstance(start, BalancedStart) or not np.isfinite(most),
+            isinstance(start, BalancedStart),
             f"`free` must have 'lmda' where `{name}` is given, but it did not.",
         )
-        least, where = abs(float(getattr(start, "network").lmda)), "`start` had"
+        least, where = abs(float(start.network.lmda)), "`start` had"
     _checks.require(
         least < most,
         f"`{name}` must allow a balance of the start, but it allows sizes up to "
         f"{most:.6g} and {where} {least:.6g}.",
     )
-    if "lmda" not in ranges:
-        return dict(ranges)
-    return {**ranges, "lmda": ranges["lmda"].within(most, what)}
+    if "lmda" in ranges:
+        ranges["lmda"] = ranges["lmda"].within(most, what)
+    return ranges
 
 
 def _ends(r: Range) -> tuple[float, float]:
@@ -325,7 +362,9 @@ def _result(
     active, slopes = {}, found.gradient
     sign = -1.0 if maximise else 1.0
     # Derivatives that point out of a range don't count.
-    out = ((found.u <= 0) & (sign * slopes > 0)) | ((found.u >= 1) & (sign * slopes < 0))
+    out = ((found.u <= 0) & (sign * slopes > 0)) | (
+        (found.u >= 1) & (sign * slopes < 0)
+    )
     for name, u in variables.split(found.u).items():
         r = variables.ranges[name]
         words = [r.set_low] * bool((u <= 0).any()) + [r.set_high] * bool((u >= 1).any())

@@ -27,7 +27,11 @@ class AbstractGoal(eqx.Module):
     """A number to make small, or large where `maximised`, by the choice of a start."""
 
     maximised: ClassVar[bool] = False
-    positive: ClassVar[tuple[str, ...]] = ("duration", "durations")
+
+    def check(self, name: str, value: Array) -> None:
+        """Refuse a bad value of a free variable: a low bound, or an option."""
+        if name in ("duration", "durations"):
+            as_duration(name, value, infinite=False)
 
     @property
     @abc.abstractmethod
@@ -173,7 +177,9 @@ class KernelDistance(_OneTask):
         super().__init__(task)
         target = _checks.as_scalar("target", target)
         allowed = "be at least 0 and below 1"
-        target = _checks.checked("target", target, allowed, lambda x: (x >= 0) & (x < 1))
+        target = _checks.checked(
+            "target", target, allowed, lambda x: (x >= 0) & (x < 1)
+        )
         self.target = target.astype(task.x.dtype)
         self.duration = _duration(duration, task, infinite=True)
 
@@ -227,6 +233,12 @@ class _Sequence(AbstractGoal):
     def tasks(self) -> tuple[Task, ...]:
         """The tasks."""
         return self.each
+
+    def check(self, name: str, value: Array) -> None:
+        if name == "order":
+            _order(value, len(self.each))
+        elif name == "durations":
+            self._times(value)
 
     def _times(
         self, durations: Real[ArrayLike, "*tasks"] | Sequence[float]
@@ -363,9 +375,7 @@ def _duration(value: Real[ArrayLike, ""], task: Task, *, infinite: bool) -> Arra
 def _tolerance(value: Real[ArrayLike, ""], task: Task) -> Array:
     tolerance = _checks.as_scalar("tolerance", value)
     allowed = "be more than 0 and less than 1"
-    good = _checks.checked(
-        "tolerance", tolerance, allowed, lambda x: (x > 0) & (x < 1)
-    )
+    good = _checks.checked("tolerance", tolerance, allowed, lambda x: (x > 0) & (x < 1))
     return good.astype(task.x.dtype)
 
 

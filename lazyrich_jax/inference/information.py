@@ -27,10 +27,10 @@ class Information(eqx.Module):
       array. It needs forward derivatives, and second ones by a parameter and the time.
     - `parameters`: an array, or a tree of arrays, at which the design is best.
     - `noise`: $\sigma$, positive.
-    - `prior`: the precision p that is known of each parameter before; zero by default.
+    - `prior`: the precision p that is known of each parameter before; none by default.
 
-    **Raises:** `ValueError` for noise that isn't positive, a negative prior, parameters
-    without entries and fewer observations than parameters.
+    **Raises:** `ValueError` for noise that or a prior that isn't positive,
+    parameters without entries and fewer observations than parameters.
 
     ```python
     import jax.numpy as jnp
@@ -47,7 +47,7 @@ class Information(eqx.Module):
     observable: Callable[[Any, Array], Any]
     parameters: PyTree[Array]
     noise: Float[Array, ""]
-    prior: Float[Array, ""]
+    prior: Float[Array, ""] | None
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Information(eqx.Module):
         parameters: PyTree[Real[ArrayLike, "..."]],
         *,
         noise: Real[ArrayLike, ""] = 1.0,
-        prior: Real[ArrayLike, ""] = 0.0,
+        prior: Real[ArrayLike, ""] | None = None,
     ):
         _checks.require(
             callable(observable),
@@ -70,8 +70,8 @@ class Information(eqx.Module):
             "`parameters` must have entries, but they had none.",
         )
         noise = _checks.positive("noise", _checks.as_scalar("noise", noise))
-        prior = _checks.as_scalar("prior", prior)
-        prior = _checks.positive("prior", prior, zero=True)
+        if prior is not None:
+            prior = _checks.positive("prior", _checks.as_scalar("prior", prior))
         self.observable = observable
         self.parameters, self.noise, self.prior = _dtypes.promoted(
             parameters=tree, noise=noise, prior=prior
@@ -94,14 +94,23 @@ class Information(eqx.Module):
 
         shape = jax.eval_shape(observed, flat)
         _checks.require(
-            shape.size >= flat.size or _checks.known(self.prior) != 0,
+            shape.size >= flat.size or self.prior is not None,
             f"`times` must give as many observations as there are {flat.size} "
-            f"parameters, or `prior` must be positive, but they give {shape.size}.",
+            f"parameters where there is no `prior`, but they give {shape.size}.",
         )
         j = jax.jacfwd(observed)(flat)
-        eye = jnp.eye(flat.size, dtype=flat.dtype)
-        return jnp.einsum("op,oq->pq", j, j, precision="highest") + self.prior * eye
+        fisher = jnp.einsum("op,oq->pq", j, j, precision="highest")
+        if self.prior is not None:
+            fisher += self.prior * jnp.eye(flat.size, dtype=flat.dtype)
+        return fisher
 
     def __call__(self, *, times: Real[ArrayLike, " times"]) -> Float[Array, ""]:
-        """The information at these times; minus infinity if it does not suffice."""
-        return jnp.linalg.slogdet(self.fisher(times))[1]
+        """The information at these times; minus infinity if some sum is unknown."""
+        fisher = self.fisher(times)
+        units = jnp.sqrt(jnp.diagonal(fisher))
+        units = jnp.where(units > 0, units, 1.0)
+        scaled = fisher / (units[:, None] * units[None])
+        least = jnp.linalg.eigvalsh(jax.lax.stop_gradient(scaled))[0]
+        singular = least <= 8 * len(units) * jnp.finfo(least.dtype).eps
+        value = jnp.linalg.slogdet(scaled)[1] + 2 * jnp.sum(jnp.log(units))
+        return jnp.where(singular, -jnp.inf, value)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .. import _dtypes
 from .variables import Variables, as_arrays
 
 
@@ -46,14 +47,13 @@ def minimise(
             failed += end is None
             ends += [] if end is None else [(objective.best_of(end), end, objective)]
     if not ends:
-        objectives[0].explain(variables.points(1)[0])
+        value = objectives[0].explain(variables.points(1)[0])
         raise ValueError(
             "`goal` must be finite, with its gradient, at the first point of a search, "
-            f"but it was not at any of {failed}."
+            f"but it was not at any of {failed}; at one of them it was {value}."
         )
     value, u, best = min(ends, key=lambda end: end[0])
-    first = [o.first for o in objectives if np.isfinite(o.first)]
-    close = 1e-6 * max(abs(value), max(first) - value)
+    largest = max(o.first for o in objectives)
     swept, improved, number = None, False, 0
     for objective in objectives if points else []:
         grid = variables.grid(points)
@@ -63,13 +63,11 @@ def minimise(
             if not np.isfinite(there):
                 continue
             swept = there if swept is None else min(swept, there)
-            if there < value - close:
-                end = objective.search(at)
-                end = at if end is None else end
-                value, u, best = objective.best_of(end), end, objective
-                improved = True
-    reached = sum(end[0] <= value + close for end in ends)
-    _, gradient = best(u)
+            if there < value - _close(value, largest):
+                value, u, best, improved = there, at, objective, True
+    u = u if (end := best.search(u, step=0.01)) is None else end
+    value, gradient = best(u)
+    reached = sum(end[0] <= value + _close(value, largest) for end in ends)
     return Found(
         u=u,
         value=sign * value,
@@ -83,6 +81,11 @@ def minimise(
         swept_points=number,
         improved=improved,
     )
+
+
+def _close(value: float, largest: float) -> float:
+    """The difference of values that is taken for none."""
+    return 1e-6 * max(abs(value), largest - value)
 
 
 class _Objective:
@@ -110,8 +113,13 @@ class _Objective:
         value, gradient = _evaluated(self.problem, flat, self._options, shapes)
         return self.sign * float(value), self.sign * np.asarray(gradient, float) * slope
 
-    def search(self, u: Float[np.ndarray, " numbers"]) -> np.ndarray | None:
-        """The end of a descent from `u`; none if nothing is finite at `u`."""
+    def search(
+        self, u: Float[np.ndarray, " numbers"], *, step: float = 0.1
+    ) -> np.ndarray | None:
+        """The end of a descent from `u`; none if it is not finite at `u`.
+
+        `step` is the length of the first step.
+        """
         from scipy.optimize import minimize  # takes long: on first use
 
         value, gradient = self(u)
@@ -120,23 +128,29 @@ class _Objective:
         self.first = max(self.first, value)
         if u.size == 0:
             return u
-        best = [value, u]
-        wall = value + abs(value) + 1  # above all that a descent meets
+        best: list[Any] = [value, u]
+        unit = abs(value) or 1.0
+        wall = value / unit + 1  # above all that a descent meets
 
-        def guarded(at):
-            at = np.clip(at, 0.0, 1.0)
+        def guarded(scaled):
+            at = np.clip(scaled * step, 0.0, 1.0)
             there, slope = self(at)
             if not (np.isfinite(there) and np.isfinite(slope).all()):
                 return wall, np.zeros_like(at)
             if there < best[0]:
                 best[:] = [there, at]
-            return there, slope
+            return there / unit, slope * step / unit
 
         # Zero tolerances: a search ends where rounding stops it, whatever the units.
-        options = {"ftol": 0.0, "gtol": 0.0, "maxiter": 200}
-        bounds = [(0.0, 1.0)] * u.size
+        options = {"ftol": 0.0, "gtol": 0.0, "maxfun": 200}
+        bounds = [(0.0, 1 / step)] * u.size
         minimize(
-            guarded, u, jac=True, method="L-BFGS-B", bounds=bounds, options=options
+            guarded,
+            u / step,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options=options,
         )
         return np.array(best[1])
 
@@ -144,10 +158,10 @@ class _Objective:
         """The value at a point."""
         return self(u)[0]
 
-    def explain(self, u: Float[np.ndarray, " numbers"]) -> None:
-        """Evaluate the problem with concrete values, which explain what they refuse."""
+    def explain(self, u: Float[np.ndarray, " numbers"]) -> float:
+        """The problem for concrete values, which say why if they are refused."""
         x = jnp.asarray(self.variables.at(u)[0], self.problem.dtype)
-        self.problem({**self.variables.split(x), **self._options})
+        return float(self.problem({**self.variables.split(x), **self._options}))
 
 
 @eqx.filter_jit
@@ -165,7 +179,7 @@ def _evaluated(
             size = int(np.prod(shape))
             values[name] = x[place : place + size].reshape(shape)
             place += size
-        value = jnp.asarray(problem({**values, **options}))
+        value = _dtypes.as_real("goal", problem({**values, **options}))
         if value.ndim != 0:
             raise ValueError(
                 f"`goal` must give a scalar, but its shape was {value.shape}."

@@ -12,7 +12,7 @@ from .._dynamics import ExactSolution
 from .._linalg import dot
 from .._network import LinearNetwork
 from .._task import Task
-from ..theory.assumptions import balance_of
+from ..theory.assumptions import balance_of, isotropic_variance
 
 CURVES = {
     "loss": ExactSolution.loss,
@@ -104,6 +104,7 @@ def sensitivity(
     )
     curve = observe if callable(observe) else CURVES[observe]
     lmda = balance_of("network", network, task)
+    isotropic_variance(task, lmda.dtype)
     ts = _checks.as_times("ts", ts)
     _checks.require(
         ts.ndim == 1 and ts.size > 0,
@@ -112,7 +113,6 @@ def sensitivity(
     network, task, ts, lmda = _dtypes.promoted(
         network=network, task=task, ts=ts, lmda=lmda
     )
-    ExactSolution(network, task)  # refuses what is not exact
     return _sensitivity(network, task, ts, lmda, curve, flow_derivatives)
 
 
@@ -136,7 +136,7 @@ def _sensitivity(
     by_w1, by_w2 = slopes.weights
 
     def along(change):
-        """Derivatives along changes of the weights, which have a leading axis or not."""
+        """Derivatives along changes of the weights, with a leading axis or not."""
         sides = zip((by_w1, by_w2), change.weights, strict=True)
         axes = (-2, -1)
         products = [

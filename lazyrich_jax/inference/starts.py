@@ -14,7 +14,6 @@ from .._network import LinearNetwork
 from .._task import Task
 from .implicit import with_derivative
 
-NAMES = ("lmda", "scale", "strengths")
 _BELOW = 1 - 1e-6  # of a bound that must not be reached
 
 
@@ -68,11 +67,11 @@ class BalancedStart(eqx.Module):
             return np.inf
         return _BELOW * float(self.norm) / self.network.sizes[1]
 
-    def check_balances(self, name: str, low: float, high: float) -> None:
+    def check_balances(self, name: str, *lmda: float) -> None:
         """Refuse balances that the sizes don't allow."""
-        for bound in (low, high):
+        for one in lmda:
             try:
-                feasible_lmda(jnp.asarray(bound), self.network.sizes)
+                feasible_lmda(jnp.asarray(one), self.network.sizes)
             except ValueError as error:
                 raise ValueError(str(error).replace("`lmda`", f"`{name}`")) from None
 
@@ -80,7 +79,7 @@ class BalancedStart(eqx.Module):
 def squared_scale(
     norm: Float[Array, ""], a: Float[Array, " modes"], lmda: Float[Array, ""], size: int
 ) -> Float[Array, ""]:
-    r"""The factor of strengths `a` at which the squares of all weights add up to `norm`.
+    r"""The factor of strengths `a` at which all squared weights add up to `norm`.
 
     They are $\sum_i \sqrt{\lambda^2 + 4x^2a_i^2}$ for the factor x, and $|\lambda|$ for
     each unit without a mode.

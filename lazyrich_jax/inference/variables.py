@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
@@ -190,21 +191,31 @@ def _range(name: str, given: Any) -> Range:
     return Range(low.shape, low.ravel(), high.ravel())
 
 
-def arguments(function: Callable) -> tuple[set[str], bool]:
-    """The names of a callable's keyword arguments, and whether it takes any name."""
+def arguments(function: Callable, *, after: int = 0) -> tuple[list[str], bool]:
+    """The names of a callable's keyword arguments, and whether it takes any name.
+
+    The first `after` arguments are left out, and others must not be needed by position.
+    """
     try:
-        parameters = inspect.signature(function).parameters.values()
+        parameters = list(inspect.signature(function).parameters.values())[after:]
     except (TypeError, ValueError):  # of a C function
-        return set(), True
+        return [], True
     kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
-    names = {p.name for p in parameters if p.kind in kinds}
+    names = [p.name for p in parameters if p.kind in kinds]
     return names, any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+
+
+def needed(function: Callable, *, after: int = 0) -> list[str]:
+    """The names of a callable's arguments without a default, but for the first ones."""
+    names, _ = arguments(function, after=after)
+    if not names:
+        return []
+    parameters = inspect.signature(function).parameters
+    return [n for n in names if parameters[n].default is inspect.Parameter.empty]
 
 
 def as_arrays(values: Mapping[str, Any], dtype: Any) -> dict[str, Array]:
     """Variables as arrays; numbers that aren't whole get `dtype`."""
-    import jax.numpy as jnp
-
     return {
         name: jnp.asarray(x, dtype if np.asarray(x).dtype.kind == "f" else None)
         for name, x in values.items()
