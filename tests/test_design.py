@@ -29,7 +29,7 @@ from lazyrich_jax.inference.variables import Range, Variables
 S = np.array([2.0, 1.0])
 U, V = (np.asarray(jax.random.orthogonal(jax.random.key(i), 2)) for i in (0, 1))
 TASK = lr.Task.from_correlation((U * S) @ V.T)
-A = np.array([0.1, 0.05])
+A = np.array([0.05, 0.1])
 ALIGNED = lr.balanced_network((U * A) @ V.T, 0.0)
 
 
@@ -58,7 +58,7 @@ def modes(t, s, a0, lmda):
 
 
 def test_the_loss_at_a_deadline_is_least_at_the_largest_stable_balance():
-    goal, rate = LossAt(TASK, 0.3), 0.05
+    goal, rate = LossAt(TASK, 0.05), 0.05
     found = design(
         goal, ALIGNED, free={"lmda": (0.0, 1e3)}, learning_rate=rate, verify=50
     )
@@ -67,13 +67,17 @@ def test_the_loss_at_a_deadline_is_least_at_the_largest_stable_balance():
     assert found.active == {"lmda": "the stable step"} and found.slope == 0
     # Closed form of aligned modes: the loss falls with the balance.
     lmdas = np.linspace(0.0, float(found.values["lmda"]), 30)
-    losses = [0.5 * np.sum((S - modes(0.3, S, A, x)) ** 2) for x in lmdas]
+
+    def loss(lmda):
+        return 0.5 * np.sum((S - modes(0.05, S, A, lmda)) ** 2)
+
+    losses = [loss(lmda) for lmda in lmdas]
     assert np.all(np.diff(losses) < 0)
     np.testing.assert_allclose(found.goal, losses[-1], rtol=1e-10)
     np.testing.assert_allclose(found.swept, found.goal, rtol=1e-12)
     assert found.reached == found.searches and not found.improved
-    difference = (losses[-1] - losses[-2]) / (lmdas[-1] - lmdas[-2])
-    np.testing.assert_allclose(found.gradient["lmda"], difference, rtol=0.1)
+    slope = (loss(lmdas[-1] + 1e-3) - loss(lmdas[-1] - 1e-3)) / 2e-3
+    np.testing.assert_allclose(found.gradient["lmda"], slope, rtol=1e-6)
     text = str(found)
     assert "at a bound: the stable step" in text and "16 of 16" in text
     # Without the constraint, the range is the bound.
@@ -224,7 +228,7 @@ def test_the_start_has_what_is_free_and_else_what_it_had():
         start(scale=jnp.array(2.0)).function, 4 * ALIGNED.function, rtol=1e-10
     )
     network = start(strengths=jnp.array([0.3, 0.2]), lmda=jnp.array(-1.0))
-    np.testing.assert_allclose(network.function, (U * [0.3, 0.2]) @ V.T, atol=1e-12)
+    np.testing.assert_allclose(network.function, (U * [0.2, 0.3]) @ V.T, atol=1e-12)
     np.testing.assert_allclose(network.lmda, -1.0)
 
 
@@ -238,10 +242,10 @@ def test_searches_survive_what_is_not_finite_and_sweeps_find_what_they_miss():
     assert 0 < found.failed < 8 and "without a finite goal" in str(found)
 
     def spike(x):
-        return -jnp.exp(-(((x - 0.123) / 0.005) ** 2))
+        return -jnp.exp(-(((x - 0.9) / 0.005) ** 2))
 
-    found = design(spike, free={"x": (0.0, 1.0)}, searches=1, verify=200)
-    np.testing.assert_allclose(found.values["x"], 0.123, rtol=1e-6)
+    found = design(spike, free={"x": (0.0, 1.0)}, searches=1, verify=300)
+    np.testing.assert_allclose(found.values["x"], 0.9, rtol=1e-6)
     assert found.improved and found.reached == 0 and found.swept > -1
     assert "found a better" in str(found)
     found = design(
@@ -282,7 +286,7 @@ def test_ranges_are_covered_logarithmically_and_evenly():
 
 
 def test_sensitivity_is_that_of_the_flow():
-    task = lr.Task.from_correlation([[1.5, 0.3]])
+    task = lr.Task.from_correlation(jnp.array([[1.5, 0.3]]))
     network = lr.LambdaBalanced(0.7)(2, 1, 1, key=jax.random.key(5))
     ts = jnp.array([0.0, 0.8, jnp.inf])
     found = sensitivity(network, task, ts)
@@ -298,7 +302,7 @@ def test_sensitivity_is_that_of_the_flow():
             step = np.zeros_like(weights[i])
             step[at] = h
             up, down = (
-                loss(*(w + (k == i) * sign * step for k, w in enumerate(weights)))
+                loss(*(w + sign * step if w is weights[i] else w for w in weights))
                 for sign in (1, -1)
             )
             np.testing.assert_allclose(slopes[1][at], (up - down) / (2 * h), atol=2e-8)

@@ -416,7 +416,7 @@ def _time_to_learn(
         is_above = excess(middle) > most
         low = jnp.where(is_above, middle, low)
         high = jnp.where(is_above, jnp.where(found, high, 2 * high), middle)
-        return low, high, found | ~is_above, halvings + found
+        return low, high, found | ~is_above, halvings + found.astype(int)
 
     state = jnp.zeros_like(first), first, jnp.array(False), jnp.array(0)
     _, root, found, _ = jax.lax.while_loop(goes_on, halve_or_double, state)

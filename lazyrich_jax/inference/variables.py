@@ -106,7 +106,7 @@ class Variables:
     def options(self) -> list[dict[str, np.ndarray]]:
         """All combinations of choices."""
         names = list(self.choices)
-        each = [self.choices[name].options for name in names]
+        each = [[np.asarray(x) for x in self.choices[name].options] for name in names]
         return [dict(zip(names, x, strict=True)) for x in itertools.product(*each)]
 
     def at(self, u: Float[np.ndarray, " numbers"]) -> tuple[np.ndarray, np.ndarray]:
