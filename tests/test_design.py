@@ -136,21 +136,21 @@ def test_the_fastest_reversal_has_the_largest_balance():
     assert np.isfinite(found.goal) and found.goal > 30
 
 
-def test_the_order_with_the_least_forgetting():
+def test_the_best_order_of_tasks():
     keys = jax.random.split(jax.random.key(3), 3)
     tasks = [
         lr.Task.random_regression(2, 2, samples=6 + i, key=key)
         for i, key in enumerate(keys)
     ]
     times = [0.5, 1.0, 1.5]
-    found = design(
-        Forgetting(tasks, times),
-        ALIGNED,
-        free={"lmda": (0.1, 2.0), "order": orders(3)},
-        searches=2,
-    )
-    before = weights_of(lr.balanced_network(ALIGNED.function, found.values["lmda"]))
-    values, losses = {}, {}
+    forgetting, loss = Forgetting(tasks, times), SequenceLoss(tasks, times)
+
+    def goal(network, order):
+        return forgetting(network, order=order) + 3 * loss(network, order=order)
+
+    free = {"lmda": (0.1, 2.0), "order": orders(3)}
+    found = design(goal, ALIGNED, free=free, searches=2)
+    before, values = weights_of(found.start), {}
     for order in itertools.permutations(range(3)):
         weights, ends = before, []
         for i in order:
@@ -161,14 +161,12 @@ def test_the_order_with_the_least_forgetting():
             tasks[i].loss(ends[-1]) - tasks[i].loss(ends[k])
             for k, i in enumerate(order[:-1])
         ]
-        values[order] = np.mean(grown)
-        losses[order] = np.mean([task.loss(ends[-1]) for task in tasks])
+        losses = [task.loss(ends[-1]) for task in tasks]
+        values[order] = np.mean(grown) + 3 * np.mean(losses)
     best = tuple(found.values["order"].tolist())
     assert best == min(values, key=values.__getitem__)
     np.testing.assert_allclose(found.goal, values[best], rtol=1e-7)
     assert found.searches == 12
-    end = SequenceLoss(tasks, times)(found.start, order=list(best))
-    np.testing.assert_allclose(end, losses[best], rtol=1e-8)
 
 
 def test_the_most_informative_times_are_those_of_an_exhaustive_choice():
@@ -286,10 +284,11 @@ def test_ranges_are_covered_logarithmically_and_evenly():
 
 
 def test_sensitivity_is_that_of_the_flow():
+    # One hidden unit is balanced whatever its weights.
     task = lr.Task.from_correlation(jnp.array([[1.5, 0.3]]))
     network = lr.LambdaBalanced(0.7)(2, 1, 1, key=jax.random.key(5))
     ts = jnp.array([0.0, 0.8, jnp.inf])
-    found = sensitivity(network, task, ts)
+    found = sensitivity(network, task, ts, flow_derivatives=False)
     sigma, weights = np.array([[1.5, 0.3]]), weights_of(network)
 
     def loss(w1, w2):

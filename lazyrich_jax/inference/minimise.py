@@ -1,6 +1,6 @@
 """Searches and sweeps of the unit box for the smallest value of a problem."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -20,6 +20,7 @@ class Found(NamedTuple):
     value: float
     gradient: Float[np.ndarray, " numbers"]  # by the coordinates u
     choice: dict[str, np.ndarray]
+    start: Any
     searches: int
     reached: int
     failed: int
@@ -66,13 +67,14 @@ def minimise(
             if there < value - _close(value, largest):
                 value, u, best, improved = there, at, objective, True
     u = u if (end := best.search(u, step=0.01)) is None else end
-    value, gradient = best(u)
+    value, gradient, start = best.evaluate(u)
     reached = sum(end[0] <= value + _close(value, largest) for end in ends)
     return Found(
         u=u,
         value=sign * value,
         gradient=sign * gradient,
         choice=best.choice,
+        start=start,
         searches=len(ends) + failed,
         reached=reached,
         failed=failed,
@@ -106,12 +108,20 @@ class _Objective:
 
     def __call__(self, u: Float[np.ndarray, " numbers"]) -> tuple[float, np.ndarray]:
         """The value, and its gradient."""
+        value, gradient, _ = self.evaluate(u)
+        return value, gradient
+
+    def evaluate(
+        self, u: Float[np.ndarray, " numbers"]
+    ) -> tuple[float, np.ndarray, Any]:
+        """The value, its gradient and the start."""
         self.evaluations += 1
         x, slope = self.variables.at(u)
         flat = jnp.asarray(x, self.problem.dtype)
         shapes = tuple((n, r.shape) for n, r in self.variables.ranges.items())
-        value, gradient = _evaluated(self.problem, flat, self._options, shapes)
-        return self.sign * float(value), self.sign * np.asarray(gradient, float) * slope
+        value, gradient, start = _evaluated(self.problem, flat, self._options, shapes)
+        gradient = np.asarray(gradient, float) * slope
+        return self.sign * float(value), self.sign * gradient, start
 
     def search(
         self, u: Float[np.ndarray, " numbers"], *, step: float = 0.1
@@ -166,20 +176,23 @@ class _Objective:
 
 @eqx.filter_jit
 def _evaluated(
-    problem: Callable,
+    problem: Any,
     x: Float[Array, " numbers"],
     options: dict[str, Array],
     shapes: tuple[tuple[str, tuple[int, ...]], ...],
-) -> tuple[Array, Float[Array, " numbers"]]:
-    """The problem and its gradient; forward derivatives suit few numbers."""
+) -> tuple[Array, Float[Array, " numbers"], Any]:
+    """The problem, its gradient and its start; forward mode suits few numbers."""
 
-    def of(x):
+    def named(x):
         values, place = {}, 0
         for name, shape in shapes:
             size = int(np.prod(shape))
             values[name] = x[place : place + size].reshape(shape)
             place += size
-        value = _dtypes.as_real("goal", problem({**values, **options}))
+        return values
+
+    def of(x):
+        value = _dtypes.as_real("goal", problem({**named(x), **options}))
         if value.ndim != 0:
             raise ValueError(
                 f"`goal` must give a scalar, but its shape was {value.shape}."
@@ -187,4 +200,4 @@ def _evaluated(
         return value, value
 
     gradient, value = jax.jacfwd(of, has_aux=True)(x)
-    return value, gradient
+    return value, gradient, problem.begin({**named(x), **options})

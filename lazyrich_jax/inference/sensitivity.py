@@ -83,19 +83,6 @@ def sensitivity(
     **Raises:** `ValueError` for other networks, tasks, times and names; a runtime error
     where a mode has strength zero, or a hidden unit is zero in both layers: balanced
     weights have no derivative there.
-
-    ```python
-    import jax
-    import jax.numpy as jnp
-    import lazyrich_jax as lr
-
-    task = lr.Task.random_regression(2, 2, samples=8, key=jax.random.key(0))
-    network = lr.LambdaBalanced(lmda=1.0)(2, 2, 2, key=jax.random.key(1))
-    found = lr.inference.sensitivity(
-        network, task, jnp.linspace(0, 3, 4), flow_derivatives=False
-    )
-    print(found.lmda)
-    ```
     """
     _checks.require(
         callable(observe) or observe in CURVES,
