@@ -77,6 +77,7 @@ FLOORS = {
     "inference": (
         {"implicit", "variables"},
         {"goals", "information", "minimise", "sensitivity", "starts"},
+        {"problem", "sequences", "times"},
         {"design"},
     ),
     "reductions": (

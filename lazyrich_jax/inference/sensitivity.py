@@ -1,6 +1,6 @@
 """The derivatives of a course of learning by every initial condition."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -54,7 +54,7 @@ class Sensitivity(eqx.Module):
 def sensitivity(
     network: LinearNetwork,
     task: Task,
-    ts: Real[ArrayLike, " times"],
+    ts: Real[ArrayLike, " times"] | Sequence[float],
     *,
     observe: str | Callable[[ExactSolution, Array], Array] = "loss",
     flow_derivatives: bool = True,
@@ -92,15 +92,15 @@ def sensitivity(
     curve = observe if callable(observe) else CURVES[observe]
     lmda = balance_of("network", network, task)
     isotropic_variance(task, lmda.dtype)
-    ts = _checks.as_times("ts", ts)
+    times = _checks.as_times("ts", ts)
     _checks.require(
-        ts.ndim == 1 and ts.size > 0,
-        f"`ts` must be a vector of times, but its shape was {ts.shape}.",
+        times.ndim == 1 and times.size > 0,
+        f"`ts` must be a vector of times, but its shape was {times.shape}.",
     )
-    network, task, ts, lmda = _dtypes.promoted(
-        network=network, task=task, ts=ts, lmda=lmda
+    network, task, times, lmda = _dtypes.promoted(
+        network=network, task=task, ts=times, lmda=lmda
     )
-    return _sensitivity(network, task, ts, lmda, curve, flow_derivatives)
+    return _sensitivity(network, task, times, lmda, curve, flow_derivatives)
 
 
 @eqx.filter_jit
