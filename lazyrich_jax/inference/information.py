@@ -81,6 +81,16 @@ class Information(eqx.Module):
         self, times: Real[ArrayLike, " times"]
     ) -> Float[Array, "parameters parameters"]:
         r"""The Fisher information, with the prior, in the order of `ravel_pytree`."""
+        j = jax.jacfwd(self._observed(times))(ravel_pytree(self.parameters)[0])
+        fisher = jnp.einsum("op,oq->pq", j, j, precision="highest")
+        if self.prior is not None:
+            fisher += self.prior * jnp.eye(len(fisher), dtype=fisher.dtype)
+        return fisher
+
+    def _observed(
+        self, times: Real[ArrayLike, " times"]
+    ) -> Callable[[Array], Float[Array, " observations"]]:
+        """All observations as a function of the flat parameters, in units of noise."""
         flat, unravel = ravel_pytree(self.parameters)
         times = _dtypes.as_real("times", times).astype(flat.dtype)
         _checks.require(
@@ -92,20 +102,17 @@ class Information(eqx.Module):
             at = jax.vmap(lambda t: self.observable(unravel(flat), t))
             return jnp.ravel(at(times)) / self.noise
 
-        shape = jax.eval_shape(observed, flat)
-        _checks.require(
-            shape.size >= flat.size or self.prior is not None,
-            f"`times` must give as many observations as there are {flat.size} "
-            f"parameters where there is no `prior`, but they give {shape.size}.",
-        )
-        j = jax.jacfwd(observed)(flat)
-        fisher = jnp.einsum("op,oq->pq", j, j, precision="highest")
-        if self.prior is not None:
-            fisher += self.prior * jnp.eye(flat.size, dtype=flat.dtype)
-        return fisher
+        return observed
 
     def __call__(self, *, times: Real[ArrayLike, " times"]) -> Float[Array, ""]:
         """The information at these times; minus infinity if some sum is unknown."""
+        flat = ravel_pytree(self.parameters)[0]
+        seen = jax.eval_shape(self._observed(times), flat).size
+        _checks.require(
+            seen >= flat.size or self.prior is not None,
+            f"`times` must give as many observations as there are {flat.size} "
+            f"parameters where there is no `prior`, but they give {seen}.",
+        )
         fisher = self.fisher(times)
         units = jnp.sqrt(jnp.diagonal(fisher))
         units = jnp.where(units > 0, units, 1.0)
