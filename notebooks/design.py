@@ -60,7 +60,8 @@ print(fixed)
 print("squares of all weights:", sum(jnp.sum(w**2) for w in fixed.start.weights))
 
 ts = jnp.linspace(0, 2, 60)
-zero = lr.inference.design(goal, network, free={"lmda": (0.0, 1e-6)}, norm=norm, searches=1).start
+only = {"lmda": lr.inference.Choice([0.0])}
+zero = lr.inference.design(goal, network, free=only, norm=norm).start
 fig, ax = plt.subplots(figsize=(5, 3.2), layout="constrained")
 for i, (name, start) in enumerate({r"$\lambda = 0$": zero, "designed": fixed.start}.items()):
     run = lr.learn(start, task, ts, dynamics=lr.GradientDescent(0.001))

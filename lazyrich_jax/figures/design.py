@@ -52,7 +52,7 @@ class Settings(NamedTuple):
     duration: float = 1.0
     observed: tuple[float, float] = (0.5, 0.3)  # the balance and the scale
     noise: float = 0.01
-    last: float = 4.0
+    last: float = 2.0
     points: int = 60
     seed: int = 1
 

@@ -146,6 +146,11 @@ def design(
         callable(goal),
         f"`goal` must be callable, but it was a `{type(goal).__name__}`.",
     )
+    if not _checks.is_concrete((goal, start)):
+        raise TypeError(
+            "`goal` and `start` must be concrete, outside of `jax.jit`, `jax.vmap` and "
+            "`jax.grad`, but they were traced."
+        )
     searches = _checks.size("searches", searches)
     points = 0 if verify is None else _checks.size("verify", verify, least=2)
     ranges, choices = parsed(free)
