@@ -107,6 +107,18 @@ def test_a_target_distance_of_the_kernel_is_reached_or_the_miss_is_said():
     assert found.goal > 0.01 and found.goal == found.swept
 
 
+def test_choices_alone_need_no_derivatives():
+    goal = LossAt(TASK, 0.05)
+    found = design(goal, ALIGNED, free={"lmda": Choice([0.0, 1.0])}, norm=2.5)
+    # By the norm, sqrt(lmda^2 + 4 x^2 a^2) add up to 2.5.
+    x, a = float(found.start.function[0, 0] / ALIGNED.function[0, 0]), A
+    total = np.sum(np.hypot(found.values["lmda"], 2 * x * a))
+    np.testing.assert_allclose(total, 2.5)
+    loss = 0.5 * np.sum((S - modes(0.05, S, x * a, found.values["lmda"])) ** 2)
+    np.testing.assert_allclose(found.goal, loss)
+    assert found.searches == 2 and found.evaluations >= 2 and not found.gradient
+
+
 def ends_of(network):
     """The weights of a network before and after it learned the task."""
     before = weights_of(network)

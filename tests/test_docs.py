@@ -38,7 +38,10 @@ def examples():
         }.items():
             for block in BLOCK.findall(getattr(of, "__doc__", None) or ""):
                 yield pytest.param(textwrap.dedent(block), id=name + suffix)
-    for page in (README, *(ROOT / "docs" / f"{x}.md" for x in ("beyond", "inference", "sweeps"))):
+    for page in (
+        README,
+        *(ROOT / "docs" / f"{x}.md" for x in ("beyond", "inference", "sweeps")),
+    ):
         for i, block in enumerate(BLOCK.findall(page.read_text())):
             yield pytest.param(block, id=f"{page.stem}-{i}")
 

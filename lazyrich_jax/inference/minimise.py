@@ -199,5 +199,8 @@ def _evaluated(
             )
         return value, value
 
-    gradient, value = jax.jacfwd(of, has_aux=True)(x)
+    if x.size == 0:  # choices alone: no derivatives are compiled
+        gradient, value = x, of(x)[0]
+    else:
+        gradient, value = jax.jacfwd(of, has_aux=True)(x)
     return value, gradient, problem.begin({**named(x), **options})
