@@ -191,7 +191,7 @@ def _result(
     return Design(
         values=values,
         goal=jnp.asarray(found.value, problem.dtype),
-        start=found.start,
+        start=problem.begin(values),
         gradient=as_arrays(variables.split(slopes / scale), problem.dtype),
         slope=float(np.linalg.norm(np.where(out, 0.0, slopes))),
         active=active,

@@ -20,7 +20,6 @@ class Found(NamedTuple):
     value: float
     gradient: Float[np.ndarray, " numbers"]  # by the coordinates u
     choice: dict[str, np.ndarray]
-    start: Any
     searches: int
     reached: int
     failed: int
@@ -67,14 +66,13 @@ def minimise(
             if there < value - _close(value, largest):
                 value, u, best, improved = there, at, objective, True
     u = u if (end := best.search(u, step=0.01)) is None else end
-    value, gradient, start = best.evaluate(u)
+    value, gradient = best(u)
     reached = sum(end[0] <= value + _close(value, largest) for end in ends)
     return Found(
         u=u,
         value=sign * value,
         gradient=sign * gradient,
         choice=best.choice,
-        start=start,
         searches=len(ends) + failed,
         reached=reached,
         failed=failed,
@@ -108,20 +106,12 @@ class _Objective:
 
     def __call__(self, u: Float[np.ndarray, " numbers"]) -> tuple[float, np.ndarray]:
         """The value, and its gradient."""
-        value, gradient, _ = self.evaluate(u)
-        return value, gradient
-
-    def evaluate(
-        self, u: Float[np.ndarray, " numbers"]
-    ) -> tuple[float, np.ndarray, Any]:
-        """The value, its gradient and the start."""
         self.evaluations += 1
         x, slope = self.variables.at(u)
         flat = jnp.asarray(x, self.problem.dtype)
         shapes = tuple((n, r.shape) for n, r in self.variables.ranges.items())
-        value, gradient, start = _evaluated(self.problem, flat, self._options, shapes)
-        gradient = np.asarray(gradient, float) * slope
-        return self.sign * float(value), self.sign * gradient, start
+        value, gradient = _evaluated(self.problem, flat, self._options, shapes)
+        return self.sign * float(value), self.sign * np.asarray(gradient, float) * slope
 
     def search(
         self, u: Float[np.ndarray, " numbers"], *, step: float = 0.1
@@ -180,8 +170,8 @@ def _evaluated(
     x: Float[Array, " numbers"],
     options: dict[str, Array],
     shapes: tuple[tuple[str, tuple[int, ...]], ...],
-) -> tuple[Array, Float[Array, " numbers"], Any]:
-    """The problem, its gradient and its start; forward mode suits few numbers."""
+) -> tuple[Array, Float[Array, " numbers"]]:
+    """The problem and its gradient; forward mode suits few numbers."""
 
     def named(x):
         values, place = {}, 0
@@ -203,4 +193,4 @@ def _evaluated(
         gradient, value = x, of(x)[0]
     else:
         gradient, value = jax.jacfwd(of, has_aux=True)(x)
-    return value, gradient, problem.begin({**named(x), **options})
+    return value, gradient
