@@ -79,12 +79,12 @@ ax.legend(frameon=False)
 # start. Both the balance and the scale are free.
 
 # %%
-rich = lr.inference.KernelDistance(task, 0.05)
+rich = lr.inference.KernelDistance(task, 0.01)
 fast = lr.inference.LearningTime(task)
 
 
 def both(start):
-    return fast(start) + 1e4 * rich(start)
+    return fast(start) + 1e6 * rich(start)
 
 
 free = {"lmda": (0.01, 3.0), "scale": (0.2, 2.0)}
