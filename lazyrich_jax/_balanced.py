@@ -32,8 +32,8 @@ Further = tuple[Float[Array, "inward in"], Float[Array, "out outward"]]
 
 OF_FUNCTION = (
     "Derivatives of balanced weights with respect to their function must be taken "
-    "where all its singular values are positive, or (with as many inputs and outputs "
-    "as hidden units) `lmda` is not zero, but they were not. The weights have no "
+    "where all its singular values are positive, or (with as many hidden units as the "
+    "larger side) `lmda` is not zero, but they were not. The weights have no "
     "derivative there."
 )
 OF_LMDA = (
@@ -64,17 +64,25 @@ class Modes(NamedTuple):
     v: Float[Array, "in modes"]
 
 
-def modes_of_matrix(matrix: Float[Array, "out in"]) -> Modes:
-    """All modes of a matrix."""
-    u, s, vt = jnp.linalg.svd(jax.lax.stop_gradient(matrix), full_matrices=False)
-    return Modes(u, s, vt.mT)
+def modes_of_matrix(matrix: Float[Array, "out in"], *, full: bool = False) -> Modes:
+    """All modes of a matrix.
+
+    They are `min(in, out)`, in falling order, or with `full` `max(in, out)`. Those
+    beyond the smaller side have strength zero, and no direction on that side.
+    """
+    matrix = jax.lax.stop_gradient(matrix)
+    u, s, vt = jnp.linalg.svd(matrix, full_matrices=full)
+    v, count = vt.mT, max(u.shape[1], vt.shape[0])
+    u, v = (jnp.pad(x, ((0, 0), (0, count - x.shape[1]))) for x in (u, v))
+    return Modes(u, jnp.pad(s, (0, count - s.size)), v)
 
 
 def modes_of(w1: Float[Array, "hidden in"], w2: Float[Array, "out hidden"]) -> Modes:
-    """The modes of the function `w2 @ w1`, as many as its highest possible rank."""
+    """The modes of the function `w2 @ w1`, as many as there may be hidden units."""
     w1, w2 = jax.lax.stop_gradient((w1, w2))
     if w1.shape[0] > min(w1.shape[1], w2.shape[0]):
-        return modes_of_matrix(dot(w2, w1))
+        full = w1.shape[0] >= max(w1.shape[1], w2.shape[0])
+        return modes_of_matrix(dot(w2, w1), full=full)
     # From the factors: the product has further singular values, all zero.
     q2, r2 = jnp.linalg.qr(w2)
     q1, r1 = jnp.linalg.qr(w1.mT)
@@ -83,19 +91,21 @@ def modes_of(w1: Float[Array, "hidden in"], w2: Float[Array, "out hidden"]) -> M
 
 
 def leading_part(
-    matrix: Float[Array, "out in"], modes: Modes, k: int
+    matrix: Float[Array, "out in"], modes: Modes, k: int, throw: bool = True
 ) -> Float[Array, "out in"]:
     """The best approximation of rank `k`, given all modes of the matrix.
 
     Its derivatives divide only by the gap between modes that are kept and others.
 
-    **Raises:** a runtime error for a derivative where that gap is zero.
+    **Raises:** a runtime error for a derivative where that gap is zero (without
+    `throw`: NaN).
     """
-    if k >= modes.s.size:
+    if k >= min(matrix.shape):
         return matrix
     kept, dropped = modes.s[k - 1], modes.s[k]
     noise = 4 * max(matrix.shape) * jnp.finfo(matrix.dtype).eps * modes.s[0]
-    matrix = refuse_derivative(matrix, kept - dropped <= noise, message=OF_RANK)
+    tie = kept - dropped <= noise
+    matrix = refuse_derivative(matrix, tie, message=OF_RANK, throw=throw)
     return dot(_leading_projector(matrix, modes, k), matrix)
 
 
@@ -128,22 +138,41 @@ def _leading_projector_jvp(k, primals, tangents):
     )
 
 
+def leading_pair(
+    function: Float[Array, "out in"],
+    lmda: Float[Array, ""],
+    modes: Modes,
+    hidden: int,
+    throw: bool = True,
+) -> Pair:
+    """`balanced_pair` of the best approximation of rank `hidden`, given all modes."""
+    function = leading_part(function, modes, hidden, throw)
+    modes = Modes(*(x[..., :hidden] for x in modes))
+    return balanced_pair(function, lmda, modes, throw)
+
+
 def balanced_pair(
-    function: Float[Array, "out in"], lmda: Float[Array, ""], modes: Modes
+    function: Float[Array, "out in"],
+    lmda: Float[Array, ""],
+    modes: Modes,
+    throw: bool = True,
 ) -> Pair:
     """The `lmda`-balanced weights of a function with one hidden unit for every mode.
 
-    **Raises:** a runtime error for a derivative that does not exist.
+    **Raises:** a runtime error for a derivative that does not exist (without `throw`:
+    NaN).
     """
     # Singular values that are zero up to rounding are zero.
     noise = max(function.shape) * jnp.finfo(modes.s.dtype).eps * modes.s[0]
     s1, s2 = split_singular_values(jnp.where(modes.s <= noise, 0.0, modes.s), lmda)
-    if function.shape == (modes.s.size, modes.s.size):  # no left-over direction
-        bad = jnp.min(s1) + jnp.min(s2) == 0
+    least1, least2 = (jnp.min(x[: min(function.shape)]) for x in (s1, s2))
+    if modes.s.size == max(function.shape):  # no left-over direction
+        bad = least1 + least2 == 0
     else:
-        bad = jnp.minimum(jnp.min(s1), jnp.min(s2)) == 0
-    function = refuse_derivative(function, bad, message=OF_FUNCTION)
-    lmda = refuse_derivative(lmda, jnp.any(s1 + s2 == 0), message=OF_LMDA)
+        bad = jnp.minimum(least1, least2) == 0
+    function = refuse_derivative(function, bad, message=OF_FUNCTION, throw=throw)
+    gone = jnp.any(s1 + s2 == 0)
+    lmda = refuse_derivative(lmda, gone, message=OF_LMDA, throw=throw)
     return _balanced_pair(function, lmda, modes)
 
 
@@ -159,17 +188,13 @@ def _balanced_pair(
 def _balanced_pair_jvp(primals, tangents):
     # One of the possible changes of the weights does not rotate the hidden units:
     # w2' dw2 = dw1 w1' + dlmda / 2. It solves two Sylvester equations.
-    (function, lmda, modes), (dfunction, dlmda, _) = primals, tangents
+    (_, lmda, modes), (dfunction, dlmda, _) = primals, tangents
     w1, w2 = _balanced_pair(*primals)
-    n_out, n_in = function.shape
     u, s, v = modes
-    k = s.size
-    left = jnp.concatenate([u, complete_basis(u)], axis=1)
-    right = jnp.concatenate([v, complete_basis(v)], axis=1)
     s1, s2 = (x * x for x in split_singular_values(s, lmda))
-    unit = jnp.eye(k, dtype=s.dtype)
-    of_inputs = unit, s2, right, jnp.pad(s1, (0, n_in - k))
-    of_outputs = left, jnp.pad(s2, (0, n_out - k)), unit, s1
+    unit = jnp.eye(s.size, dtype=s.dtype)
+    of_inputs = unit, s2, *_spectrum(v, s1)
+    of_outputs = *_spectrum(u, s2), unit, s1
     of_inputs, of_outputs = jax.lax.stop_gradient((of_inputs, of_outputs))
     half = dlmda / 2
     by_inputs = dot(w2.mT, dfunction) - half * w1
@@ -177,6 +202,19 @@ def _balanced_pair_jvp(primals, tangents):
     dw1 = sylvester(dot(w2.mT, w2), dot(w1.mT, w1), by_inputs, of_inputs)
     dw2 = sylvester(dot(w2, w2.mT), dot(w1, w1.mT), by_outputs, of_outputs)
     return (w1, w2), (dw1, dw2)
+
+
+def _spectrum(
+    columns: Float[Array, "n modes"], values: Float[Array, " modes"]
+) -> tuple[Float[Array, "n n"], Float[Array, " n"]]:
+    """All eigenvectors and eigenvalues of the sum of `value * column @ column.T`.
+
+    At most `n` columns are orthonormal; others are zero.
+    """
+    n = len(columns)
+    columns, values = columns[:, :n], values[:n]
+    basis = jnp.concatenate([columns, complete_basis(columns)], axis=1)
+    return basis, jnp.pad(values, (0, n - values.size))
 
 
 def with_surplus(
@@ -237,23 +275,19 @@ def beside_modes(
     return jnp.concatenate([r, rest], axis=1), (inputs.mT, outputs)
 
 
-def beside(pair: Pair, hidden: int) -> Further:
-    """Inputs and outputs of units beyond the modes: the nearest to fixed directions."""
-    v1, v2 = pair
-    count = hidden - v1.shape[0]
+def beside_fixed(pair: Pair, hidden: int) -> Further:
+    """Inputs and outputs of the surplus units, near fixed directions."""
+    count = hidden - pair[0].shape[0]
     if count <= 0:
-        return v1, v2
-    along = [
-        _beside(nearest_isometry(v), fixed, jnp.eye(count, dtype=v.dtype))
-        for v in (v1.mT, v2)
-        for fixed in [_fixed_directions(v.shape[0], count, v.dtype)]
-    ]
-    return along[0].mT, along[1]
+        return pair
 
+    def along(columns: Array) -> Array:
+        # Random ones have no special position to any function.
+        draw = np.random.default_rng(0).normal(size=(columns.shape[0], count))
+        eye = jnp.eye(count, dtype=columns.dtype)
+        return _beside(nearest_isometry(columns), jnp.asarray(draw, columns.dtype), eye)
 
-def _fixed_directions(n: int, count: int, dtype: jnp.dtype) -> Float[Array, "n count"]:
-    """Directions that no algebraic relation with a structured function joins."""
-    return jnp.asarray(np.random.default_rng(0).normal(size=(count, n)).T, dtype)
+    return along(pair[0].mT).mT, along(pair[1])
 
 
 def _beside(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import _dtypes
-from .._balanced import Modes, balanced_pair, leading_part, modes_of_matrix
+from .._balanced import leading_pair, modes_of_matrix
 from .._linalg import dot, symmetric_root
 from .._network import LinearNetwork
 from .._task import Task
@@ -47,9 +47,7 @@ def _distance(
     w1, w2 = network.weights
     sigma, k = task.input_output_correlation, min(network.sizes)
     modes = modes_of_matrix(sigma)
-    leading = leading_part(sigma, modes, k)
-    modes = Modes(*(x[..., :k] for x in modes))
-    v1, v2 = balanced_pair(leading, variance * lmda, modes)
+    v1, v2 = leading_pair(sigma, variance * lmda, modes, k)
     square = dot(v1, v1.mT) + dot(v2.mT, v2)
     # Modes of rate zero up to rounding are never learned: their row is zero.
     sizes = jax.lax.stop_gradient(jnp.diagonal(square))
