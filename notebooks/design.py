@@ -30,8 +30,8 @@ from lazyrich_jax.plot.style import COLOURS
 
 u, v = (jax.random.orthogonal(key, 2) for key in jax.random.split(jax.random.key(0)))
 task = lr.Task.from_correlation((u * jnp.array([2.0, 1.0])) @ v.T)
-turn = jnp.array([[0.7, -0.7], [0.7, 0.7]])
-network = lr.balanced_network(0.3 * u @ turn @ v.T, 0.0)
+c, s = jnp.cos(1.2), jnp.sin(1.2)  # the start is turned against the task
+network = lr.balanced_network(0.3 * u @ jnp.array([[c, -s], [s, c]]) @ v.T, 0.0)
 
 # %% [markdown]
 # ## A deadline, and what it costs
@@ -51,23 +51,24 @@ print(stable)
 # %% [markdown]
 # With larger weights both the balance and the function grow. At a fixed norm they compete: the sum
 # of the squares of all weights is at least $N_h|\lambda|$, which leaves nothing for the function.
-# The best balance is then in between.
+# Then the best balance, here for $t = 1$, leaves room for the function.
 
 # %%
 norm = 4.0
-fixed = lr.inference.design(goal, network, free={"lmda": (0.0, 10.0)}, norm=norm, verify=50)
+later = lr.inference.LossAt(task, 1.0)
+fixed = lr.inference.design(later, network, free={"lmda": (0.0, 10.0)}, norm=norm, verify=50)
 print(fixed)
 print("squares of all weights:", sum(jnp.sum(w**2) for w in fixed.start.weights))
 
 ts = jnp.linspace(0, 2, 60)
 only = {"lmda": lr.inference.Choice([0.0])}
-zero = lr.inference.design(goal, network, free=only, norm=norm).start
+zero = lr.inference.design(later, network, free=only, norm=norm).start
 fig, ax = plt.subplots(figsize=(5, 3.2), layout="constrained")
 for i, (name, start) in enumerate({r"$\lambda = 0$": zero, "designed": fixed.start}.items()):
     run = lr.learn(start, task, ts, dynamics=lr.GradientDescent(0.001))
     ax.semilogy(ts, run.loss, color=COLOURS[i], lw=2.5, label=f"{name}, by descent")
     ax.semilogy(ts, lr.learn(start, task, ts).loss, "k:")
-ax.axvline(0.3, color="0.6", lw=1)
+ax.axvline(1.0, color="0.6", lw=1)
 ax.set(xlabel="time", ylabel="loss")
 ax.legend(frameon=False)
 
@@ -150,7 +151,8 @@ for i, w in enumerate((s.w1, s.w2)):
     axes[0].plot(ts, w.reshape(len(ts), -1), color=COLOURS[i], lw=1)
     axes[0].plot([], [], color=COLOURS[i], label=f"$W_{i + 1}$")
 axes[1].plot(ts, s.lmda, color=COLOURS[2], label=r"$\lambda$")
-axes[1].plot(ts, s.strengths, color=COLOURS[3], label="strengths")
+for i in range(2):
+    axes[1].plot(ts, s.strengths[:, i], color=COLOURS[3 + i], label=f"strength {i + 1}")
 for ax in axes:
     ax.set(xlabel="time", ylabel="derivative of the loss")
     ax.legend(frameon=False)

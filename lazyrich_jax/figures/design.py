@@ -170,11 +170,15 @@ def _deadlines(settings: Settings, data: dict) -> list[Difference]:
         "deadline/best_loss": best,
     }
     flow = [
-        learn(x.start, task, jnp.array([0.0, t]), dynamics=GradientFlow()).loss[-1]
+        float(
+            learn(x.start, task, jnp.array([0.0, t]), dynamics=GradientFlow()).loss[-1]
+        )
         for x, t in zip(found, deadlines, strict=True)
     ]
     return [
-        Difference("loss at the deadline", "flow", difference(best, flow), 1e-5),
+        Difference(
+            "loss at the deadline", "flow", difference(best, np.array(flow)), 1e-5
+        ),
         _not_worse("loss at the deadline", best, losses.min(axis=0)),
     ]
 
