@@ -271,6 +271,14 @@ def test_searches_survive_what_is_not_finite_and_sweeps_find_what_they_miss():
     assert found.goal == 18.0
 
 
+def test_a_bound_is_met_where_rounding_hides_the_rest():
+    found = design(
+        lambda x: 1 + (x - 0.5 + 1e-9) ** 2, free={"x": (0.5, 5.0)}, searches=3
+    )
+    assert found.values["x"] == 0.5 and found.active == {"x": "its range"}
+    assert found.slope == 0
+
+
 def test_ranges_are_covered_logarithmically_and_evenly():
     ranges = {
         "both": Range((), np.array([-3.0]), np.array([5.0])),
