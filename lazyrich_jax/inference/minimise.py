@@ -69,7 +69,8 @@ def minimise(
     # What rounding keeps off a bound is moved there.
     bound = np.where(u < 1e-6, 0.0, np.where(u > 1 - 1e-6, 1.0, u))
     (value, gradient), (there, slope) = best(u), best(bound)
-    if np.isfinite(slope).all() and there <= value + 1e-12 * abs(value):
+    finite = np.isfinite(there) and np.isfinite(slope).all()
+    if finite and there <= value + 1e-12 * abs(value):
         u, value, gradient = bound, there, slope
     reached = sum(end[0] <= value + _close(value, largest) for end in ends)
     return Found(
