@@ -16,7 +16,7 @@
 # The exact solution is a differentiable function of the start: of the balance $\lambda$ of the
 # layers, the scale of the weights, the data and the time. Its gradients answer inverse questions
 # about learning. *How does the loss depend on $\lambda$, and when? Which start produced an observed
-# loss curve? Which start learns at a desired speed and moves its kernel by a desired distance?*
+# loss curve?* (Starts of desired consequences are the subject of `design.py`.)
 
 # %%
 import jax
@@ -34,10 +34,9 @@ from lazyrich_jax.plot.style import COLOURS
 # ## One function for all questions
 #
 # A start has two parameters here, $\log\lambda$ and the logarithm of its scale. The directions of
-# its weights are drawn once and known. We observe the loss at 41 times, and the rich-lazy index of
-# the tangent kernel, $|K_\infty - K_0| / (|K_\infty| + |K_0|)$, which is 0 for lazy and 1 for rich
-# learning. Forward mode suits two parameters and many observations. One Jacobian of all
-# observations answers all questions below. We compile it for eight starts at once.
+# its weights are drawn once and known. We observe the loss at 41 times. Forward mode suits two
+# parameters and many observations. One Jacobian of all observations answers all questions below. We
+# compile it for eight starts at once.
 
 # %%
 u, v = (jax.random.orthogonal(key, 2) for key in jax.random.split(jax.random.key(0)))
@@ -51,13 +50,7 @@ def start(parameters):
 
 
 def observe(parameters):
-    solution = lr.ExactSolution(start(parameters), task)
-    qqt = solution.qqt(jnp.append(ts, jnp.inf))  # holds the function and the kernel
-    loss = jax.vmap(task.loss)(qqt[:-1, 2:, :2])
-    kernels = [
-        lr.kernels.ntk_of_representations(p[:2, :2], p[2:, 2:], task.x) for p in (qqt[0], qqt[-1])
-    ]
-    seen = {"loss": loss, "index": lr.measures.rich_lazy_index(*kernels)}
+    seen = {"loss": lr.ExactSolution(start(parameters), task).loss(ts)}
     return seen, seen
 
 
@@ -86,17 +79,13 @@ jacobian, seen = observe_and_jacobian(parameters)
 @jax.jit
 @jax.vmap
 def descend(parameters):
-    run = lr.learn(start(parameters), task, ts, dynamics=lr.GradientDescent(1 / 1000))
-    first, last = (
-        lr.kernels.ntk(jax.tree.map(lambda w: w[i], run.network), task.x) for i in (0, -1)
-    )
-    return run.loss, lr.measures.rich_lazy_index(first, last)
+    return lr.learn(start(parameters), task, ts, dynamics=lr.GradientDescent(1 / 1000)).loss
 
 
 step = jnp.array([0.02, 0.0])
 shown = jnp.array([0, 2, 4, 6])
 above, below = (
-    descend(jnp.concatenate([parameters[shown] + h, parameters[shown]]))[0] for h in (step, -step)
+    descend(jnp.concatenate([parameters[shown] + h, parameters[shown]])) for h in (step, -step)
 )
 difference = (above - below)[:4] / 0.04
 fig, axes = plt.subplots(1, 2, figsize=(10, 3.5), layout="constrained")
@@ -134,7 +123,7 @@ print(
 
 # %%
 true = jnp.log(jnp.array([0.3, 0.2]))
-clean = descend(jnp.broadcast_to(true, (8, 2)))[0][0]
+clean = descend(jnp.broadcast_to(true, (8, 2)))[0]
 noise = 0.05 * jax.random.normal(jax.random.key(3), ts.shape)
 observed = clean * jnp.exp(noise)
 use = observed > 1e-3
@@ -172,7 +161,7 @@ print("found from every guess (lambda, scale):\n", jnp.exp(path[-1]).round(3))
 print(f"best: lambda {best[0]:.3f} (true 0.3), scale {best[1]:.3f} (true 0.2)")
 
 # %%
-# A map of the misfit, and of the quantities of the next section, for eight starts at a time.
+# A map of the misfit, for eight starts at a time.
 axis_l, axis_s = jnp.geomspace(0.01, 10, 24), jnp.geomspace(0.03, 2, 24)
 grid = jnp.log(jnp.stack(jnp.meshgrid(axis_l, axis_s, indexing="ij"), axis=-1))
 found = [observe_and_jacobian(g) for g in grid.reshape(-1, 8, 2)]
@@ -202,85 +191,8 @@ axes[1].legend(frameon=False)
 # The guesses with the smallest misfit are within a few per cent of it; the noise of the curve is
 # five per cent. The other guesses still move slowly along the floor of the valley. The fitted curve
 # follows the observed one over five decades, two more than the fit used.
-#
-# ## Design: a given richness at the highest speed
-#
-# Suppose that the kernel should move by a given distance, an index of 0.5: half-way between lazy
-# and rich. Whole curves of starts have this index. Which of them learns fastest, with the smallest
-# loss at $t = 1$? We minimise
-#
-# $$\log L_\theta(1) + 1000\,(\text{index}_\theta - 0.5)^2 .$$
-
-
-# %%
-early = int(jnp.argmin(jnp.abs(ts - 1.0)))
-
-
-@jax.jit
-def wish(jacobian, seen):
-    loss, excess = seen["loss"][:, early], seen["index"] - 0.5
-    slope = jacobian["loss"][:, early] / loss[:, None] + 2000 * excess[:, None] * jacobian["index"]
-    return jnp.log(loss) + 1000 * excess**2, slope
-
-
-guesses = jnp.log(jnp.array([[l, s] for s in (0.05, 0.4, 1.2) for l in (0.1, 1.0, 5.0)][:8]))
-designed = minimise(wish, guesses, 300, 0.1)
-jacobian, seen = observe_and_jacobian(designed[-1])
-order = jnp.argsort(wish(jacobian, seen)[0])
-for i in order:
-    lmda, scale = jnp.exp(designed[-1, i])
-    print(
-        f"lambda {lmda:.3f}  scale {scale:.3f}  index {seen['index'][i]:.3f}  loss at 1 {seen['loss'][i, early]:.4f}"
-    )
-
-fig, axes = plt.subplots(1, 2, figsize=(10.5, 3.8), layout="constrained")
-image = axes[0].contourf(axis_l, axis_s, jnp.log10(maps["loss"][:, :, early]).T, 20, cmap="cividis")
-fig.colorbar(image, ax=axes[0], label=r"$\log_{10}$ of the loss at $t = 1$")
-axes[0].contour(axis_l, axis_s, maps["index"].T, [0.5], colors=COLOURS[5], linewidths=2.5)
-axes[0].plot([], [], color=COLOURS[5], lw=2.5, label="index 0.5")
-axes[0].plot(*jnp.exp(designed).transpose(2, 0, 1), color="w", lw=1)
-axes[0].plot(*jnp.exp(guesses).T, "wo", ms=4)
-axes[0].set(
-    xscale="log", yscale="log", xlabel=r"$\lambda$", ylabel="scale", xlim=(0.01, 10), ylim=(0.03, 2)
-)
-axes[0].legend(loc="lower left")
-
-small = order[jnp.argmax(jnp.exp(designed[-1, order, 1]) < 1)]  # the best start with small weights
-chosen = jnp.stack(
-    [designed[-1, small], jnp.log(jnp.array([0.05, 0.415])), jnp.log(jnp.array([1.13, 0.03]))]
-)
-chosen = jnp.concatenate([chosen, jnp.zeros((5, 2))])
-simulated, seen = descend(chosen), observe_and_jacobian(chosen)[1]
-for i in range(3):
-    lmda, scale = jnp.exp(chosen[i])
-    axes[1].plot(
-        ts,
-        simulated[0][i],
-        color=COLOURS[i],
-        lw=2.5,
-        label=rf"$\lambda = {lmda:.2f}$, scale {scale:.2f}",
-    )
-    axes[1].plot(ts, seen["loss"][i], "k:", lw=1.3)
-    axes[0].plot(lmda, scale, "D", color=COLOURS[i], mec="w", ms=8)
-axes[1].plot([], [], "k:", label="exact")
-axes[1].axvline(1, color="0.6", lw=1)
-axes[1].set(yscale="log", ylim=(1e-4, 5), xlim=(0, 3), xlabel="time", ylabel="loss")
-axes[1].legend(frameon=False)
-print("index, by descent:", simulated[1][:3], " exact:", seen["index"][:3])
 
 # %% [markdown]
-# Two curves have an index of 0.5. On the lower one the kernel grows and turns; on the upper one
-# large weights shrink. From most guesses the paths fall onto the lower curve and move along it to
-# its bend, at $\lambda$ of about 1.1 and a scale of about 0.19. This is the best combination of a
-# balance and a function that is partly learned at the start. The right panel compares it, in
-# gradient descent, with two other starts of the same richness. A start with little balance is much
-# slower. A start with a small function is only slightly slower, since the lower arm of the curve is
-# nearly flat.
-#
-# Two guesses moved up along the upper curve and out of the picture, to ever larger weights. They
-# are right by our objective, since large weights learn fast in units of learning rate times step.
-# But they force descent to small steps. The objective did not include this cost.
-#
 # ## Summary
 #
 # - The exact solution has exact derivatives. They agree with differences of simulations, and need
@@ -288,4 +200,3 @@ print("index, by descent:", simulated[1][:3], " exact:", seen["index"][:3])
 # - $\lambda$ matters while the loss falls, and if it is comparable to the strengths of the task.
 # - A loss curve determines the balance and the scale of its start if both matter. If one dominates,
 #   the valley of the misfit shows it.
-# - Starts can be designed by their consequences, such as a given richness at the highest speed.

@@ -19,7 +19,7 @@ THEOREMS = (ROOT / "docs" / "theorems.md").read_text()
 
 def public():
     """All public names, with their objects."""
-    modules = lr.applications, lr.kernels, lr.measures, lr.plot
+    modules = lr.applications, lr.inference, lr.kernels, lr.measures, lr.plot
     modules += lr.reductions, lr.sweeps, lr.theory
     for module in (lr, *modules):
         prefix = module.__name__.replace(lr.__name__, "lr")
@@ -38,7 +38,10 @@ def examples():
         }.items():
             for block in BLOCK.findall(getattr(of, "__doc__", None) or ""):
                 yield pytest.param(textwrap.dedent(block), id=name + suffix)
-    for page in (README, *(ROOT / "docs" / f"{x}.md" for x in ("beyond", "sweeps"))):
+    for page in (
+        README,
+        *(ROOT / "docs" / f"{x}.md" for x in ("beyond", "inference", "sweeps")),
+    ):
         for i, block in enumerate(BLOCK.findall(page.read_text())):
             yield pytest.param(block, id=f"{page.stem}-{i}")
 

@@ -79,10 +79,10 @@ FLOORS = {
         {"attention", "gated", "inputs", "rates", "recurrent", "relu", "scale"},
     ),
     "inference": (
-        {"noise", "observables"},
-        {"experiment"},
-        {"coordinates"},
-        {"ambiguity", "data", "identified"},
+        {"implicit", "noise", "observables", "variables"},
+        {"experiment", "goals", "information", "minimise", "sensitivity", "starts"},
+        {"coordinates", "problem", "sequences", "times"},
+        {"ambiguity", "data", "design", "identified"},
         {"least_squares"},
         {"fisher", "likelihood", "search"},
         {"estimate", "variants"},
@@ -106,7 +106,7 @@ FLOORS = {
         {"maps", "nonlinear", "record", "style", "zero_balanced"},
         {"comparison", "curves", "forgetting_runs", "neuron"},
         {"aligned_modes", "balance", "continual", "convergence_time"}
-        | {"descent_accuracy", "edge_of_stability", "nonlinear_balance"}
+        | {"descent_accuracy", "design", "edge_of_stability", "nonlinear_balance"}
         | {"phase_diagram", "reductions", "weight_decay", "wide"}
         | {f"figure{i}" for i in range(1, 7)}
         | {f"braun{i}" for i in (1, 2, 3, 5, 6)}

@@ -18,16 +18,21 @@ def excess_loss(
 
     It is not a difference of losses, and keeps its digits near zero.
     """
-    function, task = _dtypes.promoted(function=function, task=task)
+    best, function = _dtypes.promoted(
+        best=best_function(task, hidden_size), function=function
+    )
+    return theory.forgetting(best, function, task)
+
+
+def best_function(task: Task, hidden_size: int) -> Float[Array, "out in"]:
+    """The linear map of rank at most `hidden_size` with the smallest loss."""
     sigma, sxx = task.input_output_correlation, task.input_correlation
     if hidden_size < min(sigma.shape):  # reduced-rank regression
         inverse = jnp.linalg.pinv(symmetric_root(sxx))
         whitened = dot(sigma, inverse)
         leading = leading_part(whitened, modes_of_matrix(whitened), hidden_size)
-        best = dot(leading, inverse)
-    else:
-        best = dot(sigma, jnp.linalg.pinv(sxx))
-    return theory.forgetting(best, function, task)
+        return dot(leading, inverse)
+    return dot(sigma, jnp.linalg.pinv(sxx))
 
 
 def time_to_learn(

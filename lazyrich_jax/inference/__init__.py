@@ -2,12 +2,18 @@
 
 from .compare import Comparison as Comparison
 from .compare import compare as compare
+from .design import Design as Design
+from .design import design as design
 from .experiment import Experiment as Experiment
-from .fisher import Information as Information
+from .fisher import FisherInformation as FisherInformation
 from .fisher import fisher as fisher
 from .fit import Fit as Fit
 from .fit import fit as fit
 from .fit import fit_curves as fit_curves
+from .goals import AbstractGoal as AbstractGoal
+from .goals import KernelDistance as KernelDistance
+from .goals import LossAt as LossAt
+from .information import Information as Information
 from .likelihood import LogLikelihood as LogLikelihood
 from .likelihood import log_likelihood as log_likelihood
 from .noise import AbstractNoise as AbstractNoise
@@ -17,3 +23,11 @@ from .noise import Relative as Relative
 from .profile import intervals as intervals
 from .profile_curve import Profile as Profile
 from .profile_curve import profile as profile
+from .sensitivity import Sensitivity as Sensitivity
+from .sensitivity import sensitivity as sensitivity
+from .sequences import Forgetting as Forgetting
+from .sequences import SequenceLoss as SequenceLoss
+from .times import LearningTime as LearningTime
+from .times import ReversalTime as ReversalTime
+from .variables import Choice as Choice
+from .variables import orders as orders

@@ -27,7 +27,7 @@ NOMINAL = 0.01  # noise that words are about where its level is unknown
 
 
 @dataclasses.dataclass(frozen=True)
-class Information:
+class FisherInformation:
     """Fisher information at one or many points. `print(information)` explains one.
 
     Coordinates are those of `lazyrich_jax.inference.fit`: asinh(lmda / scale**2),
@@ -105,7 +105,7 @@ class Information:
             self.matrix / unit**2, self.coordinates, self.u, self.error / unit
         )
 
-    def knowing(self, *names: str) -> "Information":
+    def knowing(self, *names: str) -> "FisherInformation":
         """The information if these unknown numbers were known.
 
         **Raises:** `ValueError` for names that are not unknown, and for all names.
@@ -158,7 +158,7 @@ def fisher(
     experiment: Experiment,
     unknown: Sequence[str] = ("lmda", "scale"),
     **values: Any,
-) -> Information:
+) -> FisherInformation:
     """Fisher information on unknown numbers, at one point or at many.
 
     It is the expected one: that of counts is taken with the predicted chances, of one
@@ -173,7 +173,7 @@ def fisher(
       points: 10,000 of them are worked on in batches. `strengths` and `task_strengths`
       end with (modes,), `function` with (out, in); the others are scalars.
 
-    **Returns:** an `Information`.
+    **Returns:** a `FisherInformation`.
 
     **Raises:** `ValueError` or `TypeError` that name the argument, before anything is
     compiled.
@@ -214,7 +214,7 @@ def fisher(
         return x.reshape((*lead, *x.shape[1:]))
 
     matrix = shaped(per_time.sum(axis=1))
-    return Information(
+    return FisherInformation(
         experiment,
         coordinates,
         shaped(u),
