@@ -27,7 +27,7 @@ FLOORS = {
         {"applications", "sweeps", "reductions"},
         {"inference"},
         {"plot"},
-        {"figures", "bench"},
+        {"figures", "bench", "fitting"},
         {"__main__"},
     ),
     "_xla": ({"cache", "programs", "sharding", "sizes", "threads"},),
@@ -100,7 +100,7 @@ FLOORS = {
         {"schema"},
         {"spec"},
     ),
-    "plot": ({"style", "trajectories"}, {"curves", "maps"}, {"animation"}),
+    "plot": ({"style", "trajectories"}, {"curves", "fits", "maps"}, {"animation"}),
     "figures": (
         {"maps", "nonlinear", "record", "style", "zero_balanced"},
         {"comparison", "curves", "forgetting_runs", "neuron"},
@@ -113,6 +113,7 @@ FLOORS = {
         {"registry"},
         {"report"},
     ),
+    "fitting": ({"options", "table"}, {"report"}),
     "bench": ({"problems"}, {"measure", "methods"}, {"measurements"}, {"report"}),
 }
 SLOW = {"diffrax", "lineax", "optax", "matplotlib", "xarray", "zarr"}
