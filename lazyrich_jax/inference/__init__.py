@@ -1,6 +1,8 @@
 """Inference: fit the theory to data, ask what the data say, design with it."""
 
 from .experiment import Experiment as Experiment
+from .fisher import Information as Information
+from .fisher import fisher as fisher
 from .fit import Fit as Fit
 from .fit import fit as fit
 from .noise import AbstractNoise as AbstractNoise

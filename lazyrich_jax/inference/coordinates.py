@@ -7,13 +7,15 @@ entries. With a constant unit in place of `scale**2` the first coordinate stands
 $\lambda$ itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .. import _checks
 from .experiment import Experiment
 
 # Balances beyond exp(16) units are lazy; other numbers make up for them.
@@ -97,13 +99,14 @@ class Coordinates(eqx.Module):
                 values[name] = jnp.exp(x)
         return values
 
-    def encode(self, values: Mapping[str, Array]) -> Float[np.ndarray, " unknowns"]:
-        """The coordinates of these numbers."""
+    def encode(self, values: Mapping[str, Any]) -> Float[np.ndarray, "*many unknowns"]:
+        """The coordinates of these numbers, all with the leading axes of `scale`."""
+        scale = np.asarray(values["scale"], float)
         unit = float(self.anchor)
-        unit = float(values["scale"]) ** 2 if np.isnan(unit) else unit
+        unit = scale[..., None] ** 2 if np.isnan(unit) else unit
         parts = []
         for name in self.names:
-            x = np.asarray(values[name], float).ravel()
+            x = np.asarray(values[name], float).reshape(*scale.shape, -1)
             if name == "lmda" and not self.sign:
                 x = np.arcsinh(x / unit)
             elif name == "lmda":
@@ -113,4 +116,40 @@ class Coordinates(eqx.Module):
             elif name != "function":
                 x = np.log(x)
             parts.append(x)
-        return np.concatenate(parts)
+        return np.concatenate(parts, axis=-1)
+
+
+def checked_names(
+    experiment: Experiment, unknown: Any, given: Container[str] = ()
+) -> tuple[str, ...]:
+    """Names of unknown parameters, in the experiment's order.
+
+    `given` are names of numbers that replace the known ones.
+
+    **Raises:** `ValueError` for other names, none, and redundant ones.
+    """
+    names = (unknown,) if isinstance(unknown, str) else tuple(unknown)
+    for name in names:
+        _checks.require(
+            name in experiment.parameters,
+            f"`unknown` must be names of {list(experiment.parameters)}, but it had "
+            f"{name!r}.",
+        )
+    _checks.require(
+        len(names) > 0 and len(set(names)) == len(names),
+        f"`unknown` must be different names, at least one, but it was {names}.",
+    )
+    start = "strengths" if experiment.start == "aligned" else "function"
+    _checks.require(
+        not {"scale", start} <= set(names),
+        f'`unknown` must not have "scale" beside {start!r}, which contains it, but it '
+        f"was {names}.",
+    )
+    missing = [n for n, x in experiment.known.items() if not np.all(np.isfinite(x))]
+    for name in missing:
+        _checks.require(
+            name in names or name in given,
+            f"`unknown` must have {name!r}, of which the experiment knows nothing, but "
+            f"it was {names}.",
+        )
+    return tuple(name for name in experiment.parameters if name in names)

@@ -40,13 +40,7 @@ class Misfit(eqx.Module):
     data: Data
 
     def __init__(self, experiment: Experiment, coordinates: Coordinates, data: Data):
-        dtype = experiment.times.dtype
-
-        def as_array(x):
-            return jnp.asarray(x, dtype) if isinstance(x, float) else x
-
-        # Levels of noise are arrays: programs don't depend on their values.
-        self.experiment = jax.tree.map(as_array, experiment)
+        self.experiment = with_traced_levels(experiment)
         self.coordinates, self.data = coordinates, data
 
     def __call__(
@@ -56,6 +50,16 @@ class Misfit(eqx.Module):
         values = self.coordinates.decode(u, self.experiment.known)
         chosen = jax.tree.map(lambda x: x[row], self.data)
         return self.experiment.residuals(values, chosen.values, chosen.weights)
+
+
+def with_traced_levels(experiment: Experiment) -> Experiment:
+    """The experiment for programs, which don't depend on its levels of noise."""
+    dtype = experiment.times.dtype
+
+    def as_array(x):
+        return jnp.asarray(x, dtype) if isinstance(x, float) else x
+
+    return jax.tree.map(as_array, experiment)
 
 
 def checked_data(experiment: Experiment, data: Any, *, curves: bool = False) -> Data:

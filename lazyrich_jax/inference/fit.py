@@ -11,7 +11,7 @@ from jaxtyping import PRNGKeyArray
 
 from .. import _checks
 from .ambiguity import ambiguities
-from .coordinates import Coordinates
+from .coordinates import Coordinates, checked_names
 from .data import Data, checked_data
 from .estimate import Estimate, estimate
 from .experiment import Experiment
@@ -130,38 +130,6 @@ def fit(
     seed = 0 if key is None else int(jax.random.randint(key, (), 0, 2**31 - 1))
     found = estimate(experiment, checked, coordinates, box, starts, seed)
     return Fit(**{f.name: getattr(found, f.name) for f in dataclasses.fields(found)})
-
-
-def checked_names(experiment: Experiment, unknown: Any) -> tuple[str, ...]:
-    """Names of unknown parameters, in the experiment's order.
-
-    **Raises:** `ValueError` for other names, none, and redundant ones.
-    """
-    names = (unknown,) if isinstance(unknown, str) else tuple(unknown)
-    for name in names:
-        _checks.require(
-            name in experiment.parameters,
-            f"`unknown` must be names of {list(experiment.parameters)}, but it had "
-            f"{name!r}.",
-        )
-    _checks.require(
-        len(names) > 0 and len(set(names)) == len(names),
-        f"`unknown` must be different names, at least one, but it was {names}.",
-    )
-    start = "strengths" if experiment.start == "aligned" else "function"
-    _checks.require(
-        not {"scale", start} <= set(names),
-        f'`unknown` must not have "scale" beside {start!r}, which contains it, but it '
-        f"was {names}.",
-    )
-    missing = [n for n, x in experiment.known.items() if not np.all(np.isfinite(x))]
-    for name in missing:
-        _checks.require(
-            name in names,
-            f"`unknown` must have {name!r}, of which the experiment knows nothing, but "
-            f"it was {names}.",
-        )
-    return tuple(name for name in experiment.parameters if name in names)
 
 
 def _enough(experiment: Experiment, data: Data, coordinates: Coordinates) -> None:

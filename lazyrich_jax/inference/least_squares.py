@@ -38,12 +38,22 @@ class Members(NamedTuple):
     steps: Int[Array, " members"]
 
 
+def batch_size(total: int) -> int:
+    """How many of `total` points are worked on at once: one of two sizes."""
+    return SMALL if total <= SMALL * 4 else LARGE
+
+
+def spacing(u: Float[Array, " unknowns"]) -> Float[Array, " unknowns"]:
+    """Half the distance of the two points of a central difference."""
+    return jnp.finfo(u.dtype).eps ** (1 / 3) * jnp.maximum(1.0, jnp.abs(u))
+
+
 def linearised(
     residuals: Callable[[Float[Array, " unknowns"]], Float[Array, " n"]],
     u: Float[Array, " unknowns"],
 ) -> tuple[Float[Array, " n"], Float[Array, "n unknowns"]]:
     """Residuals and their Jacobian by central differences."""
-    h = jnp.finfo(u.dtype).eps ** (1 / 3) * jnp.maximum(1.0, jnp.abs(u))
+    h = spacing(u)
     shifts = jnp.diag(h)
     points = jnp.concatenate([u[None], u[None] + shifts, u[None] - shifts])
     r = jax.vmap(residuals)(points)

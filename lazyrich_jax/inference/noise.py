@@ -30,6 +30,13 @@ class AbstractNoise(eqx.Module):
         """The signed root of the deviance, smooth where it is zero."""
 
     @abc.abstractmethod
+    def standardised(self, prediction: Array) -> Array:
+        """A function of the prediction whose data have noise of one.
+
+        The square of its derivative is the expected information.
+        """
+
+    @abc.abstractmethod
     def draw(self, name: str, prediction: Array, key: PRNGKeyArray) -> Array:
         """Data around a prediction; `name` is the observable's."""
 
@@ -75,6 +82,10 @@ class Additive(_Gaussian):
         """The difference in units of the standard deviation."""
         return (data - prediction) / self._unit
 
+    def standardised(self, prediction: Array) -> Array:
+        """The prediction in units of the standard deviation."""
+        return prediction / self._unit
+
 
 class Relative(_Gaussian):
     """Log-normal noise: the logarithm has the standard deviation `sd`.
@@ -101,6 +112,10 @@ class Relative(_Gaussian):
     def residual(self, data: Array, prediction: Array) -> Array:
         """The logarithm of the ratio in units of the standard deviation."""
         return (jnp.log(data) - jnp.log(prediction)) / self._unit
+
+    def standardised(self, prediction: Array) -> Array:
+        """The logarithm in units of the standard deviation."""
+        return jnp.log(prediction) / self._unit
 
 
 class Counts(AbstractNoise):
@@ -162,6 +177,17 @@ class Counts(AbstractNoise):
         root = jnp.sqrt(self.deviance(data, prediction))
         share = data if self.trials else data / jnp.sum(data, axis=-1, keepdims=True)
         return jnp.sign(share - prediction) * root
+
+    def standardised(self, prediction: Array) -> Array:
+        r"""$2\sqrt{np}$, or $2\sqrt n\arcsin\sqrt p$ for a share.
+
+        One choice per time and item is expected where `each` was not given.
+        """
+        p = jnp.clip(prediction, jnp.finfo(prediction.dtype).tiny, 1.0)
+        if self.trials is None:
+            return 2 * jnp.sqrt((self.each or 1) * p)
+        angle = jnp.arctan2(jnp.sqrt(p), jnp.sqrt(jnp.maximum(1 - p, 0.0)))
+        return 2 * self.trials**0.5 * angle
 
     def deviance(self, data: Array, prediction: Array) -> Array:
         """The multinomial or binomial deviance, one for each count or share."""

@@ -1,7 +1,7 @@
 """What an experiment observes, as numbers of a solution."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from .._task import Task
 Times = Float[Array, " times"]
 
 
+@runtime_checkable
 class Path(Protocol):
     """A network's course, as `lazyrich_jax.ExactSolution` gives it."""
 
