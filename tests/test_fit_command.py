@@ -29,7 +29,7 @@ EXPERIMENT = lr.inference.Experiment(
 def losses():
     """Data of the experiment by another way: the aligned modes' own formula."""
     a = lr.theory.aligned_modes(
-        jnp.asarray(TIMES)[:, None], jnp.array([2.0, 1.0])[None], 0.09, 1.0
+        jnp.asarray(TIMES), jnp.array([2.0, 1.0]), jnp.array(0.09), 1.0
     )
     clean = np.sum((np.array([2.0, 1.0]) - np.asarray(a)) ** 2, axis=1) / 2
     return clean * np.exp(0.02 * np.random.default_rng(0).normal(size=TIMES.size))
@@ -174,7 +174,7 @@ GOOD = "time,loss\n" + "".join(f"{i},{1 / (1 + i)}\n" for i in range(9))
         ("--noise relative:-1", "with a positive level"),
         ("--learning-rate 0.1", "`--learning-rate` must be left out for a column of"),
         ("--task nothing.npz", "`--task` must be a file that can be read"),
-        ("--sizes 2-2-2 --known lmda=1 scale=1 task_strengths=1", "must leave some of"),
+        ("--sizes 1-1-1 --known lmda=1 scale=1 task_strengths=1", "must leave some of"),
     ],
     ids=str,
 )

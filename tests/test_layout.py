@@ -113,7 +113,7 @@ FLOORS = {
         {"registry"},
         {"report"},
     ),
-    "fitting": ({"options", "table"}, {"report"}),
+    "fitting": ({"table"}, {"options"}, {"report"}),
     "bench": ({"problems"}, {"measure", "methods"}, {"measurements"}, {"report"}),
 }
 SLOW = {"diffrax", "lineax", "optax", "matplotlib", "xarray", "zarr"}

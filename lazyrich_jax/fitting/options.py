@@ -129,6 +129,8 @@ def _question(
     hidden_size: int | None,
 ) -> Question:
     known = dict(_pair("--known", text, "VALUE", _numbers) for text in options.known)
+    if isinstance(known.get("task_strengths"), float):  # of one mode
+        known["task_strengths"] = [known["task_strengths"]]
     if options.learning_rate is not None:
         if table.clock == "time":
             raise ValueError(
@@ -144,7 +146,7 @@ def _question(
         hidden_size=hidden_size,
         start=options.start,
         model=options.model,
-        **{name: _scalar(value) for name, value in known.items()},
+        **known,
     )
     unknown = options.unknown or _unknown(experiment, table.clock, known, task)
     bounds = dict(_pair("--bounds", x, "LOW:HIGH", _range) for x in options.bounds)
@@ -215,8 +217,9 @@ def _pair(option: str, text: str, form: str, read) -> tuple[str, Any]:
         ) from error
 
 
-def _numbers(text: str) -> list[float]:
-    return [float(x) for x in text.split(",")]
+def _numbers(text: str) -> float | list[float]:
+    values = [float(x) for x in text.split(",")]
+    return values if len(values) > 1 else values[0]
 
 
 def _range(text: str) -> tuple[float, float]:
@@ -224,10 +227,6 @@ def _range(text: str) -> tuple[float, float]:
     if math.isnan(low) or math.isnan(high):
         raise ValueError(text)
     return low, high
-
-
-def _scalar(value: Any) -> Any:
-    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def _laws(given: Sequence[str], observe: Sequence[str]) -> list[AbstractNoise]:

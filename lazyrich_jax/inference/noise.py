@@ -54,7 +54,7 @@ class _Gaussian(AbstractNoise):
         self.sd = sd
 
     @property
-    def _unit(self) -> float:
+    def _unit(self) -> float | Array:
         return 1.0 if self.sd is None else self.sd
 
     def _drawn(self, name: str, prediction: Array, key: PRNGKeyArray) -> Array:
