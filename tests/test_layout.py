@@ -105,7 +105,8 @@ FLOORS = {
         {"maps", "nonlinear", "record", "style", "zero_balanced"},
         {"comparison", "curves", "forgetting_runs", "neuron"},
         {"aligned_modes", "balance", "continual", "convergence_time"}
-        | {"descent_accuracy", "edge_of_stability", "nonlinear_balance"}
+        | {"descent_accuracy", "edge_of_stability", "identifiability"}
+        | {"nonlinear_balance"}
         | {"phase_diagram", "reductions", "weight_decay", "wide"}
         | {f"figure{i}" for i in range(1, 7)}
         | {f"braun{i}" for i in (1, 2, 3, 5, 6)}
