@@ -84,7 +84,7 @@ FLOORS = {
         {"coordinates"},
         {"ambiguity", "data", "identified"},
         {"least_squares"},
-        {"fisher", "search"},
+        {"fisher", "likelihood", "search"},
         {"estimate"},
         {"profile"},
         {"fit"},

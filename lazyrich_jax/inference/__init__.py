@@ -5,6 +5,9 @@ from .fisher import Information as Information
 from .fisher import fisher as fisher
 from .fit import Fit as Fit
 from .fit import fit as fit
+from .fit import fit_curves as fit_curves
+from .likelihood import LogLikelihood as LogLikelihood
+from .likelihood import log_likelihood as log_likelihood
 from .noise import AbstractNoise as AbstractNoise
 from .noise import Additive as Additive
 from .noise import Counts as Counts

@@ -2,9 +2,10 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import stats
@@ -119,6 +120,48 @@ class Estimate:
             pairs += float(np.sum(np.where(both, r[1:] * r[:-1], 0.0)))
             squares += float(np.sum(np.where(both, (r[1:] ** 2 + r[:-1] ** 2) / 2, 0)))
         return pairs / squares if squares > 0 else 0.0
+
+
+class Best(NamedTuple):
+    """The best of each curve, curves first."""
+
+    values: dict[str, np.ndarray]
+    deviance: np.ndarray
+    reached: np.ndarray
+    success: np.ndarray
+    covariance: np.ndarray
+
+
+def best_of_each(
+    misfit: Misfit, starts: int, box: tuple[np.ndarray, np.ndarray], seed: int
+) -> Best:
+    """The maximum of the likelihood of each data set, from `starts` starts each."""
+    experiment, coordinates, data = misfit.experiment, misfit.coordinates, misfit.data
+    members = search(misfit, starts, box, _least(data), seed=seed)
+    cost = np.where(np.isfinite(members.cost), members.cost, np.inf)
+    cost = cost.reshape(data.curves, starts)
+    rows = np.arange(data.curves)
+    choice = np.argmin(cost, axis=1)
+    least = cost[rows, choice]
+    best = Members(
+        *(x.reshape(data.curves, starts, *x.shape[1:])[rows, choice] for x in members)
+    )
+    known = all(law.sd is not None for law in experiment.noise)
+    count = sum(np.asarray(w > 0).reshape(data.curves, -1).sum(1) for w in data.weights)
+    freedom = np.maximum(count - len(coordinates.labels), 1)
+    variance = np.ones(data.curves) if known else 2 * least / freedom
+    variance = np.maximum(variance, _floor(data))
+    decode = jax.vmap(lambda u: coordinates.decode(u, experiment.known))
+    values = decode(jnp.asarray(best.u))
+    return Best(
+        {name: np.asarray(values[name]) for name in coordinates.names},
+        2 * least,
+        np.sum(cost <= least[:, None] + RANDOM * variance[:, None] / 2, axis=1),
+        np.asarray(best.done) & np.isfinite(least),
+        np.array(
+            [_covariance(h / v) for h, v in zip(best.hessian, variance, strict=True)]
+        ),
+    )
 
 
 def estimate(

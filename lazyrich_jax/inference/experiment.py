@@ -125,8 +125,7 @@ class Experiment(eqx.Module):
         self.model = model
         self.observe, self.single = _observed(observe, model)
         self.noise = _laws(noise, self.observe)
-        by_sizes = not isinstance(task, Task)
-        if by_sizes:
+        if not isinstance(task, Task):
             task, hidden_size = _task_of_sizes(task, hidden_size, self.observe)
         is_task("task", task)
         n_in, n_out = task.in_size, task.out_size
@@ -167,17 +166,10 @@ class Experiment(eqx.Module):
         _check_known(given)
         if float(given["weight_decay"]) == 0:  # then no law of decay is compiled
             del given["weight_decay"]
-        task, times, x, slope, given = _dtypes.promoted(
+        self.task, self.times, self.x, self.slope, self.known = _dtypes.promoted(
             task=task, times=times, x=x, slope=slope, known=given
         )
-        self.task, self.times, self.x, self.slope, self.known = (
-            task,
-            times,
-            x,
-            slope,
-            given,
-        )
-        u, _, v = singular_vectors(task.input_output_correlation)
+        u, _, v = singular_vectors(self.task.input_output_correlation)
         k = min(n_in, n_out)
         self.u, self.v = u[:, :k], v[:, :k]
 
@@ -208,7 +200,7 @@ class Experiment(eqx.Module):
 
         **Raises:** `ValueError` for a name that is no parameter.
         """
-        predicted = self._predict(self._complete(values))
+        predicted = self.predicted(self._complete(values))
         if self.single:
             return predicted[0]
         return dict(zip(self.observe, predicted, strict=True))
@@ -218,11 +210,11 @@ class Experiment(eqx.Module):
 
         **Raises:** `ValueError` as `predict`, and where the level of noise is unknown.
         """
-        predicted = self._predict(self._complete(values))
+        predicted = self.predicted(self._complete(values))
         keys = jax.random.split(key, len(predicted))
         drawn = [
-            law.draw(name, x, k)
-            for law, name, x, k in zip(
+            law.draw(name, value, k)
+            for law, name, value, k in zip(
                 self.noise, self.observe, predicted, keys, strict=True
             )
         ]
@@ -232,15 +224,19 @@ class Experiment(eqx.Module):
         self, values: Values, data: tuple[Array, ...], weights: tuple[Array, ...]
     ) -> Float[Array, " observations"]:
         """Weighted residuals of complete `values`, as one vector."""
-        predicted = self._predict(values)
-        return jnp.concatenate(
-            [
-                (jnp.where(w > 0, w * law.residual(y, m), 0.0)).ravel()
-                for law, y, m, w in zip(
-                    self.noise, data, predicted, weights, strict=True
-                )
-            ]
-        )
+        return self.compared(self.predicted(values), data, weights)
+
+    def compared(
+        self,
+        predicted: tuple[Array, ...],
+        data: tuple[Array, ...],
+        weights: tuple[Array, ...],
+    ) -> Float[Array, " observations"]:
+        """Weighted residuals of data against predictions, as one vector."""
+        parts = []
+        for law, y, m, w in zip(self.noise, data, predicted, weights, strict=True):
+            parts.append(jnp.where(w > 0, w * law.residual(y, m), 0.0).ravel())
+        return jnp.concatenate(parts)
 
     def _complete(self, values: Values) -> dict[str, Array]:
         for name in values:
@@ -252,7 +248,7 @@ class Experiment(eqx.Module):
         dtype = self.times.dtype
         return {name: jnp.asarray(value).astype(dtype) for name, value in both.items()}
 
-    def _predict(self, values: Values) -> tuple[Array, ...]:
+    def predicted(self, values: Values) -> tuple[Array, ...]:
         """Observables of complete values."""
         setting, path, offset = self._path(values)
         t = values["rate"] * self.times

@@ -21,7 +21,8 @@ from .least_squares import batch_size, linearised, spacing
 from .noise import Relative
 from .observables import OBSERVABLES
 
-POSITIVE = ("scale", "rate", "mu", "strengths", "task_strengths", "weight_decay")
+POSITIVE = ("scale", "rate", "mu")
+NON_NEGATIVE = ("strengths", "task_strengths", "weight_decay")  # positive if unknown
 NOMINAL = 0.01  # noise that words are about where its level is unknown
 
 
@@ -104,10 +105,33 @@ class Information:
             self.matrix / unit**2, self.coordinates, self.u, self.error / unit
         )
 
+    def knowing(self, *names: str) -> "Information":
+        """The information if these unknown numbers were known.
+
+        **Raises:** `ValueError` for names that are not unknown, and for all names.
+        """
+        own = self.coordinates.names
+        rest = tuple(name for name in own if name not in names)
+        _checks.require(
+            set(names) <= set(own) and len(rest) > 0,
+            f"`names` must be some of the unknown {list(own)}, not all, but they were "
+            f"{list(names)}.",
+        )
+        kept = [i for i, x in enumerate(self.labels) if x.split("[")[0] in rest]
+        return dataclasses.replace(
+            self,
+            coordinates=Coordinates(self.experiment, rest),
+            u=self.u[..., kept],
+            matrix=self.matrix[..., kept, :][..., kept],
+            per_time=self.per_time[..., kept, :][..., kept],
+            error=self.error[..., kept],
+        )
+
     def _by_label(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         return {label: rows[..., i] for i, label in enumerate(self.labels)}
 
     def __str__(self) -> str:
+        """What is identified, and when."""
         observed = " and ".join(self.experiment.observe)
         names = ", ".join(self.coordinates.names)
         lines = [f"Fisher information of {observed} on {names}"]
@@ -214,7 +238,7 @@ def _points(
     experiment: Experiment, names: Sequence[str], values: Mapping[str, Any]
 ) -> tuple[dict[str, np.ndarray], tuple[int, ...]]:
     """Complete numbers, (points, ...) each, and the leading axes."""
-    n_in, hidden, n_out = experiment.sizes
+    n_in, _, n_out = experiment.sizes
     shapes = {
         "strengths": (min(experiment.sizes),),
         "function": (n_out, n_in),
@@ -237,8 +261,9 @@ def _points(
             f"shape was {array.shape}.",
         )
         _checks.finite(name, jnp.asarray(array))
-        if name in POSITIVE:
-            _checks.positive(name, jnp.asarray(array), zero=name not in names)
+        if name in POSITIVE or name in NON_NEGATIVE:
+            zero = name in NON_NEGATIVE and name not in names
+            _checks.positive(name, jnp.asarray(array), zero=zero)
         given[name] = array
     for name in names:
         _checks.require(
@@ -303,7 +328,7 @@ def _standardised(
         value = predicted[name]
         z = law.standardised(value)
         if OBSERVABLES[name].symmetric:
-            z = jnp.where(jnp.triu(jnp.ones(z.shape[-2:], bool)), z, 0.0)
+            z = jnp.where(jnp.triu(jnp.ones(z.shape[-2:], bool))[None], z, 0.0)
         parts.append(z.reshape(experiment.times.size, -1))
     return jnp.concatenate(parts, axis=-1)
 

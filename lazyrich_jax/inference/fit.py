@@ -3,7 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -12,11 +12,14 @@ from jaxtyping import PRNGKeyArray
 from .. import _checks
 from .ambiguity import ambiguities
 from .coordinates import Coordinates, checked_names
-from .data import Data, checked_data
-from .estimate import Estimate, estimate
+from .data import Data, Misfit, checked_data
+from .estimate import Estimate, best_of_each, estimate
 from .experiment import Experiment
 from .profile import intervals
 from .search import limits
+
+if TYPE_CHECKING:
+    import xarray
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -115,26 +118,86 @@ def fit(
     compiled; `RuntimeError` if the theory has no value at any start. A warning names
     what the observables cannot determine.
     """
+    _, coordinates, box, seed = _prepared(experiment, unknown, starts, bounds, key)
+    checked = checked_data(experiment, data)
+    _enough(experiment, checked, coordinates)
+    found = estimate(experiment, checked, coordinates, box, starts, seed)
+    return Fit(**{f.name: getattr(found, f.name) for f in dataclasses.fields(found)})
+
+
+def fit_curves(
+    experiment: Experiment,
+    curves: Any,
+    unknown: Sequence[str] = ("lmda", "scale"),
+    *,
+    starts: int = 4,
+    bounds: Mapping[str, Any] | None = None,
+    key: PRNGKeyArray | None = None,
+) -> "xarray.Dataset":
+    """Fit each of many data sets of one experiment, in one program.
+
+    **Arguments:** as `fit`; `curves` have a leading axis, one data set each, and
+    `starts` are taken for each curve.
+
+    **Returns:** an `xarray.Dataset` over `curve` with the estimates by name,
+    `deviance`, `reached` (how many starts found it), `success` and, over `coordinate`
+    twice, `covariance` (as `Fit.covariance`).
+
+    **Raises:** as `fit`; `ValueError` for several observables unless every level of
+    noise is given.
+    """
+    import xarray
+
+    _, coordinates, box, seed = _prepared(experiment, unknown, starts, bounds, key)
+    data = checked_data(experiment, curves, curves=True)
+    known = all(law.sd is not None for law in experiment.noise)
+    _checks.require(
+        known or len(experiment.observe) == 1,
+        "`experiment` must have given levels of noise to fit many curves of several "
+        "observables, but one was unknown.",
+    )
+    _enough(experiment, data, coordinates)
+    best = best_of_each(Misfit(experiment, coordinates, data), starts, box, seed)
+    shapes = dict(zip(coordinates.names, coordinates.shapes, strict=True))
+    fields = {
+        name: (("curve", *(f"{name}_{i}" for i in range(len(shapes[name])))), x)
+        for name, x in best.values.items()
+    }
+    fields |= {
+        "deviance": ("curve", best.deviance),
+        "reached": ("curve", best.reached),
+        "success": ("curve", best.success),
+        "covariance": (("curve", "coordinate", "other"), best.covariance),
+    }
+    labels = list(coordinates.labels)
+    return xarray.Dataset(fields, {"coordinate": labels, "other": labels})
+
+
+def _prepared(
+    experiment: Experiment,
+    unknown: Any,
+    starts: Any,
+    bounds: Mapping[str, Any] | None,
+    key: PRNGKeyArray | None,
+) -> tuple[tuple[str, ...], Coordinates, tuple[np.ndarray, np.ndarray], int]:
+    """Names, coordinates, their box and a seed, checked; warns of ambiguities."""
     _checks.instance("experiment", experiment, Experiment, "see `Experiment`")
     names = checked_names(experiment, unknown)
-    checked = checked_data(experiment, data)
-    starts = _checks.size("starts", starts)
+    _checks.size("starts", starts)
     coordinates = Coordinates(experiment, names)
     bounds = dict(bounds or {})
     if "lmda" in bounds:
         coordinates = coordinates.anchored(float(experiment.known["scale"]) ** 2)
     box = limits(experiment, coordinates, bounds)
-    _enough(experiment, checked, coordinates)
     for text in ambiguities(experiment, names, box, coordinates):
-        warnings.warn(text, stacklevel=2)
+        warnings.warn(text, stacklevel=3)
     seed = 0 if key is None else int(jax.random.randint(key, (), 0, 2**31 - 1))
-    found = estimate(experiment, checked, coordinates, box, starts, seed)
-    return Fit(**{f.name: getattr(found, f.name) for f in dataclasses.fields(found)})
+    return names, coordinates, box, seed
 
 
 def _enough(experiment: Experiment, data: Data, coordinates: Coordinates) -> None:
     levels = sum(law.sd is None for law in experiment.noise)
-    count = sum(data.counts)
+    count = int(np.count_nonzero(_per_curve(data), axis=1).min())
     need = len(coordinates.labels) + levels
     _checks.require(
         count >= need,
@@ -143,4 +206,11 @@ def _enough(experiment: Experiment, data: Data, coordinates: Coordinates) -> Non
         + (" and the noise" if levels else "")
         + ", but it "
         f"had {count}.",
+    )
+
+
+def _per_curve(data: Data) -> np.ndarray:
+    """The weights of each curve."""
+    return np.concatenate(
+        [np.asarray(w).reshape(data.curves, -1) for w in data.weights], axis=1
     )

@@ -45,6 +45,7 @@ class Identified(NamedTuple):
     together: tuple[Combination, ...]
 
     def __str__(self) -> str:
+        """One sentence for each kind of number."""
         lines = []
         if self.alone:
             shown = ", ".join(f"{x} (sd {_short(self.sd[x])})" for x in self.alone)
@@ -60,12 +61,12 @@ class Identified(NamedTuple):
 
 def covariance(
     information: Float[np.ndarray, "*points k k"],
-    error: Float[np.ndarray, "*points k"] | float = 0.0,
+    error: Float[np.ndarray, "..."] | float = 0.0,
 ) -> Float[np.ndarray, "*points k k"]:
     """The inverse of information matrices.
 
-    It is infinite for coordinates along directions without information. `error` is that
-    of the square roots of the diagonal.
+    It is infinite for coordinates along directions without information. `error`, which
+    broadcasts against (..., k), is that of the square roots of the diagonal.
     """
     s, vectors, size, blind = _spectrum(information, error)
     kept = vectors / size[..., :, None]
@@ -78,7 +79,7 @@ def covariance(
 
 def deviations(
     information: Float[np.ndarray, "*points k k"],
-    error: Float[np.ndarray, "*points k"] | float = 0.0,
+    error: Float[np.ndarray, "..."] | float = 0.0,
 ) -> Float[np.ndarray, "*points k"]:
     """The standard deviation of each coordinate."""
     return np.sqrt(np.diagonal(covariance(information, error), axis1=-2, axis2=-1))
@@ -115,8 +116,8 @@ def _spectrum(information: np.ndarray, error: np.ndarray | float):
     Eigenvalues below their error, the last result, are replaced by it.
     """
     information = np.asarray(information, float)
-    bad = ~np.isfinite(information).all(axis=(-2, -1))[..., None, None]
-    information = np.where(bad, np.eye(information.shape[-1]), information)
+    good = np.all(np.isfinite(information), axis=(-2, -1), keepdims=True)
+    information = np.where(good, information, np.eye(information.shape[-1]))
     diagonal = np.diagonal(information, axis1=-2, axis2=-1)
     error = np.broadcast_to(np.asarray(error, float), diagonal.shape)
     # Coordinates without information are set apart: nothing correlates with them.
@@ -156,7 +157,7 @@ def _logarithms(
         slope = 1.0
         if labels[i] == "lmda" and not coordinates.sign:
             slope = np.tanh(u[i])
-            logarithmic[i] = abs(u[i]) > 1
+            logarithmic[i] = bool(abs(u[i]) > 1)
         if not logarithmic[i]:
             continue
         jacobian[i, i] = slope
@@ -207,8 +208,8 @@ def _combinations(
 
 
 def _text(c: np.ndarray, labels: Sequence[str], logarithmic: Sequence[bool]) -> str:
-    terms = [(int(c[i]), labels[i]) for i in np.flatnonzero(c)]
-    if logarithmic[np.flatnonzero(c)[0]]:
+    terms = [(int(c[i]), labels[i]) for i in range(len(c)) if c[i]]
+    if any(x and log for x, log in zip(c, logarithmic, strict=True)):
         text = ""
         for power, label in terms:
             factor = label if abs(power) == 1 else f"{label}**{abs(power)}"

@@ -1,11 +1,13 @@
 """Laws of noise: how far an observation is from a prediction."""
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import gammaln, xlogy
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .. import _checks
@@ -19,7 +21,7 @@ class AbstractNoise(eqx.Module):
     of its square, and `lazyrich_jax.inference.fit` estimates it.
     """
 
-    sd: eqx.AbstractVar[float | None]
+    sd: eqx.AbstractVar[Any]
 
     @abc.abstractmethod
     def check(self, name: str, data: np.ndarray) -> None:
@@ -37,6 +39,10 @@ class AbstractNoise(eqx.Module):
         """
 
     @abc.abstractmethod
+    def constant(self, data: Array) -> Array:
+        """The log-likelihood where the deviance is zero and `sd` is one."""
+
+    @abc.abstractmethod
     def draw(self, name: str, prediction: Array, key: PRNGKeyArray) -> Array:
         """Data around a prediction; `name` is the observable's."""
 
@@ -46,7 +52,7 @@ class AbstractNoise(eqx.Module):
 
 
 class _Gaussian(AbstractNoise):
-    sd: float | None
+    sd: float | None = None
 
     def __init__(self, sd: float | None = None):
         if sd is not None:
@@ -82,6 +88,10 @@ class Additive(_Gaussian):
         """The difference in units of the standard deviation."""
         return (data - prediction) / self._unit
 
+    def constant(self, data: Array) -> Array:
+        """That of the normal density."""
+        return jnp.full_like(data, -np.log(2 * np.pi) / 2)
+
     def standardised(self, prediction: Array) -> Array:
         """The prediction in units of the standard deviation."""
         return prediction / self._unit
@@ -113,6 +123,10 @@ class Relative(_Gaussian):
         """The logarithm of the ratio in units of the standard deviation."""
         return (jnp.log(data) - jnp.log(prediction)) / self._unit
 
+    def constant(self, data: Array) -> Array:
+        """That of the log-normal density."""
+        return -np.log(2 * np.pi) / 2 - jnp.log(data)
+
     def standardised(self, prediction: Array) -> Array:
         """The logarithm in units of the standard deviation."""
         return jnp.log(prediction) / self._unit
@@ -132,17 +146,14 @@ class Counts(AbstractNoise):
     **Raises:** `ValueError` unless `trials` is an integer of at least 1.
     """
 
+    sd: float
     trials: int | None = eqx.field(static=True)
     each: int | None = eqx.field(static=True)
 
     def __init__(self, trials: int | None = None, *, each: int | None = None):
+        self.sd = 1.0  # counts have no free level of noise
         self.trials = None if trials is None else _checks.size("trials", trials)
         self.each = None if each is None else _checks.size("each", each)
-
-    @property
-    def sd(self) -> float:
-        """One: counts have no free level of noise."""
-        return 1.0
 
     def check(self, name: str, data: np.ndarray) -> None:
         """Counts are whole and non-negative; shares of trials are at most one."""
@@ -177,6 +188,17 @@ class Counts(AbstractNoise):
         root = jnp.sqrt(self.deviance(data, prediction))
         share = data if self.trials else data / jnp.sum(data, axis=-1, keepdims=True)
         return jnp.sign(share - prediction) * root
+
+    def constant(self, data: Array) -> Array:
+        """The logarithm of the largest probability of these counts."""
+        if self.trials is None:
+            total = jnp.sum(data, axis=-1, keepdims=True)
+            ways = gammaln(total + 1) / data.shape[-1] - gammaln(data + 1)
+            return ways + xlogy(data, data / jnp.maximum(total, 1))
+        n = jnp.asarray(self.trials, data.dtype)
+        right, wrong = n * data, n * (1 - data)
+        ways = gammaln(n + 1) - gammaln(right + 1) - gammaln(wrong + 1)
+        return ways + xlogy(right, data) + xlogy(wrong, 1 - data)
 
     def standardised(self, prediction: Array) -> Array:
         r"""$2\sqrt{np}$, or $2\sqrt n\arcsin\sqrt p$ for a share.

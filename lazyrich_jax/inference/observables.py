@@ -60,7 +60,7 @@ def excess(
     variance = task.input_variance
     goal = task.input_output_correlation / variance
     missing = jnp.linalg.svd(goal, compute_uv=False)[rank:]
-    error = jnp.sum((function - goal) ** 2, axis=(-2, -1)) - square_norm(missing)
+    error = jnp.sum((function - goal[None]) ** 2, axis=(-2, -1)) - square_norm(missing)
     return variance * error / 2
 
 

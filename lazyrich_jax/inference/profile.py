@@ -86,10 +86,9 @@ def _anchored(fit: Estimate) -> _Anchored:
     unit = float(fit.values.get("scale", fit.experiment.known["scale"])) ** 2
     coordinates = fit.coordinates.anchored(unit)
     misfit = eqx.tree_at(lambda m: m.coordinates, fit.misfit, coordinates)
-    known = {k: np.asarray(v) for k, v in fit.experiment.known.items()}
     optima = np.array(
         [
-            coordinates.encode({**known, **values})
+            coordinates.encode({**fit.experiment.known, **values})
             for values in (fit.values, *fit.alternatives)
         ]
     )
@@ -211,10 +210,10 @@ def _solved(
     cost, u = _profile(a, rays, starts)
     low, high = a.misfit.coordinates.bounds
     margin = 1e-6 * high
-    lost = ((u <= low + margin) | (u >= high - margin)).any(axis=1)
+    lost = np.any((u <= low + margin) | (u >= high - margin), axis=1)
     rise = np.where(np.isfinite(cost), cost - a.cost, np.inf)
     points = [Point(*x) for x in zip(offsets, u, rise, strict=True)]
-    return list(zip(rays, points, lost, strict=True))
+    return list(zip(rays, points, list(lost), strict=True))
 
 
 def _room(a: _Anchored, ray: Ray) -> float:
@@ -233,7 +232,7 @@ def _start(a: _Anchored, ray: Ray, x: float, path: list[Point]) -> np.ndarray:
         slope = (last.u - path[-2].u) / (last.offset - path[-2].offset)
     u = last.u + np.clip(slope * (x - last.offset), -4.0, 4.0)
     u[ray.coordinate] = a.optima[ray.optimum, ray.coordinate] + ray.direction * x
-    return np.clip(u, *a.bounds)
+    return np.clip(u, a.bounds[0], a.bounds[1])
 
 
 def _profile(

@@ -3,16 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
-from scipy.stats import qmc
+from jaxtyping import Array, Float
 
 from .. import _checks
 from .coordinates import Coordinates
 from .data import Misfit
 from .experiment import Experiment
-from .least_squares import LARGE, SMALL, Members, begin, minimise
+from .least_squares import LARGE, Members, begin, minimise
 
 SCREENED = 4  # candidates for each start
+BANK = 512  # candidates of many curves, predicted once for all
+CHUNK = 128  # of them at once
 
 
 def limits(
@@ -107,9 +112,7 @@ def candidates(
     high = np.where(outside, np.minimum(highest, 7.0), high)
     inside = high > low
     low, high = np.where(inside, low, lowest), np.where(inside, high, highest)
-    sampler = qmc.Sobol(len(ends), seed=seed)
-    drawn = sampler.random(1 << max(0, (count - 1).bit_length()))[:count]
-    return low + (high - low) * drawn
+    return np.random.default_rng(seed).uniform(low, high, (count, len(ends)))
 
 
 def search(
@@ -118,29 +121,62 @@ def search(
     bounds: tuple[np.ndarray, np.ndarray],
     least: float,
     *,
-    screened: int = SCREENED,
     seed: int = 0,
 ) -> Members:
-    """Minimise from the best `starts` of `screened * starts` candidates, per curve.
+    """Minimise from the best `starts` of many candidates, for each curve.
 
     The result has the members of each curve together, `starts` of them.
     """
-    experiment, coordinates, data = misfit.experiment, misfit.coordinates, misfit.data
-    count = screened * starts
+    experiment, coordinates = misfit.experiment, misfit.coordinates
+    curves = misfit.data.curves
+    many = curves > 1
+    count = (
+        max(BANK, -(-SCREENED * starts // CHUNK) * CHUNK) if many else SCREENED * starts
+    )
     points = candidates(experiment, coordinates, bounds, count, seed)
     points = points.astype(experiment.times.dtype)
-    rows = np.repeat(np.arange(data.curves), count)
-    members = begin(np.tile(points, (data.curves, 1)), rows)
-    batch = SMALL if data.curves == 1 else LARGE
-    members = minimise(misfit, members, bounds, least, steps=1, batch=batch)
-    cost = members.cost.reshape(data.curves, count)
-    chosen = [
-        row * count + i
-        for row in range(data.curves)
-        for i in _best(cost[row], points, coordinates, starts)
+    if not many:  # by the program of the steps, which must be compiled anyhow
+        members = minimise(misfit, begin(points), bounds, least, steps=1)
+        chosen = _best(members.cost, points, coordinates, starts)
+        members = Members(*(x[chosen] for x in members))
+        return minimise(misfit, members, bounds, least)
+    costs = _costs(misfit, points)
+    chosen = [_best(cost, points, coordinates, starts) for cost in costs]
+    rows = np.repeat(np.arange(curves), starts)
+    members = begin(points[np.concatenate(chosen)], rows)
+    return minimise(misfit, members, bounds, least, batch=LARGE)
+
+
+def _costs(misfit: Misfit, points: np.ndarray) -> np.ndarray:
+    """Half the sum of squares of each curve at each point, (curves, points)."""
+    predicted = [
+        _predicted(misfit, jnp.asarray(part))
+        for part in np.split(points, len(points) // CHUNK)
     ]
-    members = Members(*(x[np.array(chosen)] for x in members))
-    return minimise(misfit, members, bounds, least, batch=batch)
+    predicted = jax.tree.map(lambda *x: jnp.concatenate(x), *predicted)
+    return np.asarray(_compared(misfit, predicted))
+
+
+@eqx.filter_jit
+def _predicted(misfit: Misfit, points: Float[Array, "points unknowns"]):
+    known = misfit.experiment.known
+
+    def at(u):
+        return misfit.experiment.predicted(misfit.coordinates.decode(u, known))
+
+    return jax.vmap(at)(points)
+
+
+@eqx.filter_jit
+def _compared(misfit: Misfit, predicted) -> Float[Array, "curves points"]:
+    def of_curve(data):
+        def cost(predicted):
+            r = misfit.experiment.compared(predicted, data.values, data.weights)
+            return jnp.sum(r**2) / 2
+
+        return jax.vmap(cost)(predicted)
+
+    return jax.lax.map(of_curve, misfit.data)
 
 
 def _best(
