@@ -188,7 +188,7 @@ def _balanced_pair(
 def _balanced_pair_jvp(primals, tangents):
     # One of the possible changes of the weights does not rotate the hidden units:
     # w2' dw2 = dw1 w1' + dlmda / 2. It solves two Sylvester equations.
-    (function, lmda, modes), (dfunction, dlmda, _) = primals, tangents
+    (_, lmda, modes), (dfunction, dlmda, _) = primals, tangents
     w1, w2 = _balanced_pair(*primals)
     u, s, v = modes
     s1, s2 = (x * x for x in split_singular_values(s, lmda))

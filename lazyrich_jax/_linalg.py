@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -218,7 +219,6 @@ def merge_repeated(s: Float[Array, " modes"], size: int) -> Float[Array, " modes
     return jnp.where(jnp.abs(merged) > tolerance, merged, 0.0)
 
 
-@jax.custom_jvp
 def sylvester(
     b: Float[Array, "n n"],
     c: Float[Array, "m m"],
@@ -234,17 +234,18 @@ def sylvester(
     """
     left, of_b, right, of_c = spectra
     total = of_b[:, None] + of_c[None]
-    core = dot(left.mT, x, right)
-    core = jnp.where(total > 0, core / jnp.where(total > 0, total, 1.0), 0.0)
-    return dot(left, core, right.mT)
 
+    def product(y: Array) -> Array:
+        return dot(b, y) + dot(y, c)
 
-@sylvester.defjvp
-def _sylvester_jvp(primals, tangents):
-    b, c, _, spectra = primals
-    db, dc, dx, _ = tangents
-    y = sylvester(*primals)
-    return y, sylvester(b, c, dx - dot(db, y) - dot(y, dc), spectra)
+    def solve(_: Any, x: Array) -> Array:
+        core = dot(left.mT, x, right)
+        core = jnp.where(total > 0, core / jnp.where(total > 0, total, 1.0), 0.0)
+        return dot(left, core, right.mT)
+
+    # Not a custom JVP: reverse mode would drop the rule where x is a tangent, and with
+    # it the derivatives by b and c.
+    return jax.lax.custom_linear_solve(product, x, solve, symmetric=True)
 
 
 @jax.custom_jvp

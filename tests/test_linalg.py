@@ -151,13 +151,29 @@ def test_sylvester():
 
     @jax.jit
     def solve(b, c, x):
-        return _linalg.sylvester(b, c, x, (left, of_b, right, of_c))
+        spectra = left, of_b, right, of_c
+        return _linalg.sylvester(b, c, x, jax.tree.map(jnp.asarray, spectra))
 
     y = scipy.linalg.solve_sylvester(b, c, x)
     np.testing.assert_allclose(solve(b, c, x), y, atol=1e-14)
     found = jax.jvp(solve, (b, c, x), (db, dc, dx))[1]
     expected = scipy.linalg.solve_sylvester(b, c, dx - db @ y - y @ dc)
     np.testing.assert_allclose(found, expected, atol=1e-14)
+
+    # The derivative by `b` of a derivative in reverse mode, also inside a custom rule.
+    @jax.custom_jvp
+    def half_square(b, x):
+        return jnp.sum(x * solve(b, c, x)) / 2
+
+    @half_square.defjvp
+    def _(primals, tangents):
+        (b, x), (db, dx) = primals, tangents
+        y = solve(b, c, x)
+        return half_square(b, x), jnp.sum(x * solve(b, c, dx - db @ y / 2))
+
+    by_x = jax.jvp(lambda b: jax.grad(half_square, 1)(b, x), (b,), (db + db.T,))[1]
+    expected = scipy.linalg.solve_sylvester(b, c, -(db + db.T) @ y)
+    np.testing.assert_allclose(by_x, expected, atol=1e-14)
     # Along pairs of zero eigenvalues nothing.
     values = jnp.array([1.0, 0.0, 0.0])
     half, basis = map(jnp.asarray, semidefinite(rng, np.array([1.0, 0, 0])))

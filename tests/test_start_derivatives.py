@@ -122,6 +122,20 @@ def test_rebalanced_zero_network():
         jax.grad(trace, 0)(0.0, 0.0)
 
 
+def test_rebalanced_zero_network_with_a_unit_for_every_output():
+    def trace(factor, lmda):
+        w1, w2 = factor * jnp.eye(2, 1), factor * jnp.eye(2)
+        return jnp.trace(lr.LinearNetwork((w1, w2)).rebalanced(lmda).qqt)
+
+    # The trace is sqrt(lmda^2 + 4 factor^4) + lmda. Second ones, forward over reverse.
+    given, along = (jnp.zeros(()), jnp.array(0.5)), (jnp.ones(()), jnp.zeros(()))
+    slope = jax.jit(jax.grad(trace, (0, 1)))
+    found = jax.jvp(slope, given, along)
+    np.testing.assert_allclose(found, ((0.0, 2.0), (0.0, 0.0)), atol=1e-12)
+    with pytest.raises(RuntimeError, match="no hidden unit is zero"):
+        jax.grad(trace, 1)(1.0, 0.0)
+
+
 def test_further_units_along_no_direction_are_refused():
     weights, change = random((3, 4, 6), "equal")
 
@@ -306,3 +320,44 @@ def test_second_derivatives_of_a_neuron_by_no_target_are_refused():
 
     with pytest.raises(Exception, match="`single_neuron` with respect to `target`"):
         jax.block_until_ready(jax.hessian(weight)(jnp.zeros(2)))
+
+
+@pytest.mark.parametrize("each", [False, True], ids=["one balance", "of every mode"])
+def test_aligned_modes_without_strength_and_balance(each):
+    """They are refused by both; by the scale they have a derivative, zero."""
+    task = lr.Task(jnp.eye(2), jnp.diag(jnp.array([2.0, 1.0])))
+    strengths, lmda = jnp.array([0.5, 0.0]), jnp.zeros(2 if each else ())
+
+    def trace(lmda, scale, strengths, throw=True):
+        start = lr.Aligned(task, lmda, scale, strengths=strengths, throw=throw)
+        return jnp.trace(start(2, 2, 2, key=KEY).qqt)
+
+    given = lmda, 0.7, strengths
+    for i, name in ((0, "`lmda`"), (2, "`strengths`")):
+        with pytest.raises(RuntimeError, match=f"with respect to {name}"):
+            jax.grad(trace, i)(*given)
+    slope = jax.jit(jax.value_and_grad(lambda *x: trace(*x, throw=False), (0, 1, 2)))
+    value, (by_lmda, by_scale, by_strengths) = slope(*given)
+    np.testing.assert_allclose((value, by_scale), (2 * 0.49 * 0.5, 4 * 0.7 * 0.5))
+    expected = [0.0, np.nan] if each else np.nan
+    np.testing.assert_allclose(by_lmda, expected, atol=1e-14)
+    np.testing.assert_allclose(by_strengths, [2 * 0.49, np.nan])
+    # The trace is the sum of 2 sqrt(lmda^2 / 4 + (scale^2 strength)^2) twice.
+    _, (by_lmda, by_scale, by_strengths) = slope(lmda + 0.6, 0.7, strengths)
+    root = np.sqrt(0.36 + 4 * (0.49 * strengths) ** 2)
+    expected = 0.6 / root if each else np.sum(0.6 / root)
+    np.testing.assert_allclose(by_lmda, expected)
+    np.testing.assert_allclose(by_strengths, 4 * 0.49**2 * strengths / root)
+    np.testing.assert_allclose(by_scale, np.sum(8 * 0.7**3 * strengths**2 / root))
+
+
+def test_aligned_by_a_task_with_a_mode_of_no_sign_is_refused():
+    def total(y, strength):
+        start = lr.Aligned(lr.Task(jnp.eye(2), y), strengths=strength)
+        return start(2, 2, 2, key=KEY).function.sum()
+
+    y = jnp.diag(jnp.array([1.0, 0.0]))
+    with pytest.raises(RuntimeError, match="modes have positive singular values"):
+        jax.grad(total)(y, 0.5)
+    with pytest.raises(RuntimeError, match="singular values are distinct"):
+        jax.grad(total)(jnp.eye(2), 0.5)

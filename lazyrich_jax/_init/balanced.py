@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
 from .. import _checks, _dtypes
-from .._balanced import with_surplus
+from .._balanced import OF_LMDA, with_surplus
 from .._feasible import feasible_lmda
 from .._linalg import dot, split_singular_values
 from .._network import LinearNetwork
@@ -17,6 +17,17 @@ from .._singular import singular_vectors
 from .._task import Task
 from .._xla import on_any_mesh
 from .base import AbstractInitialiser
+
+OF_STRENGTHS = (
+    "Derivatives of aligned weights with respect to `strengths` must be taken where no "
+    "mode has the strength and the balance zero, but one had. The weights have no "
+    "derivative there: they grow as the root of the strength."
+)
+OF_TASK = (
+    "Derivatives of aligned weights with respect to the task must be taken where its "
+    "modes have positive singular values, but one was zero. The sign or direction of "
+    "its singular vectors jumps there."
+)
 
 
 class _Balanced(AbstractInitialiser):
@@ -116,6 +127,13 @@ class Aligned(_Balanced):
       or one for each mode. By default they are the singular values that
       `LambdaBalanced` gives for the same key, in decreasing order.
 
+    What no rotation of the hidden units changes is differentiable by `lmda`, `scale`,
+    `strengths` and the task. Derivatives that don't exist are a runtime error (without
+    `throw`: NaN). These are those by `lmda` or `strengths` where a mode has both zero,
+    and those by a task whose singular values repeat or, in its modes, vanish: singular
+    vectors have none there. Derivatives by the task are refused at equal strengths too.
+    `lazyrich_jax.balanced_network` has no need of distinct singular values.
+
     **Raises:** as `LambdaBalanced`; `ValueError` for sizes that don't fit the task,
     strengths that are negative or not finite, and a number of balances or strengths
     other than that of the modes.
@@ -207,12 +225,40 @@ def _draw_balanced(
     u, s, vt = jnp.linalg.svd(dot(w2, w1))
     v = vt.mT
     if sigma is not None:
-        u, _, v = singular_vectors(sigma.astype(dtype), throw)
+        u, v = _modes_of_task(sigma.astype(dtype), k, throw)
     s = s[:k] if strengths is None else jnp.broadcast_to(strengths, (k,))
-    s1, s2 = split_singular_values(scale**2 * s, lmda)
+    s1, s2 = _layers(s, scale, jnp.broadcast_to(lmda, (k,)), throw)
     r = jax.random.orthogonal(rkey, hidden_size, dtype=dtype)
     pair = s1[:, None] * v[:, :k].mT, u[:, :k] * s2[None]
     further = v[:, k:hidden_size].mT, u[:, k:hidden_size]
     # Units beyond the modes have the balance of all modes, or else none.
     beyond = lmda if lmda.ndim == 0 else jnp.zeros((), dtype)
     return LinearNetwork(with_surplus(pair, r, beyond, further, throw))
+
+
+def _modes_of_task(
+    sigma: Float[Array, "out in"], k: int, throw: bool
+) -> tuple[Float[Array, "out out"], Float[Array, "in in"]]:
+    """Singular vectors, whose derivatives need `k` positive singular values."""
+    s = jnp.linalg.svd(jax.lax.stop_gradient(sigma), compute_uv=False)
+    zero = s[k - 1] <= jnp.finfo(s.dtype).eps ** 0.5 * s[0]
+    sigma = _checks.refuse_derivative(sigma, zero, message=OF_TASK, throw=throw)
+    u, _, v = singular_vectors(sigma, throw)
+    return u, v
+
+
+def _layers(
+    s: Float[Array, " modes"],
+    scale: Float[Array, ""],
+    lmda: Float[Array, " modes"],
+    throw: bool,
+) -> tuple[Float[Array, " modes"], Float[Array, " modes"]]:
+    """The singular values of both layers; modes of no strength and balance have none.
+
+    These have derivatives by the scale only.
+    """
+    zero = (scale**2 * s == 0) & (lmda == 0)
+    s = _checks.refuse_derivative(s, zero, message=OF_STRENGTHS, throw=throw)
+    lmda = _checks.refuse_derivative(lmda, zero, message=OF_LMDA, throw=throw)
+    pair = split_singular_values(jnp.where(zero, 1.0, scale**2 * s), lmda)
+    return jnp.where(zero, 0.0, pair[0]), jnp.where(zero, 0.0, pair[1])

@@ -47,31 +47,39 @@ def balanced_network(
       stops the program (the default) or gives NaN.
 
     The function and the balance determine the network up to a rotation of its hidden
-    units, with one exception. With `in < hidden < out` and `lmda > 0` (or
-    `out < hidden < in` and `lmda < 0`) they leave open along which outputs (inputs) the
-    units beyond the modes lie: these are as near as possible to fixed directions.
+    units, except for unequal sizes and `lmda` not zero in two cases. With
+    `in < hidden < out` (or `out < hidden < in`) they leave open along which outputs
+    (inputs) the units beyond the modes lie: as near as possible to fixed directions.
+    With fewer hidden units than `max(in, out)` they leave open where modes of strength
+    zero lie: on singular vectors.
 
     All that no rotation of hidden units changes is a differentiable function of
-    `function` and `lmda`, also at equal singular values. The frame of hidden units is
-    deterministic but not continuous: singular vectors jump where singular values cross.
-    Derivatives of the weights are those of a continuous frame.
+    `function` and `lmda`, also at equal singular values, and to second order. The frame
+    of hidden units is deterministic but not continuous: singular vectors jump where
+    singular values cross. Derivatives of the weights are those of a continuous frame.
+    No derivative exists, and it is refused,
+
+    - by `function` where a mode has strength zero, unless `lmda` is not zero and
+      `hidden_size >= max(in, out)`;
+    - by `function` where `hidden_size` cuts through equal singular values;
+    - by `lmda` where a hidden unit is zero in both layers.
 
     **Raises:** `ValueError` for a `function` that is not a finite matrix (traced: NaN
-    weights) and an infeasible `lmda`.
+    weights) and an infeasible `lmda`; a runtime error for refused derivatives.
 
     ```python
     import jax
     import jax.numpy as jnp
     import lazyrich_jax as lr
 
-    task = lr.Task.hierarchy(levels=2)
+    network = lr.balanced_network(jnp.diag(jnp.array([2.0, 0.5])), lmda=1.0)
+    print(network.function, network.lmda)
 
-    @jax.grad
-    def slope(lmda):
-        start = lr.balanced_network(0.1 * jnp.eye(4), lmda)
-        return lr.ExactSolution(start, task).loss(1.0)
+    def size(lmda):
+        network = lr.balanced_network(jnp.eye(2), lmda)
+        return jnp.trace(network.output_representation)
 
-    print(slope(0.5))
+    print(jax.grad(size)(0.0))  # 1.0
     ```
     """
     function = _checks.as_matrix("function", function)

@@ -276,7 +276,7 @@ def _result(
             "The theory had no value at any start: `bounds` must allow feasible "
             "networks, but they allowed none that was tried."
         )
-    order = _by_cost(members, coordinates, data)
+    order = _by_cost(members, coordinates, data).tolist()
     best = order[0]
     size = len(coordinates.labels)
     deviance = 2 * float(members.cost[best])

@@ -118,9 +118,9 @@ def fit(
     compiled; `RuntimeError` if the theory has no value at any start. A warning names
     what the observables cannot determine.
     """
-    _, coordinates, box, seed = _prepared(experiment, unknown, starts, bounds, key)
+    coordinates, box, seed = _prepared(experiment, unknown, starts, bounds, key)
     checked = checked_data(experiment, data)
-    _enough(experiment, checked, coordinates)
+    _check_counts(experiment, checked, coordinates, box)
     found = estimate(experiment, checked, coordinates, box, starts, seed)
     return Fit(**{f.name: getattr(found, f.name) for f in dataclasses.fields(found)})
 
@@ -148,7 +148,7 @@ def fit_curves(
     """
     import xarray
 
-    _, coordinates, box, seed = _prepared(experiment, unknown, starts, bounds, key)
+    coordinates, box, seed = _prepared(experiment, unknown, starts, bounds, key)
     data = checked_data(experiment, curves, curves=True)
     known = all(law.sd is not None for law in experiment.noise)
     _checks.require(
@@ -156,7 +156,7 @@ def fit_curves(
         "`experiment` must have given levels of noise to fit many curves of several "
         "observables, but one was unknown.",
     )
-    _enough(experiment, data, coordinates)
+    _check_counts(experiment, data, coordinates, box)
     best = best_of_each(Misfit(experiment, coordinates, data), starts, box, seed)
     shapes = dict(zip(coordinates.names, coordinates.shapes, strict=True))
     fields = {
@@ -179,8 +179,8 @@ def _prepared(
     starts: Any,
     bounds: Mapping[str, Any] | None,
     key: PRNGKeyArray | None,
-) -> tuple[tuple[str, ...], Coordinates, tuple[np.ndarray, np.ndarray], int]:
-    """Names, coordinates, their box and a seed, checked; warns of ambiguities."""
+) -> tuple[Coordinates, tuple[np.ndarray, np.ndarray], int]:
+    """Coordinates, their box and a seed, checked."""
     _checks.instance("experiment", experiment, Experiment, "see `Experiment`")
     names = checked_names(experiment, unknown)
     _checks.size("starts", starts)
@@ -189,28 +189,26 @@ def _prepared(
     if "lmda" in bounds:
         coordinates = coordinates.anchored(float(experiment.known["scale"]) ** 2)
     box = limits(experiment, coordinates, bounds)
-    for text in ambiguities(experiment, names, box, coordinates):
-        warnings.warn(text, stacklevel=3)
     seed = 0 if key is None else int(jax.random.randint(key, (), 0, 2**31 - 1))
-    return names, coordinates, box, seed
+    return coordinates, box, seed
 
 
-def _enough(experiment: Experiment, data: Data, coordinates: Coordinates) -> None:
+def _check_counts(
+    experiment: Experiment,
+    data: Data,
+    coordinates: Coordinates,
+    box: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Refuse too few data; warn of what these observables cannot determine."""
     levels = sum(law.sd is None for law in experiment.noise)
-    count = int(np.count_nonzero(_per_curve(data), axis=1).min())
+    weights = [np.asarray(w).reshape(data.curves, -1) for w in data.weights]
+    count = int(np.count_nonzero(np.concatenate(weights, axis=1), axis=1).min())
     need = len(coordinates.labels) + levels
     _checks.require(
         count >= need,
         f"`data` must have at least {need} observations for the unknown "
-        f"{list(coordinates.names)}"
-        + (" and the noise" if levels else "")
-        + ", but it "
-        f"had {count}.",
+        f"{list(coordinates.names)}{' and the noise' if levels else ''}, but it had "
+        f"{count}.",
     )
-
-
-def _per_curve(data: Data) -> np.ndarray:
-    """The weights of each curve."""
-    return np.concatenate(
-        [np.asarray(w).reshape(data.curves, -1) for w in data.weights], axis=1
-    )
+    for text in ambiguities(experiment, coordinates.names, box, coordinates):
+        warnings.warn(text, stacklevel=3)

@@ -60,7 +60,7 @@ class _Gaussian(AbstractNoise):
         self.sd = sd
 
     @property
-    def _unit(self) -> float | Array:
+    def _unit(self) -> Any:  # an array inside a program
         return 1.0 if self.sd is None else self.sd
 
     def _drawn(self, name: str, prediction: Array, key: PRNGKeyArray) -> Array:

@@ -73,13 +73,23 @@ def _modes(path: Path, t: Times, setting: Setting) -> Array:
 
 
 def _choices(path: Path, t: Times, setting: Setting) -> Array:
-    outputs = jnp.einsum("nd,tod->tno", setting.x, path.function(t))
-    return jax.nn.softmax(setting.slope * outputs, axis=-1)
+    return _chosen(path.function(t), setting.x, setting.slope)
+
+
+def _chosen(
+    function: Float[Array, "times out in"],
+    x: Float[Array, "items in"],
+    slope: Float[Array, ""],
+) -> Float[Array, "times items out"]:
+    return jax.nn.softmax(slope * jnp.einsum("nd,tod->tno", x, function), axis=-1)
 
 
 def _accuracy(path: Path, t: Times, setting: Setting) -> Array:
-    right = jax.nn.one_hot(jnp.argmax(setting.task.y, axis=-1), setting.task.out_size)
-    return jnp.mean(jnp.sum(_choices(path, t, setting) * right, axis=-1), axis=-1)
+    right = jax.nn.one_hot(
+        jnp.argmax(setting.task.y, axis=-1), setting.task.out_size, dtype=t.dtype
+    )
+    chances = _chosen(path.function(t), setting.task.x, setting.slope)
+    return jnp.mean(jnp.sum(chances * right[None], axis=-1), axis=-1)
 
 
 def _inputs(path, t: Times, setting: Setting) -> Array:

@@ -161,7 +161,7 @@ def _ends(a: _Anchored, rays: Sequence[Ray], rise: float) -> dict[Ray, float]:
                 ended[ray] = _edge(a, ray)
                 active.remove(ray)
                 continue
-            step = min(max(a.sd[ray.coordinate], 1e-9), 0.5)
+            step = min(max(float(a.sd[ray.coordinate]), 1e-9), 0.5)
             offsets.append(min(max(2 * last, step), last + 2.0, room))
         for ray, point, lost in _solved(a, active, offsets, paths):
             if lost:
@@ -204,33 +204,39 @@ def _solved(
     """Profiles at these offsets; and whether another number has left its range."""
     if not rays:
         return []
-    starts = np.array(
-        [_start(a, r, x, paths[r]) for r, x in zip(rays, offsets, strict=True)]
-    )
-    cost, u = _profile(a, rays, starts)
+    pairs = list(zip(rays, offsets, strict=True))
+    starts = [
+        _start(a, r, x, paths[r], straight) for straight in (1, 0) for r, x in pairs
+    ]
+    cost, u = _profile(a, [*rays, *rays], np.array(starts))
+    cost = np.where(np.isfinite(cost), cost, np.inf).reshape(2, -1)
+    better, each = np.argmin(cost, axis=0), np.arange(len(rays))
+    cost, u = cost[better, each], u.reshape(2, len(rays), -1)[better, each]
     low, high = a.misfit.coordinates.bounds
     margin = 1e-6 * high
-    lost = np.any((u <= low + margin) | (u >= high - margin), axis=1)
-    rise = np.where(np.isfinite(cost), cost - a.cost, np.inf)
+    lost = np.asarray((u <= low + margin) | (u >= high - margin)).any(axis=1)
+    rise = (cost - a.cost).tolist()
     points = [Point(*x) for x in zip(offsets, u, rise, strict=True)]
-    return list(zip(rays, points, list(lost), strict=True))
+    return list(zip(rays, points, lost.tolist(), strict=True))
 
 
 def _room(a: _Anchored, ray: Ray) -> float:
     """The distance from an optimum to the bound."""
     here = a.optima[ray.optimum, ray.coordinate]
     bound = a.bounds[ray.direction > 0][ray.coordinate]
-    return abs(bound - here)
+    return float(abs(bound - here))
 
 
-def _start(a: _Anchored, ray: Ray, x: float, path: list[Point]) -> np.ndarray:
-    """The point at this offset, along the tangent or through the last two points."""
+def _start(
+    a: _Anchored, ray: Ray, x: float, path: list[Point], straight: int
+) -> np.ndarray:
+    """The last point at this offset; with `straight`, along the path's direction."""
     last = path[-1]
     if len(path) == 1:
         slope = ray.direction * a.slopes[ray.coordinate]
     else:
         slope = (last.u - path[-2].u) / (last.offset - path[-2].offset)
-    u = last.u + np.clip(slope * (x - last.offset), -4.0, 4.0)
+    u = last.u + straight * np.clip(slope * (x - last.offset), -4.0, 4.0)
     u[ray.coordinate] = a.optima[ray.optimum, ray.coordinate] + ray.direction * x
     return np.clip(u, a.bounds[0], a.bounds[1])
 

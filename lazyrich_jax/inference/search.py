@@ -185,9 +185,9 @@ def _best(
     """The candidates of least cost, as many of either sign of the balance."""
     order = np.argsort(np.where(np.isfinite(cost), cost, np.inf), kind="stable")
     if "lmda" not in coordinates.labels or coordinates.sign:
-        return list(order[:starts])
+        return order[:starts].tolist()
     sign = points[order, coordinates.labels.index("lmda")] > 0
-    first, second = list(order[sign]), list(order[~sign])
+    first, second = order[sign].tolist(), order[~sign].tolist()
     half = max(starts // 2, starts - len(second))
     picked = first[:half] + second[: starts - min(half, len(first))]
     return picked[:starts]

@@ -1,0 +1,154 @@
+"""Fits: how many recover the truth, how often intervals contain it, what they cost.
+
+Run `python -m benchmarks.inference`; `--draws N` sets the number of data sets.
+"""
+
+import argparse
+import resource
+import time
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import lazyrich_jax as lr
+from lazyrich_jax import inference
+
+SIZES = ((5, 5, 5), (3, 2, 2), (2, 2, 3))
+REGIMES = {"rich": 0.0, "between": 0.5, "lazy": 30.0, "lazy, negative": -30.0}
+UNKNOWN = ("lmda", "scale", "rate")
+
+
+def experiment(
+    sizes: tuple[int, int, int], noise: inference.AbstractNoise, seed: int = 0
+) -> inference.Experiment:
+    """A loss curve of 100 times of a random network on a random task."""
+    n_in, hidden, n_out = sizes
+    keys = jax.random.split(jax.random.key(seed))
+    task = lr.Task.random_regression(n_in, n_out, 40, key=keys[0])
+    start = lr.LambdaBalanced()(*sizes, key=keys[1]).function
+    times = jnp.linspace(0, 8, 100)
+    return inference.Experiment(
+        task, times, hidden_size=hidden, start=start, scale=0.3, noise=noise
+    )
+
+
+def feasible(lmda: float, sizes: tuple[int, int, int]) -> bool:
+    """Whether sizes allow this balance."""
+    n_in, hidden, n_out = sizes
+    return not (lmda > 0 and hidden > n_out) and not (lmda < 0 and hidden > n_in)
+
+
+def cpu() -> float:
+    """CPU seconds of this process."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def recovery(sizes: tuple[int, int, int], draws: int) -> str:
+    """Data without noise of random networks, one random start function each.
+
+    The representations are observed beside the loss, so that every number is known.
+    """
+    found, rng = 0, np.random.default_rng(0)
+    for seed in range(draws):
+        observe = ("loss", "function", "input representation")
+        base = experiment(sizes, inference.Additive(0.01), seed)
+        n_in, hidden, n_out = sizes
+        made = inference.Experiment(
+            base.task,
+            base.times[::5],
+            observe=observe,
+            hidden_size=hidden,
+            start=base.known["function"],
+            scale=0.3,
+            noise=inference.Additive(0.01),
+        )
+        lmda = float(np.sinh(rng.uniform(-5, 5)) * 0.1)
+        lmda = lmda if feasible(lmda, sizes) else -lmda
+        truth = {"lmda": lmda, "scale": float(np.exp(rng.uniform(-2, 0))), "rate": 0.7}
+        fit = inference.fit(made, made.predict(**truth), UNKNOWN)
+        unit = truth["scale"] ** 2
+        off = abs(np.arcsinh(fit.values["lmda"] / unit) - np.arcsinh(lmda / unit))
+        off = max(off, *(abs(np.log(fit.values[k] / truth[k])) for k in UNKNOWN[1:]))
+        found += off < 1e-6 or bool(np.isinf(fit.covariance).any())
+    return f"{found} of {draws}"
+
+
+def coverage(
+    sizes: tuple[int, int, int], lmda: float, noise: inference.AbstractNoise, draws: int
+) -> str:
+    """How often the 95 % intervals of each number contain it."""
+    made = experiment(sizes, noise)
+    truth = {"lmda": lmda, "scale": 0.3, "rate": 1.0}
+    clean = np.asarray(made.predict(**truth))
+    rng = np.random.default_rng(1)
+    inside, unbounded = np.zeros(3, int), np.zeros(3, int)
+    for _ in range(draws):
+        e = 0.01 * rng.normal(size=clean.shape)
+        relative = isinstance(noise, inference.Relative)
+        data = clean * np.exp(e) if relative else np.abs(clean + e * clean[0])
+        fit = inference.fit(made, data, UNKNOWN)
+        for i, (name, segments) in enumerate(fit.intervals().items()):
+            inside[i] += any(low <= truth[name] <= high for low, high in segments)
+            unbounded[i] += any(np.isinf(x) for low, high in segments for x in (low, high))
+    shares = ", ".join(
+        f"{name} {100 * n / draws:.0f} %" + (f" ({m} unbounded)" if m else "")
+        for name, n, m in zip(UNKNOWN, inside, unbounded, strict=True)
+    )
+    return shares
+
+
+def cost(sizes: tuple[int, int, int]) -> str:
+    """CPU and wall seconds of the first fit, the next one, and 1000 curves."""
+    made = experiment(sizes, inference.Relative(0.01))
+    data = made.simulate(lmda=0.5, rate=0.7, key=jax.random.key(1))
+    texts = []
+    for name in ("first fit", "next fit"):
+        before, start = cpu(), time.perf_counter()
+        inference.fit(made, data, UNKNOWN)
+        texts.append(f"{name} {cpu() - before:.2f} / {time.perf_counter() - start:.2f}")
+    keys = jax.random.split(jax.random.key(2), 1000)
+    rng = np.random.default_rng(0)
+    scales, lmdas = np.exp(rng.uniform(-2, 0, 1000)), np.exp(rng.uniform(-3, 2, 1000))
+    draw = jax.jit(jax.vmap(lambda k, s, m: made.simulate(key=k, scale=s, lmda=m)))
+    curves = np.asarray(draw(keys, jnp.asarray(scales), jnp.asarray(lmdas)))
+    for name in ("first 1000 curves", "next 1000 curves"):
+        before, start = cpu(), time.perf_counter()
+        inference.fit_curves(made, curves, UNKNOWN)
+        texts.append(f"{name} {cpu() - before:.2f} / {time.perf_counter() - start:.2f}")
+    return ", ".join(texts)
+
+
+def main() -> None:
+    """Print all tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draws", type=int, default=100)
+    parser.add_argument("--only", choices=("recovery", "coverage", "cost"))
+    options = parser.parse_args()
+    jax.config.update("jax_enable_x64", True)
+    warnings.simplefilter("ignore")  # of what is not identified
+    names = ["-".join(map(str, sizes)) for sizes in SIZES]
+    if options.only in (None, "cost"):
+        print("CPU / wall seconds:")
+        for name, sizes in zip(names, SIZES, strict=True):
+            print(f"  {name}: {cost(sizes)}", flush=True)
+    if options.only in (None, "recovery"):
+        print("Recovered within 1e-6 from data without noise:")
+        for name, sizes in zip(names, SIZES, strict=True):
+            print(f"  {name}: {recovery(sizes, options.draws)}", flush=True)
+    if options.only in (None, "coverage"):
+        print("95 % intervals that contain the truth, 1 % noise:")
+        for name, sizes in zip(names, SIZES, strict=True):
+            for regime, lmda in REGIMES.items():
+                if not feasible(lmda, sizes):
+                    continue
+                for law in (inference.Relative(0.01), inference.Additive()):
+                    text = coverage(sizes, lmda, law, options.draws)
+                    kind = type(law).__name__
+                    print(f"  {name}, {regime}, {kind}: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,408 @@
+"""Fits of experiments: values, what is identified, intervals, and bad input."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lazyrich_jax as lr
+from lazyrich_jax import inference
+from lazyrich_jax.inference.least_squares import linearised
+
+TIMES = jnp.linspace(0, 8, 40)
+UNKNOWN = ("lmda", "scale", "rate")
+TRUTH = {"lmda": 0.5, "scale": 0.4, "rate": 0.7}
+BOTH_SIGNS = "ignore:The sign of lmda"
+
+
+def build(sizes, **options):
+    """An experiment with a random task and start function."""
+    n_in, hidden, n_out = sizes
+    options.setdefault("noise", inference.Relative(0.01))
+    task = lr.Task.random_regression(n_in, n_out, 20, key=jax.random.key(1))
+    start = lr.LambdaBalanced()(*sizes, key=jax.random.key(0)).function
+    options = {"start": start, "scale": 0.3, "hidden_size": hidden} | options
+    return inference.Experiment(task, TIMES, **options)
+
+
+@pytest.fixture(scope="module")
+def square():
+    """A square network, whose loss is even in lambda."""
+    return build((2, 2, 2))
+
+
+@pytest.fixture(scope="module")
+def wide_input():
+    """A network whose loss depends on the sign of lambda."""
+    return build((3, 2, 2))
+
+
+# Predictions
+
+
+def test_predictions_are_those_of_the_exact_solution(wide_input):
+    network = wide_input.network(**TRUTH)
+    task, start = wide_input.task, wide_input.known["function"]
+    np.testing.assert_allclose(network.function, 0.16 * start, atol=1e-15)
+    np.testing.assert_allclose(network.lmda, 0.5, atol=1e-14)
+    solution = lr.ExactSolution(network, task)
+    np.testing.assert_allclose(
+        wide_input.predict(**TRUTH), solution.loss(0.7 * TIMES), rtol=1e-12
+    )
+
+
+def test_observables_are_those_of_the_trajectory():
+    names = (
+        *("loss", "log excess", "function", "modes", "input representation"),
+        *("output representation", "ntk", "choices", "accuracy"),
+    )
+    noise = [inference.Additive(0.1)] * 7 + [inference.Counts(), inference.Counts(9)]
+    made = build((3, 2, 2), observe=names, noise=noise, slope=1.5)
+    seen = made.predict(lmda=0.5)
+    network, task = made.network(lmda=0.5), made.task
+    path = lr.learn(network, task, TIMES)
+    u, _, vt = np.linalg.svd(task.input_output_correlation, full_matrices=False)
+    best = float(task.loss(task.input_output_correlation))
+    np.testing.assert_allclose(seen["loss"], path.loss, rtol=1e-10)
+    np.testing.assert_allclose(
+        np.exp(seen["log excess"]), path.loss - best, rtol=1e-8, atol=1e-12
+    )
+    function = np.asarray(path.function)
+    np.testing.assert_allclose(seen["function"], function, atol=1e-12)
+    modes = np.abs([np.diag(u.T @ f @ vt.T) for f in function])
+    np.testing.assert_allclose(np.abs(seen["modes"]), modes, atol=1e-12)
+    for name in ("input_representation", "output_representation"):
+        np.testing.assert_allclose(
+            seen[name.replace("_", " ")], getattr(path, name), atol=1e-12
+        )
+    np.testing.assert_allclose(seen["ntk"], path.ntk(task.x), atol=1e-11)
+    outputs = 1.5 * np.einsum("tod,nd->tno", function, task.x)
+    chances = np.exp(outputs) / np.exp(outputs).sum(-1, keepdims=True)
+    np.testing.assert_allclose(seen["choices"], chances, atol=1e-12)
+    right = np.argmax(task.y, axis=1)
+    np.testing.assert_allclose(
+        seen["accuracy"], chances[:, np.arange(20), right].mean(1), atol=1e-12
+    )
+
+
+def test_unknown_task_strengths_keep_the_frame_and_the_noise_of_the_task():
+    made = build((2, 2, 2), start="aligned", strengths=[0.5, 0.2], scale=1.0)
+    task = made.task
+    s = jnp.linalg.svd(task.input_output_correlation, compute_uv=False)
+    np.testing.assert_allclose(
+        made.predict(task_strengths=s, lmda=1.0), made.predict(lmda=1.0), rtol=1e-12
+    )
+
+
+def test_the_other_models():
+    start, task = 0.09 * build((2, 2, 2)).known["function"], build((2, 2, 2)).task
+    shallow = build((2, 2, 2), model="shallow").predict(rate=0.5)
+    expected = lr.theory.shallow_function(0.5 * TIMES, start, task)
+    np.testing.assert_allclose(shallow, jax.vmap(task.loss)(expected), rtol=1e-12)
+    # The limit of a large balance, in units of its rate.
+    lazy = build((2, 2, 2), model="lazy").predict(rate=0.5)
+    far = build((2, 2, 2)).predict(lmda=1e6, rate=0.5e-6)
+    np.testing.assert_allclose(lazy, far, rtol=1e-5)
+    wide = build((2, 2, 2), model="wide", hidden_size=6)
+    network = wide.network(lmda=-0.3, mu=0.2)
+    c = np.hypot(0.15, 0.2)
+    np.testing.assert_allclose(network.effective_scales, [c + 0.15, c - 0.15])
+    np.testing.assert_allclose(
+        wide.predict(lmda=-0.3, mu=0.2),
+        lr.ExactSolution(network, task).loss(TIMES),
+        rtol=1e-12,
+    )
+
+
+def test_differences_are_the_derivatives(wide_input):
+    from lazyrich_jax.inference.coordinates import Coordinates
+
+    coordinates = Coordinates(wide_input, UNKNOWN)
+    u = jnp.asarray(coordinates.encode(TRUTH))
+    np.testing.assert_allclose(coordinates.decode(u, wide_input.known)["lmda"], 0.5)
+
+    def predict(u):
+        return wide_input.predicted(coordinates.decode(u, wide_input.known))[0]
+
+    exact = jax.jit(jax.jacfwd(predict))(u)
+    for central, bound in ((True, 1e-8), (False, 1e-6)):
+        value, jacobian = jax.jit(
+            lambda u, central=central: linearised(predict, u, central=central)
+        )(u)
+        np.testing.assert_allclose(value, predict(u), rtol=1e-12)
+        np.testing.assert_allclose(jacobian, exact, atol=bound * np.abs(exact).max())
+
+
+# Fits
+
+
+@pytest.fixture(scope="module")
+def clean(square):
+    """A fit to data without noise."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return inference.fit(square, square.predict(**TRUTH), UNKNOWN, starts=8)
+
+
+def test_data_without_noise_give_the_truth(clean):
+    for name, value in TRUTH.items():
+        np.testing.assert_allclose(clean.values[name], value, rtol=1e-7)
+    assert clean.success and clean.deviance < 1e-12
+
+
+def test_both_signs_of_lambda_fit_an_even_loss(clean, square):
+    (other,) = clean.alternatives
+    np.testing.assert_allclose(other["lmda"], -0.5, rtol=1e-6)
+    assert "As good: lmda = -0.5" in str(clean)
+    with pytest.warns(UserWarning, match="sign of lmda is not identified"):
+        positive = inference.fit(square, square.predict(**TRUTH), UNKNOWN, starts=4)
+    del positive
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        one = inference.fit(
+            square,
+            square.predict(**TRUTH),
+            UNKNOWN,
+            starts=8,
+            bounds={"lmda": (-np.inf, 0)},
+        )
+    np.testing.assert_allclose(one.values["lmda"], -0.5, rtol=1e-6)
+    assert one.alternatives == ()
+
+
+@pytest.mark.filterwarnings(BOTH_SIGNS)
+def test_noise_moves_estimates_by_their_standard_deviations(square):
+    data = square.simulate(key=jax.random.key(5), **TRUTH)
+    fit = inference.fit(square, data, UNKNOWN, starts=8)
+    truth = np.array([np.arcsinh(0.5 / 0.16), np.log(0.4), np.log(0.7)])
+    off = fit.optima[0] - truth
+    assert off @ np.linalg.solve(fit.covariance, off) < 16.3  # chi2, 3, 0.999
+    assert 0.001 < fit.p_value < 0.999
+    residuals = fit.residuals
+    np.testing.assert_allclose(np.sum(residuals**2), fit.deviance, rtol=1e-6)
+    assert abs(fit.correlation) < 0.6
+    ends = fit.intervals()
+    assert any(low < 0.5 < high for low, high in ends["lmda"])
+    # The mirror image has the mirrored interval.
+    (a, b), (c, d) = ends["lmda"]
+    np.testing.assert_allclose([-b, -a], [c, d], rtol=1e-3)
+    wald = np.sqrt(fit.covariance[1, 1])
+    low, high = np.log(ends["scale"][0])
+    np.testing.assert_allclose(high - low, 2 * 1.96 * wald, rtol=0.2)
+
+
+@pytest.mark.filterwarnings(BOTH_SIGNS)
+def test_an_interval_ends_where_the_profile_has_risen(square):
+    """The ends against a fit with that number known."""
+    data = square.simulate(key=jax.random.key(5), **TRUTH)
+    fit = inference.fit(square, data, UNKNOWN, starts=8)
+    end = fit.intervals(0.9, ["scale"])["scale"][0][1]
+    made = build((2, 2, 2), scale=end)
+    other = inference.fit(made, data, ("lmda", "rate"), starts=8)
+    np.testing.assert_allclose(other.deviance - fit.deviance, 2.7055, rtol=1e-3)
+
+
+@pytest.mark.filterwarnings(BOTH_SIGNS)
+def test_the_lazy_branch_knows_only_a_product(square):
+    truth = {"lmda": 400.0, "scale": 0.3, "rate": 0.002}
+    data = square.simulate(key=jax.random.key(2), **truth)
+    fit = inference.fit(square, data, UNKNOWN, starts=8)
+    ends = fit.intervals()
+    assert ends["lmda"][-1][1] == np.inf and ends["rate"][0][0] == 0.0
+    product = fit.values["lmda"] * fit.values["rate"]
+    np.testing.assert_allclose(abs(product), 0.8, rtol=0.05)
+
+
+@pytest.mark.filterwarnings(BOTH_SIGNS)
+def test_missing_values_and_unknown_noise(square):
+    rng = np.random.default_rng(3)
+    clean = np.asarray(square.predict(**TRUTH))
+    noise = inference.Additive()
+    made = build((2, 2, 2), noise=noise)
+    data = np.ma.array(clean + 0.02 * rng.normal(size=40), mask=np.arange(40) % 5 == 0)
+    data[7] = np.ma.masked
+    data.data[7] = np.nan  # what is masked may be anything
+    fit = inference.fit(made, data, UNKNOWN, starts=8)
+    assert fit.observations == 31
+    assert 0.012 < fit.noise["loss"] < 0.03
+    assert np.isnan(fit.residuals[7]) and np.isfinite(fit.residuals[8])
+    assert "Noise, estimated: 0.0" in str(fit)
+    # The estimate does not depend on the unit of the data.
+    again = build((2, 2, 2), noise=inference.Additive(0.02))
+    known = inference.fit(again, data, UNKNOWN, starts=8)
+    np.testing.assert_allclose(known.values["scale"], fit.values["scale"], rtol=1e-5)
+
+
+@pytest.mark.filterwarnings(BOTH_SIGNS)
+def test_a_wrong_theory_is_told(square):
+    data = np.exp(-0.4 * np.asarray(TIMES)) + 0.3 * np.sin(np.asarray(TIMES)) + 3
+    fit = inference.fit(square, data, UNKNOWN, starts=8)
+    assert fit.p_value < 1e-6
+    assert "does not describe the data" in str(fit)
+    assert "Residuals of neighbouring times are correlated" in str(fit)
+
+
+def test_several_observables_have_levels_of_their_own():
+    made = build((2, 2, 2), observe=("loss", "function"), noise=inference.Additive())
+    clean = made.predict(**TRUTH)
+    rng = np.random.default_rng(0)
+    data = {
+        "loss": np.abs(clean["loss"] + 0.1 * rng.normal(size=40)),
+        "function": clean["function"] + 0.001 * rng.normal(size=(40, 2, 2)),
+    }
+    with pytest.warns(UserWarning, match="sign of lmda"):
+        fit = inference.fit(made, data, UNKNOWN, starts=8)
+    np.testing.assert_allclose(fit.noise["loss"], 0.1, rtol=0.4)
+    np.testing.assert_allclose(fit.noise["function"], 0.001, rtol=0.3)
+    for name, value in TRUTH.items():
+        np.testing.assert_allclose(fit.values[name], value, rtol=0.02)
+
+
+def test_a_representation_knows_the_sign():
+    made = build((2, 2, 2), observe="input representation")
+    made = build(
+        (2, 2, 2), observe="input representation", noise=inference.Additive(0.01)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = made.predict(**(TRUTH | {"lmda": -0.5}))
+        fit = inference.fit(made, data, UNKNOWN, starts=8)
+    np.testing.assert_allclose(fit.values["lmda"], -0.5, rtol=1e-6)
+    assert fit.alternatives == ()
+    assert fit.observations == 3 * 40  # the upper triangle of symmetric data
+
+
+def test_unknown_start_function_is_known_from_its_trajectory():
+    made = build(
+        (2, 2, 2), observe="function", start="any", noise=inference.Additive(0.01)
+    )
+    truth = {"function": jnp.array([[0.5, -0.2], [0.1, 0.3]]), "lmda": 0.2}
+    data = made.predict(**truth)
+    with pytest.warns(UserWarning, match="sign of lmda"):
+        fit = inference.fit(made, data, ("lmda", "function"), starts=16)
+    np.testing.assert_allclose(fit.values["function"], truth["function"], atol=1e-6)
+    np.testing.assert_allclose(fit.values["lmda"], 0.2, rtol=1e-5)
+
+
+def test_choices_are_fitted_by_their_likelihood():
+    counts = inference.Counts(each=20)
+    made = build((2, 2, 2), observe="choices", noise=counts, x=jnp.eye(2), slope=2.0)
+    truth = {"lmda": 0.3, "scale": 0.5}
+    data = made.simulate(key=jax.random.key(1), **truth)
+    np.testing.assert_array_equal(np.sum(data, axis=-1), 20)
+    with pytest.warns(UserWarning, match="sign of lmda"):
+        fit = inference.fit(made, data, starts=8)
+    off = fit.optima[0] - np.array([np.arcsinh(0.3 / 0.25), np.log(0.5)])
+    assert off @ np.linalg.solve(fit.covariance, off) < 13.8
+    # The deviance of a multinomial, from its definition.
+    p, n = np.asarray(made.predict(**fit.values)), np.asarray(data)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(n > 0, n * np.log(n / (20 * p)), 0.0)
+    np.testing.assert_allclose(fit.deviance, 2 * terms.sum(), rtol=1e-8)
+
+
+def test_many_curves(wide_input):
+    lmdas = jnp.array([-1.0, 0.1, 0.8])
+    curves = jnp.stack([wide_input.predict(**(TRUTH | {"lmda": x})) for x in lmdas])
+    table = inference.fit_curves(wide_input, curves, UNKNOWN, starts=8)
+    assert table.success.all() and (table.deviance < 1e-6).all()
+    np.testing.assert_allclose(table.lmda, lmdas, rtol=1e-5)
+    assert table.covariance.dims == ("curve", "coordinate", "other")
+    one = inference.fit(wide_input, curves[1], UNKNOWN, starts=8)
+    np.testing.assert_allclose(
+        table.covariance[1], one.covariance, rtol=1e-4, atol=1e-12
+    )
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"observe": "los"}, "`observe` must be one of 'loss', 'log excess'"),
+        ({"observe": ()}, "`observe` must be different names, at least one"),
+        ({"model": "rich"}, "`model` must be one of 'balanced'"),
+        ({"observe": "ntk", "model": "lazy"}, "function alone in the lazy model"),
+        ({"noise": [inference.Additive()] * 2}, "`noise` must be one law for each"),
+        ({"noise": inference.Counts()}, '`noise` must be `Counts.*"choices"'),
+        ({"start": jnp.zeros((3, 3))}, "`start` must fit the task"),
+        ({"start": "random"}, "`start` must be one of 'aligned', 'any'"),
+        ({"start": "aligned", "strengths": [1.0]}, "`strengths` must be one number"),
+        ({"scale": 0.0}, "`scale` must be finite and positive, but it was 0.0"),
+        ({"lmda": np.nan}, "`lmda` must be finite"),
+        ({"model": "wide", "hidden_size": 3}, "`hidden_size` must be at least"),
+        ({"x": jnp.eye(3)}, "`x` must have a column for each of the 2 inputs"),
+    ],
+)
+def test_bad_experiments(untyped, options, message):
+    with pytest.raises(ValueError, match=message):
+        build((2, 2, 2), **options)
+
+
+@pytest.mark.parametrize(
+    "times, message",
+    [
+        ([0.0, 2.0, 1.0], "`times` must be non-negative and finite and in"),
+        ([], "`times` must be a vector, not empty"),
+        ([0.0, np.inf], "`times` must be .* it|`times\\[1\\]` was inf"),
+    ],
+)
+def test_bad_times(untyped, times, message):
+    task = lr.Task.hierarchy(levels=1)
+    with pytest.raises(ValueError, match=message):
+        inference.Experiment(task, jnp.array(times))
+
+
+def test_sizes_know_no_frame(untyped):
+    with pytest.raises(ValueError, match="`task` must be a `Task` to observe 'ntk'"):
+        inference.Experiment((2, 2, 2), TIMES, observe="ntk")
+    with pytest.raises(TypeError, match=r"`task` must be a `Task`.*or give sizes"):
+        inference.Experiment("hierarchy", TIMES)  # pyright: ignore
+
+
+def _bad(change):
+    data = np.full(40, 2.0)
+    data[3] = change
+    return data
+
+
+@pytest.mark.parametrize(
+    "data, unknown, options, message",
+    [
+        (np.ones(39), UNKNOWN, {}, r"`data` must have the shape \(40,\), the times"),
+        (np.ones((2, 40)), UNKNOWN, {}, "for many curves use"),
+        (_bad(np.nan), UNKNOWN, {}, r"finite and non-negative, but it was nan at .*3"),
+        (_bad(-1.0), UNKNOWN, {}, r"non-negative, but it was -1.0 at index \(3,\)"),
+        (_bad(0.0), UNKNOWN, {}, "`data` must be positive with relative noise"),
+        (
+            np.ma.array(np.ones(40), mask=np.arange(40) > 1),
+            UNKNOWN,
+            {},
+            "at least 3 observations",
+        ),
+        (np.ones(40), ("lambda",), {}, "`unknown` must be names of"),
+        (np.ones(40), (), {}, "`unknown` must be different names, at least one"),
+        (np.ones(40), ("scale", "function"), {}, "must not have .scale. beside"),
+        (np.ones(40), UNKNOWN, {"starts": 0}, "`starts` must be an integer"),
+        (np.ones(40), UNKNOWN, {"bounds": {"mu": (0, 1)}}, "must name unknown"),
+        (np.ones(40), UNKNOWN, {"bounds": {"rate": (2, 1)}}, "must rise"),
+        (np.ones(40), UNKNOWN, {"bounds": {"rate": (-2, 0)}}, "feasible numbers"),
+        (np.ones(40), UNKNOWN, {"bounds": {"rate": 3}}, "must be a pair"),
+    ],
+)
+def test_bad_data(untyped, square, data, unknown, options, message):
+    with pytest.raises(ValueError, match=message):
+        inference.fit(square, data, unknown, **options)
+
+
+def test_bad_names(square):
+    with pytest.raises(ValueError, match="a parameter must be one of 'lmda'"):
+        square.predict(lamda=1.0)
+    any_start = build((2, 2, 2), start="any")
+    with pytest.raises(ValueError, match="must have 'function', of which"):
+        inference.fit(any_start, np.ones(40), ("lmda",))
+    with pytest.raises(ValueError, match=r'must be a dict with .*"?loss'):
+        inference.fit(square, {"los": np.ones(40)})
