@@ -89,9 +89,9 @@ def test_plots_of_a_fit(losses):
     circles, theory = first.lines[:2]
     expected = np.where(np.arange(20) == 3, np.nan, losses)
     np.testing.assert_array_equal(np.asarray(circles.get_ydata()), expected)
-    at = np.interp(TIMES[[0, -1]], *theory.get_data())
+    ends = np.asarray(theory.get_ydata())[[0, -1]]
     predicted = EXPERIMENT.predict(**found.values)
-    np.testing.assert_allclose(at, predicted[np.array([0, -1])], rtol=1e-10)
+    np.testing.assert_allclose(ends, predicted[np.array([0, -1])], rtol=1e-10)
     assert first.get_ylabel() == "loss" and "time" in first.get_xlabel()
     second = lr.plot.residuals(found, ax=plt.subplots()[1])
     points = np.asarray(second.lines[-1].get_ydata())
@@ -99,9 +99,12 @@ def test_plots_of_a_fit(losses):
     np.testing.assert_allclose(points, residual, rtol=1e-9)
     with pytest.raises(ValueError, match=r"`observable` must be one of \['loss'\]"):
         lr.plot.fit(found, observable="ntk")
-    with pytest.raises(TypeError, match="`fit` must be a `Fit`"):
-        lr.plot.residuals(losses)  # pyright: ignore[reportArgumentType]
     plt.close("all")
+
+
+def test_a_plot_of_no_fit(untyped, losses):
+    with pytest.raises(TypeError, match="`fit` must be a `Fit`"):
+        lr.plot.residuals(losses)
 
 
 def test_entries_have_columns_of_their_own(tmp_path):
@@ -117,9 +120,10 @@ def test_entries_have_columns_of_their_own(tmp_path):
     assert function.shape == (2, 2, 2) and data["modes"].shape == (2, 2)
     np.testing.assert_array_equal(function[:, 0, 1], [2, 5])
     np.testing.assert_array_equal(function[:, 1, 0], [3, 0.6])
-    assert function.mask[:, 0, 0].all() and function.mask[:, 1, 1].all()
-    assert data["loss"].mask.tolist() == [False, True]
-    assert data["modes"].mask.tolist() == [[True, False], [True, True]]
+    missing = {name: np.ma.getmaskarray(x) for name, x in data.items()}
+    assert missing["function"][:, [0, 1], [0, 1]].all()
+    assert missing["loss"].tolist() == [False, True]
+    assert missing["modes"].tolist() == [[True, False], [True, True]]
     with pytest.raises(ValueError, match=r"column 'function\[0\]\[1\]', must name an"):
         table.data((1, 2), 2)
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import plot
-from ..inference import Fit, fit
+from ..inference import Fit, Relative, fit
 from .options import Question, questions
 from .table import Table, read
 
@@ -221,5 +221,7 @@ def _draw(found: Fit, table: Table):
         plot.fit(found, observable=name, ax=axes[0, i])
         plot.residuals(found, observable=name, ax=axes[1, i])
         axes[0, i].set(xlabel="", title=f"{name} and fit")
+        if isinstance(found.experiment.noise[i], Relative):
+            axes[0, i].set_yscale("log")
         axes[1, i].set(xlabel=table.clock, ylabel="residual / noise")
     return figure
