@@ -77,7 +77,8 @@ def test_observables_are_those_of_the_trajectory():
         np.testing.assert_allclose(
             seen[name.replace("_", " ")], getattr(path, name), atol=1e-12
         )
-    np.testing.assert_allclose(seen["ntk"], path.ntk(task.x), atol=1e-11)
+    ntk = jax.vmap(lambda network: lr.kernels.ntk(network, task.x))(path.network)
+    np.testing.assert_allclose(seen["ntk"], ntk, atol=1e-11)
     outputs = 1.5 * np.einsum("tod,nd->tno", function, task.x)
     chances = np.exp(outputs) / np.exp(outputs).sum(-1, keepdims=True)
     np.testing.assert_allclose(seen["choices"], chances, atol=1e-12)
@@ -212,7 +213,7 @@ def test_the_lazy_branch_knows_only_a_product(square):
     ends = fit.intervals()
     assert ends["lmda"][-1][1] == np.inf and ends["rate"][0][0] == 0.0
     product = fit.values["lmda"] * fit.values["rate"]
-    np.testing.assert_allclose(abs(product), 0.8, rtol=0.05)
+    np.testing.assert_allclose(abs(product), 0.8, rtol=0.2)
 
 
 @pytest.mark.filterwarnings(BOTH_SIGNS)
@@ -306,11 +307,11 @@ def test_choices_are_fitted_by_their_likelihood():
 def test_many_curves(wide_input):
     lmdas = jnp.array([-1.0, 0.1, 0.8])
     curves = jnp.stack([wide_input.predict(**(TRUTH | {"lmda": x})) for x in lmdas])
-    table = inference.fit_curves(wide_input, curves, UNKNOWN, starts=8)
+    table = inference.fit_curves(wide_input, curves, UNKNOWN, starts=16)
     assert table.success.all() and (table.deviance < 1e-6).all()
     np.testing.assert_allclose(table.lmda, lmdas, rtol=1e-5)
     assert table.covariance.dims == ("curve", "coordinate", "other")
-    one = inference.fit(wide_input, curves[1], UNKNOWN, starts=8)
+    one = inference.fit(wide_input, curves[1], UNKNOWN)
     np.testing.assert_allclose(
         table.covariance[1], one.covariance, rtol=1e-4, atol=1e-12
     )

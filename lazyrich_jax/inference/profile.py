@@ -214,10 +214,12 @@ def _solved(
     cost, u = cost[better, each], u.reshape(2, len(rays), -1)[better, each]
     low, high = a.misfit.coordinates.bounds
     margin = 1e-6 * high
-    lost = np.asarray((u <= low + margin) | (u >= high - margin)).any(axis=1)
+    edge = np.logical_or(u <= low + margin, u >= high - margin)
+    lost = np.any(edge, axis=1).tolist()
+
     rise = (cost - a.cost).tolist()
     points = [Point(*x) for x in zip(offsets, u, rise, strict=True)]
-    return list(zip(rays, points, lost.tolist(), strict=True))
+    return list(zip(rays, points, lost, strict=True))
 
 
 def _room(a: _Anchored, ray: Ray) -> float:

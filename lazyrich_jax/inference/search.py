@@ -17,6 +17,7 @@ from .least_squares import LARGE, Members, begin, minimise
 
 SCREENED = 4  # candidates for each start
 BANK = 512  # candidates of many curves, predicted once for all
+APART = 1.0  # distance of two starts
 CHUNK = 128  # of them at once
 
 
@@ -182,12 +183,25 @@ def _compared(misfit: Misfit, predicted) -> Float[Array, "curves points"]:
 def _best(
     cost: np.ndarray, points: np.ndarray, coordinates: Coordinates, starts: int
 ) -> list[int]:
-    """The candidates of least cost, as many of either sign of the balance."""
+    """The candidates of least cost that are apart, as many of either sign of lmda."""
     order = np.argsort(np.where(np.isfinite(cost), cost, np.inf), kind="stable")
     if "lmda" not in coordinates.labels or coordinates.sign:
-        return order[:starts].tolist()
+        return _spread(order, points, starts)
     sign = points[order, coordinates.labels.index("lmda")] > 0
-    first, second = order[sign].tolist(), order[~sign].tolist()
-    half = max(starts // 2, starts - len(second))
-    picked = first[:half] + second[: starts - min(half, len(first))]
-    return picked[:starts]
+    first = _spread(order[sign], points, starts - starts // 2)
+    second = _spread(order[~sign], points, starts - len(first))
+    taken = {*first, *second}
+    rest = [i for i in order.tolist() if i not in taken]
+    return first + second + rest[: starts - len(taken)]
+
+
+def _spread(order: np.ndarray, points: np.ndarray, count: int) -> list[int]:
+    """The first `count` that are `APART` from each other, then the first others."""
+    chosen: list[int] = []
+    near: list[int] = []
+    for i in order.tolist():
+        if len(chosen) == count:
+            break
+        gaps = np.linalg.norm(points[chosen] - points[i], axis=1)
+        (near if np.any(gaps < APART) else chosen).append(i)
+    return (chosen + near)[:count]
