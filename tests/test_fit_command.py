@@ -102,6 +102,21 @@ def test_plots_of_a_fit(losses):
     plt.close("all")
 
 
+def test_an_optimum_at_a_bound_is_one(losses):
+    found = lr.inference.fit(EXPERIMENT, losses, bounds={"lmda": (0, 0.5)})
+    assert found.success and found.values["lmda"] == pytest.approx(0.5, rel=1e-12)
+    # The slope by the scale vanishes there.
+    near = [
+        EXPERIMENT.predict(lmda=0.5, scale=found.values["scale"] * np.exp(h))
+        for h in (-1e-3, 0.0, 1e-3)
+    ]
+    below, best, above = (
+        np.sum((np.log(losses) - np.log(np.asarray(x))) ** 2) for x in near
+    )
+    assert best < min(below, above)
+    assert found.deviance == pytest.approx(best / 0.02**2, rel=1e-9)
+
+
 def test_a_plot_of_no_fit(untyped, losses):
     with pytest.raises(TypeError, match="`fit` must be a `Fit`"):
         lr.plot.residuals(losses)

@@ -103,16 +103,19 @@ def _step(
     """One step of one member (without the axis of members)."""
     diagonal = jnp.diagonal(member.hessian)
     scale = member.damping * jnp.maximum(diagonal, 1e-12 * jnp.max(diagonal))
-    fixed = 1 - member.free
-    outer = member.free[:, None] * member.free[None]
+    # A coordinate at a bound, beyond which the cost falls, stays there.
+    low, high = bounds
+    stuck = (member.u <= low) & (member.gradient > 0)
+    stuck |= (member.u >= high) & (member.gradient < 0)
+    free = jnp.where(stuck, 0.0, member.free)
     # Scaled to a unit diagonal: it conditions the solution.
     size = (
-        jnp.sqrt(jnp.where(member.free > 0, diagonal + scale, 1.0))
+        jnp.sqrt(jnp.where(free > 0, diagonal + scale, 1.0))
         + jnp.finfo(scale.dtype).tiny ** 0.25
     )
-    matrix = (member.hessian + jnp.diag(scale)) * outer + jnp.diag(fixed)
-    matrix = matrix / (size[:, None] * size[None])
-    move = -jnp.linalg.solve(matrix, (member.gradient * member.free) / size) / size
+    matrix = (member.hessian + jnp.diag(scale)) * (free[:, None] * free[None])
+    matrix = (matrix + jnp.diag(1 - free)) / (size[:, None] * size[None])
+    move = -jnp.linalg.solve(matrix, (member.gradient * free) / size) / size
     first = ~jnp.isfinite(member.cost)
     move = jnp.where(first | ~jnp.isfinite(move), 0.0, move)
     move = move * jnp.minimum(1.0, LONGEST / jnp.maximum(jnp.max(jnp.abs(move)), 1e-30))

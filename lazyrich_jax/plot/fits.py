@@ -126,6 +126,6 @@ def _entries(values: np.ndarray) -> np.ndarray:
 
 def _time(found: Fit) -> str:
     """The name of the axis: times are steps where a rate turns them into times."""
-    rate = found.experiment.known["rate"]
-    plain = "rate" not in found.unknown and float(rate) == 1
-    return style.TIME if plain else "step"
+    if "rate" in found.unknown:
+        return "time or step"
+    return style.TIME if float(found.experiment.known["rate"]) == 1 else "step"
