@@ -12,6 +12,9 @@ import pytest
 import lazyrich_jax as lr
 from lazyrich_jax.__main__ import main
 from lazyrich_jax.fitting.table import read
+from lazyrich_jax.inference.ambiguity import ordered
+from lazyrich_jax.inference.coordinates import Coordinates
+from lazyrich_jax.inference.least_squares import begin
 
 TIMES = np.linspace(0, 4, 20)
 SIZES = 2, 2, 2
@@ -115,6 +118,31 @@ def test_an_optimum_at_a_bound_is_one(losses):
     )
     assert best < min(below, above)
     assert found.deviance == pytest.approx(best / 0.02**2, rel=1e-9)
+
+
+def test_modes_that_can_be_exchanged_are_ordered():
+    names = "lmda", "task_strengths"
+    coordinates = Coordinates(EXPERIMENT, names)
+    u = np.array([[0.5, 1.0, 2.0], [0.5, 2.0, 1.0]])
+    a = np.array([[9.0, 1, 2], [1, 8, 3], [2, 3, 7]])
+    members = begin(u)._replace(hessian=np.array([a, a]), gradient=u + 10)
+    one, other = 0, [0, 2, 1]
+    result = ordered(EXPERIMENT, coordinates, members)
+    np.testing.assert_array_equal(result.u, [u[1], u[1]])
+    np.testing.assert_array_equal(result.gradient[one], (u[one] + 10)[other])
+    np.testing.assert_array_equal(result.hessian[one], a[other][:, other])
+    np.testing.assert_array_equal(result.hessian[1], a)
+    # Modes with names of their own stay as they are.
+    task = [2.0, 1.0]
+    of_modes = lr.inference.Experiment(
+        SIZES, TIMES, task_strengths=task, observe="modes"
+    )
+    named = lr.inference.Experiment(
+        SIZES, TIMES, task_strengths=task, strengths=[1.0, 2.0]
+    )
+    for experiment in (named, of_modes):
+        same = ordered(experiment, Coordinates(experiment, names), members)
+        np.testing.assert_array_equal(same.u, u)
 
 
 def test_a_plot_of_no_fit(untyped, losses):
