@@ -3,6 +3,8 @@
 import json
 import math
 import re
+from types import SimpleNamespace
+from typing import Any
 
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -11,6 +13,7 @@ import pytest
 
 import lazyrich_jax as lr
 from lazyrich_jax.__main__ import main
+from lazyrich_jax.fitting.report import identified
 from lazyrich_jax.fitting.table import read
 from lazyrich_jax.inference.ambiguity import ordered
 from lazyrich_jax.inference.coordinates import Coordinates
@@ -83,6 +86,30 @@ def test_a_sign_that_is_not_identified_is_said(losses, tmp_path, capsys):
     assert "The sign of lmda is not identified" in report
     found = json.loads((tmp_path / "fit.json").read_text())
     assert found["as good"][0]["lmda"] == pytest.approx(-found["values"]["lmda"])
+
+
+@pytest.mark.parametrize(
+    "label, pieces, bounds, words",
+    [
+        ("lmda", [(0.9, 1.1)], {}, "is determined"),
+        ("lmda", [(-1.1, -0.9), (0.9, 1.1)], {}, "is determined up to its sign"),
+        ("lmda", [(-np.inf, -2), (3, np.inf)], {}, "is at least 2 in size"),
+        ("lmda", [(-0.5, 0.3)], {}, "is at most 0.5 in size"),
+        ("lmda", [(0.0, 100.0)], {"lmda": (0, 100)}, "is not determined"),
+        ("lmda", [(0.0, 5.0)], {"lmda": (0, 100)}, "is at most 5"),
+        ("lmda", [(2.0, 100.0)], {"lmda": (0, 100)}, "is at least 2"),
+        ("scale", [(0.0, 2.0)], {}, "is at most 2"),
+        ("scale", [(0.1, np.inf)], {}, "is at least 0.1"),
+        ("rate", [(0.1, 1.0)], {}, "is known roughly, from 0.1 to 1"),
+        ("function[0, 1]", [(-np.inf, np.inf)], {}, "is not determined"),
+        ("function[0, 1]", [(-1.0, 1.0)], {}, "is determined"),
+        ("strengths[1]", [(1.0, 2.0), (3.0, 4.0)], {}, "is in one of 2 ranges"),
+    ],
+    ids=str,
+)
+def test_what_is_identified_in_words(untyped, label, pieces, bounds, words):
+    stub: Any = SimpleNamespace(intervals=lambda: {label: pieces})
+    assert identified(stub, bounds) == [f"{label} {words}."]
 
 
 def test_plots_of_a_fit(losses):

@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from ..inference import Fit, Relative, fit
 from .options import Question, questions
 from .table import Table, read
 
+Bounds = Mapping[str, tuple[float, float]]
+
 FILES = "report.md", "fit.json", "fit.png"
 
 
@@ -21,6 +24,7 @@ class Candidate(NamedTuple):
     """A fitted model, and what a warning said about it."""
 
     fit: Fit
+    bounds: Bounds
     warnings: tuple[str, ...]
 
     @property
@@ -66,7 +70,7 @@ def _fitted(question: Question, table: Table) -> Candidate:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         found = fit(experiment, data, question.unknown, bounds=question.bounds)
-    return Candidate(found, tuple(str(w.message) for w in caught))
+    return Candidate(found, question.bounds, tuple(str(w.message) for w in caught))
 
 
 def _model(found: Fit) -> str:
@@ -100,7 +104,7 @@ def _report(table: Table, candidates: list[Candidate]) -> str:
         f"```\n{found}\n```",
         "![data, theory and residuals](fit.png)",
         "## What is identified",
-        "\n".join(f"- {line}" for line in _identified(found)),
+        "\n".join(f"- {line}" for line in identified(found, best.bounds)),
     ]
     if best.warnings:
         parts.append("\n".join(f"- {text}" for text in best.warnings))
@@ -117,34 +121,39 @@ def _report(table: Table, candidates: list[Candidate]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _identified(found: Fit) -> list[str]:
-    """What the data say about each number, in words."""
-    lines = []
-    for label, pieces in found.intervals().items():
-        ends = [end for piece in pieces for end in piece]
-        low, high = min(ends), max(ends)
-        signed = label == "lmda" or label.startswith("function")
-        if all(math.isfinite(x) for x in ends) and (signed or low > 0):
-            text = "is determined"
-            if label == "lmda" and len(pieces) == 2 and pieces[0][1] < 0:
-                text += " up to its sign"
-            elif len(pieces) > 1:
-                text += f" up to a choice of {len(pieces)} ranges"
-            elif label == "lmda" and low < 0 < high:
-                text = f"is at most {max(-low, high):.3g} in size"
-            elif not signed and high > math.e**2 * low:
-                text = "is known roughly"
-        elif not signed and math.isfinite(high):
-            text = f"has an upper bound only, {high:.3g}"
-        elif not signed and low > 0:
-            text = f"has a lower bound only, {low:.3g}"
-        elif label == "lmda" and len(pieces) > 1:
-            sizes = [min(abs(a), abs(b)) for a, b in pieces]
-            text = f"has a lower bound of its size only, {min(sizes):.3g}"
-        else:
-            text = "is not determined"
-        lines.append(f"{label} {text}.")
-    return lines
+def identified(found: Fit, bounds: Bounds) -> list[str]:
+    """What the data say about each number within its bounds, in words."""
+    return [
+        f"{label} {_in_words(label.split('[')[0], pieces, bounds)}."
+        for label, pieces in found.intervals().items()
+    ]
+
+
+def _in_words(name: str, pieces: list[tuple[float, float]], bounds: Bounds) -> str:
+    signed = name in ("lmda", "function")
+    least, most = bounds.get(name, (-math.inf if signed else 0.0, math.inf))
+    positive = least >= 0 or not signed
+    low, high = min(x for x, _ in pieces), max(x for _, x in pieces)
+    # Beyond the bounds nothing was tried.
+    no_least = low <= least or math.isclose(low, least, rel_tol=1e-6)
+    no_most = high >= most or math.isclose(high, most, rel_tol=1e-6)
+    if name == "lmda" and len(pieces) == 2 and pieces[0][1] < 0 < pieces[1][0]:
+        if no_least and no_most:
+            return f"is at least {min(-pieces[0][1], pieces[1][0]):.3g} in size"
+        return "is determined up to its sign"
+    if no_least and no_most:
+        return "is not determined"
+    if no_least:
+        return f"is at most {high:.3g}"
+    if no_most:
+        return f"is at least {low:.3g}"
+    if len(pieces) > 1:
+        return f"is in one of {len(pieces)} ranges"
+    if name == "lmda" and low < 0 < high:
+        return f"is at most {max(-low, high):.3g} in size"
+    if positive and high > math.e**2 * low:
+        return f"is known roughly, from {low:.3g} to {high:.3g}"
+    return "is determined"
 
 
 def _table_of(candidates: list[Candidate]) -> str:

@@ -44,9 +44,10 @@ def ambiguities(
             '`bounds={"lmda": (0, inf)}` chooses one.'
         )
     if "function" in names and set(experiment.observe) == {"loss"}:
+        also = ", whose rate is unknown too" if "rate" in names else ""
         texts.append(
-            "lmda is hardly identified by a loss with an unknown start function; the "
-            "function's trajectory identifies it."
+            "A loss with an unknown start function contains lmda in its late decay "
+            f"alone{also}; the function's trajectory identifies it."
         )
     return texts
 
