@@ -87,7 +87,7 @@ FLOORS = {
         {"ambiguity"},
         {"fisher", "likelihood", "search"},
         {"estimate"},
-        {"profile"},
+        {"compare", "profile", "profile_curve"},
         {"fit"},
     ),
     "sweeps": (

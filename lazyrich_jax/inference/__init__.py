@@ -1,5 +1,7 @@
 """Inference: fit the theory to data, ask what the data say, design with it."""
 
+from .compare import Comparison as Comparison
+from .compare import compare as compare
 from .experiment import Experiment as Experiment
 from .fisher import Information as Information
 from .fisher import fisher as fisher
@@ -13,3 +15,5 @@ from .noise import Additive as Additive
 from .noise import Counts as Counts
 from .noise import Relative as Relative
 from .profile import intervals as intervals
+from .profile_curve import Profile as Profile
+from .profile_curve import profile as profile

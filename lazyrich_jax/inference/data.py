@@ -153,3 +153,25 @@ def _once(y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     upper = np.triu(np.ones(y.shape[-2:]))
     only = (weights > 0) & ~both
     return np.where(only, weights, weights * upper)
+
+
+def enough_data(experiment: Experiment, data: Data, coordinates: Coordinates) -> None:
+    """Refuse data of fewer observations than unknown numbers and levels of noise."""
+    levels = sum(law.sd is None for law in experiment.noise)
+    count = int(np.count_nonzero(_per_curve(data), axis=1).min())
+    need = len(coordinates.labels) + levels
+    _checks.require(
+        count >= need,
+        f"`data` must have at least {need} observations for the unknown "
+        f"{list(coordinates.names)}"
+        + (" and the noise" if levels else "")
+        + ", but it "
+        f"had {count}.",
+    )
+
+
+def _per_curve(data: Data) -> np.ndarray:
+    """The weights of each curve."""
+    return np.concatenate(
+        [np.asarray(w).reshape(data.curves, -1) for w in data.weights], axis=1
+    )

@@ -311,7 +311,10 @@ class Experiment(eqx.Module):
             return wide_network(function, first, second, hidden)
         lmda = values["lmda"]
         if self.model == "lazy":
-            sign = 1.0 if self.sizes[1] <= self.sizes[2] else -1.0
+            n_in, _, n_out = self.sizes
+            # With `hidden = in` or `hidden = out` the whole task is learned.
+            positive = hidden == n_out or hidden < min(n_in, n_out)
+            sign = 1.0 if positive else -1.0
             lmda = jnp.full_like(lmda, sign)
         return balanced_network(function, lmda, hidden, throw=False)
 

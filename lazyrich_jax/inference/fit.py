@@ -12,7 +12,7 @@ from jaxtyping import PRNGKeyArray
 from .. import _checks
 from .ambiguity import ambiguities
 from .coordinates import Coordinates, checked_names
-from .data import Data, Misfit, checked_data
+from .data import Data, Misfit, checked_data, enough_data
 from .estimate import Estimate, best_of_each, estimate
 from .experiment import Experiment
 from .profile import intervals
@@ -200,15 +200,6 @@ def _check_counts(
     box: tuple[np.ndarray, np.ndarray],
 ) -> None:
     """Refuse too few data; warn of what these observables cannot determine."""
-    levels = sum(law.sd is None for law in experiment.noise)
-    weights = [np.asarray(w).reshape(data.curves, -1) for w in data.weights]
-    count = int(np.count_nonzero(np.concatenate(weights, axis=1), axis=1).min())
-    need = len(coordinates.labels) + levels
-    _checks.require(
-        count >= need,
-        f"`data` must have at least {need} observations for the unknown "
-        f"{list(coordinates.names)}{' and the noise' if levels else ''}, but it had "
-        f"{count}.",
-    )
+    enough_data(experiment, data, coordinates)
     for text in ambiguities(experiment, coordinates.names, box, coordinates):
         warnings.warn(text, stacklevel=3)

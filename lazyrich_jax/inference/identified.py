@@ -85,6 +85,11 @@ def deviations(
     return np.sqrt(np.diagonal(covariance(information, error), axis1=-2, axis2=-1))
 
 
+def rank(information: Float[np.ndarray, "k k"]) -> int:
+    """The number of independent combinations that have information."""
+    return int(np.count_nonzero(~_spectrum(information, 0.0)[3]))
+
+
 def identified(
     information: Float[np.ndarray, "k k"],
     coordinates: Coordinates,

@@ -10,7 +10,7 @@ from scipy import stats
 
 from .data import Misfit
 from .estimate import Estimate
-from .least_squares import begin, minimise
+from .least_squares import Members, begin, minimise
 
 OUTWARD = 24  # steps to the bound, at most, each twice as long as the last
 INWARD = 5  # refinements of an end
@@ -163,8 +163,8 @@ def _ends(a: _Anchored, rays: Sequence[Ray], rise: float) -> dict[Ray, float]:
                 continue
             step = min(max(float(a.sd[ray.coordinate]), 1e-9), 0.5)
             offsets.append(min(max(2 * last, step), last + 2.0, room))
-        for ray, point, lost in _solved(a, active, offsets, paths):
-            if lost:
+        for ray, point, held in _solved(a, active, offsets, paths):
+            if held:
                 ended[ray] = ray.direction * math.inf
             elif point.rise > rise:
                 outer[ray] = point
@@ -173,7 +173,7 @@ def _ends(a: _Anchored, rays: Sequence[Ray], rise: float) -> dict[Ray, float]:
     for _ in range(INWARD):
         active = list(outer)
         offsets = [_between(paths[ray][-1], outer[ray], rise) for ray in active]
-        for ray, point, _lost in _solved(a, active, offsets, paths):
+        for ray, point, _ in _solved(a, active, offsets, paths):
             if point.rise > rise:
                 outer[ray] = point
             else:
@@ -201,25 +201,38 @@ def _edge(a: _Anchored, ray: Ray) -> float:
 def _solved(
     a: _Anchored, rays: Sequence[Ray], offsets: Sequence[float], paths
 ) -> list[tuple[Ray, Point, bool]]:
-    """Profiles at these offsets; and whether another number has left its range."""
+    """Profiles at these offsets; and whether a range of another number holds them."""
     if not rays:
         return []
     pairs = list(zip(rays, offsets, strict=True))
-    starts = [
-        _start(a, r, x, paths[r], straight) for straight in (1, 0) for r, x in pairs
+    starts = [_starts(a, ray, x, paths[ray]) for ray, x in pairs]
+    kinds = len(starts[0])
+    each = [u for kind in zip(*starts, strict=True) for u in kind]
+    found = _profile(a, [*rays] * kinds, np.array(each))
+    cost = np.where(np.isfinite(found.cost), found.cost, np.inf).reshape(kinds, -1)
+    best = np.argmin(cost, axis=0) * len(rays) + np.arange(len(rays))
+    found = Members(*(x[best] for x in found))
+    points = [
+        Point(x, u, float(y - a.cost))
+        for x, u, y in zip(offsets, found.u.astype(float), found.cost, strict=True)
     ]
-    cost, u = _profile(a, [*rays, *rays], np.array(starts))
-    cost = np.where(np.isfinite(cost), cost, np.inf).reshape(2, -1)
-    better, each = np.argmin(cost, axis=0), np.arange(len(rays))
-    cost, u = cost[better, each], u.reshape(2, len(rays), -1)[better, each]
+    return list(zip(rays, points, _held(a, found), strict=True))
+
+
+def _held(a: _Anchored, members: Members) -> list[bool]:
+    """Whether the end of another number's range holds it back.
+
+    Beyond that end the cost would fall: by more than a thousandth, as the quadratic
+    form there says.
+    """
     low, high = a.misfit.coordinates.bounds
     margin = 1e-6 * high
-    edge = np.logical_or(u <= low + margin, u >= high - margin)
-    lost = np.any(edge, axis=1).tolist()
-
-    rise = (cost - a.cost).tolist()
-    points = [Point(*x) for x in zip(offsets, u, rise, strict=True)]
-    return list(zip(rays, points, lost, strict=True))
+    outward = np.where(members.u >= high - margin, -members.gradient, 0.0)
+    outward = np.where(members.u <= low + margin, members.gradient, outward)
+    outward = np.maximum(outward * members.free, 0.0)
+    curvature = np.diagonal(members.hessian, axis1=-2, axis2=-1)
+    gain = outward**2 / np.maximum(2 * curvature, np.finfo(float).tiny)
+    return np.any(gain > 1e-3, axis=-1).tolist()
 
 
 def _room(a: _Anchored, ray: Ray) -> float:
@@ -229,28 +242,34 @@ def _room(a: _Anchored, ray: Ray) -> float:
     return float(abs(bound - here))
 
 
-def _start(
-    a: _Anchored, ray: Ray, x: float, path: list[Point], straight: int
-) -> np.ndarray:
-    """The last point at this offset; with `straight`, along the path's direction."""
+def _starts(a: _Anchored, ray: Ray, x: float, path: list[Point]) -> list[np.ndarray]:
+    """Where to look at this offset: several points, for a profile has branches.
+
+    They are the last point, the one along the path's direction, and the last point with
+    a small balance.
+    """
     last = path[-1]
     if len(path) == 1:
         slope = ray.direction * a.slopes[ray.coordinate]
     else:
         slope = (last.u - path[-2].u) / (last.offset - path[-2].offset)
-    u = last.u + straight * np.clip(slope * (x - last.offset), -4.0, 4.0)
-    u[ray.coordinate] = a.optima[ray.optimum, ray.coordinate] + ray.direction * x
-    return np.clip(u, a.bounds[0], a.bounds[1])
+    along = last.u + np.clip(slope * (x - last.offset), -4.0, 4.0)
+    starts = [last.u.copy(), along]
+    if "lmda" in a.fit.labels:
+        small = last.u.copy()
+        sign = a.misfit.coordinates.sign
+        small[a.fit.labels.index("lmda")] = -2.0 if sign else 0.1
+        starts.append(small)
+    for u in starts:
+        u[ray.coordinate] = a.optima[ray.optimum, ray.coordinate] + ray.direction * x
+    return [np.clip(u, a.bounds[0], a.bounds[1]) for u in starts]
 
 
-def _profile(
-    a: _Anchored, rays: Sequence[Ray], starts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _profile(a: _Anchored, rays: Sequence[Ray], starts: np.ndarray) -> Members:
     free = np.ones_like(starts)
     free[np.arange(len(rays)), [ray.coordinate for ray in rays]] = 0
     members = begin(starts.astype(a.fit.optima.dtype), free=free)
-    members = minimise(a.misfit, members, a.bounds, 0.0, steps=40)
-    return members.cost, members.u.astype(float)
+    return minimise(a.misfit, members, a.bounds, 0.0)
 
 
 def _merged(segments: list[tuple[float, float]]) -> list[tuple[float, float]]:
