@@ -12,6 +12,8 @@ import numpy as np
 
 from .. import plot
 from ..inference import Fit, Relative, fit
+from ..inference.compare import EQUAL
+from ..inference.identified import rank
 from .options import Question, questions
 from .table import Table, read
 
@@ -29,13 +31,13 @@ class Candidate(NamedTuple):
 
     @property
     def criterion(self) -> float:
-        """Bayes' information criterion, up to a constant: less is better."""
+        """Akaike's criterion, up to a constant of the data: less is better."""
         found = self.fit
         count = found.observations
         misfit = found.deviance
         if not found.known_noise:
             misfit = count * math.log(max(misfit, 1e-300) / count)
-        return misfit + len(found.labels) * math.log(count)
+        return misfit + 2 * rank(found.hessian)
 
 
 def prepare(options: argparse.Namespace, data: Path) -> tuple[Table, list[Question]]:
@@ -54,7 +56,11 @@ def run(prepared: tuple[Table, list[Question]], out: Path) -> Fit:
     """
     table, asked = prepared
     candidates = [_fitted(question, table) for question in asked]
-    candidates.sort(key=lambda c: c.criterion)
+    least = min(c.criterion for c in candidates)
+    # Of models that the data don't tell apart, the simplest is first.
+    candidates.sort(
+        key=lambda c: (max(c.criterion - least, EQUAL), len(c.fit.labels), c.criterion)
+    )
     best = candidates[0]
     (out / "report.md").write_text(_report(table, candidates), encoding="utf-8")
     text = json.dumps(_numbers(table, candidates), indent=2)
@@ -158,21 +164,22 @@ def _in_words(name: str, pieces: list[tuple[float, float]], bounds: Bounds) -> s
 
 def _table_of(candidates: list[Candidate]) -> str:
     lines = [
-        "| sizes | unknown numbers | noise | correlation of residuals | BIC |",
+        "| sizes | unknown numbers | noise | correlation of residuals | AIC |",
         "|---|---:|---:|---:|---:|",
     ]
+    least = min(c.criterion for c in candidates)
     for candidate in candidates:
         found = candidate.fit
         sizes = "-".join(str(n) for n in found.experiment.sizes)
         noise = ", ".join(f"{x:.2g}" for x in found.noise.values())
         lines.append(
             f"| {sizes} | {len(found.labels)} | {noise} | {found.correlation:.2f} | "
-            f"{candidate.criterion - candidates[0].criterion:.1f} |"
+            f"{candidate.criterion - least:.1f} |"
         )
     lines.append("")
     lines.append(
-        "BIC is Bayes' information criterion, relative to the best. A difference of "
-        "less than about 6 is no evidence."
+        "AIC is Akaike's criterion less its least value. Below "
+        f"{EQUAL:g} models are equal, and the simplest is taken."
     )
     return "\n".join(lines)
 
