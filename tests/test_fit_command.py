@@ -18,6 +18,7 @@ from lazyrich_jax.fitting.table import read
 from lazyrich_jax.inference.ambiguity import ordered
 from lazyrich_jax.inference.coordinates import Coordinates
 from lazyrich_jax.inference.least_squares import begin
+from lazyrich_jax.inference.profile import unit
 
 TIMES = np.linspace(0, 4, 20)
 SIZES = 2, 2, 2
@@ -170,6 +171,14 @@ def test_modes_that_can_be_exchanged_are_ordered():
     for experiment in (named, of_modes):
         same = ordered(experiment, Coordinates(experiment, names), members)
         np.testing.assert_array_equal(same.u, u)
+
+
+def test_a_balance_far_above_a_tiny_scale_is_within_the_range(untyped):
+    values = {"lmda": np.array(1.0), "scale": np.array(1e-6)}
+    stub: Any = SimpleNamespace(experiment=EXPERIMENT, values=values)
+    coordinates = Coordinates(EXPERIMENT, ("lmda", "scale")).anchored(unit(stub))
+    u = coordinates.encode({**EXPERIMENT.known, **values})
+    assert np.all(np.abs(u) < coordinates.bounds[1] / 2)
 
 
 def test_a_plot_of_no_fit(untyped, losses):

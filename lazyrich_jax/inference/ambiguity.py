@@ -94,4 +94,5 @@ def ordered(
         u=members.u[each, place],
         gradient=members.gradient[each, place],
         hessian=hessian,
+        size=members.size[each, place],
     )
