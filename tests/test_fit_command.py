@@ -179,6 +179,11 @@ def test_a_balance_far_above_a_tiny_scale_is_within_the_range(untyped):
     coordinates = Coordinates(EXPERIMENT, ("lmda", "scale")).anchored(unit(stub))
     u = coordinates.encode({**EXPERIMENT.known, **values})
     assert np.all(np.abs(u) < coordinates.bounds[1] / 2)
+    # So it is where the scale is known.
+    experiment = lr.inference.Experiment(SIZES, TIMES, scale=1e-5)
+    coordinates = Coordinates(experiment, ("lmda",))
+    (u,) = coordinates.encode({**experiment.known, "lmda": np.array(100.0)})
+    assert u < coordinates.bounds[1][0]
 
 
 def test_a_plot_of_no_fit(untyped, losses):
