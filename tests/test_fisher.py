@@ -1,6 +1,5 @@
 """Fisher information, and what loss curves, functions and representations can tell."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ from scipy import stats
 import lazyrich_jax as lr
 from lazyrich_jax.inference.coordinates import Coordinates
 from lazyrich_jax.inference.identified import covariance, identified
-from lazyrich_jax.inference.least_squares import linearised
 
 OBSERVED = ("loss", "log excess", "function", "input representation", "ntk")
 TIMES = jnp.concatenate([jnp.zeros(1), jnp.geomspace(0.05, 12, 39)])
@@ -50,21 +48,6 @@ def percent(observable, **values):
     return 0.01 * float(
         jnp.max(jnp.abs(seen(observable).predict(**values)[observable]))
     )
-
-
-def test_differences_are_derivatives():
-    experiment = lr.inference.Experiment(task(), TIMES, start=START, scale=SCALE)
-    coordinates = Coordinates(experiment, ("lmda", "rate"))
-
-    def predicted(u):
-        values = coordinates.decode(u, experiment.known)
-        return experiment.predict(lmda=values["lmda"], rate=values["rate"])
-
-    u = jnp.array([1.5, 0.2])
-    _, found = jax.jit(lambda u: linearised(predicted, u))(u)
-    right = jax.jit(jax.jacfwd(predicted))(u)
-    size = np.linalg.norm(right, axis=0)
-    assert np.all(np.linalg.norm(found - right, axis=0) <= 1e-7 * size)
 
 
 def test_many_points_are_each_point():

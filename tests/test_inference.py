@@ -134,6 +134,8 @@ def test_differences_are_the_derivatives(wide_input):
         )(u)
         np.testing.assert_allclose(value, predict(u), rtol=1e-12)
         np.testing.assert_allclose(jacobian, exact, atol=bound * np.abs(exact).max())
+        error = np.linalg.norm(jacobian - exact, axis=0)
+        assert np.all(error <= 10 * bound * np.linalg.norm(exact, axis=0))
 
 
 # Fits

@@ -86,8 +86,9 @@ FLOORS = {
         {"least_squares"},
         {"ambiguity"},
         {"fisher", "likelihood", "search"},
-        {"estimate"},
-        {"compare", "profile", "profile_curve"},
+        {"estimate", "variants"},
+        {"held_out", "profile", "profile_curve"},
+        {"compare"},
         {"fit"},
     ),
     "sweeps": (

@@ -4,21 +4,19 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 from scipy import stats
 
 from .. import _checks
-from .coordinates import Coordinates, checked_names
-from .data import Data, Misfit, checked_data, enough_data, with_traced_levels
-from .estimate import Estimate, best_of_each, estimate
-from .experiment import MODELS, Experiment
+from .data import checked_data, enough_data
+from .estimate import Estimate, estimate
+from .experiment import Experiment
+from .held_out import held_out_score, terms_of
 from .identified import rank
-from .observables import OBSERVABLES
-from .search import limits
+from .variants import Plan, lazy_is_shallow, notes_on, plans_of
 
 EQUAL = 2.0  # differences of AIC, and standard errors of a score, that tell nothing
 
@@ -161,7 +159,7 @@ def compare(
     then limits of balanced and wide networks of large balances.
     """
     _checks.instance("experiment", experiment, Experiment, "see `Experiment`")
-    plans = _plans(experiment, models, unknown, bounds)
+    plans = plans_of(experiment, models, unknown, bounds)
     checked = checked_data(experiment, data)
     for variant, coordinates, _ in plans.values():
         enough_data(variant, checked, coordinates)
@@ -184,208 +182,13 @@ def compare(
     for name, (variant, coordinates, box) in plans.items():
         fits[name] = estimate(variant, checked, coordinates, box, starts, seed)
         if by == "cross-validation":
-            scores[name] = _score(fits[name], checked, fold, starts, seed)
+            scores[name] = held_out_score(fits[name], checked, fold, starts, seed)
     return _compared(experiment, plans, fits, scores)
-
-
-class _Plan(NamedTuple):
-    experiment: Experiment
-    coordinates: Coordinates
-    box: tuple[np.ndarray, np.ndarray]
-
-
-def _plans(
-    experiment: Experiment, models: Any, unknown: Any, bounds: Any
-) -> dict[str, _Plan]:
-    models = (models,) if isinstance(models, str) else tuple(models)
-    _checks.require(
-        len(models) > 0
-        and set(models) <= set(MODELS)
-        and len(set(models)) == len(models),
-        f"`models` must be different names of {list(MODELS)}, at least one, but it was "
-        f"{models}.",
-    )
-    unknown = (unknown,) if isinstance(unknown, str) else tuple(unknown)
-    variants = {model: _variant(experiment, model) for model in models}
-    allowed = {name for x in variants.values() for name in x.parameters}
-    for name in unknown:
-        _checks.require(
-            name in allowed,
-            f"`unknown` must be names of {sorted(allowed)}, but it had {name!r}.",
-        )
-    plans, seen = {}, set()
-    for model, variant in variants.items():
-        names = checked_names(variant, _own(variant, unknown))
-        coordinates = Coordinates(variant, names)
-        own = {k: v for k, v in (bounds or {}).items() if k in names}
-        if "lmda" in own:
-            unit = float(experiment.known["scale"]) ** 2
-            coordinates = coordinates.anchored(unit)
-        seen |= set(names)
-        plans[model] = _Plan(variant, coordinates, limits(variant, coordinates, own))
-    for name in bounds or {}:
-        _checks.require(
-            name in seen,
-            f"`bounds` must name unknown parameters, {sorted(seen)}, but it named "
-            f"{name!r}.",
-        )
-    return plans
-
-
-def _own(variant: Experiment, unknown: tuple[str, ...]) -> tuple[str, ...]:
-    """The unknown parameters of one model."""
-    names = [name for name in unknown if name in variant.parameters]
-    if "lmda" in unknown:
-        if variant.model == "lazy" and "rate" not in names:
-            names.append("rate")
-        if variant.model == "wide" and "mu" not in names:
-            names.append("mu")
-            if not _sees_layers(variant):
-                names.remove("lmda")
-    return tuple(names)
-
-
-def _sees_layers(experiment: Experiment) -> bool:
-    return any(OBSERVABLES[name].layers for name in experiment.observe)
-
-
-def _variant(experiment: Experiment, model: str) -> Experiment:
-    """The experiment with another model of the network."""
-    if model == experiment.model:
-        return experiment
-    n_in, hidden, n_out = experiment.sizes
-    if model == "wide" and hidden < n_in + n_out:
-        hidden = n_in + n_out
-    elif experiment.model == "wide":
-        hidden = min(hidden, n_in, n_out)
-    known = dict(experiment.known)
-    start: Any = "aligned"
-    if experiment.start == "function":
-        start = known.pop("function")
-        start = start if np.all(np.isfinite(start)) else "any"
-    else:
-        strengths = np.asarray(known["strengths"])
-        missing = min(n_in, hidden, n_out) - len(strengths)
-        known["strengths"] = jnp.asarray(np.pad(strengths, (0, max(missing, 0))))
-    if model == "wide":
-        known["lmda"] = jnp.zeros_like(known["lmda"])
-    elif model != "balanced":
-        known.pop("weight_decay", None)
-    if model != "wide":
-        known.pop("mu", None)
-    return Experiment(
-        experiment.task,
-        experiment.times,
-        observe=experiment.observe[0] if experiment.single else experiment.observe,
-        noise=experiment.noise,
-        hidden_size=hidden,
-        start=start,
-        model=model,  # pyright: ignore[reportArgumentType]
-        x=experiment.x,
-        slope=experiment.slope,
-        **known,
-    )
-
-
-@eqx.filter_jit
-def _deviances(
-    experiment: Experiment, values: dict[str, Array], data: Data
-) -> list[Array]:
-    """Deviances at one set of values per row, (rows, times, ...) of each observable."""
-
-    def one(numbers):
-        predicted = experiment.predict(**numbers)
-        if experiment.single:
-            predicted = {experiment.observe[0]: predicted}
-        return [
-            law.deviance(y[0], predicted[name])
-            for law, name, y in zip(
-                experiment.noise, experiment.observe, data.values, strict=True
-            )
-        ]
-
-    return jax.vmap(one)(values)
-
-
-class _Terms(NamedTuple):
-    """What the log-likelihood of one observable is made of."""
-
-    sd: float | None
-    constant: np.ndarray  # (times, ...)
-    deviance: np.ndarray  # (rows, times, ...)
-    weight: np.ndarray  # (times, ...), 0 or 1
-
-    def level(self, chosen: np.ndarray, share: float) -> np.ndarray:
-        """The level of noise of each row, from weights `chosen`, (rows, times, ...)."""
-        if self.sd is not None:
-            return np.full(len(chosen), float(self.sd))
-        axes = tuple(range(1, chosen.ndim))
-        total = np.sum(np.where(chosen > 0, self.deviance, 0.0), axis=axes)
-        count = np.sum(chosen, axis=axes) * share
-        return np.sqrt(np.maximum(total / np.maximum(count, 1e-9), 1e-300))
-
-    def log_likelihood(self, sd: np.ndarray) -> np.ndarray:
-        """(rows, times)."""
-        sd = sd.reshape(-1, *(1 for _ in self.weight.shape))
-        unit = 1.0 if self.sd is not None else sd  # already in units of a given one
-        value = self.constant - self.deviance / (2 * unit**2) - np.log(sd)
-        value = np.where(self.weight > 0, value, 0.0)
-        return value.reshape(*value.shape[:2], -1).sum(axis=-1)
-
-
-def _terms(
-    experiment: Experiment, values: Mapping[str, np.ndarray], data: Data
-) -> list[_Terms]:
-    """Terms of one set of values per row, with `data` of one row."""
-    dtype = experiment.times.dtype
-    numbers = {name: jnp.asarray(x, dtype) for name, x in values.items()}
-    deviances = _deviances(with_traced_levels(experiment), numbers, data)
-    return [
-        _Terms(
-            law.sd,
-            np.asarray(law.constant(y[0])),
-            np.asarray(d),
-            np.asarray(w[0] > 0, float),
-        )
-        for law, y, w, d in zip(
-            experiment.noise, data.values, data.weights, deviances, strict=True
-        )
-    ]
-
-
-def _score(
-    fit: Estimate, data: Data, fold: np.ndarray, starts: int, seed: int
-) -> np.ndarray:
-    """The log-likelihood of each time, predicted from the other folds, (times,)."""
-    folds = int(fold.max()) + 1
-    training = fold[None] != np.arange(folds)[:, None]  # (folds, times)
-
-    def rows(x: Array) -> Array:
-        return jnp.broadcast_to(x, (folds, *x.shape[1:]))
-
-    def trained(w: Array) -> Array:
-        mask = training.reshape(folds, -1, *(1 for _ in w.shape[2:]))
-        return rows(w) * jnp.asarray(mask, w.dtype)
-
-    # Weights of the fit: several observables keep their relative levels.
-    several = Data(
-        tuple(map(rows, fit.data.values)), tuple(map(trained, fit.data.weights))
-    )
-    misfit = Misfit(fit.experiment, fit.coordinates, several)
-    best = best_of_each(misfit, starts, fit.bounds, seed)
-    terms = _terms(fit.experiment, best.values, data)
-    count = sum(np.asarray(w > 0).sum() for w in several.weights) / folds
-    share = max(1 - len(fit.labels) / count, 1 / count)
-    total = np.zeros((folds, len(fold)))
-    for term in terms:
-        mask = training.reshape(folds, -1, *(1 for _ in term.weight.shape[1:]))
-        total += term.log_likelihood(term.level(mask * term.weight[None], share))
-    return total[fold, np.arange(len(fold))]
 
 
 def _compared(
     experiment: Experiment,
-    plans: Mapping[str, _Plan],
+    plans: Mapping[str, Plan],
     fits: dict[str, Estimate],
     scores: dict[str, np.ndarray],
 ) -> Comparison:
@@ -394,7 +197,7 @@ def _compared(
     for model, fit in fits.items():
         values = {name: x[None] for name, x in fit.values.items()}
         likelihood[model] = 0.0
-        for term in _terms(fit.experiment, values, fit.data):
+        for term in terms_of(fit.experiment, values, fit.data):
             sd = term.level(term.weight[None], 1.0)
             likelihood[model] += float(term.log_likelihood(sd).sum())
         identified[model] = rank(fit.hessian) + levels
@@ -425,8 +228,16 @@ def _compared(
         tests=_tests(plans, likelihood),
         best=best,
         equal=tuple(equal),
-        notes=_notes(plans, fits),
+        notes=notes_on(plans, _balance(fits)),
     )
+
+
+def _balance(fits: Mapping[str, Estimate]) -> float:
+    """That of the fitted balanced network; NaN without one."""
+    if "balanced" not in fits:
+        return float("nan")
+    fit = fits["balanced"]
+    return float({**fit.experiment.known, **fit.values}["lmda"])
 
 
 def _differ(best: np.ndarray, other: np.ndarray) -> bool:
@@ -436,7 +247,7 @@ def _differ(best: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _tests(
-    plans: Mapping[str, _Plan], likelihood: Mapping[str, float]
+    plans: Mapping[str, Plan], likelihood: Mapping[str, float]
 ) -> tuple[Nested, ...]:
     """Tests of all pairs of models of which one contains the other."""
     tests = []
@@ -464,7 +275,7 @@ def _tests(
             )
         )
         if simple == "shallow" or larger == "wide":
-            nested &= _lazy_is_shallow(inner.experiment)
+            nested &= lazy_is_shallow(inner.experiment)
         if not nested:
             continue
         ratio = max(0.0, 2 * (likelihood[larger] - likelihood[simple]))
@@ -473,39 +284,3 @@ def _tests(
             chance /= 2
         tests.append(Nested(simple, larger, ratio, chance, limit))
     return tuple(tests)
-
-
-def _lazy_is_shallow(experiment: Experiment) -> bool:
-    """Whether the lazy limit of these sizes learns the whole task."""
-    n_in, hidden, n_out = experiment.sizes
-    return hidden in (n_in, n_out) or experiment.model == "wide"
-
-
-def _notes(plans: Mapping[str, _Plan], fits: Mapping[str, Estimate]) -> tuple[str, ...]:
-    """Why some models are the same."""
-    notes = []
-    any_plan = next(iter(plans.values())).experiment
-    if {"balanced", "wide"} <= set(plans) and not _sees_layers(any_plan):
-        n_in, hidden, n_out = plans["balanced"].experiment.sizes
-        fit = fits["balanced"]
-        lmda = float({**fit.experiment.known, **fit.values}["lmda"])
-        if any_plan.start == "aligned":
-            why = "a start aligned with the task"
-        elif hidden == n_out and lmda >= 0:
-            why = "as many hidden units as outputs and a positive balance"
-        elif hidden == n_in and lmda <= 0:
-            why = "as many hidden units as inputs and a negative balance"
-        else:
-            why = ""
-        if why:
-            notes.append(
-                f"Balanced and wide networks learn the same functions with {why}."
-            )
-    if {"shallow", "lazy"} <= set(plans):
-        shallow, lazy = plans["shallow"], plans["lazy"]
-        rates = ["rate" in x.coordinates.names for x in (shallow, lazy)]
-        if all(rates) and _lazy_is_shallow(lazy.experiment):
-            notes.append(
-                "The lazy limit and a shallow network learn the same functions."
-            )
-    return tuple(notes)

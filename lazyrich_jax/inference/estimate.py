@@ -13,6 +13,7 @@ from scipy import stats
 from .coordinates import Coordinates
 from .data import Data, Misfit
 from .experiment import Experiment
+from .identified import covariance
 from .least_squares import Members, begin, minimise
 from .search import search
 
@@ -158,9 +159,7 @@ def best_of_each(
         2 * least,
         np.sum(cost <= least[:, None] + RANDOM * variance[:, None] / 2, axis=1),
         np.asarray(best.done) & np.isfinite(least),
-        np.array(
-            [_covariance(h / v) for h, v in zip(best.hessian, variance, strict=True)]
-        ),
+        covariance(best.hessian / variance[:, None, None]),
     )
 
 
@@ -300,7 +299,7 @@ def _result(
         unknown=coordinates.names,
         values=values[0],
         alternatives=tuple(values[1:]),
-        covariance=_covariance(hessian),
+        covariance=covariance(hessian),
         deviance=deviance,
         noise=_noise(experiment, data, members.u[best], coordinates),
         reached=min(len(near), starts),
@@ -340,20 +339,6 @@ def _apart(members: Members, i: int, j: int, variance: float) -> bool:
 def _values(experiment, coordinates, u) -> dict[str, np.ndarray]:
     complete = coordinates.decode(jnp.asarray(u), experiment.known)
     return {name: np.asarray(complete[name]) for name in coordinates.names}
-
-
-def _covariance(hessian: np.ndarray) -> np.ndarray:
-    """The inverse of the information, infinite along directions without any."""
-    size = np.sqrt(np.maximum(np.diag(hessian), np.finfo(float).tiny))
-    scaled = hessian / np.outer(size, size)
-    s, vectors = np.linalg.eigh(scaled)
-    blind = s <= 1e-13
-    kept = vectors[:, ~blind] / size[:, None]
-    covariance = (kept / s[~blind]) @ kept.T
-    if blind.any():
-        loose = np.any(np.abs(vectors[:, blind]) > 1e-6, axis=1)
-        covariance[np.outer(loose, loose)] = np.inf
-    return covariance
 
 
 def _noise(experiment, data: Data, u: np.ndarray, coordinates) -> dict[str, float]:
