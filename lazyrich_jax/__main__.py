@@ -16,7 +16,7 @@ from pathlib import Path
 import jax
 from tqdm import tqdm
 
-from . import __version__, bench, sweeps
+from . import __version__, bench, fitting, sweeps
 from ._xla import keep_programs, prepare, use_all_cores
 from .figures import FIGURES, Reproduction, reproduce
 from .figures.report import write_report
@@ -55,6 +55,8 @@ def _run(options: argparse.Namespace) -> int:
         return _sweep(options)
     if options.command == "show":
         return _show(options.store)
+    if options.command == "fit":
+        return _fit(options)
     if options.command == "bench":
         return _bench(options.out, options.only, options.quick)
     return _reproduce(options.names, options.out, options.quick)
@@ -122,6 +124,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     command = commands.add_parser("show", help="show the contents of a sweep's store")
     command.add_argument("store", metavar="PATH")
+    command = commands.add_parser(
+        "fit",
+        help="fit the theory to a table of losses",
+        description="Fit the balance, the scale and the rate of a network to a CSV "
+        "table, and write what they are, what the table does not determine and how "
+        "well the theory fits (report.md, fit.json, fit.png). The first column is "
+        '"step" or "time" (learning rate x step). The others are "loss" and entries '
+        'of other observables, such as "function[0][1]", "modes[0]", "input '
+        'representation[0][0]". A blank cell is a missing value.',
+    )
+    fitting.add_options(command)
     command = commands.add_parser(
         "bench",
         help="measure the speed of the exact solution",
@@ -224,6 +237,20 @@ def _sweep(options: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     return 3 if succeeded.any() else 1
+
+
+def _fit(options: argparse.Namespace) -> int:
+    jax.config.update("jax_enable_x64", True)
+    with _usage():
+        data = local("DATA", options.data)
+        found = fitting.prepare(options, data)
+    out = _directory(options.out)
+    keep_programs()
+    with _usage():
+        print(fitting.run(found, out))
+    files = ", ".join(str(out / name) for name in fitting.FILES)
+    print(f"\n{files} written")
+    return 0
 
 
 def _show(path: str) -> int:

@@ -27,7 +27,7 @@ FLOORS = {
         {"applications", "sweeps", "reductions"},
         {"inference"},
         {"plot"},
-        {"figures", "bench"},
+        {"figures", "bench", "fitting"},
         {"__main__"},
     ),
     "_xla": ({"cache", "programs", "sharding", "sizes", "threads"},),
@@ -82,8 +82,9 @@ FLOORS = {
         {"implicit", "noise", "observables", "variables"},
         {"experiment", "goals", "information", "minimise", "sensitivity", "starts"},
         {"coordinates", "problem", "sequences", "times"},
-        {"ambiguity", "data", "design", "identified"},
+        {"data", "design", "identified"},
         {"least_squares"},
+        {"ambiguity"},
         {"fisher", "likelihood", "search"},
         {"estimate", "variants"},
         {"held_out", "profile", "profile_curve"},
@@ -101,12 +102,13 @@ FLOORS = {
         {"schema"},
         {"spec"},
     ),
-    "plot": ({"style", "trajectories"}, {"curves", "maps"}, {"animation"}),
+    "plot": ({"style", "trajectories"}, {"curves", "fits", "maps"}, {"animation"}),
     "figures": (
         {"maps", "nonlinear", "record", "style", "zero_balanced"},
         {"comparison", "curves", "forgetting_runs", "neuron"},
         {"aligned_modes", "balance", "continual", "convergence_time"}
-        | {"descent_accuracy", "design", "edge_of_stability", "nonlinear_balance"}
+        | {"descent_accuracy", "design", "edge_of_stability", "identifiability"}
+        | {"nonlinear_balance"}
         | {"phase_diagram", "reductions", "weight_decay", "wide"}
         | {f"figure{i}" for i in range(1, 7)}
         | {f"braun{i}" for i in (1, 2, 3, 5, 6)}
@@ -114,6 +116,7 @@ FLOORS = {
         {"registry"},
         {"report"},
     ),
+    "fitting": ({"table"}, {"options"}, {"report"}),
     "bench": ({"problems"}, {"measure", "methods"}, {"measurements"}, {"report"}),
 }
 SLOW = {"diffrax", "lineax", "optax", "matplotlib", "xarray", "zarr"}

@@ -18,8 +18,9 @@ from jaxtyping import Array, Float
 from .. import _checks
 from .experiment import Experiment
 
-# Balances beyond exp(16) units are lazy; other numbers make up for them.
-FARTHEST = {"lmda": 16.0, "mu": 16.0, "function": 1e12}
+# Balances beyond exp(16) scales, or strengths of the task, are lazy; other numbers make
+# up for them.
+FARTHEST = 16.0
 FURTHER = 40.0
 
 
@@ -31,6 +32,7 @@ class Coordinates(eqx.Module):
     """
 
     anchor: Float[Array, ""]
+    far: Float[Array, ""]  # balances beyond exp(far) units are lazy
 
     names: tuple[str, ...] = eqx.field(static=True)
     shapes: tuple[tuple[int, ...], ...] = eqx.field(static=True)
@@ -40,6 +42,9 @@ class Coordinates(eqx.Module):
         n_in, hidden, n_out = experiment.sizes
         self.names = names
         self.anchor = jnp.full((), jnp.nan, experiment.times.dtype)
+        task, scale = experiment.task, experiment.known["scale"]
+        strength = jnp.linalg.norm(task.input_output_correlation) / task.input_variance
+        self.far = FARTHEST + jnp.log(jnp.maximum(strength / scale**2, 1.0))
         shapes = {
             "strengths": (min(experiment.sizes),),
             "function": (n_out, n_in),
@@ -69,7 +74,8 @@ class Coordinates(eqx.Module):
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """The least and the largest coordinates."""
         pairs = zip(self.names, self.shapes, strict=True)
-        ends = [np.full(shape, FARTHEST.get(name, FURTHER)) for name, shape in pairs]
+        ends = {"lmda": float(self.far), "mu": float(self.far), "function": 1e12}
+        ends = [np.full(shape, ends.get(name, FURTHER)) for name, shape in pairs]
         far = np.concatenate([x.ravel() for x in ends])
         return -far, far
 

@@ -1,9 +1,11 @@
 r"""Damped least squares of many starts in one program.
 
 A step of Levenberg and Marquardt solves $(J^\top J + \nu D)\,\delta = -J^\top r$,
-with $D$ the largest diagonal of $J^\top J$ so far (Moré 1978). The Jacobian is a difference of values: its error,
-of relative order $10^{-8}$, moves a minimum by that part of the noise, and a program of
-values compiles in a third of the time of one of derivatives.
+with $D$ the largest diagonal of $J^\top J$ so far (Moré 1978). The Jacobian is a
+difference of values: its error,
+difference of values: its error, of relative order $10^{-8}$, moves a minimum by that
+part of the noise, and a program of values compiles in a third of the time of one of
+derivatives.
 """
 
 from collections.abc import Callable
@@ -105,16 +107,19 @@ def _step(
     """One step of one member (without the axis of members)."""
     diagonal = jnp.diagonal(member.hessian)
     scale = member.damping * jnp.maximum(member.size, 1e-12 * jnp.max(member.size))
-    fixed = 1 - member.free
-    outer = member.free[:, None] * member.free[None]
+    # A coordinate at a bound, beyond which the cost falls, stays there.
+    low, high = bounds
+    stuck = (member.u <= low) & (member.gradient > 0)
+    stuck |= (member.u >= high) & (member.gradient < 0)
+    free = jnp.where(stuck, 0.0, member.free)
     # Scaled to a unit diagonal: it conditions the solution.
     size = (
-        jnp.sqrt(jnp.where(member.free > 0, diagonal + scale, 1.0))
+        jnp.sqrt(jnp.where(free > 0, diagonal + scale, 1.0))
         + jnp.finfo(scale.dtype).tiny ** 0.25
     )
-    matrix = (member.hessian + jnp.diag(scale)) * outer + jnp.diag(fixed)
-    matrix = matrix / (size[:, None] * size[None])
-    move = -jnp.linalg.solve(matrix, (member.gradient * member.free) / size) / size
+    matrix = (member.hessian + jnp.diag(scale)) * (free[:, None] * free[None])
+    matrix = (matrix + jnp.diag(1 - free)) / (size[:, None] * size[None])
+    move = -jnp.linalg.solve(matrix, (member.gradient * free) / size) / size
     first = ~jnp.isfinite(member.cost)
     move = jnp.where(first | ~jnp.isfinite(move), 0.0, move)
     move = move * jnp.minimum(1.0, LONGEST / jnp.maximum(jnp.max(jnp.abs(move)), 1e-30))

@@ -83,8 +83,8 @@ class _Anchored(NamedTuple):
 
 
 def _anchored(fit: Estimate) -> _Anchored:
-    unit = float(fit.values.get("scale", fit.experiment.known["scale"])) ** 2
-    coordinates = fit.coordinates.anchored(unit)
+    own = unit(fit)
+    coordinates = fit.coordinates.anchored(own)
     misfit = eqx.tree_at(lambda m: m.coordinates, fit.misfit, coordinates)
     optima = np.array(
         [
@@ -92,7 +92,7 @@ def _anchored(fit: Estimate) -> _Anchored:
             for values in (fit.values, *fit.alternatives)
         ]
     )
-    bounds = _bounds(fit, unit)
+    bounds = _bounds(fit, own)
     state = minimise(
         misfit, begin(optima.astype(fit.optima.dtype)), bounds, 0.0, steps=1
     )
@@ -105,6 +105,12 @@ def _anchored(fit: Estimate) -> _Anchored:
     sd = np.sqrt(np.diag(covariance))
     slopes = covariance / np.diag(covariance)[:, None]
     return _Anchored(fit, misfit, optima, slopes, sd, float(state.cost.min()), bounds)
+
+
+def unit(fit: Estimate) -> float:
+    """A unit of balances: a scale far below them would put them beyond the range."""
+    values = {**fit.experiment.known, **fit.values}
+    return max(float(values["scale"]) ** 2, abs(float(values["lmda"])))
 
 
 def _bounds(fit: Estimate, unit: float) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .. import _checks
+from .ambiguity import ordered
 from .coordinates import Coordinates
 from .data import Misfit
 from .experiment import Experiment
@@ -126,7 +127,8 @@ def search(
 ) -> Members:
     """Minimise from the best `starts` of many candidates, for each curve.
 
-    The result has the members of each curve together, `starts` of them.
+    The result has the members of each curve together, `starts` of them. Modes that can
+    be exchanged are ordered.
     """
     experiment, coordinates = misfit.experiment, misfit.coordinates
     curves = misfit.data.curves
@@ -140,12 +142,14 @@ def search(
         members = minimise(misfit, begin(points), bounds, least, steps=1)
         chosen = _best(members.cost, points, coordinates, starts)
         members = Members(*(x[chosen] for x in members))
-        return minimise(misfit, members, bounds, least)
+        members = minimise(misfit, members, bounds, least)
+        return ordered(experiment, coordinates, members)
     costs = _costs(misfit, points)
     chosen = [_best(cost, points, coordinates, starts) for cost in costs]
     rows = np.repeat(np.arange(curves), starts)
     members = begin(points[np.concatenate(chosen)], rows)
-    return minimise(misfit, members, bounds, least, batch=LARGE)
+    members = minimise(misfit, members, bounds, least, batch=LARGE)
+    return ordered(experiment, coordinates, members)
 
 
 def _costs(misfit: Misfit, points: np.ndarray) -> np.ndarray:

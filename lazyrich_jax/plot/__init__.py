@@ -7,6 +7,8 @@ from .curves import kernel_distance as kernel_distance
 from .curves import loss as loss
 from .curves import modes as modes
 from .curves import ntk as ntk
+from .fits import fit as fit
+from .fits import residuals as residuals
 from .maps import matrix as matrix
 from .maps import phase_diagram as phase_diagram
 from .maps import representation as representation

@@ -1,0 +1,296 @@
+"""`lazyrich fit`: tables, reports and plots of fits."""
+
+import json
+import math
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+import lazyrich_jax as lr
+from lazyrich_jax.__main__ import main
+from lazyrich_jax.fitting.report import identified
+from lazyrich_jax.fitting.table import read
+from lazyrich_jax.inference.ambiguity import ordered
+from lazyrich_jax.inference.coordinates import Coordinates
+from lazyrich_jax.inference.least_squares import begin
+from lazyrich_jax.inference.profile import unit
+
+TIMES = np.linspace(0, 4, 20)
+SIZES = 2, 2, 2
+EXPERIMENT = lr.inference.Experiment(
+    SIZES,
+    TIMES,
+    lmda=1.0,
+    scale=0.3,
+    task_strengths=[2.0, 1.0],
+    noise=lr.inference.Relative(0.02),
+)
+
+
+@pytest.fixture(scope="module")
+def losses():
+    """Data of the experiment by another way: the aligned modes' own formula."""
+    a = lr.theory.aligned_modes(
+        jnp.asarray(TIMES), jnp.array([2.0, 1.0]), jnp.array(0.09), 1.0
+    )
+    clean = np.sum((np.array([2.0, 1.0]) - np.asarray(a)) ** 2, axis=1) / 2
+    return clean * np.exp(0.02 * np.random.default_rng(0).normal(size=TIMES.size))
+
+
+def written(path, clock, times, losses):
+    rows = [
+        f"{t:.10g},{'' if math.isnan(x) else x}"
+        for t, x in zip(times, losses, strict=False)
+    ]
+    path.write_text("\n".join([f"{clock},loss", *rows, ""]))
+    return str(path)
+
+
+OPTIONS = "--sizes", "2-2-2", "--noise", "relative:0.02", "--known"
+KNOWN = "task_strengths=2,1"
+
+
+def test_a_table_is_fitted_and_reported(losses, tmp_path, capsys):
+    losses = losses.copy()
+    losses[7] = np.nan  # a missing value
+    data = written(tmp_path / "curve.csv", "step", TIMES * 100, losses)
+    command = ["fit", data, *OPTIONS, KNOWN, "--learning-rate", "0.01"]
+    out = tmp_path / "out"
+    assert main([*command, "--bounds", "lmda=0:20", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "Fit of lmda, scale to loss, 19 observations" in printed
+    assert str(out / "report.md") in printed
+    found = json.loads((out / "fit.json").read_text())
+    assert found["values"]["lmda"] == pytest.approx(1.0, abs=0.1)
+    assert found["values"]["scale"] == pytest.approx(0.3, abs=0.03)
+    ((low, high),) = found["intervals"]["lmda"]
+    assert low < 1.0 < high and high - low < 0.2
+    assert found["p value"] > 0.01 and found["warnings"] == []
+    report = (out / "report.md").read_text()
+    assert "a linear 2-2-2 network, λ-balanced layers" in report
+    assert "- lmda is determined.\n- scale is determined." in report
+    assert "rate = 0.01" in report and "task_strengths = [2. 1.]" in report
+    assert (out / "fit.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_sign_that_is_not_identified_is_said(losses, tmp_path, capsys):
+    data = written(tmp_path / "curve.csv", "time", TIMES, losses)
+    assert main(["fit", data, *OPTIONS, KNOWN, "--out", str(tmp_path)]) == 0
+    assert "As good: lmda = -" in capsys.readouterr().out
+    report = (tmp_path / "report.md").read_text()
+    assert "- lmda is determined up to its sign." in report
+    assert "The sign of lmda is not identified" in report
+    found = json.loads((tmp_path / "fit.json").read_text())
+    assert found["as good"][0]["lmda"] == pytest.approx(-found["values"]["lmda"])
+
+
+@pytest.mark.parametrize(
+    "label, pieces, bounds, words",
+    [
+        ("lmda", [(0.9, 1.1)], {}, "is determined"),
+        ("lmda", [(-1.1, -0.9), (0.9, 1.1)], {}, "is determined up to its sign"),
+        ("lmda", [(-np.inf, -2), (3, np.inf)], {}, "is at least 2 in size"),
+        ("lmda", [(-0.5, 0.3)], {}, "is at most 0.5 in size"),
+        ("lmda", [(0.0, 100.0)], {"lmda": (0, 100)}, "is not determined"),
+        ("lmda", [(0.0, 5.0)], {"lmda": (0, 100)}, "is at most 5"),
+        ("lmda", [(2.0, 100.0)], {"lmda": (0, 100)}, "is at least 2"),
+        ("scale", [(0.0, 2.0)], {}, "is at most 2"),
+        ("scale", [(0.1, np.inf)], {}, "is at least 0.1"),
+        ("rate", [(0.1, 1.0)], {}, "is known roughly, from 0.1 to 1"),
+        ("function[0, 1]", [(-np.inf, np.inf)], {}, "is not determined"),
+        ("function[0, 1]", [(-1.0, 1.0)], {}, "is determined"),
+        ("strengths[1]", [(1.0, 2.0), (3.0, 4.0)], {}, "is in one of 2 ranges"),
+    ],
+    ids=str,
+)
+def test_what_is_identified_in_words(untyped, label, pieces, bounds, words):
+    stub: Any = SimpleNamespace(intervals=lambda: {label: pieces})
+    assert identified(stub, bounds) == [f"{label} {words}."]
+
+
+def test_plots_of_a_fit(losses):
+    data = np.ma.masked_array(losses, mask=np.arange(20) == 3)
+    found = lr.inference.fit(EXPERIMENT, data, bounds={"lmda": (0, 20)})
+    first = lr.plot.fit(found)
+    circles, theory = first.lines[:2]
+    expected = np.where(np.arange(20) == 3, np.nan, losses)
+    np.testing.assert_array_equal(np.asarray(circles.get_ydata()), expected)
+    ends = np.asarray(theory.get_ydata())[[0, -1]]
+    predicted = EXPERIMENT.predict(**found.values)
+    np.testing.assert_allclose(ends, predicted[np.array([0, -1])], rtol=1e-10)
+    assert first.get_ylabel() == "loss" and "time" in first.get_xlabel()
+    second = lr.plot.residuals(found, ax=plt.subplots()[1])
+    points = np.asarray(second.lines[-1].get_ydata())
+    residual = np.log(expected / np.asarray(predicted)) / 0.02
+    np.testing.assert_allclose(points, residual, rtol=1e-9)
+    with pytest.raises(ValueError, match=r"`observable` must be one of \['loss'\]"):
+        lr.plot.fit(found, observable="ntk")
+    plt.close("all")
+
+
+def test_an_optimum_at_a_bound_is_one(losses):
+    found = lr.inference.fit(EXPERIMENT, losses, bounds={"lmda": (0, 0.5)})
+    assert found.success and found.values["lmda"] == pytest.approx(0.5, rel=1e-12)
+    # The slope by the scale vanishes there.
+    near = [
+        EXPERIMENT.predict(lmda=0.5, scale=found.values["scale"] * np.exp(h))
+        for h in (-1e-3, 0.0, 1e-3)
+    ]
+    below, best, above = (
+        np.sum((np.log(losses) - np.log(np.asarray(x))) ** 2) for x in near
+    )
+    assert best < min(below, above)
+    assert found.deviance == pytest.approx(best / 0.02**2, rel=1e-9)
+
+
+def test_modes_that_can_be_exchanged_are_ordered():
+    names = "lmda", "task_strengths"
+    coordinates = Coordinates(EXPERIMENT, names)
+    u = np.array([[0.5, 1.0, 2.0], [0.5, 2.0, 1.0]])
+    a = np.array([[9.0, 1, 2], [1, 8, 3], [2, 3, 7]])
+    members = begin(u)._replace(hessian=np.array([a, a]), gradient=u + 10)
+    one, other = 0, [0, 2, 1]
+    result = ordered(EXPERIMENT, coordinates, members)
+    np.testing.assert_array_equal(result.u, [u[1], u[1]])
+    np.testing.assert_array_equal(result.gradient[one], (u[one] + 10)[other])
+    np.testing.assert_array_equal(result.hessian[one], a[other][:, other])
+    np.testing.assert_array_equal(result.hessian[1], a)
+    # Modes with names of their own stay as they are.
+    task = [2.0, 1.0]
+    of_modes = lr.inference.Experiment(
+        SIZES, TIMES, task_strengths=task, observe="modes"
+    )
+    named = lr.inference.Experiment(
+        SIZES, TIMES, task_strengths=task, strengths=[1.0, 2.0]
+    )
+    for experiment in (named, of_modes):
+        same = ordered(experiment, Coordinates(experiment, names), members)
+        np.testing.assert_array_equal(same.u, u)
+
+
+def test_a_balance_far_above_a_tiny_scale_is_within_the_range(untyped):
+    values = {"lmda": np.array(1.0), "scale": np.array(1e-6)}
+    stub: Any = SimpleNamespace(experiment=EXPERIMENT, values=values)
+    coordinates = Coordinates(EXPERIMENT, ("lmda", "scale")).anchored(unit(stub))
+    u = coordinates.encode({**EXPERIMENT.known, **values})
+    assert np.all(np.abs(u) < coordinates.bounds[1] / 2)
+    # So it is where the scale is known.
+    experiment = lr.inference.Experiment(SIZES, TIMES, scale=1e-5)
+    coordinates = Coordinates(experiment, ("lmda",))
+    (u,) = coordinates.encode({**experiment.known, "lmda": np.array(100.0)})
+    assert u < coordinates.bounds[1][0]
+
+
+def test_a_plot_of_no_fit(untyped, losses):
+    with pytest.raises(TypeError, match="`fit` must be a `Fit`"):
+        lr.plot.residuals(losses)
+
+
+def test_entries_have_columns_of_their_own(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(
+        '\ufefftime; loss ;function[0][1];"function[1, 0]";modes[1]\n'
+        "0;1;2;3;4\n\n1;;5;6e-1;\n"
+    )
+    table = read(path)
+    assert table.clock == "time" and table.observables == ("loss", "function", "modes")
+    data = table.data((2, 2), 2)
+    function = data["function"]
+    assert function.shape == (2, 2, 2) and data["modes"].shape == (2, 2)
+    np.testing.assert_array_equal(function[:, 0, 1], [2, 5])
+    np.testing.assert_array_equal(function[:, 1, 0], [3, 0.6])
+    missing = {name: np.ma.getmaskarray(x) for name, x in data.items()}
+    assert missing["function"][:, [0, 1], [0, 1]].all()
+    assert missing["loss"].tolist() == [False, True]
+    assert missing["modes"].tolist() == [[True, False], [True, True]]
+    with pytest.raises(ValueError, match=r"column 'function\[0\]\[1\]', must name an"):
+        table.data((1, 2), 2)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "must have a header, but .* was empty"),
+        ("step,loss\n", "must have rows, but .* had only a header"),
+        ("epoch,loss\n1,2\n", "line 1 must be a header .* began with 'epoch'"),
+        ("step\n1\n", "line 1 must have a column beside the step"),
+        ("step,los\n1,2\n", "line 1, column 'los', .*did you mean 'loss'"),
+        ("step,loss,loss\n1,2,3\n", "line 1, column 'loss', must be there once"),
+        ('step,"function[0,1]",function[0][1]\n1,2,3\n', "column .*must be there once"),
+        ("step,function[0,1]\n1,2,3\n", "entries are as function"),
+        ("step,loss\n0,1\n1,x\n", "line 3, column 'loss', must be a finite .* 'x'"),
+        ("step,loss\n0,1\n1,nan\n", "line 3, column 'loss', must be a finite .* 'nan'"),
+        ("step,loss\n0,1\n,1\n", "line 3, column 'step', must be a finite number, but"),
+        ("step,loss\n0,1\n1,2,3\n", "line 3 must have 2 cells .* had 3"),
+        ("step,loss\n0,1\n2,1\n1,1\n", "line 4, column 'step', .* was 1 after 2"),
+        ("time,loss\n-1,1\n", "line 2, column 'time', must be non-negative, .* -1"),
+        ("step,loss\n0,1\n\n1,-2\n", "line 4, column 'loss', must be non-neg.* -2"),
+        ('step,loss\n0,"1\n', "line 2 must be CSV"),
+        ("step,loss\n0,1\n1,2\n", "must have at least 5 obs.* it had 2"),
+    ],
+    ids=str,
+)
+def test_bad_tables(text, message, tmp_path, capsys):
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    assert main(["fit", str(path), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error and error.startswith("lazyrich: ")
+    assert str(path) in error or "but it had 2" in error
+    assert re.search(message, error, re.DOTALL), error
+
+
+GOOD = "time,loss\n" + "".join(f"{i},{1 / (1 + i)}\n" for i in range(9))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ("--sizes 2-2", "`--sizes` must be IN-HIDDEN-OUT, .* it was '2-2'"),
+        ("--sizes 2-2-2 --unknown lamda", "`unknown` must be names of .*'lamda'"),
+        ("--known scale", "`--known` must be NAME=VALUE .* was 'scale'"),
+        ("--known scale=a", "`--known` must be NAME=VALUE, but it was 'scale=a'"),
+        ("--bounds lmda=1", "`--bounds` must be NAME=LOW:HIGH, but"),
+        ("--bounds lmda=2:1 --sizes 1-1-1", "must rise, but it was"),
+        ("--noise gauss", "`--noise` must be additive, relative or counts"),
+        ("--noise ntk=additive", "`--noise` must name one of loss"),
+        ("--noise relative:-1", "with a positive level"),
+        ("--learning-rate 0.1", "`--learning-rate` must be left out for a column of"),
+        ("--task nothing.npz", "`--task` must be a file that can be read"),
+        ("--sizes 1-1-1 --known lmda=1 scale=1 task_strengths=1", "must leave some of"),
+    ],
+    ids=str,
+)
+def test_bad_options(options, message, tmp_path, capsys):
+    path = tmp_path / "good.csv"
+    path.write_text(GOOD)
+    out = str(tmp_path / "out")
+    assert main(["fit", str(path), *options.split(), "--out", out]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error, re.DOTALL), error
+
+
+def test_a_task_file(tmp_path, capsys):
+    path, task = tmp_path / "table.csv", tmp_path / "task.npz"
+    path.write_text("time,function[0][0]\n0,1\n")
+    assert main(["fit", str(path)]) == 2
+    assert "`--task` must be given for the function" in capsys.readouterr().err
+    np.savez(task, x=np.eye(2))
+    command = ["fit", str(path), "--task", str(task), "--out", str(tmp_path)]
+    assert main(command) == 2
+    assert "must be an NPZ file of x and y" in capsys.readouterr().err
+    np.savez(task, x=np.eye(2), y=np.eye(2))
+    assert main([*command, "--sizes", "3-2-2"]) == 2
+    assert "`--sizes` must fit the task, 2-HIDDEN-2" in capsys.readouterr().err
+    assert main([*command, "--unknown", "lmda", "scale"]) == 2
+    assert "must have at least 3 observations" in capsys.readouterr().err
+
+
+def test_no_table(tmp_path, capsys):
+    assert main(["fit", str(tmp_path / "none.csv")]) == 2
+    assert "`DATA` must be a file that can be read" in capsys.readouterr().err
