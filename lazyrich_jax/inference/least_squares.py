@@ -2,7 +2,6 @@ r"""Damped least squares of many starts in one program.
 
 A step of Levenberg and Marquardt solves $(J^\top J + \nu D)\,\delta = -J^\top r$,
 with $D$ the largest diagonal of $J^\top J$ so far (Moré 1978). The Jacobian is a
-difference of values: its error,
 difference of values: its error, of relative order $10^{-8}$, moves a minimum by that
 part of the noise, and a program of values compiles in a third of the time of one of
 derivatives.
