@@ -38,6 +38,8 @@ class LogLikelihood(eqx.Module):
     data: Data
     constant: Float[Array, ""]
     levels: tuple[str, ...] = eqx.field(static=True)  # observables of unknown level
+    low: Float[Array, " k"]
+    high: Float[Array, " k"]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -154,20 +156,24 @@ def log_likelihood(
     )
     pairs = zip(experiment.noise, experiment.observe, strict=True)
     levels = tuple(name for law, name in pairs if law.sd is None)
+    coordinates, dtype = Coordinates(experiment, names), experiment.times.dtype
+    low, high = coordinates.bounds
+    low = np.append(low, [LEVELS[0]] * len(levels))
+    high = np.append(high, [LEVELS[1]] * len(levels))
     return LogLikelihood(
         with_traced_levels(experiment),
-        Coordinates(experiment, names),
+        coordinates,
         checked,
         jnp.asarray(constant),
         levels,
+        jnp.asarray(low, dtype),
+        jnp.asarray(high, dtype),
     )
 
 
 @eqx.filter_jit
 def _of_coordinates(of: LogLikelihood, u: Float[Array, " k"]) -> Array:
-    low, high = (np.array(x) for x in of.coordinates.bounds)
-    low = jnp.asarray(np.append(low, [LEVELS[0]] * len(of.levels)), u.dtype)
-    high = jnp.asarray(np.append(high, [LEVELS[1]] * len(of.levels)), u.dtype)
+    low, high = of.low.astype(u.dtype), of.high.astype(u.dtype)
     inside = jnp.all((u >= low) & (u <= high))
     # Derivatives beyond the range would be NaN at the point itself.
     safe = jnp.where(inside, u, jnp.clip(jnp.nan_to_num(u), low, high))
