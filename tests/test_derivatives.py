@@ -266,6 +266,7 @@ def change_of_gradient(point, change):
     return jax.jvp(jax.grad(smooth, argnums=(0, 1, 2, 3)), point, change)
 
 
+@pytest.mark.slow
 def test_second_derivatives():
     """By weights, correlation and time together; refused at repeated modes."""
     point = (
@@ -315,6 +316,7 @@ def by_task(w1, w2, sigma, t):
     return found
 
 
+@pytest.mark.slow
 def test_second_derivatives_at_repeated_modes():
     """They are right by weights (and so the balance) and time, and NaN by the task."""
     w1, w2 = cases.network((3, 3, 3), 1.0, 0.4, np.eye(3)).weights

@@ -12,6 +12,8 @@ import lazyrich_jax as lr
 
 from . import cases, numerical_flow
 
+pytestmark = pytest.mark.slow
+
 TS = np.array([0.0, 0.1, 0.5, 1.0, 3.0])
 BOTH = True, False  # derivatives of the flow, and of the formula
 

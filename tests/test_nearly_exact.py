@@ -12,6 +12,8 @@ import lazyrich_jax as lr
 
 from . import cases, numerical_flow
 
+pytestmark = pytest.mark.slow
+
 TS = np.arange(0, 2.1, 0.2)
 RATES = 0.04 / 2.0 ** np.arange(4)
 SIZES = (3, 2, 2)

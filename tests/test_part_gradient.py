@@ -15,6 +15,8 @@ from lazyrich_jax._xla import sizes as tuned
 
 from . import cases, compiled
 
+pytestmark = pytest.mark.slow
+
 TS = jnp.array([1e-30, 1e-4, 0.02, 0.3, 0.9, 2.0, 5.0, 12.0])
 
 

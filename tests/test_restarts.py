@@ -13,6 +13,8 @@ from lazyrich_jax._riccati.frame import eliminate
 
 from . import cases, oracle
 
+pytestmark = pytest.mark.slow
+
 EARLY = np.array([0.0, 1e-3, 0.1, 1.0, 3.0])
 TS = np.array([0.1, 0.7, 3.0])
 SIZES = ((3, 3, 3), (3, 2, 2), (4, 2, 5), (5, 5, 5), (3, 5, 5), (3, 9, 4))

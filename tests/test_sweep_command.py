@@ -55,6 +55,7 @@ def test_the_example_runs_is_shown_and_resumes(spec, tmp_path, capsys):
     assert "differs in config spec" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ready_measures_are_what_they_say():
     task = lr.Task.hierarchy(2)
     ts = jnp.linspace(0, 60, 601)
@@ -389,6 +390,7 @@ measure = { names = ["loss", "error_estimate"] }
 """
 
 
+@pytest.mark.slow
 def test_a_sweep_over_widths_of_random_networks(tmp_path, capsys):
     spec, store = tmp_path / "widths.toml", tmp_path / "widths.zarr"
     spec.write_text(RANDOM)

@@ -67,6 +67,7 @@ def test_the_flow_of_the_weights(initialiser, sizes, start, decay):
     close((own,), expected[1:], 2e-10)
 
 
+@pytest.mark.slow
 def test_aligned_modes_of_any_balance():
     task = lr.Task.from_correlation(cases.sigma(3, 4))
     network = lr.Aligned(task, jnp.array([1.0, -2.0, 0.5]))(4, 3, 3, key=KEY)
@@ -222,6 +223,7 @@ def test_derivatives():
             np.testing.assert_allclose(found[i], expected, atol=2e-8 * size)
 
 
+@pytest.mark.slow
 def test_repeated_modes_and_single_precision():
     sigma = np.diag([2.0, 1.0, 1.0])
     task = lr.Task.from_correlation(sigma)

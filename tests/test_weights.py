@@ -123,6 +123,7 @@ def test_transport_is_trivial_where_it_has_a_closed_form():
     assert distance(rough, flow(aligned, task)) < 1e-10
 
 
+@pytest.mark.slow
 def test_own_weights_in_a_trajectory_and_their_gradient():
     network, task = problem(size=3)
 

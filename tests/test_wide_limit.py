@@ -11,6 +11,8 @@ import lazyrich_jax as lr
 
 from . import cases, numerical_flow
 
+pytestmark = pytest.mark.slow
+
 TIMES = np.linspace(0, 1, 16)
 
 
