@@ -8,6 +8,7 @@ import equinox as eqx
 import numpy as np
 from scipy import stats
 
+from .coordinates import FARTHEST
 from .data import Misfit
 from .estimate import Estimate
 from .least_squares import Members, begin, minimise
@@ -108,9 +109,13 @@ def _anchored(fit: Estimate) -> _Anchored:
 
 
 def unit(fit: Estimate) -> float:
-    """A unit of balances: a scale far below them would put them beyond the range."""
+    """A unit of balances: `scale**2`, unless it puts the balance beyond the range.
+
+    A larger unit would hide the lazy branch below it, where only a product is known.
+    """
     values = {**fit.experiment.known, **fit.values}
-    return max(float(values["scale"]) ** 2, abs(float(values["lmda"])))
+    least = abs(float(values["lmda"])) / math.sinh(FARTHEST - 1)
+    return max(float(values["scale"]) ** 2, least)
 
 
 def _bounds(fit: Estimate, unit: float) -> tuple[np.ndarray, np.ndarray]:
