@@ -1,5 +1,6 @@
 """Fits of experiments: values, what is identified, intervals, and bad input."""
 
+import dataclasses
 import warnings
 
 import jax
@@ -359,6 +360,18 @@ def test_bad_times(untyped, times, message):
         inference.Experiment(task, jnp.array(times))
 
 
+def test_a_task_of_sizes_has_no_strengths_of_its_own(untyped):
+    made = inference.Experiment((2, 2, 2), TIMES)
+    with pytest.raises(ValueError, match="`unknown` must have 'task_strengths', of wh"):
+        inference.fit(made, np.ones(40), ("lmda",))
+    with pytest.raises(ValueError, match="`task_strengths` must be given to predict"):
+        made.predict(lmda=1.0)
+    assert np.isfinite(made.predict(task_strengths=[2.0, 1.0])).all()
+    any_start = build((2, 2, 2), start="any")
+    with pytest.raises(ValueError, match="`function` must be given to predict"):
+        any_start.predict()
+
+
 def test_sizes_know_no_frame(untyped):
     with pytest.raises(ValueError, match="`task` must be a `Task` to observe 'ntk'"):
         inference.Experiment((2, 2, 2), TIMES, observe="ntk")
@@ -409,3 +422,15 @@ def test_bad_names(square):
         inference.fit(any_start, np.ones(40), ("lmda",))
     with pytest.raises(ValueError, match=r'must be a dict with .*"?loss'):
         inference.fit(square, {"los": np.ones(40)})
+
+
+@pytest.mark.filterwarnings(BOTH_SIGNS)
+def test_intervals_are_about_a_better_point_where_there_is_one(square):
+    """From a fit that stopped short, as an unlucky one would."""
+    data = square.simulate(key=jax.random.key(5), **TRUTH)
+    fit = inference.fit(square, data, UNKNOWN, starts=8, bounds={"lmda": (0, 50)})
+    short = {k: np.asarray(v * 1.02) for k, v in fit.values.items()}
+    worse = dataclasses.replace(fit, values=short, alternatives=())
+    with pytest.warns(UserWarning, match="fits better than the fit, by .*: the int"):
+        ends = worse.intervals(names=["scale"])
+    np.testing.assert_allclose(ends["scale"], fit.intervals()["scale"], rtol=1e-4)

@@ -80,9 +80,10 @@ FLOORS = {
     ),
     "inference": (
         {"implicit", "noise", "observables", "variables"},
-        {"experiment", "goals", "information", "minimise", "sensitivity", "starts"},
-        {"coordinates", "problem", "sequences", "times"},
-        {"data", "design", "identified"},
+        {"arguments", "goals", "information", "minimise", "sensitivity", "starts"},
+        {"experiment", "problem", "sequences", "times"},
+        {"coordinates", "design"},
+        {"data", "identified"},
         {"least_squares"},
         {"ambiguity"},
         {"fisher", "likelihood", "search"},

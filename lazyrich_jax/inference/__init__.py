@@ -4,6 +4,7 @@ from .compare import Comparison as Comparison
 from .compare import compare as compare
 from .design import Design as Design
 from .design import design as design
+from .estimate import Estimate as Estimate
 from .experiment import Experiment as Experiment
 from .fisher import FisherInformation as FisherInformation
 from .fisher import fisher as fisher

@@ -151,8 +151,7 @@ def checked_names(
         f'`unknown` must not have "scale" beside {start!r}, which contains it, but it '
         f"was {names}.",
     )
-    missing = [n for n, x in experiment.known.items() if not np.all(np.isfinite(x))]
-    for name in missing:
+    for name in experiment.without_value:
         _checks.require(
             name in names or name in given,
             f"`unknown` must have {name!r}, of which the experiment knows nothing, but "

@@ -138,7 +138,7 @@ def best_of_each(
 ) -> Best:
     """The maximum of the likelihood of each data set, from `starts` starts each."""
     experiment, coordinates, data = misfit.experiment, misfit.coordinates, misfit.data
-    members = search(misfit, starts, box, _least(data), seed=seed)
+    members = search(misfit, starts, box, least_cost(data), seed=seed)
     cost = np.where(np.isfinite(members.cost), members.cost, np.inf)
     cost = cost.reshape(data.curves, starts)
     rows = np.arange(data.curves)
@@ -180,7 +180,7 @@ def estimate(
     return _result(experiment, weighted, coordinates, members, box, starts)
 
 
-def _least(data: Data) -> float:
+def least_cost(data: Data) -> float:
     """A cost that is rounding."""
     eps = float(jnp.finfo(data.values[0].dtype).eps)
     return max(1e-300, 1e2 * eps**2 * sum(data.counts))
@@ -195,7 +195,7 @@ def _by_level_of_noise(
     if several:
         data = _weighted(data, [_spread(x, w) for x, w in _pairs(data)], laws)
     unit = eqx.tree_at(lambda m: m.data, misfit, data)
-    members = search(unit, starts, box, _least(data), seed=seed)
+    members = search(unit, starts, box, least_cost(data), seed=seed)
     members = _mirrored(unit, members, box, data)
     if not several:
         return data, members
@@ -206,7 +206,7 @@ def _by_level_of_noise(
         data = _weighted(misfit.data, levels, laws)
         unit = eqx.tree_at(lambda m: m.data, misfit, data)
         members = begin(members.u)
-        members = minimise(unit, members, box, _least(data))
+        members = minimise(unit, members, box, least_cost(data))
         now = float(sum(np.log(levels)))
         if abs(now - before) < 1e-6:
             break
@@ -256,7 +256,7 @@ def _mirrored(
     u = members.u[np.argmin(members.cost)].copy()
     u[coordinates.labels.index("lmda")] *= -1
     u = np.clip(u, *box).astype(u.dtype)
-    more = minimise(misfit, begin(u[None]), box, _least(data))
+    more = minimise(misfit, begin(u[None]), box, least_cost(data))
     return Members(
         *(np.concatenate([x, y]) for x, y in zip(members, more, strict=True))
     )
@@ -318,7 +318,7 @@ def _by_cost(members: Members, coordinates: Coordinates, data: Data) -> np.ndarr
     order = np.argsort(cost, kind="stable")
     if "lmda" in coordinates.labels and not coordinates.sign:
         lmda = members.u[order, coordinates.labels.index("lmda")]
-        slack = 1e-8 * cost[order[0]] + 1e2 * _least(data)
+        slack = 1e-8 * cost[order[0]] + 1e2 * least_cost(data)
         equal = cost[order] <= cost[order[0]] + slack
         order = order[np.lexsort((np.arange(len(order)), ~(equal & (lmda > 0))))]
     return order

@@ -16,7 +16,17 @@ from .._linalg import dot
 from .._network import LinearNetwork
 from .._singular import singular_vectors
 from .._task import Task
-from .noise import AbstractNoise, Additive, Counts
+from .arguments import (
+    as_times,
+    check_known,
+    laws,
+    observed,
+    one_of,
+    per_mode,
+    start_function,
+    task_of_sizes,
+)
+from .noise import AbstractNoise
 from .observables import OBSERVABLES, Lazy, Setting, Shallow
 
 Values = Mapping[str, Any]
@@ -100,6 +110,7 @@ class Experiment(eqx.Module):
     start: Literal["aligned", "function"] = eqx.field(static=True)
     model: str = eqx.field(static=True)
     single: bool = eqx.field(static=True)
+    without_value: tuple[str, ...] = eqx.field(static=True)
 
     def __init__(
         self,
@@ -121,12 +132,13 @@ class Experiment(eqx.Module):
         x: Real[ArrayLike, "items in"] | None = None,
         slope: Real[ArrayLike, ""] = 1.0,
     ):
-        _one_of("model", model, MODELS)
+        one_of("model", model, MODELS)
         self.model = model
-        self.observe, self.single = _observed(observe, model)
-        self.noise = _laws(noise, self.observe)
+        self.observe, self.single = observed(observe, model)
+        self.noise = laws(noise, self.observe)
+        without_strengths = not isinstance(task, Task) and task_strengths is None
         if not isinstance(task, Task):
-            task, hidden_size = _task_of_sizes(task, hidden_size, self.observe)
+            task, hidden_size = task_of_sizes(task, hidden_size, self.observe)
         is_task("task", task)
         n_in, n_out = task.in_size, task.out_size
         if hidden_size is None:
@@ -143,27 +155,31 @@ class Experiment(eqx.Module):
         given["weight_decay"] = _checks.as_scalar("weight_decay", weight_decay)
         if mu is not None or model == "wide":
             given["mu"] = _checks.as_scalar("mu", 1.0 if mu is None else mu)
-        self.start = (
-            "aligned" if isinstance(start, str) and start == "aligned" else ("function")
-        )
+        aligned = isinstance(start, str) and start == "aligned"
+        self.start = "aligned" if aligned else "function"
         modes = min(self.sizes)
         if self.start == "aligned":
-            given["strengths"] = _per_mode("strengths", strengths, modes)
+            given["strengths"] = per_mode("strengths", strengths, modes)
         else:
-            given["function"] = _start_function(start, n_out, n_in)
+            given["function"] = start_function(start, n_out, n_in)
         if task_strengths is not None:
-            given["task_strengths"] = _per_mode(
+            given["task_strengths"] = per_mode(
                 "task_strengths", task_strengths, min(n_in, n_out)
             )
+        elif without_strengths:
+            given["task_strengths"] = jnp.full(min(n_in, n_out), jnp.nan)
+        any_start = isinstance(start, str) and not aligned
+        missing = {"function": any_start, "task_strengths": without_strengths}
+        self.without_value = tuple(name for name, yes in missing.items() if yes)
         x = task.x if x is None else _checks.as_matrix("x", x)
         _checks.require(
             x.shape[1] == n_in,
             f"`x` must have a column for each of the {n_in} inputs, but its shape was "
             f"{x.shape}.",
         )
-        times = _times(times)
+        times = as_times(times)
         slope = _checks.finite("slope", _checks.as_scalar("slope", slope))
-        _check_known(given)
+        check_known(given)
         if float(given["weight_decay"]) == 0:  # then no law of decay is compiled
             del given["weight_decay"]
         self.task, self.times, self.x, self.slope, self.known = _dtypes.promoted(
@@ -240,11 +256,17 @@ class Experiment(eqx.Module):
 
     def _complete(self, values: Values) -> dict[str, Array]:
         for name in values:
-            _one_of("a parameter", name, self.parameters)
+            one_of("a parameter", name, self.parameters)
         given = {}
         for name, value in values.items():
             given[name] = _dtypes.as_real(name, value)
         both = {**self.known, **given}
+        for name in self.without_value:
+            _checks.require(
+                name in given,
+                f"`{name}` must be given to predict, because the experiment knows "
+                "nothing of it, but it was not.",
+            )
         dtype = self.times.dtype
         return {name: jnp.asarray(value).astype(dtype) for name, value in both.items()}
 
@@ -317,119 +339,3 @@ class Experiment(eqx.Module):
             sign = 1.0 if positive else -1.0
             lmda = jnp.full_like(lmda, sign)
         return balanced_network(function, lmda, hidden, throw=False)
-
-
-def _one_of(name: str, value: Any, allowed) -> None:
-    if not isinstance(value, str) or value not in allowed:
-        listed = ", ".join(repr(x) for x in allowed)
-        name = name if " " in name else f"`{name}`"
-        raise ValueError(f"{name} must be one of {listed}, but it was {value!r}.")
-
-
-def _observed(observe: Any, model: str) -> tuple[tuple[str, ...], bool]:
-    """The names of the observables, and whether one was given by its name alone."""
-    single = isinstance(observe, str)
-    names = (observe,) if single else tuple(observe)
-    _checks.require(
-        len(names) > 0 and len(set(names)) == len(names),
-        f"`observe` must be different names, at least one, but it was {observe!r}.",
-    )
-    for name in names:
-        _one_of("observe", name, OBSERVABLES)
-        _checks.require(
-            model in ("balanced", "wide") or not OBSERVABLES[name].layers,
-            f"`observe` must depend on the function alone in the {model} model, but it "
-            f"was {name!r}.",
-        )
-    return names, single
-
-
-def _laws(noise: Any, observe: tuple[str, ...]) -> tuple[AbstractNoise, ...]:
-    if noise is None:
-        laws = tuple(Counts() if x == "choices" else Additive() for x in observe)
-    else:
-        laws = (noise,) * len(observe) if isinstance(noise, AbstractNoise) else noise
-        laws = tuple(laws)
-    _checks.require(
-        len(laws) == len(observe),
-        f"`noise` must be one law for each of the {len(observe)} observables, but there"
-        f" were {len(laws)}.",
-    )
-    for law, name in zip(laws, observe, strict=True):
-        _checks.instance("noise", law, AbstractNoise, "for example `Additive(0.01)`")
-        if isinstance(law, Counts):
-            right = {"choices": law.trials is None, "accuracy": law.trials is not None}
-            _checks.require(
-                right.get(name, False),
-                '`noise` must be `Counts()` for "choices" or `Counts(trials)` for '
-                f'"accuracy" only, but it was {law} for {name!r}.',
-            )
-    return laws
-
-
-def _task_of_sizes(
-    sizes: Any, hidden_size: int | None, observe: tuple[str, ...]
-) -> tuple[Task, int]:
-    if not isinstance(sizes, tuple | list) or len(sizes) != 3:
-        _checks.instance("task", sizes, Task, "or give sizes (in, hidden, out)")
-    n_in, hidden, n_out = (_checks.size("task", n) for n in sizes)
-    _checks.require(
-        hidden_size is None,
-        "`hidden_size` must not be given beside sizes, but it was.",
-    )
-    for name in observe:
-        _checks.require(
-            not OBSERVABLES[name].frames,
-            f"`task` must be a `Task` to observe {name!r}, which depends on its "
-            f"singular vectors, but it was the sizes {tuple(sizes)}.",
-        )
-    diagonal = jnp.eye(n_out, n_in) * (1.0 + jnp.arange(n_in, 0, -1.0))[None]
-    return Task.from_correlation(diagonal), hidden
-
-
-def _start_function(start: Any, n_out: int, n_in: int) -> Array:
-    if isinstance(start, str):
-        _one_of("start", start, ("aligned", "any"))
-        return jnp.full((n_out, n_in), jnp.nan)
-    if isinstance(start, LinearNetwork):
-        raise TypeError(
-            "`start` must be a function (out, in): pass `network.function`."
-        )
-    function = _checks.as_matrix("start", start)
-    _checks.require(
-        function.shape == (n_out, n_in),
-        f"`start` must fit the task, {(n_out, n_in)}, but its shape was "
-        f"{function.shape}.",
-    )
-    return function
-
-
-def _per_mode(name: str, value: Any, modes: int) -> Array:
-    array = _checks.positive(name, _dtypes.as_real(name, value), zero=True)
-    _checks.require(
-        array.shape in ((), (modes,)),
-        f"`{name}` must be one number or one for each of the {modes} modes, but its "
-        f"shape was {array.shape}.",
-    )
-    return jnp.broadcast_to(array, (modes,))
-
-
-def _times(value: Any) -> Array:
-    times = _dtypes.as_real("times", value)
-    _checks.require(
-        times.ndim == 1 and times.size > 0,
-        f"`times` must be a vector, not empty, but its shape was {times.shape}.",
-    )
-    values = _checks.known(times)
-    if values is not None:
-        fault = _checks.times_fault(values, ordered=True, infinite=False)
-        _checks.require(fault is None, (fault or "").replace("`ts", "`times"))
-    return times
-
-
-def _check_known(given: Mapping[str, Array]) -> None:
-    for name in ("scale", "rate", "mu"):
-        if name in given:
-            _checks.positive(name, given[name])
-    _checks.finite("lmda", given["lmda"])
-    _checks.positive("weight_decay", given["weight_decay"], zero=True)

@@ -210,3 +210,12 @@ def minimise(
             i for i in active if not members.done[i] and members.steps[i] < limit[i]
         ] + waiting
     return members
+
+
+def lowest(members: Members, kinds: int) -> Members:
+    """The member of least cost among `kinds` that follow each other in blocks."""
+    cost = np.where(np.isfinite(members.cost), members.cost, np.inf)
+    cost = cost.reshape(kinds, -1)
+    count = cost.shape[1]
+    best = np.argmin(cost, axis=0) * count + np.arange(count)
+    return Members(*(x[best] for x in members))

@@ -1,6 +1,7 @@
 """Profile likelihood: intervals of one number, whatever the other unknown ones are."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -8,13 +9,15 @@ import equinox as eqx
 import numpy as np
 from scipy import stats
 
+from .. import _checks
 from .coordinates import FARTHEST
 from .data import Misfit
-from .estimate import Estimate
-from .least_squares import Members, begin, minimise
+from .estimate import Estimate, least_cost
+from .least_squares import Members, begin, lowest, minimise
 
 OUTWARD = 24  # steps to the bound, at most, each twice as long as the last
 INWARD = 5  # refinements of an end
+RESTARTS = 3  # about a better point, at most
 
 
 class Ray(NamedTuple):
@@ -41,33 +44,24 @@ def intervals(
     - `names`: labels, as in `fit.labels`; by default all.
 
     **Returns:** for each label a list of disjoint intervals (low, high): more than one
-    where other values fit as well. A warning says if a point on the way fits better
-    than the fit.
+    where other values fit as well. If a point on the way fits better than the fit, the
+    intervals are about that point, and a warning says so.
+
+    **Raises:** `ValueError` for another level or label.
     """
     wanted = fit.labels if names is None else tuple(names)
+    for label in wanted:
+        _checks.require(
+            label in fit.labels,
+            f"`names` must be labels of {list(fit.labels)}, but it had {label!r}.",
+        )
+    columns = [fit.labels.index(label) for label in wanted]
+    anchored, ends = _settled(_anchored(fit), columns, _rise(fit, level))
     result: dict[str, list[tuple[float, float]]] = {}
-    anchored = _anchored(fit)
-    for label in wanted:
-        if label not in fit.labels:
-            raise ValueError(
-                f"`names` must be labels of {list(fit.labels)}, but it had {label!r}."
-            )
-    rays = [
-        Ray(o, fit.labels.index(label), side)
-        for label in wanted
-        for o in range(len(anchored.optima))
-        for side in (-1, 1)
-    ]
-    ends = _ends(anchored, rays, _rise(fit, level))
-    for label in wanted:
-        j = fit.labels.index(label)
-        segments = [
-            (ends[Ray(o, j, -1)], ends[Ray(o, j, 1)])
-            for o in range(len(anchored.optima))
-        ]
-        result[label] = [
-            _natural(anchored, j, segment) for segment in _merged(segments)
-        ]
+    for label, j in zip(wanted, columns, strict=True):
+        optima = range(len(anchored.optima))
+        segments = [(ends[Ray(o, j, -1)], ends[Ray(o, j, 1)]) for o in optima]
+        result[label] = [_natural(anchored, j, x) for x in _merged(segments)]
     return result
 
 
@@ -80,7 +74,30 @@ class _Anchored(NamedTuple):
     slopes: np.ndarray  # (unknowns, unknowns): conditional means, row per fixed one
     sd: np.ndarray
     cost: float
+    rises: np.ndarray  # of each optimum above the best
     bounds: tuple[np.ndarray, np.ndarray]
+
+
+def _settled(
+    a: _Anchored, columns: Sequence[int], rise: float
+) -> tuple[_Anchored, dict[Ray, float]]:
+    """The ends about optima that no point on the way is better than."""
+    restarts = 0
+    while True:
+        optima = range(len(a.optima))
+        rays = [Ray(o, j, side) for j in columns for o in optima for side in (-1, 1)]
+        ends, below = _ends(a, rays, rise)
+        better = below.rise < -1e-3 * rise - 1e2 * least_cost(a.fit.data)
+        if not better or restarts == RESTARTS:
+            return a, ends
+        restarts += 1
+        warnings.warn(
+            "A point on the way fits better than the fit, by "
+            f"{-2 * below.rise:.2g} in the deviance: the intervals are about it. Fit "
+            "with more starts.",
+            stacklevel=3,
+        )
+        a = _restarted(a, below.u, rise)
 
 
 def _anchored(fit: Estimate) -> _Anchored:
@@ -93,19 +110,43 @@ def _anchored(fit: Estimate) -> _Anchored:
             for values in (fit.values, *fit.alternatives)
         ]
     )
-    bounds = _bounds(fit, own)
-    state = minimise(
-        misfit, begin(optima.astype(fit.optima.dtype)), bounds, 0.0, steps=1
-    )
-    deviance = 2 * state.cost.min()
-    variance = 1.0 if fit.known_noise else max(deviance / max(fit.freedom, 1), 1e-300)
+    return _about(fit, misfit, optima, _bounds(fit, own))
+
+
+def _about(
+    fit: Estimate,
+    misfit: Misfit,
+    optima: np.ndarray,
+    bounds: tuple[np.ndarray, np.ndarray],
+) -> _Anchored:
+    """Optima with the quadratic form at the first one."""
+    members = begin(optima.astype(fit.optima.dtype))
+    state = minimise(misfit, members, bounds, 0.0, steps=1)
+    least = float(state.cost.min())
+    variance = 1.0
+    if not fit.known_noise:
+        variance = max(2 * least / max(fit.freedom, 1), 1e-300)
     hessian = state.hessian[0] / variance
-    size = np.sqrt(np.maximum(np.diag(hessian), 1e-300))
+    size = np.sqrt(np.diag(hessian))
+    size = np.maximum(size, 1e-8 * (np.max(size) or 1.0))  # without information
     scaled = hessian / np.outer(size, size) + 1e-13 * np.eye(len(size))
     covariance = np.linalg.inv(scaled) / np.outer(size, size)
     sd = np.sqrt(np.diag(covariance))
     slopes = covariance / np.diag(covariance)[:, None]
-    return _Anchored(fit, misfit, optima, slopes, sd, float(state.cost.min()), bounds)
+    rises = np.asarray(state.cost, float) - least
+    return _Anchored(fit, misfit, optima, slopes, sd, least, rises, bounds)
+
+
+def _restarted(a: _Anchored, u: np.ndarray, rise: float) -> _Anchored:
+    """Optima about a better point, with those of the former that fit as well."""
+    points = np.concatenate([u[None], a.optima]).astype(a.fit.optima.dtype)
+    members = minimise(a.misfit, begin(points), a.bounds, 0.0)
+    optima = [members.u[0].astype(float)]
+    for x, cost in zip(members.u[1:].astype(float), members.cost[1:], strict=True):
+        apart = all(np.max(np.abs(x - y)) > 1e-2 for y in optima)
+        if apart and cost <= members.cost[0] + rise:
+            optima.append(x)
+    return _about(a.fit, a.misfit, np.array(optima), a.bounds)
 
 
 def unit(fit: Estimate) -> float:
@@ -138,8 +179,9 @@ def _bounds(fit: Estimate, unit: float) -> tuple[np.ndarray, np.ndarray]:
 
 def _rise(fit: Estimate, level: float) -> float:
     """The rise of the cost at an interval's end."""
-    if not 0 < level < 1:
-        raise ValueError(f"`level` must be between 0 and 1, but it was {level}.")
+    _checks.require(
+        0 < level < 1, f"`level` must be between 0 and 1, but it was {level}."
+    )
     if fit.known_noise:
         return float(stats.chi2.ppf(level, 1)) / 2
     freedom = max(fit.freedom, 1)
@@ -154,13 +196,18 @@ class Point(NamedTuple):
     rise: float
 
 
-def _ends(a: _Anchored, rays: Sequence[Ray], rise: float) -> dict[Ray, float]:
-    """Where the profile has risen by `rise`; infinite where it doesn't.
+def _ends(
+    a: _Anchored, rays: Sequence[Ray], rise: float
+) -> tuple[dict[Ray, float], Point]:
+    """Where the profile has risen by `rise`, or infinity; and its lowest point.
 
     Each profile is followed outward from its optimum, all at once, until it has risen
     so far; then the end is refined between the last two points.
     """
-    paths = {ray: [Point(0.0, a.optima[ray.optimum], 0.0)] for ray in rays}
+    paths = {
+        ray: [Point(0.0, a.optima[ray.optimum], float(a.rises[ray.optimum]))]
+        for ray in rays
+    }
     outer: dict[Ray, Point] = {}
     ended: dict[Ray, float] = {}
     for _ in range(OUTWARD):
@@ -192,7 +239,9 @@ def _ends(a: _Anchored, rays: Sequence[Ray], rise: float) -> dict[Ray, float]:
     for ray, point in outer.items():
         here = a.optima[ray.optimum, ray.coordinate]
         ended[ray] = here + ray.direction * _between(paths[ray][-1], point, rise)
-    return {ray: ended.get(ray, ray.direction * math.inf) for ray in rays}
+    ends = {ray: ended.get(ray, ray.direction * math.inf) for ray in rays}
+    met = [point for path in paths.values() for point in path]
+    return ends, min(met, key=lambda point: point.rise)
 
 
 def _between(inner: Point, outer: Point, rise: float) -> float:
@@ -219,10 +268,7 @@ def _solved(
     starts = [_starts(a, ray, x, paths[ray]) for ray, x in pairs]
     kinds = len(starts[0])
     each = [u for kind in zip(*starts, strict=True) for u in kind]
-    found = _profile(a, [*rays] * kinds, np.array(each))
-    cost = np.where(np.isfinite(found.cost), found.cost, np.inf).reshape(kinds, -1)
-    best = np.argmin(cost, axis=0) * len(rays) + np.arange(len(rays))
-    found = Members(*(x[best] for x in found))
+    found = lowest(_profile(a, [*rays] * kinds, np.array(each)), kinds)
     points = [
         Point(x, u, float(y - a.cost))
         for x, u, y in zip(offsets, found.u.astype(float), found.cost, strict=True)

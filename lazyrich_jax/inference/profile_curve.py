@@ -13,7 +13,7 @@ from .coordinates import Coordinates, checked_names
 from .data import Misfit, checked_data, enough_data
 from .estimate import Estimate, estimate
 from .experiment import Experiment
-from .least_squares import Members, begin, minimise
+from .least_squares import begin, lowest, minimise
 from .search import candidates, limits
 
 DRAWN = 4  # further starts at each value
@@ -129,26 +129,17 @@ def _curve(
     free[column] = 0
     drawn = candidates(fit.experiment, fit.coordinates, fit.bounds, DRAWN, 0)
     starts = np.concatenate([fit.optima, drawn])
-    points = np.repeat(starts[None], len(held), axis=0)
-    cost, u = np.full(len(held), np.inf), points[:, 0]
+    points = np.repeat(starts[:, None], len(held), axis=1)  # (starts, values, unknowns)
+    cost, u = np.full(len(held), np.inf), points[0]
     for _ in range(1 + ROUNDS):
-        points[..., column] = held[:, None]
+        points[..., column] = held
         flat = points.reshape(-1, len(free)).astype(fit.optima.dtype)
         found = minimise(misfit, begin(flat, free=free), fit.bounds, 0.0)
-        better, v = _best(found, points.shape[:2])
-        u = np.where((better < cost)[:, None], v, u)
-        cost = np.minimum(cost, better)
-        points = np.stack([np.roll(u, 1, axis=0), np.roll(u, -1, axis=0)], axis=1)
+        found = lowest(found, len(points))
+        u = np.where((found.cost < cost)[:, None], found.u, u)
+        cost = np.fmin(cost, found.cost)
+        points = np.stack([np.roll(u, 1, axis=0), np.roll(u, -1, axis=0)])
     return cost, u
-
-
-def _best(found: Members, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    cost = np.asarray(found.cost, float).reshape(shape)
-    cost = np.where(np.isfinite(cost), cost, np.inf)
-    choice = np.argmin(cost, axis=1)
-    rows = np.arange(shape[0])
-    u = np.asarray(found.u).reshape(*shape, -1)
-    return cost[rows, choice], u[rows, choice]
 
 
 def _rise(fit: Estimate, cost: np.ndarray) -> np.ndarray:
