@@ -1,4 +1,4 @@
-"""Fits: how many recover the truth, how often intervals contain it, what they cost.
+"""Fits: their recovery of the truth, the coverage of their intervals, and their cost.
 
 Run `python -m benchmarks.inference`; `--draws N` sets the number of data sets.
 """
@@ -107,6 +107,26 @@ def cost(sizes: tuple[int, int, int]) -> str:
     return ", ".join(texts)
 
 
+def information(sizes: tuple[int, int, int], observe: str) -> str:
+    """Seconds for the Fisher information of two numbers at 10,000 points."""
+    base = experiment(sizes, inference.Additive(0.01))
+    made = inference.Experiment(
+        base.task,
+        jnp.linspace(0, 8, 40),
+        observe=observe,
+        hidden_size=sizes[1],
+        start=base.known["function"],
+        noise=inference.Additive(0.01),
+    )
+    points = np.random.default_rng(0).uniform(0.1, 1.0, (2, 10_000))
+    texts = []
+    for name in ("first", "next"):
+        before, start = cpu(), time.perf_counter()
+        inference.fisher(made, ("lmda", "scale"), lmda=points[0], scale=points[1])
+        texts.append(f"{name} {cpu() - before:.2f} / {time.perf_counter() - start:.2f}")
+    return ", ".join(texts)
+
+
 def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -114,12 +134,15 @@ def main() -> None:
     parser.add_argument("--only", choices=("recovery", "coverage", "cost"))
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
-    warnings.simplefilter("ignore")  # of what is not identified
+    warnings.simplefilter("ignore")  # from ambiguous signs
     names = ["-".join(map(str, sizes)) for sizes in SIZES]
     if options.only in (None, "cost"):
         print("CPU / wall seconds:")
         for name, sizes in zip(names, SIZES, strict=True):
             print(f"  {name}: {cost(sizes)}", flush=True)
+        for observe in ("loss", "function"):
+            text = information((5, 5, 5), observe)
+            print(f"  5-5-5, 10,000 points of Fisher's information, {observe}: {text}")
     if options.only in (None, "recovery"):
         print("Exact fits (deviance below 1e-8) of loss curves without noise:")
         for name, sizes in zip(names, SIZES, strict=True):

@@ -128,8 +128,8 @@ def _parser() -> argparse.ArgumentParser:
         "fit",
         help="fit the theory to a table of losses",
         description="Fit the balance, the scale and the rate of a network to a CSV "
-        "table, and write what they are, what the table does not determine and how "
-        "well the theory fits (report.md, fit.json, fit.png). The first column is "
+        "table. Write their values, the numbers that the table leaves open, and the "
+        "quality of the fit (report.md, fit.json, fit.png). The first column is "
         '"step" or "time" (learning rate x step). The others are "loss" and entries '
         'of other observables, such as "function[0][1]", "modes[0]", "input '
         'representation[0][0]". A blank cell is a missing value.',

@@ -16,9 +16,9 @@ from lazyrich_jax.__main__ import main
 from lazyrich_jax.fitting.report import identified
 from lazyrich_jax.fitting.table import read
 from lazyrich_jax.inference.ambiguity import ordered
+from lazyrich_jax.inference.anchored import unit
 from lazyrich_jax.inference.coordinates import Coordinates
 from lazyrich_jax.inference.least_squares import begin
-from lazyrich_jax.inference.profile import unit
 
 TIMES = np.linspace(0, 4, 20)
 SIZES = 2, 2, 2

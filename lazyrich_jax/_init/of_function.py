@@ -56,7 +56,7 @@ def balanced_network(
     All that no rotation of hidden units changes is a differentiable function of
     `function` and `lmda`, also at equal singular values, and to second order. The frame
     of hidden units is deterministic but not continuous: singular vectors jump where
-    singular values cross. Derivatives of the weights are those of a continuous frame.
+    singular values cross. The derivatives of the weights belong to a continuous frame.
     No derivative exists, and it is refused,
 
     - by `function` where a mode has strength zero, unless `lmda` is not zero and

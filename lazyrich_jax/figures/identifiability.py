@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLE = "Which observable tells rich from lazy, and when"
-SOURCE = "This library: docs/inference.md, What is identified"
+SOURCE = "This library: docs/inference.md, Identified numbers"
 
 OBSERVED = {
     "output": "output representation",

@@ -1,17 +1,15 @@
-"""Profile likelihood: intervals of one number, whatever the other unknown ones are."""
+"""Profile-likelihood intervals: the other unknown numbers are fitted on the way."""
 
 import math
 import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import equinox as eqx
 import numpy as np
 from scipy import stats
 
 from .. import _checks
-from .coordinates import FARTHEST
-from .data import Misfit
+from .anchored import Anchored, anchored, natural, restarted
 from .estimate import Estimate, least_cost
 from .least_squares import Members, begin, lowest, minimise
 
@@ -56,31 +54,18 @@ def intervals(
             f"`names` must be labels of {list(fit.labels)}, but it had {label!r}.",
         )
     columns = [fit.labels.index(label) for label in wanted]
-    anchored, ends = _settled(_anchored(fit), columns, _rise(fit, level))
+    a, ends = _settled(anchored(fit), columns, _rise(fit, level))
     result: dict[str, list[tuple[float, float]]] = {}
     for label, j in zip(wanted, columns, strict=True):
-        optima = range(len(anchored.optima))
+        optima = range(len(a.optima))
         segments = [(ends[Ray(o, j, -1)], ends[Ray(o, j, 1)]) for o in optima]
-        result[label] = [_natural(anchored, j, x) for x in _merged(segments)]
+        result[label] = [natural(a, j, x) for x in _merged(segments)]
     return result
 
 
-class _Anchored(NamedTuple):
-    """A fit in coordinates with a constant unit of balances."""
-
-    fit: Estimate
-    misfit: Misfit
-    optima: np.ndarray
-    slopes: np.ndarray  # (unknowns, unknowns): conditional means, row per fixed one
-    sd: np.ndarray
-    cost: float
-    rises: np.ndarray  # of each optimum above the best
-    bounds: tuple[np.ndarray, np.ndarray]
-
-
 def _settled(
-    a: _Anchored, columns: Sequence[int], rise: float
-) -> tuple[_Anchored, dict[Ray, float]]:
+    a: Anchored, columns: Sequence[int], rise: float
+) -> tuple[Anchored, dict[Ray, float]]:
     """The ends about optima that no point on the way is better than."""
     restarts = 0
     while True:
@@ -97,84 +82,7 @@ def _settled(
             "with more starts.",
             stacklevel=3,
         )
-        a = _restarted(a, below.u, rise)
-
-
-def _anchored(fit: Estimate) -> _Anchored:
-    own = unit(fit)
-    coordinates = fit.coordinates.anchored(own)
-    misfit = eqx.tree_at(lambda m: m.coordinates, fit.misfit, coordinates)
-    optima = np.array(
-        [
-            coordinates.encode({**fit.experiment.known, **values})
-            for values in (fit.values, *fit.alternatives)
-        ]
-    )
-    return _about(fit, misfit, optima, _bounds(fit, own))
-
-
-def _about(
-    fit: Estimate,
-    misfit: Misfit,
-    optima: np.ndarray,
-    bounds: tuple[np.ndarray, np.ndarray],
-) -> _Anchored:
-    """Optima with the quadratic form at the first one."""
-    members = begin(optima.astype(fit.optima.dtype))
-    state = minimise(misfit, members, bounds, 0.0, steps=1)
-    least = float(state.cost.min())
-    variance = 1.0
-    if not fit.known_noise:
-        variance = max(2 * least / max(fit.freedom, 1), 1e-300)
-    hessian = state.hessian[0] / variance
-    size = np.sqrt(np.diag(hessian))
-    size = np.maximum(size, 1e-8 * (np.max(size) or 1.0))  # without information
-    scaled = hessian / np.outer(size, size) + 1e-13 * np.eye(len(size))
-    covariance = np.linalg.inv(scaled) / np.outer(size, size)
-    sd = np.sqrt(np.diag(covariance))
-    slopes = covariance / np.diag(covariance)[:, None]
-    rises = np.asarray(state.cost, float) - least
-    return _Anchored(fit, misfit, optima, slopes, sd, least, rises, bounds)
-
-
-def _restarted(a: _Anchored, u: np.ndarray, rise: float) -> _Anchored:
-    """Optima about a better point, with those of the former that fit as well."""
-    points = np.concatenate([u[None], a.optima]).astype(a.fit.optima.dtype)
-    members = minimise(a.misfit, begin(points), a.bounds, 0.0)
-    optima = [members.u[0].astype(float)]
-    for x, cost in zip(members.u[1:].astype(float), members.cost[1:], strict=True):
-        apart = all(np.max(np.abs(x - y)) > 1e-2 for y in optima)
-        if apart and cost <= members.cost[0] + rise:
-            optima.append(x)
-    return _about(a.fit, a.misfit, np.array(optima), a.bounds)
-
-
-def unit(fit: Estimate) -> float:
-    """A unit of balances: `scale**2`, unless it puts the balance beyond the range.
-
-    A larger unit would hide the lazy branch below it, where only a product is known.
-    """
-    values = {**fit.experiment.known, **fit.values}
-    least = abs(float(values["lmda"])) / math.sinh(FARTHEST - 1)
-    return max(float(values["scale"]) ** 2, least)
-
-
-def _bounds(fit: Estimate, unit: float) -> tuple[np.ndarray, np.ndarray]:
-    """The fit's bounds, in coordinates with this unit of balances."""
-    low, high = (x.copy() for x in fit.bounds)
-    former, sign = float(fit.coordinates.anchor), fit.coordinates.sign
-    if "lmda" in fit.labels and not np.isnan(former):
-        i = fit.labels.index("lmda")
-        farthest = fit.coordinates.bounds[1][i]
-        for x in (low, high):
-            if abs(x[i]) < farthest:
-                ratio = former / unit
-                x[i] = (
-                    x[i] + math.log(ratio)
-                    if sign
-                    else np.arcsinh(ratio * np.sinh(x[i]))
-                )
-    return low, high
+        a = restarted(a, below.u, rise)
 
 
 def _rise(fit: Estimate, level: float) -> float:
@@ -197,7 +105,7 @@ class Point(NamedTuple):
 
 
 def _ends(
-    a: _Anchored, rays: Sequence[Ray], rise: float
+    a: Anchored, rays: Sequence[Ray], rise: float
 ) -> tuple[dict[Ray, float], Point]:
     """Where the profile has risen by `rise`, or infinity; and its lowest point.
 
@@ -251,7 +159,7 @@ def _between(inner: Point, outer: Point, rise: float) -> float:
     return inner.offset + min(max(share, 0.02), 0.98) * (outer.offset - inner.offset)
 
 
-def _edge(a: _Anchored, ray: Ray) -> float:
+def _edge(a: Anchored, ray: Ray) -> float:
     """The user's bound, or infinity."""
     here = a.optima[ray.optimum, ray.coordinate] + ray.direction * _room(a, ray)
     farthest = a.misfit.coordinates.bounds[ray.direction > 0][ray.coordinate]
@@ -259,7 +167,7 @@ def _edge(a: _Anchored, ray: Ray) -> float:
 
 
 def _solved(
-    a: _Anchored, rays: Sequence[Ray], offsets: Sequence[float], paths
+    a: Anchored, rays: Sequence[Ray], offsets: Sequence[float], paths
 ) -> list[tuple[Ray, Point, bool]]:
     """Profiles at these offsets; and whether a range of another number holds them."""
     if not rays:
@@ -276,7 +184,7 @@ def _solved(
     return list(zip(rays, points, _held(a, found), strict=True))
 
 
-def _held(a: _Anchored, members: Members) -> list[bool]:
+def _held(a: Anchored, members: Members) -> list[bool]:
     """Whether the end of another number's range holds it back.
 
     Beyond that end the cost would fall: by more than a thousandth, as the quadratic
@@ -292,14 +200,14 @@ def _held(a: _Anchored, members: Members) -> list[bool]:
     return np.any(gain > 1e-3, axis=-1).tolist()
 
 
-def _room(a: _Anchored, ray: Ray) -> float:
+def _room(a: Anchored, ray: Ray) -> float:
     """The distance from an optimum to the bound."""
     here = a.optima[ray.optimum, ray.coordinate]
     bound = a.bounds[ray.direction > 0][ray.coordinate]
     return float(abs(bound - here))
 
 
-def _starts(a: _Anchored, ray: Ray, x: float, path: list[Point]) -> list[np.ndarray]:
+def _starts(a: Anchored, ray: Ray, x: float, path: list[Point]) -> list[np.ndarray]:
     """Where to look at this offset: several points, for a profile has branches.
 
     They are the last point, the one along the path's direction, and the last point with
@@ -322,7 +230,7 @@ def _starts(a: _Anchored, ray: Ray, x: float, path: list[Point]) -> list[np.ndar
     return [np.clip(u, a.bounds[0], a.bounds[1]) for u in starts]
 
 
-def _profile(a: _Anchored, rays: Sequence[Ray], starts: np.ndarray) -> Members:
+def _profile(a: Anchored, rays: Sequence[Ray], starts: np.ndarray) -> Members:
     free = np.ones_like(starts)
     free[np.arange(len(rays)), [ray.coordinate for ray in rays]] = 0
     members = begin(starts.astype(a.fit.optima.dtype), free=free)
@@ -337,19 +245,3 @@ def _merged(segments: list[tuple[float, float]]) -> list[tuple[float, float]]:
         else:
             merged.append((low, high))
     return merged
-
-
-def _natural(
-    a: _Anchored, coordinate: int, segment: tuple[float, float]
-) -> tuple[float, float]:
-    """An interval of a coordinate in natural units."""
-    name = a.fit.labels[coordinate].split("[")[0]
-    unit, sign = float(a.misfit.coordinates.anchor), a.misfit.coordinates.sign
-    ends = np.array(segment)
-    if name == "lmda" and sign == 0:
-        ends = unit * np.sinh(ends)
-    elif name != "function":
-        with np.errstate(over="ignore"):
-            ends = np.exp(ends) * (unit if name in ("lmda", "mu") else 1.0)
-        ends = np.sort(ends * (sign if name == "lmda" else 1))
-    return float(ends[0]), float(ends[1])
