@@ -154,6 +154,7 @@ def test_data_without_noise_give_the_truth(clean):
     for name, value in TRUTH.items():
         np.testing.assert_allclose(clean.values[name], value, rtol=1e-7)
     assert clean.success and clean.deviance < 1e-12
+    assert repr(clean) == "Fit(lmda=0.5, scale=0.4, rate=0.7)"
 
 
 def test_both_signs_of_lambda_fit_an_even_loss(clean, square):

@@ -39,7 +39,13 @@ class Fit(Estimate):
         """The estimates with intervals, and how well and surely they fit."""
         return "\n".join(_lines(self))
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        """The estimates alone: intervals take further fits."""
+        values = (
+            f"{name}={np.array2string(x, precision=4, separator=', ')}"
+            for name, x in self.values.items()
+        )
+        return f"Fit({', '.join(values)})"
 
 
 def _lines(fit: Fit) -> list[str]:
