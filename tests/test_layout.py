@@ -67,7 +67,11 @@ FLOORS = {
         | {"steps"},
         {"correlations", "decay", "generalisation", "limits", "neuron", "wide"},
     ),
-    "measures": ({"alignment", "course", "curvature"}, {"dimension", "distance"}),
+    "measures": (
+        {"course", "curvature", "operators"},
+        {"alignment"},
+        {"dimension", "distance"},
+    ),
     "applications": (
         {"related", "table"},
         {"stages"},
@@ -78,7 +82,12 @@ FLOORS = {
         {"reduction"},
         {"attention", "gated", "inputs", "rates", "recurrent", "relu", "scale"},
     ),
-    "richness": ({"model"},),
+    "richness": (
+        {"model", "products"},
+        {"cost", "linearised"},
+        {"exact", "sharpness", "sketch"},
+        {"kernels"},
+    ),
     "inference": (
         {"implicit", "noise", "observables", "variables"},
         {"arguments", "goals", "information", "minimise", "sensitivity", "starts"},

@@ -21,6 +21,7 @@ from .dimension import effective_rank as effective_rank
 from .dimension import mode_strengths as mode_strengths
 from .dimension import participation_ratio as participation_ratio
 from .distance import bures_distance as bures_distance
+from .distance import linearisation_gap as linearisation_gap
 from .distance import procrustes_distance as procrustes_distance
 from .distance import representational_change as representational_change
 from .distance import rich_lazy_index as rich_lazy_index

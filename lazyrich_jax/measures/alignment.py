@@ -1,31 +1,37 @@
 """Measures of the angle between kernels."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks, _dtypes
-from .._linalg import dot, square_norm, symmetric_root
+from .._linalg import dot, norm, square_norm, symmetric_root
 from .._xla import compiled
+from .operators import (
+    Kernel,
+    as_operators,
+    distance_of_norms,
+    is_operator,
+    norm_and_trace,
+    norms,
+)
 
 
-def kernel_alignment(
-    k0: Real[ArrayLike, "n n"], k1: Real[ArrayLike, "n n"]
-) -> Float[Array, ""]:
+def kernel_alignment(k0: Kernel, k1: Kernel) -> Float[Array, ""]:
     r"""The cosine $\langle K_0, K_1\rangle_F / |K_0|_F |K_1|_F$ of two kernels.
 
     The measure (Cristianini et al. 2001) is from 0 to 1 for positive semidefinite
     kernels. It is invariant under scaling of each kernel and rotations of both. It is
-    NaN for a zero kernel.
+    NaN for a zero kernel. Operators of lineax are allowed, as in `kernel_distance`.
 
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
     """
-    return _alignment(*as_kernels(k0=k0, k1=k1))
+    return 1 - kernel_distance(k0, k1)
 
 
-def kernel_distance(
-    k0: Real[ArrayLike, "n n"], k1: Real[ArrayLike, "n n"]
-) -> Float[Array, ""]:
+def kernel_distance(k0: Kernel, k1: Kernel) -> Float[Array, ""]:
     r"""The distance $1 - \langle K_0, K_1\rangle_F / |K_0|_F |K_1|_F$ of two kernels.
 
     For the tangent kernels at the start and at time t it measures the richness of
@@ -33,6 +39,10 @@ def kernel_distance(
     these two times: a kernel that returns to its start, as in reversal learning, has
     distance zero. Small distances keep their digits. The distance is zero for kernels
     that differ only by a factor, and NaN for a zero kernel.
+
+    Kernels can be operators of lineax, such as `lazyrich_jax.kernels.ntk_operator`.
+    Their columns are computed, some at a time, and not stored. Derivatives at equal
+    operators are NaN.
 
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
 
@@ -47,33 +57,50 @@ def kernel_distance(
     print(lr.measures.kernel_distance(ntk[0], ntk[1]))
     ```
     """
-    k0, k1 = as_kernels(k0=k0, k1=k1)
-    return _distance(k0, k1)
+    if is_operator(k0) or is_operator(k1):
+        return distance_of_norms(*norms(k0, k1))
+    return _distance(*as_kernels(k0=k0, k1=k1))
 
 
 def target_alignment(
-    kernel: Real[ArrayLike, "n n"], y: Real[ArrayLike, "samples out"]
+    kernel: Kernel, y: Real[ArrayLike, "samples out"]
 ) -> Float[Array, ""]:
     r"""The alignment of a kernel with the targets `y`.
 
     A kernel of samples is compared with $yy^\top$. A kernel of outputs and samples,
     such as `lazyrich_jax.kernels.ntk`, is compared with the outer product of all
     targets (outputs first). `y` has a row per sample: a single output needs
-    `y[:, None]`.
+    `y[:, None]`. An operator of lineax is allowed, as in `kernel_distance`.
 
     **Raises:** `ValueError` unless the kernel has a row for each sample, or for each
     output of each sample.
     """
-    kernel, y = _checks.square("kernel", kernel), _checks.as_matrix("y", y)
+    y = _checks.as_matrix("y", y)
+    if is_operator(kernel):
+        (kernel,) = as_operators(kernel=kernel)
+        n = kernel.in_size()
+    else:
+        kernel = _checks.square("kernel", kernel)
+        n = kernel.shape[0]
     samples, outputs = y.shape
-    n = kernel.shape[0]
     _checks.require(
         n in (samples, samples * outputs),
         f"`kernel` must have {samples} or {samples * outputs} rows for `y` of shape "
         f"{y.shape}, but it had {n}.",
     )
-    kernel, y = _dtypes.promoted(kernel=kernel, y=y)
-    return _gram_alignment(kernel, y if n == samples else y.T.reshape(-1, 1))
+    features = y if n == samples else y.T.reshape(-1, 1)
+    if is_operator(kernel):
+        return _operator_alignment(kernel, features)
+    return _gram_alignment(*_dtypes.promoted(kernel=kernel, features=features))
+
+
+def _operator_alignment(kernel: Any, features: Float[Array, "n k"]) -> Float[Array, ""]:
+    """The alignment of an operator with `features @ features.T`."""
+    features = over_largest(features.astype(kernel.in_structure().dtype))
+    product = jax.vmap(kernel.mv, in_axes=1, out_axes=1)(features)
+    total, _ = norm_and_trace(kernel)
+    gram = norm(dot(features.T, features))
+    return jnp.sum(features * product / total) / gram
 
 
 @compiled

@@ -1,5 +1,6 @@
 """The sharpness of the loss at the weights of any network."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -34,8 +35,6 @@ def sharpness(
     **Raises:** `ValueError` for sizes that don't fit and a tolerance that isn't
     positive; `TypeError` for traced arguments.
     """
-    from scipy.sparse.linalg import LinearOperator, eigsh  # takes long: on first use
-
     check_fit(network, task)
     if not _checks.is_concrete((network, task)):
         raise TypeError(
@@ -45,21 +44,11 @@ def sharpness(
     tolerance = float(_checks.positive("rtol", _checks.as_scalar("rtol", rtol)))
     network, task = _dtypes.promoted(network=network, task=task)
     size = sum(w.size for w in network.weights)
-    dtype = network.weights[0].dtype
 
-    def product(vector: np.ndarray) -> np.ndarray:
-        change = jnp.asarray(vector.ravel(), dtype)
-        return np.asarray(_hessian_product(network, task, change), float)
+    def product(vector: Array) -> Array:
+        return _hessian_product(network, task, vector)
 
-    if size <= 2:  # too small for the iteration
-        hessian = np.stack([product(row) for row in np.eye(size)])
-        return jnp.asarray(np.linalg.eigvalsh(hessian)[-1], dtype)
-    operator: Any = LinearOperator
-    operator = operator((size, size), matvec=product, dtype=float)
-    start = np.random.default_rng(0).normal(size=size)
-    options: dict[str, Any] = {"tol": tolerance, "return_eigenvectors": False}
-    values = eigsh(operator, k=1, which="LA", v0=start, **options)
-    return jnp.asarray(values[0], dtype)
+    return largest_eigenvalue(product, size, network.weights[0].dtype, tolerance)
 
 
 @jax.jit
@@ -72,3 +61,26 @@ def _hessian_product(
         return task.loss(restored(flat).function)
 
     return jax.jvp(jax.grad(loss), (flat,), (change,))[1]
+
+
+def largest_eigenvalue(
+    product: Callable[[Float[Array, " n"]], Float[Array, " n"]],
+    size: int,
+    dtype: jnp.dtype,
+    rtol: float,
+) -> Float[Array, ""]:
+    """The largest eigenvalue of a symmetric matrix, from products with vectors."""
+    from scipy.sparse.linalg import LinearOperator, eigsh  # takes long: on first use
+
+    def on_host(vector: np.ndarray) -> np.ndarray:
+        return np.asarray(product(jnp.asarray(vector.ravel(), dtype)), float)
+
+    if size <= 2:  # too small for the iteration
+        matrix = np.stack([on_host(row) for row in np.eye(size)])
+        return jnp.asarray(np.linalg.eigvalsh(matrix)[-1], dtype)
+    operator: Any = LinearOperator
+    operator = operator((size, size), matvec=on_host, dtype=float)
+    start = np.random.default_rng(0).normal(size=size)
+    options: dict[str, Any] = {"tol": rtol, "return_eigenvectors": False}
+    values = eigsh(operator, k=1, which="LA", v0=start, **options)
+    return jnp.asarray(values[0], dtype)

@@ -8,6 +8,7 @@ from .. import _checks, _dtypes
 from .._linalg import dot
 from .._xla import compiled
 from .alignment import over_largest
+from .operators import Kernel, is_operator, norm_and_trace
 
 
 def effective_rank(matrix: Real[ArrayLike, "rows columns"]) -> Float[Array, ""]:
@@ -33,15 +34,20 @@ def _rank(matrix: Float[Array, "rows columns"]) -> Float[Array, ""]:
     return jnp.where(total > 0, jnp.exp(entropy), 0.0)
 
 
-def participation_ratio(kernel: Real[ArrayLike, "n n"]) -> Float[Array, ""]:
+def participation_ratio(kernel: Kernel) -> Float[Array, ""]:
     r"""$(\operatorname{tr}K)^2 / \operatorname{tr}K^2$, the dimension of a kernel.
 
     For positive semidefinite kernels it is from 1 (rank one) to n (equal eigenvalues).
     It and its derivative are zero for a zero kernel. It is invariant under scaling and
-    rotations.
+    rotations. An operator of lineax is allowed, if it is symmetric; its columns are not
+    stored.
 
     **Raises:** `ValueError` for a matrix that isn't square.
     """
+    if is_operator(kernel):
+        total, trace = norm_and_trace(kernel)
+        zero = total == 0
+        return jnp.where(zero, 0.0, (trace / jnp.where(zero, 1.0, total)) ** 2)
     return _participation(_checks.square("kernel", kernel))
 
 

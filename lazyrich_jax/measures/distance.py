@@ -12,6 +12,7 @@ from .. import _checks, _dtypes
 from .._linalg import dot, nearest_isometry, norm, symmetric_root
 from .._xla import compiled
 from .alignment import as_kernels
+from .operators import Kernel, is_operator, norms
 
 
 def procrustes_distance(
@@ -99,6 +100,37 @@ def _change(
     return jnp.where(change == 0, 0.0, change / jnp.where(change == 0, 1.0, norm(r0)))
 
 
+def linearisation_gap(
+    f0: Real[ArrayLike, "*shape"],
+    f1: Real[ArrayLike, "*shape"],
+    linear: Real[ArrayLike, "*shape"],
+) -> Float[Array, ""]:
+    r"""The gap $|f_1 - f_\mathrm{lin}| / |f_1 - f_0|$ of a model and its linearisation.
+
+    It is zero for lazy learning, where the outputs are linear in the change of the
+    parameters (Chizat et al. 2019; Lee et al. 2019), and about one or larger for rich
+    learning. It is NaN if no outputs moved, and infinite if those of the linear model
+    moved alone.
+
+    **Arguments:** outputs before learning, after it, and those of
+    `lazyrich_jax.richness.linearised`, arrays of one shape.
+
+    **Raises:** `ValueError` for different or empty shapes.
+    """
+    given = {"f0": f0, "f1": f1, "linear": linear}
+    arrays = {name: _dtypes.as_real(name, value) for name, value in given.items()}
+    _checks.require(arrays["f0"].size > 0, "`f0` must hold outputs, but it was empty.")
+    for name in ("f1", "linear"):
+        _checks.same_shape(**{"f0": arrays["f0"], name: arrays[name]})
+    finite = {name: _checks.finite(name, array) for name, array in arrays.items()}
+    return _gap(*_dtypes.promoted(**finite))
+
+
+@compiled
+def _gap(f0: Array, f1: Array, linear: Array) -> Float[Array, ""]:
+    return norm(f1 - linear) / norm(f1 - f0)
+
+
 def weight_movement(start: PyTree, end: PyTree) -> Float[Array, ""]:
     r"""The relative distance $|\theta_1 - \theta_0| / |\theta_0|$ of all parameters.
 
@@ -130,9 +162,7 @@ def weight_movement(start: PyTree, end: PyTree) -> Float[Array, ""]:
     return representational_change(before[None], after[None])
 
 
-def rich_lazy_index(
-    k0: Real[ArrayLike, "n n"], k1: Real[ArrayLike, "n n"]
-) -> Float[Array, ""]:
+def rich_lazy_index(k0: Kernel, k1: Kernel) -> Float[Array, ""]:
     r"""The richness of learning, from 0 (lazy) to 1 (rich).
 
     It is $|K_1 - K_0|_F / (|K_0|_F + |K_1|_F)$ for the tangent kernels at the start and
@@ -153,17 +183,23 @@ def rich_lazy_index(
     The index compares two times and ignores the path between them: after reversal
     learning ($f \to -f$) the kernel of a balanced network is back at its start. The
     largest index over time, `jax.vmap(lambda k: rich_lazy_index(ks[0], k))(ks).max()`,
-    measures the path. The index is zero for two zero kernels.
+    measures the path. The index is zero for two zero kernels. Operators of lineax, such
+    as `lazyrich_jax.kernels.ntk_operator`, are allowed: their columns are not stored.
 
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
     """
-    return _index(*as_kernels(k0=k0, k1=k1))
+    if is_operator(k0) or is_operator(k1):
+        return _index(*norms(k0, k1))
+    k0, k1 = as_kernels(k0=k0, k1=k1)
+    return _index(norm(k0), norm(k1), norm(k1 - k0))
 
 
 @compiled
-def _index(k0: Float[Array, "n n"], k1: Float[Array, "n n"]) -> Float[Array, ""]:
-    total = norm(k0) + norm(k1)
-    return norm(k1 - k0) / jnp.where(total > 0, total, 1.0)
+def _index(
+    start: Float[Array, ""], end: Float[Array, ""], change: Float[Array, ""]
+) -> Float[Array, ""]:
+    total = start + end
+    return change / jnp.where(total > 0, total, 1.0)
 
 
 def _is_parameter(leaf: object) -> bool:

@@ -5,3 +5,8 @@ dict of Flax parameters, any other tree, or a dict of NumPy arrays such as PyTor
 state dicts. `apply(model, x)` maps one sample, without batch axis, to an array of
 outputs. Without `apply` the model itself is called.
 """
+
+from .kernels import kernel_products as kernel_products
+from .linearised import linearised as linearised
+from .products import KernelProducts as KernelProducts
+from .sharpness import sharpness as sharpness

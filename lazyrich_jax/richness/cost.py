@@ -1,0 +1,94 @@
+"""What a computation takes, before it is compiled: operations and memory."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.extend
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, PyTree, Shaped
+
+from .model import Function, inner
+
+
+class Cost(NamedTuple):
+    """The floating-point operations and the bytes of all results of a computation.
+
+    The bytes are an upper bound of the memory: XLA frees and fuses results.
+    """
+
+    operations: float
+    bytes: float
+
+    def __add__(self, other: tuple) -> "Cost":
+        """The cost of both computations."""
+        return Cost(self.operations + other[0], self.bytes + other[1])
+
+
+def cost_of(function: Callable[..., Any], *arguments: Any) -> Cost:
+    """The cost of a function at arguments; nothing is computed."""
+    return _cost(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+def _cost(program: jax.extend.core.Jaxpr) -> Cost:
+    total = Cost(0.0, 0.0)
+    for equation in program.eqns:
+        inside = [_cost(body) for body in inner(equation)]
+        repeats = equation.params.get("length", 1)  # of a scan
+        for part in inside:
+            total += Cost(repeats * part.operations, repeats * part.bytes)
+        results: list[Any] = [variable.aval for variable in equation.outvars]
+        sizes = [float(np.prod(result.shape)) for result in results]
+        terms = 0.0 if inside else _terms(equation)
+        total += Cost(
+            terms * sum(sizes),
+            sum(
+                n * np.dtype(r.dtype).itemsize
+                for n, r in zip(sizes, results, strict=True)
+                if not jax.dtypes.issubdtype(r.dtype, jax.dtypes.extended)
+            ),
+        )
+    return total
+
+
+def _terms(equation: jax.extend.core.JaxprEqn) -> float:
+    """The operations per entry of an equation's result."""
+    name, params = equation.primitive.name, equation.params
+    shapes = [getattr(v.aval, "shape", ()) for v in equation.invars]
+    if name == "dot_general":
+        (summed, _), _ = params["dimension_numbers"]
+        return 2.0 * float(np.prod([shapes[0][i] for i in summed]))
+    if name == "conv_general_dilated":
+        outputs = shapes[1][params["dimension_numbers"].rhs_spec[0]]
+        return 2.0 * float(np.prod(shapes[1])) / outputs
+    return 1.0
+
+
+def parameter_count(function: Function) -> int:
+    """The number of parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(function.parameters))
+
+
+def most_samples(memory: float, fixed: float, each: float, samples: int) -> int:
+    """How many samples fit into memory at a time; zero if none does."""
+    room = (memory - fixed) / each
+    return int(min(max(room, 0.0), samples))
+
+
+def in_chunks(
+    tree: PyTree[Shaped[Array, "samples ..."]], size: int
+) -> tuple[PyTree[Shaped[Array, "chunks size ..."]], Bool[Array, "chunks size"]]:
+    """Samples in chunks of one size, at most `size`, and which of them count.
+
+    The last chunk is filled up with samples that do not count.
+    """
+    samples = jax.tree.leaves(tree)[0].shape[0]
+    chunks = -(-samples // size)
+    size = -(-samples // chunks)
+    index = np.arange(chunks * size)
+
+    def split(array: Array) -> Array:
+        return array[index % samples].reshape(chunks, size, *array.shape[1:])
+
+    return jax.tree.map(split, tree), jnp.asarray(index < samples).reshape(chunks, size)

@@ -1,0 +1,58 @@
+"""The model that is linear in its parameters, at its start."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PyTree, Shaped
+
+from .model import CHUNK, Function, pair_of
+
+
+def linearised(
+    start: PyTree,
+    end: PyTree,
+    x: Shaped[ArrayLike, "samples ..."],
+    *,
+    apply: Callable[[Any, Array], Array] | None = None,
+) -> Float[Array, "samples outputs"]:
+    r"""Outputs of the model linearised at its start, with the parameters of its end.
+
+    They are $f(\theta_0, x) + \partial_\theta f(\theta_0, x)\,(\theta_1 - \theta_0)$
+    (Lee et al. 2019; Chizat et al. 2019), by one derivative along the change of the
+    parameters. For lazy learning they equal the trained outputs;
+    `lazyrich_jax.measures.linearisation_gap` measures the difference.
+
+    **Returns:** (samples, outputs).
+
+    **Raises:** as `kernel_products` for models and samples.
+
+    ```python
+    import equinox as eqx
+    import jax
+    import lazyrich_jax as lr
+
+    start = eqx.nn.MLP(3, 2, 8, 1, key=jax.random.key(0))
+    end = jax.tree.map(lambda a: 1.1 * a if eqx.is_array(a) else a, start)
+    x = jax.random.normal(jax.random.key(1), (20, 3))
+    f0, f1 = jax.vmap(start)(x), jax.vmap(end)(x)
+    linear = lr.richness.linearised(start, end, x)
+    print(lr.measures.linearisation_gap(f0, f1, linear))
+    ```
+    """
+    before, after, samples = pair_of(start, end, x, apply)
+    return _linearised(before, after.parameters, samples)
+
+
+@eqx.filter_jit
+def _linearised(function: Function, end: PyTree, x: Array) -> Array:
+    change = jax.tree.map(jnp.subtract, end, function.parameters)
+
+    def of_sample(sample: Array) -> Array:
+        at = (function.parameters,)
+        f, df = jax.jvp(lambda p: function(p, sample), at, (change,))
+        return f + df
+
+    return jax.lax.map(of_sample, x, batch_size=min(CHUNK, x.shape[0]))
