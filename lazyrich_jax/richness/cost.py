@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.extend
 import jax.numpy as jnp
@@ -27,8 +28,10 @@ class Cost(NamedTuple):
 
 
 def cost_of(function: Callable[..., Any], *arguments: Any) -> Cost:
-    """The cost of a function at arguments; nothing is computed."""
-    return _cost(jax.make_jaxpr(function)(*arguments).jaxpr)
+    """The cost of a function that returns arrays; nothing is computed."""
+    arrays, rest = eqx.partition(arguments, eqx.is_array)
+    trace = jax.make_jaxpr(lambda arrays: function(*eqx.combine(arrays, rest)))
+    return _cost(trace(arrays).jaxpr)
 
 
 def _cost(program: jax.extend.core.Jaxpr) -> Cost:

@@ -35,8 +35,9 @@ def kernel_products(
     r"""Norms and inner products of the tangent kernels of two states of a model.
 
     The kernels $K = JJ^\top$ are of outputs and samples, as
-    `lazyrich_jax.kernels.empirical_ntk`. They are not stored. Kernel distance, rich-lazy
-    index, alignment with targets and participation ratio follow from the products.
+    `lazyrich_jax.kernels.empirical_ntk`. They are not stored. Kernel distance,
+    rich-lazy index, alignment with targets and participation ratio follow from the
+    products.
 
     - `method="exact"`: for few parameters by $\langle K_0, K_1\rangle = |J_0^\top
       J_1|_F^2$, summed over samples; for few samples by blocks of the kernels. The

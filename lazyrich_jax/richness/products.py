@@ -107,6 +107,7 @@ class KernelProducts(eqx.Module):
         return float(np.sqrt((count - 1) * np.var(values)))
 
     def __str__(self) -> str:
+        """One line per measure, with its reading."""
         lines = []
         for name, reading in LINES.items():
             value = getattr(self, name)

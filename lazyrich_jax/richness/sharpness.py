@@ -119,8 +119,8 @@ def _targets(y: Any, samples: int, outputs: int, loss: str | Loss) -> Array:
         low, high = int(targets.min()), int(targets.max())
         _checks.require(
             targets.ndim == 1 and 0 <= low and high < outputs,
-            f"`y` must hold one label from 0 to {outputs - 1} per sample, but its shape "
-            f"was {targets.shape} and its labels were from {low} to {high}.",
+            f"`y` must hold one label from 0 to {outputs - 1} per sample, but its "
+            f"shape was {targets.shape} and its labels were from {low} to {high}.",
         )
     return targets
 
