@@ -1,9 +1,9 @@
 """Time and memory of the measures of real models.
 
-Run `python -m benchmarks.richness NAME`, in a process per name for its peak of memory:
-`digits` (exact products of 1797 samples and a 64-32-10 network), `convolution` (a sketch
-for a convolutional network of ten million parameters and 256 samples), `rank` (the
-effective rank of a kernel of 1000 samples), `sharpness` (of the digits network).
+Run `python -m benchmarks.richness NAME`, a process per name for its peak of memory:
+`digits` (exact products of 1797 samples and a 64-32-10 network), `convolution` (a
+sketch for a convolutional network of ten million parameters and 256 samples), `rank`
+(the effective rank of a kernel of 1000 samples), `sharpness` (of the digits network).
 """
 
 import argparse
@@ -64,10 +64,8 @@ def measure(call: Callable[[], object]) -> None:
     before, own = time.time(), time.process_time()
     print(call())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(
-        f"{time.time() - before:.1f} s, {time.process_time() - own:.1f} s of all cores, "
-        f"{peak:.2f} GB at most"
-    )
+    wall, cores = time.time() - before, time.process_time() - own
+    print(f"{wall:.1f} s, {cores:.1f} s of all cores, {peak:.2f} GB at most")
 
 
 def digits() -> None:

@@ -37,7 +37,7 @@ def cost_of(function: Callable[..., Any], *arguments: Any) -> Cost:
 def _cost(program: jax.extend.core.Jaxpr) -> Cost:
     total = Cost(0.0, 0.0)
     for equation in program.eqns:
-        inside = [_cost(body) for body in inner(equation)]
+        inside = [_cost(getattr(body, "jaxpr", body)) for body in inner(equation)]
         repeats = equation.params.get("length", 1)  # of a scan
         for part in inside:
             total += Cost(repeats * part.operations, repeats * part.bytes)
