@@ -67,7 +67,10 @@ FLOORS = {
         | {"steps"},
         {"correlations", "decay", "generalisation", "limits", "neuron", "wide"},
     ),
-    "measures": ({"alignment", "course", "curvature"}, {"dimension", "distance"}),
+    "measures": (
+        {"alignment", "collapse", "course", "curvature"},
+        {"dimension", "distance", "features", "gradients"},
+    ),
     "applications": (
         {"related", "table"},
         {"stages"},
