@@ -40,7 +40,9 @@ def test_against_kernels_of_all_samples(samples, width):
     for other in (y, low):
         for name, expected in references(x, other).items():
             f = PAIRS[name]
-            np.testing.assert_allclose(f(x, other), expected, 1e-11, 1e-11, err_msg=name)
+            np.testing.assert_allclose(
+                f(x, other), expected, 1e-11, 1e-11, err_msg=name
+            )
             single = f(*(jnp.asarray(a, jnp.float32) for a in (x, other)))
             assert single.dtype == jnp.float32
             np.testing.assert_allclose(single, expected, 1e-4, 1e-6, err_msg=name)
@@ -120,7 +122,7 @@ def test_slopes_and_batches():
     low = args[1].at[:, 2].set(args[1][:, 0])  # the rank stays two
     steps[1][:, 2] = steps[1][:, 0]
     h = 1e-5
-    for name, f in PAIRS.items():
+    for f in PAIRS.values():
         one, both = jax.jit(f), (args[0], low)
         batch = jax.jit(jax.vmap(f))(*(jnp.stack([a, a]) for a in both))
         np.testing.assert_allclose(batch[1], one(*both), rtol=1e-10)
