@@ -18,7 +18,7 @@ FLOORS = {
     "": (
         {"_dtypes", "_xla"},
         {"_linalg", "_checks"},
-        {"_balanced", "_feasible", "_singular", "_triangular"},
+        {"_balanced", "_feasible", "_layers", "_singular", "_triangular"},
         {"_compression"},
         {"_task", "_network", "_riccati", "_wide"},
         {"_exactness", "_init", "kernels"},
@@ -26,7 +26,7 @@ FLOORS = {
         {"_dynamics", "theory", "measures"},
         {"_learn"},
         {"applications", "sweeps", "reductions"},
-        {"inference"},
+        {"inference", "richness"},
         {"plot"},
         {"figures", "bench", "fitting"},
         {"__main__"},
@@ -82,6 +82,7 @@ FLOORS = {
         {"reduction"},
         {"attention", "gated", "inputs", "rates", "recurrent", "relu", "scale"},
     ),
+    "richness": ({"model"},),
     "inference": (
         {"implicit", "noise", "observables", "variables"},
         {"arguments", "goals", "information", "minimise", "sensitivity", "starts"},
