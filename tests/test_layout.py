@@ -82,7 +82,7 @@ FLOORS = {
         {"reduction"},
         {"attention", "gated", "inputs", "rates", "recurrent", "relu", "scale"},
     ),
-    "richness": ({"model"},),
+    "richness": ({"model", "states", "steps"}, {"recorder"}),
     "inference": (
         {"implicit", "noise", "observables", "variables"},
         {"arguments", "goals", "information", "minimise", "sensitivity", "starts"},

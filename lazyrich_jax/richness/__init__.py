@@ -5,3 +5,5 @@ dict of Flax parameters, any other tree, or a dict of NumPy arrays such as PyTor
 state dicts. `apply(model, x)` maps one sample, without batch axis, to an array of
 outputs. Without `apply` the model itself is called.
 """
+
+from .recorder import Recorder as Recorder
