@@ -21,7 +21,8 @@ FLOORS = {
         {"_balanced", "_feasible", "_layers", "_singular", "_triangular"},
         {"_compression"},
         {"_task", "_network", "_riccati", "_wide"},
-        {"_exactness", "_init", "_trajectory", "kernels"},
+        {"_exactness", "_init", "kernels"},
+        {"_trajectory"},
         {"_dynamics", "theory", "measures"},
         {"_learn"},
         {"applications", "sweeps", "reductions"},
@@ -69,8 +70,8 @@ FLOORS = {
     ),
     "measures": (
         {"course", "curvature", "operators"},
-        {"alignment"},
-        {"dimension", "distance"},
+        {"alignment", "collapse"},
+        {"dimension", "distance", "features", "gradients"},
     ),
     "applications": (
         {"related", "table"},
@@ -83,8 +84,8 @@ FLOORS = {
         {"attention", "gated", "inputs", "rates", "recurrent", "relu", "scale"},
     ),
     "richness": (
-        {"model", "products"},
-        {"cost", "linearised"},
+        {"model", "products", "states", "steps"},
+        {"cost", "linearised", "recorder"},
         {"exact", "sharpness", "sketch"},
         {"kernels"},
     ),

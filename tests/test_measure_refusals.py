@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -9,6 +10,7 @@ import lazyrich_jax as lr
 
 measures: Any = lr.measures  # for arguments that its annotations refuse
 ONE, EYE = np.ones((6, 1)), np.eye(6)
+X = np.random.default_rng(0).normal(size=(4, 3))
 
 
 @pytest.mark.parametrize(
@@ -36,8 +38,43 @@ ONE, EYE = np.ones((6, 1)), np.eye(6)
         (lambda: measures.convergence_time([0.0, 1], [1.0], 0.1), "`ts` and `loss`"),
         (lambda: measures.convergence_time(0.0, 1.0, 0.1), "`ts` must be a vector"),
         (lambda: measures.effective_rank(np.zeros((0, 2))), "`matrix` must have no"),
+        (lambda: measures.feature_alignment(X, X[:2]), "`x0` and `x1` must have a row"),
+        (lambda: measures.feature_alignment(X[None], X), "`x0` must be a matrix"),
+        (lambda: measures.feature_change(X, X[:, :2]), "`x0` and `x1` must have the"),
+        (lambda: measures.dynamical_richness(X, X[:, 0]), "`outputs` must be a matrix"),
+        (lambda: measures.dynamical_richness(X, X[:2]), "`features` and `outputs`"),
+        (lambda: measures.dynamical_richness(X * np.nan, X), "`features` must be fini"),
+        (lambda: measures.activation_flips(X, X[:2]), "`z0` and `z1` must have the s"),
+        (lambda: measures.activation_flips([], []), "`z0` must hold a number"),
+        (lambda: measures.update_rank(X, X.T), "`start` and `end` must have the same"),
+        (lambda: measures.agop(X), "`jacobians` must have the axes"),
+        (lambda: measures.neural_feature_alignment(X, np.eye(4)), "`agop` must have a"),
+        (
+            lambda: measures.neural_feature_alignment(X, np.triu(np.ones((3, 3)))),
+            "`agop` must be symmetric",
+        ),
+        (
+            lambda: measures.neural_feature_alignment(X, np.eye(3), power=0.0),
+            "`power` must be finite and positive",
+        ),
+        (lambda: measures.neural_collapse(X, np.eye(4, dtype=int)), "labels.argmax"),
+        (lambda: measures.neural_collapse(X, [0, 1, 2, -1]), "must be from 0 to 2, bu"),
+        (lambda: measures.neural_collapse(X, [0, 1, 2, 3], X[:3]), "from 0 to 2, but"),
+        (lambda: measures.neural_collapse(X, [0, 1, 0, 1], X[:, :2]), "`weight` must"),
+        (lambda: measures.neural_collapse(X, [0, 1, 0, 1], bias=X[0]), "`weight` must"),
+        (
+            lambda: measures.neural_collapse(X, [0, 1, 0, 1], X[:2], X[0]),
+            "`bias` must have the shape",
+        ),
     ],
 )
 def test_bad_input_is_named(untyped, call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_labels_that_are_not_integers(untyped):
+    with pytest.raises(TypeError, match="`labels` must be integers"):
+        measures.neural_collapse(X, np.array([0.0, 1.0, 0.0, 1.0]))
+    with pytest.raises(TypeError, match="`classes` must be given for traced"):
+        jax.jit(measures.neural_collapse)(X, np.array([0, 1, 0, 1]))

@@ -25,13 +25,48 @@ def effective_rank(matrix: Real[ArrayLike, "rows columns"]) -> Float[Array, ""]:
 @compiled
 def _rank(matrix: Float[Array, "rows columns"]) -> Float[Array, ""]:
     s = jnp.linalg.svd(matrix, compute_uv=False)
-    noise = max(matrix.shape) * jnp.finfo(s.dtype).eps * s[0]
+    return _spread(s, max(matrix.shape) * jnp.finfo(s.dtype).eps * s[0])
+
+
+def _spread(s: Float[Array, " k"], noise: Float[Array, ""]) -> Float[Array, ""]:
+    """The exponential of the entropy of the singular values above `noise`."""
     s = jnp.where(s > noise, s, 0.0)
     total = jnp.sum(s)
     p = s / jnp.where(total > 0, total, 1.0)
     positive = p > 0
     entropy = -jnp.sum(jnp.where(positive, p * jnp.log(jnp.where(positive, p, 1.0)), 0))
     return jnp.where(total > 0, jnp.exp(entropy), 0.0)
+
+
+def update_rank(
+    start: Real[ArrayLike, "out in"], end: Real[ArrayLike, "out in"]
+) -> Float[Array, ""]:
+    r"""The `effective_rank` of the change of a weight, $W_1 - W_0$.
+
+    Rich learning from small weights moves along few directions, about as many as the
+    task has. The update of a lazy layer has at most the rank of its gradient. A small
+    balanced linear network that learned a map of equal singular values has the map's
+    rank. Reshape the weight of a convolution to (out, the rest).
+
+    **Returns:** a scalar, zero if nothing moved. Singular values at the rounding level
+    of the weights themselves count as zero.
+
+    **Raises:** `ValueError` for weights of different shapes.
+    """
+    start, end = _checks.as_matrix("start", start), _checks.as_matrix("end", end)
+    _checks.same_shape(start=start, end=end)
+    return _update(*_dtypes.promoted(start=start, end=end))
+
+
+@compiled
+def _update(
+    start: Float[Array, "out in"], end: Float[Array, "out in"]
+) -> Float[Array, ""]:
+    s = jnp.linalg.svd(end - start, compute_uv=False)
+    largest = jnp.maximum(jnp.max(jnp.abs(start)), jnp.max(jnp.abs(end)))
+    # The largest singular value of independent errors of the entries.
+    spread = sum(size**0.5 for size in start.shape) * largest
+    return _spread(s, jnp.finfo(s.dtype).eps * spread)
 
 
 def participation_ratio(kernel: Kernel) -> Float[Array, ""]:

@@ -9,4 +9,5 @@ outputs. Without `apply` the model itself is called.
 from .kernels import kernel_products as kernel_products
 from .linearised import linearised as linearised
 from .products import KernelProducts as KernelProducts
+from .recorder import Recorder as Recorder
 from .sharpness import sharpness as sharpness
