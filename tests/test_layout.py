@@ -78,7 +78,7 @@ FLOORS = {
         {"reduction"},
         {"attention", "gated", "inputs", "rates", "recurrent", "relu", "scale"},
     ),
-    "richness": ({"model"},),
+    "richness": ({"model"}, {"traced"}, {"layers"}),
     "inference": (
         {"implicit", "noise", "observables", "variables"},
         {"arguments", "goals", "information", "minimise", "sensitivity", "starts"},
