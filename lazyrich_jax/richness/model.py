@@ -120,7 +120,7 @@ def _split(name: str, model: PyTree, apply: Callable | None) -> Function:
             return False
         full = name + jax.tree_util.keystr(path)
         _dtypes.require_precision(full, leaf.dtype)
-        _checks.finite(full, leaf)
+        _checks.finite(full, jnp.asarray(leaf))
         return True
 
     chosen = jax.tree_util.tree_map_with_path(is_parameter, model)
