@@ -85,9 +85,11 @@ FLOORS = {
     ),
     "richness": (
         {"model", "products", "states", "steps"},
-        {"cost", "linearised", "recorder"},
-        {"exact", "sharpness", "sketch"},
+        {"cost", "linearised", "recorder", "traced"},
+        {"exact", "layers", "sharpness", "sketch"},
         {"kernels"},
+        {"balance", "probes", "reported"},
+        {"describe", "report"},
     ),
     "inference": (
         {"implicit", "noise", "observables", "variables"},

@@ -7,6 +7,9 @@ outputs. Without `apply` the model itself is called.
 """
 
 from .kernels import kernel_products as kernel_products
+from .layers import Layer as Layer
+from .layers import activations as activations
+from .layers import layers as layers
 from .linearised import linearised as linearised
 from .products import KernelProducts as KernelProducts
 from .recorder import Recorder as Recorder

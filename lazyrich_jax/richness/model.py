@@ -197,15 +197,15 @@ def program_of(
         ) from error
 
 
-def inner(equation: jax.extend.core.JaxprEqn) -> list[jax.extend.core.Jaxpr]:
+def inner(equation: jax.extend.core.JaxprEqn) -> list[jax.extend.core.ClosedJaxpr]:
     """The programs inside an equation, such as the body of a loop."""
     found = []
     for value in equation.params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
             if isinstance(item, jax.extend.core.ClosedJaxpr):
-                found.append(item.jaxpr)
-            elif isinstance(item, jax.extend.core.Jaxpr):
                 found.append(item)
+            elif isinstance(item, jax.extend.core.Jaxpr):
+                found.append(jax.extend.core.ClosedJaxpr(item, ()))
     return found
 
 
@@ -216,7 +216,7 @@ def equations(
     for equation in program.eqns:
         yield equation
         for inside in inner(equation):
-            yield from equations(inside)
+            yield from equations(inside.jaxpr)
 
 
 def _require_common(start: PyTree, end: PyTree) -> None:
