@@ -147,6 +147,8 @@ def test_arrays_of_every_kind_are_copies(tmp_path):
         assert int(end["count"]) == 3 and end["f"] is jax.nn.relu
         end["a"][:] = 7  # a copy, again
         assert record.end["a"].tolist() == [2, 2]
+        record.keep(2, tree | {"a": jnp.full(2, 5, jnp.float32)})  # of JAX, now
+        assert isinstance(record.end["a"], np.ndarray) and record.end["a"][0] == 5
     empty = Recorder(X)
     empty.save(tmp_path / "b")
     assert len(Recorder.load(tmp_path / "b", like=tree)) == 0

@@ -20,7 +20,7 @@ class Place:
     name: str
     shape: tuple[int, ...]
     dtype: Any
-    on_device: bool
+    on_device: bool = dataclasses.field(compare=False)  # of the first model
 
 
 @dataclasses.dataclass(frozen=True)
