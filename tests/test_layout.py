@@ -87,9 +87,9 @@ FLOORS = {
         {"model", "products", "states", "steps"},
         {"cost", "linearised", "recorder", "traced"},
         {"exact", "layers", "sharpness", "sketch"},
-        {"kernels"},
-        {"balance", "probes", "reported"},
-        {"describe", "report"},
+        {"balance", "collected", "kernels", "probes", "question", "reported"},
+        {"describe", "of_layers", "of_outputs"},
+        {"report"},
     ),
     "inference": (
         {"implicit", "noise", "observables", "variables"},

@@ -13,4 +13,6 @@ from .layers import layers as layers
 from .linearised import linearised as linearised
 from .products import KernelProducts as KernelProducts
 from .recorder import Recorder as Recorder
+from .report import report as report
+from .reported import Report as Report
 from .sharpness import sharpness as sharpness

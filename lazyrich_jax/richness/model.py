@@ -87,7 +87,7 @@ def pair_of(
     **Raises:** as `function_of`; `ValueError` if the models differ in their structure,
     in a shape or in a setting. The message names the first leaf that differs.
     """
-    _require_common(start, end)
+    require_common(start, end)
     before, after = _split("start", start, apply), _split("end", end, apply)
     before, after, samples = _dtypes.promoted(start=before, end=after, x=_samples(x))
     _require_applicable("start", before, samples[0])
@@ -219,7 +219,7 @@ def equations(
             yield from equations(inside.jaxpr)
 
 
-def _require_common(start: PyTree, end: PyTree) -> None:
+def require_common(start: PyTree, end: PyTree) -> None:
     """Refuse models that differ in more than the values of their arrays."""
     leaves = [
         {path_name(path): leaf for path, leaf in jax.tree.leaves_with_path(model)}

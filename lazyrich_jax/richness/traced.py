@@ -2,6 +2,7 @@
 
 import collections
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.extend
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from .._layers import Layer, layer_name
 from .model import Function, inner, program_of
@@ -59,19 +60,34 @@ Value = tuple[Array, Origin]
 
 @dataclass
 class Product:
-    """A layer during the search; its value (..., out) becomes the pre-activation."""
+    """A layer during the search; its value (..., out) becomes the pre-activation.
+
+    The weight multiplies `operand`. The axes of `result`, as the model has it, are
+    those of the layer's outputs first if `out_first`, last otherwise.
+    """
 
     parameter: int
     weight: Array
     kind: str
     value: Array
+    operand: Array
+    result: Array
+    out_first: bool
     bias: Array | None = None
 
 
 def found_in(function: Function, sample: Array) -> Found:
-    """The layers in the outputs of a model for one sample, in forward order.
+    """The layers in the outputs of a model for one sample, in forward order."""
+    return searched(function, sample)[0].found()
 
-    It evaluates the model's program with the origin of every value beside it.
+
+def searched(
+    function: Function, sample: Array, taps: Sequence[Array] = ()
+) -> tuple["Search", Float[Array, " outputs"]]:
+    """The search for layers in a model's outputs, and the outputs, as a vector.
+
+    It evaluates the model's program with the origin of every value beside it. `taps`,
+    one for each layer, are added to the layers' results.
     """
     leaves = jax.tree_util.tree_leaves_with_path(function.parameters)
     names = [layer_name(path) for path, _ in leaves]
@@ -79,9 +95,9 @@ def found_in(function: Function, sample: Array) -> Found:
     inputs: list[Value] = [
         (leaf, Origin(frozenset([i]), leaf)) for i, (_, leaf) in enumerate(leaves)
     ]
-    search = Search(names)
-    search.run(program, [*inputs, (sample, Origin(of_sample=True))])
-    return search.found()
+    search = Search(names, taps)
+    (outputs,) = search.run(program, [*inputs, (sample, Origin(of_sample=True))])
+    return search, outputs[0].ravel()
 
 
 @dataclass
@@ -89,6 +105,7 @@ class Search:
     """The evaluation of a program, and the products found so far."""
 
     names: list[str]
+    taps: Sequence[Array] = ()
     products: list[Product] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
@@ -130,6 +147,8 @@ class Search:
         origin = Origin(of_sample=True)
         if name in ("dot_general", "conv_general_dilated"):
             layer = self.product(equation, results[0], inputs)
+            if layer is not None and self.taps:
+                results = [results[0] + self.taps[layer]]
             origin = Origin(of_sample=True, layer=layer)
         elif name == "add":
             self.sum(results[0], inputs)
@@ -164,7 +183,10 @@ class Search:
             self.leave_out(weight.parameters, why)
             return None
         (parameter,) = weight.parameters
-        self.products.append(Product(parameter, pair[0], kind, pair[1]))
+        operand = inputs[1 - side][0]
+        self.products.append(
+            Product(parameter, pair[0], kind, pair[1], operand, result, side == 0)
+        )
         return len(self.products) - 1
 
     def sum(self, result: Array, inputs: list[Value]) -> None:
