@@ -65,6 +65,7 @@ def add_kernels(collected: Collected, question: Question, method: str) -> None:
 
 
 def add_curvature(collected: Collected, question: Question) -> None:
+    """The sharpness of the loss at the start and the end."""
     if question.targets is None or not collected.wants("sharpness"):
         return
     y, loss = question.targets.values, question.targets.loss

@@ -55,7 +55,8 @@ def report(
       is `jax.random.key(0)` by default.
     - `layout`: of plain matrices without `x`, as for `lazyrich_jax.richness.layers`.
     - `channels`: of a flattened convolution, as for `lazyrich_jax.richness.balances`.
-    - `method`, `memory`: of the kernels, as for `lazyrich_jax.richness.kernel_products`.
+    - `method`, `memory`: of the kernels, as for
+      `lazyrich_jax.richness.kernel_products`.
     - `leave_out`: names of numbers not to compute, such as `"sharpness"` of a large
       model.
 
