@@ -18,7 +18,9 @@ LAYOUTS = "out_in", "in_out"
 PROJECTIONS = "query", "key", "value", "output"
 FLAX_PROJECTIONS = "query", "key", "value", "out"
 WEIGHT = re.compile("(.*_)?weight(_.*)?")  # also in_proj_weight, weight_ih_l0
-LOOKED_UP = re.compile("embed|wte|wpe", re.IGNORECASE)  # PyTorch's tables of tokens
+LOOKED_UP = re.compile(
+    r"embed|(^|[._])emb|_emb|wte|wpe", re.IGNORECASE
+)  # PyTorch's tables of tokens
 
 
 class Layer(eqx.Module):
@@ -74,6 +76,8 @@ def path_name(path: tuple[Any, ...]) -> str:
 def layer_name(path: tuple[Any, ...]) -> str:
     """The name of the layer with a weight at `path`: that of its module, if any."""
     place = path_name(path).removeprefix("params.")
+    if place in ("weight", "kernel"):  # the model is the layer
+        return "weight"
     return re.sub(r"\.(weight|kernel)(\.value)?$", "", place)
 
 
@@ -149,7 +153,7 @@ def _layer(
     """A layer from its weight (out, in, *window), unless it is many layers in one."""
     if not is_float(weight):  # such as a tree without its arrays
         return
-    name, weight = path_name(path), jnp.asarray(weight)
+    name, weight = path_name(path) or "weight", jnp.asarray(weight)
     bias = jnp.ravel(jnp.asarray(bias)) if is_float(bias) else None
     fits = bias is None or bias.size == weight.shape[0]
     if fits and (kind == "convolution") == (weight.ndim > 2):

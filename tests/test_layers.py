@@ -1,5 +1,7 @@
 """Layers and pre-activations of real models against computations by hand."""
 
+from typing import Any
+
 import equinox as eqx
 import flax.linen as nn
 import jax
@@ -93,7 +95,8 @@ def test_flax_layers_are_in_the_order_of_their_numbers():
     assert names == [f"Dense_{i}" for i in range(11)]
     x = draw(2).astype(np.float32)
     network = lr.LinearNetwork.from_layers(tree)
-    np.testing.assert_allclose(network(x), Deep().apply(tree, x), atol=1e-6)
+    y: Any = Deep().apply(tree, x)
+    np.testing.assert_allclose(network(x), y, atol=1e-6)
 
 
 def block(p, tokens):
@@ -253,4 +256,5 @@ def test_running_means_are_no_parameters():
         "model", tree, draw(4, 3), lambda p, x: p["params"]["w"] @ x
     )
     assert len(jax.tree.leaves(function.parameters)) == 1
+    assert [layer.name for layer in lr.richness.layers(tree, layout="out_in")] == ["w"]
     np.testing.assert_allclose(function.outputs(x), x @ tree["params"]["w"].T)

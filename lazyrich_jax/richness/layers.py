@@ -1,7 +1,7 @@
 """The layers of a model and their pre-activations."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import equinox as eqx
@@ -14,7 +14,7 @@ from .._network import LinearNetwork
 from .model import CHUNK, Function, function_of
 from .traced import Found, found_in
 
-Apply = Callable[[Any, Array], Array]
+Apply = Callable[[Any, Array], Any]
 
 
 def layers(
@@ -71,8 +71,8 @@ def layers(
         _checks.require(
             apply is None, "`apply` must be given with samples `x`, but `x` was None."
         )
-        found, _ = layers_of_tree(model, layout)
-        _require_some(found, {})
+        found, others = layers_of_tree(model, layout)
+        _require_some(found, [name for name in others if others[name].ndim > 1])
         return found
     _checks.require(
         layout is None,
@@ -160,7 +160,7 @@ def _warn(left_out: dict[str, str]) -> None:
         warnings.warn(f"Some weights are left out: {text}.", stacklevel=3)
 
 
-def _require_some(found: tuple[Layer, ...], left_out: dict[str, str]) -> None:
+def _require_some(found: tuple[Layer, ...], left_out: Collection[str]) -> None:
     _checks.require(
         len(found) > 0,
         "`model` must have a product with a weight, but it had none"

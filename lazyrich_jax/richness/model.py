@@ -36,7 +36,7 @@ class Function(eqx.Module):
 
     parameters: PyTree
     rest: PyTree
-    apply: Callable[[Any, Array], Array] = eqx.field(static=True)
+    apply: Callable[[Any, Array], Any] = eqx.field(static=True)
 
     def __call__(
         self, parameters: PyTree, sample: Shaped[Array, "..."]
@@ -58,7 +58,7 @@ def _outputs(function: Function, x: Array) -> Array:
 
 
 def function_of(
-    name: str, model: PyTree, x: Any, apply: Callable[[Any, Array], Array] | None
+    name: str, model: PyTree, x: Any, apply: Callable[[Any, Array], Any] | None
 ) -> tuple[Function, Shaped[Array, "samples ..."]]:
     """A model as a `Function`, and the samples, in one dtype.
 
@@ -80,7 +80,7 @@ def pair_of(
     start: PyTree,
     end: PyTree,
     x: Any,
-    apply: Callable[[Any, Array], Array] | None,
+    apply: Callable[[Any, Array], Any] | None,
 ) -> tuple[Function, Function, Shaped[Array, "samples ..."]]:
     """Two states of one model, such as before and after training, and the samples.
 
