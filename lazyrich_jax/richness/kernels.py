@@ -87,9 +87,9 @@ def kernel_products(
         found = _sketched(before, after, samples, shape[0], *options)
     if targets is None:
         return found
-    values = [_target(f, samples, targets, memory) for f in (before, after)]
+    first, last = (_target(f, samples, targets, memory) for f in (before, after))
     square = float(np.sum(np.square(np.asarray(targets, float))))
-    return with_targets(found, *values, square)
+    return with_targets(found, first, last, square)
 
 
 def _exact(

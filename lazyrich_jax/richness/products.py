@@ -46,7 +46,7 @@ class KernelProducts(eqx.Module):
     start_target: Number | None = None
     end_target: Number | None = None
     target_square: float | None = None
-    replicates: "KernelProducts | None" = None
+    replicates: "KernelProducts | None" = eqx.field(default=None, kw_only=True)
 
     @property
     def inner(self) -> Number:

@@ -57,7 +57,7 @@ def _grams(
     end: Function,
     chunks: Array,
     keep: Bool[Array, "chunks size"],
-    keys: PRNGKeyArray,
+    keys: Array,
 ) -> tuple[Array, Array, Array]:
     r"""$R^\top J_0^\top J_0 R$, $R^\top J_0^\top D R$ and $R^\top D^\top D R$."""
 
