@@ -29,5 +29,6 @@ from ._rebalance import rebalance as rebalance
 from ._task import Task as Task
 from ._trajectory import RESULTS as RESULTS
 from ._trajectory import Trajectory as Trajectory
+from ._whitening import Whitening as Whitening
 
 __version__ = "0.1.0"
