@@ -7,6 +7,7 @@ from . import kernels as kernels
 from . import measures as measures
 from . import plot as plot
 from . import reductions as reductions
+from . import richness as richness
 from . import sweeps as sweeps
 from . import theory as theory
 from ._dynamics import AbstractDynamics as AbstractDynamics

@@ -1,0 +1,7 @@
+"""How rich the training of a real model was: measures of Equinox, Flax and plain ones.
+
+A model is a tree with floating-point arrays as its parameters: an Equinox module, a
+dict of Flax parameters, any other tree, or a dict of NumPy arrays such as PyTorch's
+state dicts. `apply(model, x)` maps one sample, without batch axis, to an array of
+outputs. Without `apply` the model itself is called.
+"""

@@ -1,0 +1,260 @@
+"""A model as a function of its parameters."""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.extend
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree, Shaped
+
+from .. import _checks, _dtypes
+from .._layers import path_name
+
+CHUNK = 128  # samples at a time
+DRAWS = {"random_bits", "rng_bit_generator", "rng_uniform", "threefry2x32"}
+BUFFERS = {"running_mean", "running_var"}  # PyTorch's names
+DROPOUT = (
+    "Dropout must be off: `eqx.nn.inference_mode(model)` in Equinox, "
+    "`deterministic=True` in Flax."
+)
+
+
+class Function(eqx.Module):
+    """A model as a function of its parameters and of one sample.
+
+    **Attributes:**
+
+    - `parameters`: the model's tree with its floating-point arrays alone, in one dtype.
+    - `rest`: the tree of all else, such as activation functions, whole numbers and
+      running means.
+    - `apply`: maps the model and a sample to outputs.
+    """
+
+    parameters: PyTree
+    rest: PyTree
+    apply: Callable[[Any, Array], Array] = eqx.field(static=True)
+
+    def __call__(
+        self, parameters: PyTree, sample: Shaped[Array, "..."]
+    ) -> Float[Array, " outputs"]:
+        """The outputs for one sample, as a vector."""
+        return jnp.ravel(self.apply(eqx.combine(parameters, self.rest), sample))
+
+    def outputs(
+        self, x: Shaped[Array, "samples ..."]
+    ) -> Float[Array, "samples outputs"]:
+        """The outputs for all samples; memory is taken for some samples at a time."""
+        return _outputs(self, x)
+
+
+@eqx.filter_jit
+def _outputs(function: Function, x: Array) -> Array:
+    of_sample = functools.partial(function, function.parameters)
+    return jax.lax.map(of_sample, x, batch_size=min(CHUNK, x.shape[0]))
+
+
+def function_of(
+    name: str, model: PyTree, x: Any, apply: Callable[[Any, Array], Array] | None
+) -> tuple[Function, Shaped[Array, "samples ..."]]:
+    """A model as a `Function`, and the samples, in one dtype.
+
+    `name` is the argument's name in messages. Whole numbers, such as tokens, reach the
+    model as they are.
+
+    **Raises:** `ValueError` if `x` has no samples or the model can't map one, draws
+    random numbers or has parameters that aren't finite; `TypeError` for a model without
+    parameters or that can't be called, for complex numbers and half precision, and
+    for outputs that are not one real array.
+    """
+    function = _split(name, model, apply)
+    function, samples = _dtypes.promoted(function=function, x=_samples(x))
+    _require_applicable(name, function, samples[0])
+    return function, samples
+
+
+def pair_of(
+    start: PyTree,
+    end: PyTree,
+    x: Any,
+    apply: Callable[[Any, Array], Array] | None,
+) -> tuple[Function, Function, Shaped[Array, "samples ..."]]:
+    """Two states of one model, such as before and after training, and the samples.
+
+    **Raises:** as `function_of`; `ValueError` if the models differ in their structure,
+    in a shape or in a setting. The message names the first leaf that differs.
+    """
+    _require_common(start, end)
+    before, after = _split("start", start, apply), _split("end", end, apply)
+    before, after, samples = _dtypes.promoted(start=before, end=after, x=_samples(x))
+    _require_applicable("start", before, samples[0])
+    return before, after, samples
+
+
+def _samples(x: Any) -> Array:
+    samples = _dtypes.as_real("x", x, whole=True)
+    _checks.require(
+        samples.ndim > 0 and samples.size > 0,
+        "`x` must hold samples along its first axis, but its shape was "
+        f"{samples.shape}.",
+    )
+    if jnp.issubdtype(samples.dtype, jnp.floating):
+        _checks.finite("x", samples)
+    return samples
+
+
+def _split(name: str, model: PyTree, apply: Callable | None) -> Function:
+    """The model's parameters and the rest of it, checked one by one."""
+    is_flax = isinstance(model, Mapping) and isinstance(model.get("params"), Mapping)
+
+    def is_parameter(path: Any, leaf: Any) -> bool:
+        if not _is_inexact(leaf):
+            return False
+        place = path_name(path)
+        if is_flax and not place.startswith("params."):  # such as running means
+            return False
+        if place.split(".")[-1] in BUFFERS:
+            return False
+        full = name + jax.tree_util.keystr(path)
+        _dtypes.require_precision(full, leaf.dtype)
+        _checks.finite(full, leaf)
+        return True
+
+    chosen = jax.tree_util.tree_map_with_path(is_parameter, model)
+    if not any(jax.tree.leaves(chosen)):
+        raise TypeError(
+            f"`{name}` must hold its parameters as floating-point arrays, but it had "
+            f"none: it was {_short(model)}."
+        )
+    if apply is None and not callable(model):
+        raise TypeError(
+            f"`{name}` must be callable on one sample, but it was a "
+            f"`{type(model).__name__}`; pass `apply`, a function of it and a sample."
+        )
+    if apply is not None and not callable(apply):
+        raise TypeError(f"`apply` must be a function, but it was {_short(apply)}.")
+    parameters, rest = eqx.partition(model, chosen)
+    return Function(parameters, rest, _call if apply is None else apply)
+
+
+def _call(model: Callable[[Array], Array], sample: Array) -> Array:
+    return model(sample)
+
+
+def _is_inexact(leaf: Any) -> bool:
+    is_array = isinstance(leaf, jax.Array | np.ndarray)
+    return is_array and jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"a `{type(value).__name__}`"
+
+
+def _require_applicable(name: str, function: Function, sample: Array) -> None:
+    """Refuse a model that does not map the sample to real outputs, or at random."""
+    program, shapes = program_of(name, function, sample)
+    result = jax.tree.leaves(shapes)
+    if not isinstance(shapes, jax.ShapeDtypeStruct):
+        raise TypeError(
+            f"`{name}` must map one sample to one array, but it gave {len(result)}, in "
+            f"a `{type(shapes).__name__}`; choose one by `apply`."
+        )
+    _dtypes.require_precision(f"{name}(x[0])", shapes.dtype)
+    _checks.require(
+        shapes.size > 0,
+        f"`{name}` must map one sample to at least one output, but the shape of its "
+        f"outputs was {shapes.shape}.",
+    )
+    draws = DRAWS.intersection(e.primitive.name for e in equations(program.jaxpr))
+    _checks.require(
+        not draws,
+        f"`{name}` must be deterministic, but it draws random numbers. {DROPOUT}",
+    )
+
+
+def program_of(
+    name: str, function: Function, sample: Array
+) -> tuple[jax.extend.core.ClosedJaxpr, Any]:
+    """The computation of the model's outputs for one sample, and their shapes.
+
+    Its inputs are the leaves of `function.parameters` and the sample.
+    """
+
+    def apply(parameters: PyTree, sample: Array) -> Array:
+        return function.apply(eqx.combine(parameters, function.rest), sample)
+
+    trace = jax.make_jaxpr(apply, return_shape=True)
+    try:
+        return trace(function.parameters, sample)
+    except Exception as error:
+        raise ValueError(
+            f"`{name}` must map one sample, of shape {sample.shape}, to an array, but "
+            f"it failed: {error} (`x` holds samples along its first axis. {DROPOUT})"
+        ) from error
+
+
+def inner(equation: jax.extend.core.JaxprEqn) -> list[jax.extend.core.Jaxpr]:
+    """The programs inside an equation, such as the body of a loop."""
+    found = []
+    for value in equation.params.values():
+        for item in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(item, jax.extend.core.ClosedJaxpr):
+                found.append(item.jaxpr)
+            elif isinstance(item, jax.extend.core.Jaxpr):
+                found.append(item)
+    return found
+
+
+def equations(
+    program: jax.extend.core.Jaxpr,
+) -> Iterator[jax.extend.core.JaxprEqn]:
+    """All equations of a program, also of the programs inside."""
+    for equation in program.eqns:
+        yield equation
+        for inside in inner(equation):
+            yield from equations(inside)
+
+
+def _require_common(start: PyTree, end: PyTree) -> None:
+    """Refuse models that differ in more than the values of their arrays."""
+    leaves = [
+        {path_name(path): leaf for path, leaf in jax.tree.leaves_with_path(model)}
+        for model in (start, end)
+    ]
+    for (one, ours), (other, theirs) in zip(
+        (("start", leaves[0]), ("end", leaves[1])),
+        (("end", leaves[1]), ("start", leaves[0])),
+        strict=True,
+    ):
+        for place in ours:
+            _checks.require(
+                place in theirs,
+                "`start` and `end` must have one structure, but "
+                f"`{place}` is in `{one}` and not in `{other}`.",
+            )
+    for place, leaf in leaves[0].items():
+        was, will = _described(leaf), _described(leaves[1][place])
+        _checks.require(
+            was == will,
+            f"`start` and `end` must be two states of one model, but `{place}` was "
+            f"{was} in `start` and {will} in `end`.",
+        )
+    _checks.require(
+        jax.tree.structure(start) == jax.tree.structure(end),
+        "`start` and `end` must have one structure, but their static parts differ: "
+        f"they were a `{type(start).__name__}` and a `{type(end).__name__}`. Make "
+        "both from one model, such as by `eqx.tree_deserialise_leaves`.",
+    )
+
+
+def _described(leaf: Any) -> str:
+    """Text on a leaf that is equal for two states of one model."""
+    if isinstance(leaf, jax.Array | np.ndarray):
+        return f"an array of shape {leaf.shape}"
+    if isinstance(leaf, bool | int | float | complex | str):
+        return repr(leaf)
+    return getattr(leaf, "__qualname__", f"a `{type(leaf).__name__}`")
