@@ -1,10 +1,68 @@
 """The layers of a model, found in its tree of parameters."""
 
-from jax.tree_util import SequenceKey
-from jaxtyping import PyTree
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import DictKey, GetAttrKey, SequenceKey
+from jaxtyping import Array, Float, PyTree
+
+from . import _checks
+
+LAYOUTS = "out_in", "in_out"
+PROJECTIONS = "query", "key", "value", "output"
+FLAX_PROJECTIONS = "query", "key", "value", "out"
+WEIGHT = re.compile("(.*_)?weight(_.*)?")  # also in_proj_weight, weight_ih_l0
+LOOKED_UP = re.compile(
+    r"embed|(^|[._])emb|_emb|wte|wpe", re.IGNORECASE
+)  # PyTorch's tables of tokens
 
 
-def path_name(path: tuple[PyTree, ...]) -> str:
+class Layer(eqx.Module):
+    """A product with a weight inside a model, and what is added to it.
+
+    **Attributes:**
+
+    - `name`: the path of the layer in the model, such as `layers[0]` or `Dense_0`.
+    - `weight`: (out, in) for a dense layer, (out, in, *window) for a convolution. The
+      heads of attention are blocks of rows of a query, key or value, and blocks of
+      columns of an output.
+    - `bias`: (out,), or `None`.
+    - `kind`: `"dense"`, `"convolution"`, or of attention `"query"`, `"key"`, `"value"`
+      or `"output"`.
+    - `heads`: the number of heads of attention, and zero for other layers.
+    """
+
+    name: str = eqx.field(static=True)
+    weight: Float[Array, "out in *window"]
+    bias: Float[Array, " out"] | None
+    kind: str = eqx.field(static=True)
+    heads: int = eqx.field(static=True, default=0)
+
+
+def layers_of_tree(
+    model: PyTree, layout: str | None = None
+) -> tuple[tuple[Layer, ...], dict[str, Array]]:
+    """The layers in the tree of a model, and all other parameters by their names.
+
+    **Raises:** `ValueError` for plain matrices without `layout`, or if `layout` is not
+    the one of Equinox, Flax or PyTorch.
+    """
+    _checks.require(
+        layout is None or layout in LAYOUTS,
+        f'`layout` must be "out_in" or "in_out", but it was {layout!r}.',
+    )
+    found = list(_walk(model, (), layout))
+    layers = tuple(item for item in found if isinstance(item, Layer))
+    return layers, dict(item for item in found if not isinstance(item, Layer))
+
+
+def path_name(path: tuple[Any, ...]) -> str:
     """The path of a leaf as text, such as `layers[0].weight` or `Dense_0.kernel`."""
     text = ""
     for key in path:
@@ -13,3 +71,167 @@ def path_name(path: tuple[PyTree, ...]) -> str:
         else:
             text += f".{getattr(key, 'name', getattr(key, 'key', key))}"
     return text.removeprefix(".")
+
+
+def layer_name(path: tuple[Any, ...]) -> str:
+    """The name of the layer with a weight at `path`: that of its module, if any."""
+    place = path_name(path).removeprefix("params.")
+    if place in ("weight", "kernel"):  # the model is the layer
+        return "weight"
+    return re.sub(r"\.(weight|kernel)(\.value)?$", "", place)
+
+
+def is_float(leaf: Any) -> bool:
+    """Whether a leaf is an array of floating-point numbers."""
+    is_array = isinstance(leaf, jax.Array | np.ndarray)
+    return is_array and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+Found = Layer | tuple[str, Array]
+
+
+def _walk(node: PyTree, path: tuple[Any, ...], layout: str | None) -> Iterator[Found]:
+    """The layers and other arrays in a part of the tree."""
+    if isinstance(node, eqx.nn.MultiheadAttention):
+        for kind in PROJECTIONS:
+            linear = getattr(node, f"{kind}_proj")
+            inside = (*path, GetAttrKey(f"{kind}_proj"))
+            yield from _layer(inside, linear.weight, linear.bias, kind, node.num_heads)
+    elif isinstance(node, eqx.nn.Linear | eqx.nn.Conv | eqx.nn.ConvTranspose):
+        _require_layout("out_in", layout, "Equinox", path)
+        kind = "dense" if isinstance(node, eqx.nn.Linear) else "convolution"
+        yield from _layer(path, node.weight, node.bias, kind)
+    elif isinstance(node, Mapping):
+        yield from _walk_dict(node, path, layout)
+    elif is_float(node):
+        yield from _plain(node, path, layout)
+    elif not jax.tree_util.all_leaves([node]):
+        children = jax.tree_util.tree_flatten_with_path(
+            node, is_leaf=lambda child: child is not node
+        )[0]
+        of_equinox = type(node).__module__.startswith("equinox.")
+        for (key,), child in children:
+            if of_equinox and is_float(child):  # a norm, an embedding, a recurrent cell
+                yield path_name((*path, key)), jnp.asarray(child)
+            else:
+                yield from _walk(child, (*path, key), layout)
+
+
+def _walk_dict(node: Mapping, path: tuple, layout: str | None) -> Iterator[Found]:
+    """The layers in a dict of Flax, of PyTorch or of others."""
+    if not path and isinstance(node.get("params"), Mapping):
+        node = node["params"]  # the other collections of Flax are no parameters
+    done: set[str] = set()
+    if _is_flax_attention(node):
+        done = set(FLAX_PROJECTIONS)
+        yield from _flax_attention(node, path)
+    elif is_float(node.get("kernel")) and node["kernel"].ndim > 1:
+        _require_layout("in_out", layout, "Flax", path)
+        done = {"kernel", "bias"}
+        axes = range(node["kernel"].ndim)
+        weight = jnp.asarray(node["kernel"]).transpose(*axes[:-3:-1], *axes[:-2])
+        kind = "dense" if len(axes) == 2 else "convolution"
+        yield from _layer(path, weight, node.get("bias"), kind)
+    weights = {key for key in node if _is_weight(key, node[key])}
+    done |= {_bias_key(key) for key in weights}
+    for key in _ordered(key for key in node if key not in done):
+        if key in weights:
+            inside = (*path, DictKey(key.removesuffix(".weight")))
+            inside = path if key == "weight" else inside
+            weight = jnp.asarray(node[key])
+            if weight.ndim == 2 and layout == "in_out":
+                weight = weight.T
+            kind = "dense" if weight.ndim == 2 else "convolution"
+            yield from _layer(inside, weight, node.get(_bias_key(key)), kind)
+        else:
+            yield from _walk(node[key], (*path, DictKey(key)), layout)
+
+
+def _layer(
+    path: tuple, weight: Any, bias: Any, kind: str, heads: int = 0
+) -> Iterator[Found]:
+    """A layer from its weight (out, in, *window), unless it is many layers in one."""
+    if not is_float(weight):  # such as a tree without its arrays
+        return
+    name, weight = path_name(path) or "weight", jnp.asarray(weight)
+    bias = jnp.ravel(jnp.asarray(bias)) if is_float(bias) else None
+    fits = bias is None or bias.size == weight.shape[0]
+    if fits and (kind == "convolution") == (weight.ndim > 2):
+        yield Layer(name, weight, bias, kind, heads)
+    else:  # stacked by `jax.vmap`
+        yield name, weight
+
+
+def _plain(array: Any, path: tuple, layout: str | None) -> Iterator[Found]:
+    """A matrix in the given layout, or an array that is no layer."""
+    if array.ndim != 2 or LOOKED_UP.search(path_name(path)):
+        yield path_name(path), jnp.asarray(array)
+        return
+    _checks.require(
+        layout is not None,
+        '`layout` must be "out_in" or "in_out" for plain matrices such as '
+        f"`{path_name(path)}`, of shape {array.shape}, but it was None. PyTorch and "
+        "Equinox have (out, in), Flax and Haiku have (in, out).",
+    )
+    weight = jnp.asarray(array)
+    weight = weight if layout == "out_in" else weight.T
+    yield Layer(layer_name(path), weight, None, "dense")
+
+
+def _is_flax_attention(node: Mapping) -> bool:
+    """Whether a dict has the kernels of `MultiHeadDotProductAttention`."""
+    parts: list[Any] = [node.get(key) for key in FLAX_PROJECTIONS]
+    return all(
+        isinstance(part, Mapping)
+        and is_float(part.get("kernel"))
+        and part["kernel"].ndim == 3
+        for part in parts
+    )
+
+
+def _flax_attention(node: Mapping, path: tuple) -> Iterator[Found]:
+    """Its layers: kernels (in, heads, size), for the output (heads, size, out)."""
+    for key, kind in zip(FLAX_PROJECTIONS, PROJECTIONS, strict=True):
+        kernel = jnp.asarray(node[key]["kernel"])
+        inputs = 2 if kind == "output" else 1  # axes
+        heads = kernel.shape[0 if kind == "output" else 1]
+        weight = kernel.reshape(math.prod(kernel.shape[:inputs]), -1).T
+        inside = (*path, DictKey(key))
+        yield from _layer(inside, weight, node[key].get("bias"), kind, heads)
+
+
+def _is_weight(key: Any, value: Any) -> bool:
+    """Whether an entry of a dict is a weight, (out, in, *window) as PyTorch has it."""
+    if not isinstance(key, str) or not WEIGHT.fullmatch(key.split(".")[-1]):
+        return False
+    return is_float(value) and value.ndim > 1 and not LOOKED_UP.search(key)
+
+
+def _bias_key(key: str) -> str:
+    before, _, after = key.rpartition("weight")
+    return f"{before}bias{after}"
+
+
+def _ordered(keys: Iterable[Any]) -> list[Any]:
+    """Keys in their order, but with ascending numbers: `Dense_2` before `Dense_10`.
+
+    JAX sorts the keys of dicts as texts.
+    """
+    given = list(keys)
+    places: dict[str, list[Any]] = {}
+    for key in given:
+        places.setdefault(re.sub(r"\d+", "0", str(key)), []).append(key)
+
+    def numbers(key: Any) -> list[int]:
+        return [int(number) for number in re.findall(r"\d+", str(key))]
+
+    rows = {stem: iter(sorted(same, key=numbers)) for stem, same in places.items()}
+    return [next(rows[re.sub(r"\d+", "0", str(key))]) for key in given]
+
+
+def _require_layout(own: str, layout: str | None, framework: str, path: tuple) -> None:
+    _checks.require(
+        layout in (None, own),
+        f'`layout` must be None or "{own}" for the layers of {framework}, such as '
+        f'`{path_name(path)}`, but it was "{layout}".',
+    )

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
 from . import _checks, _dtypes
 from ._balanced import rebalanced_pair
 from ._compression import compressed_pair
 from ._feasible import feasible_lmda
+from ._layers import layers_of_tree
 from ._linalg import dot, short_dot
 from ._xla import compiled
 
@@ -70,6 +71,59 @@ class LinearNetwork(eqx.Module):
         )
         weights, sample = _dtypes.promoted(network=self.weights, x=sample)
         return functools.reduce(lambda h, w: dot(w, h), weights, sample)
+
+    @classmethod
+    def from_layers(cls, model: PyTree, layout: str | None = None) -> "LinearNetwork":
+        """The linear network with the weights of another model's dense layers.
+
+        Activation functions are ignored. Equinox modules have their layers in order. A
+        dict is read in its order, with ascending numbers. JAX sorts the keys of dicts,
+        so layers whose names are not numbered are best given as a list.
+
+        **Arguments:**
+
+        - `model`: an Equinox module (`eqx.nn.Linear`, `eqx.nn.MLP`, `LinearNetwork`), a
+          dict of Flax parameters (its kernels are (in, out)), a PyTorch state dict of
+          NumPy arrays ((out, in)), or any tree of plain matrices.
+        - `layout`: `"out_in"` or `"in_out"`, required for plain matrices.
+
+        **Raises:** `ValueError` for plain matrices without `layout`, a `layout` that is
+        not the framework's, layers other than dense ones, and biases and other
+        parameters that aren't zero; as `LinearNetwork` for bad weights.
+
+        ```python
+        import equinox as eqx
+        import jax
+        import lazyrich_jax as lr
+
+        model = eqx.nn.MLP(4, 3, 8, 1, use_bias=False, use_final_bias=False,
+                           key=jax.random.key(0))
+        print(lr.LinearNetwork.from_layers(model).sizes)  # (4, 8, 3)
+        ```
+        """
+        if isinstance(model, LinearNetwork) and layout is None:
+            layout = "out_in"
+        layers, others = layers_of_tree(model, layout)
+        _checks.require(
+            len(layers) > 0, "`model` must have dense layers, but none was found."
+        )
+        for layer in layers:
+            _checks.require(
+                layer.kind == "dense",
+                "`model` must have dense layers alone, but the kind of "
+                f"`{layer.name}` was {layer.kind}.",
+            )
+            if layer.bias is not None:
+                others = others | {f"{layer.name}.bias": layer.bias}
+        for name, values in others.items():
+            known = _checks.known(values)
+            _checks.require(
+                known is not None and not bool(known.any()),
+                "`model` must have biases and other parameters of zero, as a linear "
+                f"network has none, but those of `{name}` were "
+                f"{'traced' if known is None else 'not all zero'}.",
+            )
+        return cls([layer.weight for layer in layers])
 
     @property
     def depth(self) -> int:

@@ -20,7 +20,7 @@ THEOREMS = (ROOT / "docs" / "theorems.md").read_text()
 def public():
     """All public names, with their objects."""
     modules = lr.applications, lr.inference, lr.kernels, lr.measures, lr.plot
-    modules += lr.reductions, lr.sweeps, lr.theory
+    modules += lr.reductions, lr.richness, lr.sweeps, lr.theory
     for module in (lr, *modules):
         prefix = module.__name__.replace(lr.__name__, "lr")
         for name, item in vars(module).items():

@@ -21,7 +21,8 @@ FLOORS = {
         {"_balanced", "_feasible", "_layers", "_singular", "_triangular"},
         {"_compression", "_rebalance", "_whitening"},
         {"_task", "_network", "_riccati", "_wide"},
-        {"_exactness", "_init", "_trajectory", "kernels"},
+        {"_exactness", "_init", "kernels"},
+        {"_trajectory"},
         {"_dynamics", "theory", "measures"},
         {"_learn"},
         {"applications", "sweeps", "reductions"},
@@ -78,7 +79,7 @@ FLOORS = {
         {"reduction"},
         {"attention", "gated", "inputs", "rates", "recurrent", "relu", "scale"},
     ),
-    "richness": ({"model"},),
+    "richness": ({"model"}, {"traced"}, {"layers"}),
     "inference": (
         {"implicit", "noise", "observables", "variables"},
         {"arguments", "goals", "information", "minimise", "sensitivity", "starts"},

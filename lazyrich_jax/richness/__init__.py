@@ -5,3 +5,7 @@ dict of Flax parameters, any other tree, or a dict of NumPy arrays such as PyTor
 state dicts. `apply(model, x)` maps one sample, without batch axis, to an array of
 outputs. Without `apply` the model itself is called.
 """
+
+from .layers import Layer as Layer
+from .layers import activations as activations
+from .layers import layers as layers

@@ -36,7 +36,7 @@ class Function(eqx.Module):
 
     parameters: PyTree
     rest: PyTree
-    apply: Callable[[Any, Array], Array] = eqx.field(static=True)
+    apply: Callable[[Any, Array], Any] = eqx.field(static=True)
 
     def __call__(
         self, parameters: PyTree, sample: Shaped[Array, "..."]
@@ -58,7 +58,7 @@ def _outputs(function: Function, x: Array) -> Array:
 
 
 def function_of(
-    name: str, model: PyTree, x: Any, apply: Callable[[Any, Array], Array] | None
+    name: str, model: PyTree, x: Any, apply: Callable[[Any, Array], Any] | None
 ) -> tuple[Function, Shaped[Array, "samples ..."]]:
     """A model as a `Function`, and the samples, in one dtype.
 
@@ -80,7 +80,7 @@ def pair_of(
     start: PyTree,
     end: PyTree,
     x: Any,
-    apply: Callable[[Any, Array], Array] | None,
+    apply: Callable[[Any, Array], Any] | None,
 ) -> tuple[Function, Function, Shaped[Array, "samples ..."]]:
     """Two states of one model, such as before and after training, and the samples.
 
@@ -120,7 +120,7 @@ def _split(name: str, model: PyTree, apply: Callable | None) -> Function:
             return False
         full = name + jax.tree_util.keystr(path)
         _dtypes.require_precision(full, leaf.dtype)
-        _checks.finite(full, leaf)
+        _checks.finite(full, jnp.asarray(leaf))
         return True
 
     chosen = jax.tree_util.tree_map_with_path(is_parameter, model)
@@ -197,15 +197,15 @@ def program_of(
         ) from error
 
 
-def inner(equation: jax.extend.core.JaxprEqn) -> list[jax.extend.core.Jaxpr]:
+def inner(equation: jax.extend.core.JaxprEqn) -> list[jax.extend.core.ClosedJaxpr]:
     """The programs inside an equation, such as the body of a loop."""
     found = []
     for value in equation.params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
             if isinstance(item, jax.extend.core.ClosedJaxpr):
-                found.append(item.jaxpr)
-            elif isinstance(item, jax.extend.core.Jaxpr):
                 found.append(item)
+            elif isinstance(item, jax.extend.core.Jaxpr):
+                found.append(jax.extend.core.ClosedJaxpr(item, ()))
     return found
 
 
@@ -216,7 +216,7 @@ def equations(
     for equation in program.eqns:
         yield equation
         for inside in inner(equation):
-            yield from equations(inside)
+            yield from equations(inside.jaxpr)
 
 
 def _require_common(start: PyTree, end: PyTree) -> None:

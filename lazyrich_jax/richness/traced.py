@@ -1,0 +1,272 @@
+"""The layers of a model, found in the computation of its outputs."""
+
+import collections
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.extend
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .._layers import Layer, layer_name
+from .model import Function, inner, program_of
+
+# Equations whose program is a part of the computation.
+CALLS = {"jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2"}
+CUSTOM = {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
+LOOPS = {"scan", "while", "cond"}
+# Equations that move entries, or scale them if all else is one constant.
+MOVES = {"reshape", "transpose", "squeeze", "expand_dims", "broadcast_in_dim", "slice"}
+MOVES |= {"dynamic_slice", "split", "rev", "copy", "copy_p", "convert_element_type"}
+SCALES = {"mul", "div"}
+
+
+class Found(eqx.Module):
+    """The layers of a computation, their pre-activations and what was left out."""
+
+    layers: tuple[Layer, ...]
+    activations: dict[str, Array]
+    left_out: dict[str, str] = eqx.field(static=True)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a value depends on the parameters and on the sample.
+
+    `parameters` are their places among the leaves. `raw` are the entries of a single
+    parameter, moved but not scaled. `layer` is the number of the layer whose product,
+    moved, is the value. Both are still to be multiplied by `scale`.
+    """
+
+    parameters: frozenset[int] = frozenset()
+    raw: Array | None = None
+    of_sample: bool = False
+    layer: int | None = None
+    scale: Array | None = None
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the value depends on neither."""
+        return not self.parameters and not self.of_sample
+
+
+CONSTANT = Origin()
+Value = tuple[Array, Origin]
+
+
+@dataclass
+class Product:
+    """A layer during the search; its value (..., out) becomes the pre-activation."""
+
+    parameter: int
+    weight: Array
+    kind: str
+    value: Array
+    bias: Array | None = None
+
+
+def found_in(function: Function, sample: Array) -> Found:
+    """The layers in the outputs of a model for one sample, in forward order.
+
+    It evaluates the model's program with the origin of every value beside it.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(function.parameters)
+    names = [layer_name(path) for path, _ in leaves]
+    program, _ = program_of("model", function, sample)
+    inputs: list[Value] = [
+        (leaf, Origin(frozenset([i]), leaf)) for i, (_, leaf) in enumerate(leaves)
+    ]
+    search = Search(names)
+    search.run(program, [*inputs, (sample, Origin(of_sample=True))])
+    return search.found()
+
+
+@dataclass
+class Search:
+    """The evaluation of a program, and the products found so far."""
+
+    names: list[str]
+    products: list[Product] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def run(
+        self, program: jax.extend.core.ClosedJaxpr, inputs: list[Value]
+    ) -> list[Value]:
+        """The outputs of a program."""
+        jaxpr = program.jaxpr
+        values = dict(zip(jaxpr.invars, inputs, strict=True))
+        for variable, constant in zip(jaxpr.constvars, program.consts, strict=True):
+            values[variable] = constant, CONSTANT
+
+        def read(variable: Any) -> Value:
+            if isinstance(variable, jax.extend.core.Literal):
+                like: Any = variable.aval
+                return jnp.asarray(variable.val, like.dtype), CONSTANT
+            return values[variable]
+
+        for equation in jaxpr.eqns:
+            results = self.step(equation, [read(v) for v in equation.invars])
+            values.update(zip(equation.outvars, results, strict=True))
+        return [read(variable) for variable in jaxpr.outvars]
+
+    def step(
+        self, equation: jax.extend.core.JaxprEqn, inputs: list[Value]
+    ) -> list[Value]:
+        """The outputs of an equation."""
+        name = equation.primitive.name
+        origins = [origin for _, origin in inputs]
+        parameters = frozenset().union(*(origin.parameters for origin in origins))
+        if name in CALLS or (name in CUSTOM and parameters):
+            (inside,) = inner(equation)
+            return self.run(inside, inputs)
+        results = _bind(equation, [value for value, _ in inputs])
+        if not any(origin.of_sample for origin in origins):
+            return _of_parameters(equation, results, inputs, parameters)
+        if name in LOOPS:
+            self.leave_out(parameters, f"inside `{name}`")
+        origin = Origin(of_sample=True)
+        if name in ("dot_general", "conv_general_dilated"):
+            layer = self.product(equation, results[0], inputs)
+            origin = Origin(of_sample=True, layer=layer)
+        elif name == "add":
+            self.sum(results[0], inputs)
+        elif name in MOVES and not any(origin.of_sample for origin in origins[1:]):
+            origin = origins[0]
+        elif name in SCALES:
+            origin = _scaled(name, inputs) or origin
+        return [(result, origin) for result in results]
+
+    def product(
+        self,
+        equation: jax.extend.core.JaxprEqn,
+        result: Array,
+        inputs: list[Value],
+    ) -> int | None:
+        """The number of the layer with this product, if it is one with a weight."""
+        side = 0 if inputs[0][1].parameters else 1
+        (values, weight), (_, other) = inputs[side], inputs[1 - side]
+        if not weight.parameters or weight.of_sample or not other.of_sample:
+            return None
+        kind, pair = "dense", None
+        if weight.raw is None or weight.raw.shape != values.shape:
+            why = "computed from parameters"
+        elif equation.primitive.name == "dot_general":
+            why = "another weight for each part of a sample"
+            pair = _dense(equation, side, weight.raw, result)
+        else:
+            kind, why = "convolution", "convolved by a sample"
+            if side == 1:
+                pair = _convolution(equation, weight.raw, result)
+        if pair is None:
+            self.leave_out(weight.parameters, why)
+            return None
+        (parameter,) = weight.parameters
+        self.products.append(Product(parameter, pair[0], kind, pair[1]))
+        return len(self.products) - 1
+
+    def sum(self, result: Array, inputs: list[Value]) -> None:
+        """Complete the layer whose product and bias are added."""
+        for (value, of_layer), (_, of_bias) in (inputs, inputs[::-1]):
+            if of_layer.layer is None or of_bias.raw is None:
+                continue
+            product = self.products[of_layer.layer]
+            fits = of_bias.raw.size == product.weight.shape[0]
+            if product.bias is None and fits and result.shape == value.shape:
+                product.bias = of_bias.raw.ravel()
+                product.value = _times(product.value, of_layer) + jnp.broadcast_to(
+                    _times(product.bias, of_bias), product.value.shape
+                )
+
+    def leave_out(self, parameters: frozenset[int], why: str) -> None:
+        """Remember parameters whose products are no layers."""
+        for parameter in sorted(parameters):
+            self.left_out.setdefault(self.names[parameter], why)
+
+    def found(self) -> Found:
+        """All that was found, with a name for each layer."""
+        layers, activations = [], {}
+        uses = collections.Counter()
+        for product in self.products:
+            name = self.names[product.parameter]
+            uses[name] += 1
+            name = name if uses[name] == 1 else f"{name}:{uses[name]}"
+            layers.append(Layer(name, product.weight, product.bias, product.kind))
+            activations[name] = product.value
+        return Found(tuple(layers), activations, self.left_out)
+
+
+def _bind(equation: jax.extend.core.JaxprEqn, values: list[Array]) -> list[Array]:
+    """The results of an equation for these values."""
+    functions, settings = (), equation.primitive.get_bind_params(equation.params)
+    if isinstance(settings, tuple):  # older JAX has functions apart
+        functions, settings = settings
+    results = equation.primitive.bind(*functions, *values, **settings)
+    return list(results) if equation.primitive.multiple_results else [results]
+
+
+def _of_parameters(
+    equation: jax.extend.core.JaxprEqn,
+    results: list[Array],
+    inputs: list[Value],
+    parameters: frozenset[int],
+) -> list[Value]:
+    """Results that depend on no sample, with the raw entries of a moved parameter."""
+    name = equation.primitive.name
+    origins = [origin for _, origin in inputs if not origin.is_constant]
+    found = [Origin(parameters)] * len(results)
+    if len(origins) == 1 and origins[0].raw is not None:
+        raw = origins[0].raw
+        if name in MOVES:
+            others = [value for value, origin in inputs if origin.is_constant]
+            moved = _bind(equation, [raw, *others])
+            if moved[0].size > raw.size:  # copies, such as of a bias
+                moved = [raw]
+            found = [replace(origins[0], raw=part) for part in moved]
+        elif name in SCALES:
+            found = [_scaled(name, inputs) or found[0]]
+    return list(zip(results, found, strict=True))
+
+
+def _scaled(name: str, inputs: list[Value]) -> Origin | None:
+    """The origin of a value times or over one constant; `None` for other products."""
+    (first, of_first), (second, of_second) = inputs
+    if of_first.is_constant and name == "mul":
+        first, of_first, second, of_second = second, of_second, first, of_first
+    if not of_second.is_constant or second.size != 1:
+        return None
+    factor = second.reshape(()) if name == "mul" else 1 / second.reshape(())
+    scale = factor if of_first.scale is None else of_first.scale * factor
+    return replace(of_first, scale=scale)
+
+
+def _times(value: Array, origin: Origin) -> Array:
+    return value if origin.scale is None else value * origin.scale
+
+
+def _dense(
+    equation: jax.extend.core.JaxprEqn, side: int, weight: Array, result: Array
+) -> tuple[Array, Array] | None:
+    """The weight of `dot_general` as (out, in), and the result as (..., out)."""
+    contracted, batched = (axes[side] for axes in equation.params["dimension_numbers"])
+    if batched:
+        return None
+    ins = sorted(contracted)
+    outs = [axis for axis in range(weight.ndim) if axis not in ins]
+    count, rows = len(outs), math.prod(weight.shape[axis] for axis in outs)
+    matrix = weight.transpose(*outs, *ins).reshape(rows, -1)
+    if side == 0:  # the axes of the first operand come first
+        result = jnp.moveaxis(result, range(count), range(-count, 0))
+    return matrix, result.reshape(*result.shape[: result.ndim - count], rows)
+
+
+def _convolution(
+    equation: jax.extend.core.JaxprEqn, weight: Array, result: Array
+) -> tuple[Array, Array]:
+    """The weight as (out, in, *window), and the result for one sample as (..., out)."""
+    numbers = equation.params["dimension_numbers"]
+    samples, channels, *positions = numbers.out_spec
+    last = result.transpose(samples, *positions, channels)
+    return weight.transpose(numbers.rhs_spec), last[0] if last.shape[0] == 1 else last
