@@ -107,7 +107,7 @@ def test_traced_inputs(pixels):
         ({"rank": 1, "tol": 0.1}, "must not be given together"),
     ],
 )
-def test_refusals(pixels, options, match):
+def test_refusals(pixels, options: dict[str, Any], match):
     with pytest.raises(ValueError, match=match):
         pixels.whitened(**options)
 
@@ -115,7 +115,8 @@ def test_refusals(pixels, options, match):
 @pytest.mark.usefixtures("untyped")
 def test_refusals_of_other_inputs(pixels):
     nothing = lr.Task(0 * pixels.x, pixels.y)
-    for options in ({"rank": 1}, {"tol": 0.0}, {}):
+    choices: list[dict[str, Any]] = [{"rank": 1}, {"tol": 0.0}, {}]
+    for options in choices:
         with pytest.raises(ValueError, match=r"rank of the|other than|independent"):
             nothing.whitened(**options)
     with pytest.raises(ValueError, match="`w1` must have 6 columns, but its shape"):
