@@ -156,15 +156,16 @@ for r in (first, second):
     assert r["rich_lazy_index"] > 0.4 and r["weight_movement"] > 0.4
 
 # %% [markdown]
-# - *Linearisation gap* above one and *kernel distance* above one half, in both phases. The first phase,
+# - The *linearisation gap* is above one and the *kernel distance* above one half in both phases. The first phase,
 #   which memorises, is **not** lazy. AdamW with this decay removes a third of the weights' size on the way.
-# - *Weight movement* is as large in one phase as in the other.
+# - *Weight movement* is about as large in one phase as in the other.
 # - The *feature alignment* of the values and outputs of attention, and of the layer up, is higher in the
 #   second phase: representations change less than in the first.
 # - *Feature alignment* is NaN for the queries: the last token is the same for all samples.
 # - *NC3* and *NC4* fall in both phases: the readout comes to point to the class means.
-# - *Pairs* are the products of matrices in the order of the computation. Keys and values both read the
-#   same tokens: their row is no balance of consecutive layers and should not be read.
+# - *Pairs* are matrices that follow each other in the computation. Queries, keys and values read the same
+#   tokens: the rows of query and key, and of key and value, are no consecutive layers, and have no
+#   meaning.
 #
 # ## Along the training
 #
