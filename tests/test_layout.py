@@ -87,9 +87,10 @@ FLOORS = {
         {"model", "products", "states", "steps"},
         {"cost", "linearised", "recorder", "traced"},
         {"exact", "layers", "sharpness", "sketch"},
-        {"balance", "chain", "collected", "kernels", "probes", "question", "reported"},
-        {"describe", "of_layers", "of_outputs"},
-        {"report"},
+        {"balance", "chain", "collected", "gaps", "kernels", "probes", "question"}
+        | {"reported"},
+        {"described", "of_layers", "of_outputs"},
+        {"describe", "report"},
     ),
     "inference": (
         {"implicit", "noise", "observables", "variables"},
@@ -129,7 +130,7 @@ FLOORS = {
         | {f"braun{i}" for i in (1, 2, 3, 5, 6)}
         | {f"kunin{i}" for i in (2, 4, 7, 8)},
         {"registry"},
-        {"report"},
+        {"describe", "report"},
     ),
     "fitting": ({"table"}, {"options"}, {"report"}),
     "bench": ({"problems"}, {"measure", "methods"}, {"measurements"}, {"report"}),
