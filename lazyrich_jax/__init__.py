@@ -26,8 +26,10 @@ from ._init import balanced_network as balanced_network
 from ._init import wide_network as wide_network
 from ._learn import learn as learn
 from ._network import LinearNetwork as LinearNetwork
+from ._rebalance import rebalance as rebalance
 from ._task import Task as Task
 from ._trajectory import RESULTS as RESULTS
 from ._trajectory import Trajectory as Trajectory
+from ._whitening import Whitening as Whitening
 
 __version__ = "0.1.0"

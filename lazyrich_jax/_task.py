@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
 from . import _checks, _dtypes
 from ._linalg import dot, square_norm
+from ._whitening import Whitening, whiten
 from ._xla import compiled
 
 
@@ -111,33 +112,53 @@ class Task(eqx.Module):
         task, function = _dtypes.promoted(task=self, function=function)
         return dot(function, task.input_correlation) - task.input_output_correlation
 
-    def whitened(self) -> "Task":
+    def whitened(
+        self, rank: int | None = None, tol: Real[ArrayLike, ""] | None = None
+    ) -> "Task":
         r"""The task with its targets and inputs of $\Sigma_{xx} = I$, up to rounding.
 
-        The new inputs are the white inputs nearest to the old ones (zero-phase
-        whitening, $\Sigma_{xx}^{-1/2} x_n$).
+        Without arguments the new inputs are the white inputs nearest to the old ones
+        (zero-phase whitening, $\Sigma_{xx}^{-1/2} x_n$), as many as these.
 
-        **Raises:** `ValueError` if the inputs don't span every direction: too few
-        samples, or dependent inputs. Traced dependent inputs give NaN.
+        Data with constant or dependent columns, or few samples, have no such inputs.
+        With `rank` or `tol` the new inputs are the coordinates in the leading singular
+        directions of `x`, each divided by its standard deviation (about zero: inputs
+        are not centred). `whitening` has the map. Training on white inputs is not
+        training on the old ones.
+
+        **Arguments:**
+
+        - `rank`: the number of directions to keep.
+        - `tol`: keep the directions with singular values above `tol` times the largest.
+          Zero keeps all but those of rounding size, and loses nothing of the inputs.
+
+        **Raises:** `ValueError` if the inputs don't span every direction, or `rank` of
+        them: too few samples, or dependent inputs (traced: NaN); for a `tol` outside
+        of [0, 1), and both arguments at once; for `tol` and traced inputs.
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import lazyrich_jax as lr
+
+        x = jax.random.normal(jax.random.key(0), (20, 3))
+        x = jnp.concatenate([x, jnp.zeros((20, 2))], axis=1)  # as pixels in a corner
+        white = lr.Task(x, x[:, :1]).whitened(tol=1e-6)
+        print(white.in_size)  # 3
+        ```
         """
-        _checks.require(
-            self.samples >= self.in_size,
-            "`x` must have at least as many samples as inputs to be whitened, but it "
-            f"had {self.samples} samples of {self.in_size} inputs.",
-        )
-        (task,) = _dtypes.promoted(task=self)
-        u, s, vt = jnp.linalg.svd(task.x, full_matrices=False)
-        least = self.in_size * jnp.finfo(s.dtype).eps * s[0]
-        spans = s[-1] > least
-        if _checks.is_concrete(spans):
-            _checks.require(
-                bool(spans),
-                "`x` must have linearly independent inputs (columns) to be whitened, "
-                f"but its singular values went from {_checks.number(s[0])} to "
-                f"{_checks.number(s[-1])}.",
-            )
-        white = self.samples**0.5 * dot(u, vt)
-        return Task(jnp.where(spans, white, jnp.nan), self.y)
+        return Task(whiten(self.x, rank, tol)[0], self.y)
+
+    def whitening(
+        self, rank: int | None = None, tol: Real[ArrayLike, ""] | None = None
+    ) -> Whitening:
+        """The map from the inputs to those of `whitened`, with the same arguments.
+
+        It takes other samples, and first layers there and back.
+
+        **Raises:** as `whitened`.
+        """
+        return whiten(self.x, rank, tol)[1]
 
     def reversed(self) -> "Task":
         """The task with its inputs and the negative of its targets (reversal)."""

@@ -19,7 +19,7 @@ FLOORS = {
         {"_dtypes", "_xla"},
         {"_linalg", "_checks"},
         {"_balanced", "_feasible", "_layers", "_singular", "_triangular"},
-        {"_compression"},
+        {"_compression", "_rebalance", "_whitening"},
         {"_task", "_network", "_riccati", "_wide"},
         {"_exactness", "_init", "kernels"},
         {"_trajectory"},
