@@ -16,7 +16,7 @@ from pathlib import Path
 import jax
 from tqdm import tqdm
 
-from . import __version__, bench, fitting, sweeps
+from . import __version__, bench, checkpoints, fitting, sweeps
 from ._xla import keep_programs, prepare, use_all_cores
 from .figures import FIGURES, Reproduction, reproduce
 from .figures.report import write_report
@@ -57,6 +57,8 @@ def _run(options: argparse.Namespace) -> int:
         return _show(options.store)
     if options.command == "fit":
         return _fit(options)
+    if options.command == "richness":
+        return _richness(options)
     if options.command == "bench":
         return _bench(options.out, options.only, options.quick)
     return _reproduce(options.names, options.out, options.quick)
@@ -135,6 +137,14 @@ def _parser() -> argparse.ArgumentParser:
         'representation[0][0]". A blank cell is a missing value.',
     )
     fitting.add_options(command)
+    command = commands.add_parser(
+        "richness",
+        help="report how rich the training of a model was",
+        description="Compare two checkpoints of a model, NPZ files of its arrays: "
+        "movement, ranks and balance of the weights, and, with samples, kernels, "
+        "features and their change (richness.txt, richness.csv, richness.png).",
+    )
+    checkpoints.add_options(command)
     command = commands.add_parser(
         "bench",
         help="measure the speed of the exact solution",
@@ -249,6 +259,20 @@ def _fit(options: argparse.Namespace) -> int:
     with _usage():
         print(fitting.run(found, out))
     files = ", ".join(str(out / name) for name in fitting.FILES)
+    print(f"\n{files} written")
+    return 0
+
+
+def _richness(options: argparse.Namespace) -> int:
+    jax.config.update("jax_enable_x64", True)
+    with _usage():
+        start, end = local("START", options.start), local("END", options.end)
+        found = checkpoints.prepare(options, start, end)
+    out = _directory(options.out)
+    keep_programs()
+    with _usage():
+        print(checkpoints.run(found, out))
+    files = ", ".join(str(out / name) for name in checkpoints.FILES)
     print(f"\n{files} written")
     return 0
 

@@ -42,8 +42,9 @@ def examples():
         README,
         *(ROOT / "docs" / f"{x}.md" for x in ("beyond", "inference", "sweeps")),
     ):
+        marks = () if page == README else pytest.mark.slow
         for i, block in enumerate(BLOCK.findall(page.read_text())):
-            yield pytest.param(block, id=f"{page.stem}-{i}")
+            yield pytest.param(block, id=f"{page.stem}-{i}", marks=marks)
 
 
 @pytest.mark.parametrize("code", list(examples()))

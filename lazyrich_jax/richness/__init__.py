@@ -6,6 +6,9 @@ state dicts. `apply(model, x)` maps one sample, without batch axis, to an array 
 outputs. Without `apply` the model itself is called.
 """
 
+from .balance import PairBalance as PairBalance
+from .balance import balances as balances
+from .chain import Chain as Chain
 from .kernels import kernel_products as kernel_products
 from .layers import Layer as Layer
 from .layers import activations as activations

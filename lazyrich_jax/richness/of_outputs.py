@@ -53,6 +53,7 @@ def add_kernels(collected: Collected, question: Question, method: str) -> None:
         y=None if question.targets is None else question.targets.matrix,
         apply=question.apply,
         method=method,
+        key=question.key if method == "sketch" else None,
         memory=question.memory,
     )
     for name, parts in names.items():

@@ -35,10 +35,11 @@ class Question(NamedTuple):
     targets: Targets | None
     apply: Apply | None
     memory: float
+    key: PRNGKeyArray
 
 
 def drawn(
-    x: Any, y: Any, samples: int, key: PRNGKeyArray | None
+    x: Any, y: Any, samples: int, key: PRNGKeyArray
 ) -> tuple[Array, Array | None]:
     """Some of the samples, in their order, and their targets."""
     samples = _checks.size("samples", samples)
@@ -55,7 +56,6 @@ def drawn(
     )
     if x.shape[0] <= samples:
         return x, y
-    key = jax.random.key(0) if key is None else key
     chosen = jax.random.choice(key, x.shape[0], (samples,), replace=False)
     chosen = jnp.sort(chosen)
     return x[chosen], None if y is None else y[chosen]

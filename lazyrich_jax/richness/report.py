@@ -86,11 +86,12 @@ def report(
         found = [layers(model, layout=layout) for model in states]
         collected.leave_out((*NUMBERS, *LAYERS), "it needs samples `x`", OF_WEIGHTS)
     else:
+        key = jax.random.key(0) if key is None else key
         x, y = drawn(x, y, samples, key)
         functions = pair_of(start, end, x, apply)[:2]
         found = [layers(model, x, apply=apply) for model in states]
         targets = targets_of(y, functions[0].outputs(x[:1]).shape[1])
-        question = Question(states, functions, x, targets, apply, memory)
+        question = Question(states, functions, x, targets, apply, memory, key)
         count, outputs = x.shape[0], add_outputs(collected, question)
         add_kernels(collected, question, method)
         add_curvature(collected, question)

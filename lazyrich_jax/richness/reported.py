@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import ArrayLike, Real
 
 if TYPE_CHECKING:
     import pandas
@@ -167,7 +168,7 @@ def _title(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _text(value: np.ndarray) -> str:
+def _text(value: Real[ArrayLike, "..."]) -> str:
     """A number, or two as a change."""
     return " -> ".join(f"{x:.3g}" for x in np.atleast_1d(value))
 

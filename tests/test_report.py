@@ -1,0 +1,237 @@
+"""Reports on the richness of training, and `lazyrich richness`."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lazyrich_jax as lr
+from lazyrich_jax.__main__ import main
+
+from . import cases
+
+# Trained linear networks, where all numbers have another way.
+START = cases.balanced((4, 2, 3), 0.5, 0.6)
+TASK = lr.Task.from_correlation(cases.sigma(3, 4))
+END = cases.balanced((4, 2, 3), 0.5, 1.2, seed=1)
+X, Y = np.asarray(TASK.x), np.asarray(TASK.y)
+
+
+@pytest.fixture(scope="module")
+def report():
+    return lr.richness.report(START, END, TASK.x, TASK.y)
+
+
+def kernel(network):
+    return np.asarray(lr.kernels.ntk(network, TASK.x))
+
+
+def test_numbers_of_a_linear_network(report):
+    k0, k1 = kernel(START), kernel(END)
+    measures = lr.measures
+    f0, f1 = (X @ np.asarray(n.function).T for n in (START, END))
+    w0, w1 = ([np.asarray(w) for w in n.weights] for n in (START, END))
+    line = f0 + X @ ((w1[1] - w0[1]) @ w0[0] + w0[1] @ (w1[0] - w0[0])).T
+    features = X @ w1[0].T
+    expected = {
+        "loss": [TASK.loss(n.function) for n in (START, END)],
+        "weight_movement": measures.weight_movement(START, END),
+        "linearisation_gap": np.linalg.norm(f1 - line) / np.linalg.norm(f1 - f0),
+        "kernel_distance": 1 - np.sum(k0 * k1) / np.sqrt(np.sum(k0**2) * np.sum(k1**2)),
+        "rich_lazy_index": measures.rich_lazy_index(k0, k1),
+        "target_alignment": [measures.target_alignment(k, TASK.y) for k in (k0, k1)],
+        "kernel_dimension": [np.trace(k) ** 2 / np.sum(k**2) for k in (k0, k1)],
+        "sharpness": [measures.sharpness(n, TASK) for n in (START, END)],
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(report[name], value, rtol=1e-4, err_msg=name)
+    richness = measures.dynamical_richness(features, f1)
+    np.testing.assert_allclose(report["dynamical_richness"][1], richness)
+
+
+def test_numbers_of_layers(report):
+    assert report.layer_names == ("weights[0]", "weights[1]")
+    w0, w1 = np.asarray(START.weights[0]), np.asarray(END.weights[0])
+    z0, z1 = X @ w0.T, X @ w1.T
+    np.testing.assert_allclose(report["activation_flips"][0], np.mean(z0 * z1 < 0))
+    assert np.isnan(report["activation_flips"][1])  # outputs
+    moved = np.linalg.norm(w1 - w0) / np.linalg.norm(w0)
+    np.testing.assert_allclose(report["movement"][0], moved)
+    aligned = lr.measures.centred_kernel_alignment(z0 @ z0.T, z1 @ z1.T)
+    np.testing.assert_allclose(report["feature_alignment"][0], aligned)
+    # The gradient outer product of a linear network is that of its function.
+    a = np.asarray(END.function)
+    ansatz = lr.measures.neural_feature_alignment(w1, a.T @ a)
+    np.testing.assert_allclose(report["gradient_alignment"][0, 1], ansatz, rtol=1e-6)
+
+
+def test_numbers_of_pairs(report):
+    assert report.pair_names == ("weights[0] -> weights[1]",)
+    np.testing.assert_allclose(report["lmda"], [[0.5, 0.5]], rtol=1e-10)
+    np.testing.assert_allclose(report["residual"], 0, atol=1e-12)
+    np.testing.assert_allclose(report["drift"], 0, atol=1e-12)
+
+
+def test_nothing_moved_is_lazy():
+    made = lr.richness.report(START, START, TASK.x)
+    for name in ("weight_movement", "kernel_distance", "rich_lazy_index"):
+        assert made[name] == 0
+    assert np.isnan(made["linearisation_gap"])
+    with pytest.raises(KeyError, match="`loss` is left out: it needs targets `y`"):
+        made["loss"]
+    with pytest.raises(KeyError, match="`name` must be one of"):
+        made["richness"]
+
+
+@pytest.fixture(scope="module")
+def classes():
+    """A report of a network with biases and an activation, on classes."""
+    start = eqx.nn.MLP(4, 3, 6, 2, key=jax.random.key(0))
+    end = jax.tree.map(lambda a: 1.1 * a + 0.1 if eqx.is_array(a) else a, start)
+    x = jax.random.normal(jax.random.key(1), (24, 4))
+    y = jnp.arange(24) % 3
+    return lr.richness.report(start, end, x, y, samples=20), (start, end, x, y)
+
+
+def test_a_network_on_classes(classes):
+    report, (_, end, x, y) = classes
+    assert report.samples == 20 and report.outputs == 3 and report.parameters == 93
+    chosen = jax.random.choice(jax.random.key(0), 24, (20,), replace=False)
+    x, y = x[jnp.sort(chosen)], y[jnp.sort(chosen)]
+    logits = jax.vmap(end)(x)
+    log = jax.nn.log_softmax(logits)
+    np.testing.assert_allclose(
+        report["loss"][1], -np.mean(np.asarray(log)[np.arange(20), y])
+    )
+    h = jax.vmap(lambda s: jax.nn.relu(end.layers[1](jax.nn.relu(end.layers[0](s)))))(x)
+    last = end.layers[2]
+    collapse = lr.measures.neural_collapse(h, y, last.weight, last.bias)
+    for name in ("nc1", "nc2_norms", "nc2_angles", "nc3", "nc4"):
+        np.testing.assert_allclose(report[name][1], getattr(collapse, name))
+    # The gradient of the outputs by the first layer's input, by autodiff.
+    jacobians = jax.vmap(jax.jacfwd(end))(x)
+    agop = lr.measures.agop(jacobians)
+    found = lr.measures.neural_feature_alignment(end.layers[0].weight, agop)
+    np.testing.assert_allclose(report["gradient_alignment"][0, 1], found, rtol=1e-8)
+
+
+def test_a_report_as_text_and_tables(classes):
+    report, _ = classes
+    text = str(report)
+    assert text.startswith("Richness of training: 93 parameters, 20 samples, 3 outputs")
+    for word in ("kernel distance", "nc4", "layers[2]", "layers[0] -> layers[1]"):
+        assert word in text
+    assert repr(report) == "Report(3 layers, 20 samples)"
+    data = report.to_xarray()
+    assert dict(data.sizes) == {"when": 2, "layer": 3, "pair": 2}
+    assert data.kernel_distance.attrs["reading"].endswith("0 lazy, 1 rich")
+    end = data.sel(when="end", layer="layers[1]")
+    assert end.effective_rank == report["effective_rank"][1, 1]
+    table = report.to_pandas().set_index(["quantity", "place", "when"]).value
+    assert table["loss", "", "end"] == report["loss"][1]
+    assert table["lmda", "layers[1] -> layers[2]", "start"] == report["lmda"][1, 0]
+
+
+def test_a_sketch_has_errors():
+    made = lr.richness.report(
+        START,
+        END,
+        TASK.x,
+        method="sketch",
+        leave_out=["dynamical_richness", "gradient_alignment"],
+    )
+    exact = lr.measures.kernel_distance(kernel(START), kernel(END))
+    error = made.errors["kernel_distance"]
+    assert 0 < error < 0.1 and abs(made["kernel_distance"] - exact) < 4 * error
+    assert "±" in str(made) and "as asked" in str(made)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"y": Y}, "`y` must be given with `x`"),
+        ({"x": X, "y": Y[:2]}, "`y` must have a row for each of 4 samples"),
+        ({"x": X, "y": Y[:, :1]}, "`y` must have a number for each of 3 outputs"),
+        ({"x": X, "y": np.array([0, 1, 3, 0])}, "`y` must hold classes from 0 to 2"),
+        ({"x": X, "samples": 0}, "`samples` must be"),
+        ({"x": X, "leave_out": ["speed"]}, "`leave_out` must hold names"),
+        ({"x": X, "leave_out": "loss"}, "`leave_out` must hold names"),
+        ({"x": X[:0]}, "`x` must hold samples"),
+    ],
+)
+def test_bad_input(untyped, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        lr.richness.report(START, END, **arguments)
+
+
+def state(seed, scale=1.0):
+    """PyTorch's state dict of two layers and an activation."""
+    random = np.random.default_rng(seed)
+    shapes = {"0.weight": (6, 4), "0.bias": (6,), "2.weight": (2, 6), "2.bias": (2,)}
+    return {k: scale * random.normal(size=s) for k, s in shapes.items()}
+
+
+def test_a_chain_is_the_function_of_a_state_dict():
+    weights = state(0)
+    x = np.linspace(-1, 1, 4)
+    hidden = np.tanh(weights["0.weight"] @ x + weights["0.bias"])
+    expected = weights["2.weight"] @ hidden + weights["2.bias"]
+    found = lr.richness.Chain("tanh")(weights, jnp.asarray(x))
+    np.testing.assert_allclose(found, expected)
+    with pytest.raises(ValueError, match="`activation` must be one of 'linear'"):
+        lr.richness.Chain("rele")
+    with pytest.raises(ValueError, match="dense layers that chain from the sample"):
+        lr.richness.Chain("relu")(weights, jnp.ones(3))
+
+
+@pytest.fixture
+def files(tmp_path):
+    start, end, data = (tmp_path / f"{n}.npz" for n in ("start", "end", "data"))
+    np.savez(start, **state(0))
+    np.savez(end, **state(1))
+    x = np.random.default_rng(2).normal(size=(20, 4))
+    np.savez(data, x=x, y=np.arange(20) % 2)
+    return str(start), str(end), str(data)
+
+
+def test_checkpoints_are_reported(files, tmp_path, capsys):
+    start, end, data = files
+    out = tmp_path / "out"
+    options = "--data", data, "--activation", "relu", "--out", str(out)
+    assert main(["richness", start, end, *options]) == 0
+    text = (out / "richness.txt").read_text()
+    assert text.strip() in capsys.readouterr().out
+    x = np.load(data)["x"]
+    apply = lr.richness.Chain("relu")
+    expected = lr.richness.kernel_products(state(0), state(1), x, apply=apply)
+    assert f"{float(expected.kernel_distance):.3g}" in text
+    lines = (out / "richness.csv").read_text().splitlines()
+    assert lines[0] == "quantity,place,when,value"
+    assert (out / "richness.png").stat().st_size > 10_000
+
+
+def test_weights_alone_are_reported(files, tmp_path, capsys):
+    start, end, _ = files
+    assert main(["richness", start, end, "--out", str(tmp_path / "out")]) == 0
+    assert "it needs samples `x`" in capsys.readouterr().out
+
+
+def test_bad_checkpoints(files, tmp_path, capsys):
+    start, end, data = files
+    other, text = tmp_path / "other.npz", tmp_path / "text.npz"
+    np.savez(other, **{k: v for k, v in state(1).items() if k != "2.bias"})
+    text.write_text("nothing")
+    single = tmp_path / "single.npy"
+    np.save(single, np.ones(3))
+    for arguments, message in (
+        ([start, "no.npz"], "`END` must be an NPZ file"),
+        ([start, str(text)], "`END` must be an NPZ file"),
+        ([start, str(single)], "`END` must be an NPZ file"),
+        ([start, str(other)], "`2.bias` is in `start` and not in `end`"),
+        ([start, end, "--data", data], "must be given together"),
+        ([start, end, "--data", start, "--activation", "relu"], "NPZ file of x"),
+    ):
+        out = str(tmp_path / "out")
+        assert main(["richness", *arguments, "--out", out]) == 2
+        assert message in capsys.readouterr().err
