@@ -34,7 +34,7 @@ def of_model():
         "nc1": np.array([1.0, 2.0]),
     }
     layers = {
-        "movement": np.array([0.5, 1.5, 2.5]),
+        "movement": np.array([0.5, 1.5, np.inf]),
         "feature_alignment": np.array([0.75, 0.0, 0.5]),
         "activation_flips": np.array([np.nan, 0.5, np.nan]),
         "gradient_alignment": np.array([[0.5, 1.0], [0.25, 0.5], [np.nan, np.nan]]),
@@ -67,7 +67,7 @@ def test_a_report_is_its_numbers_from_lazy_to_rich(ax):
     }
     # From the start to the end; the last one is above the alignments.
     assert lines == [[0.25, 0.5], [0.5, 1.0], [0.25, 0.5], [0, 1]]
-    assert [text.get_text() for text in ax.texts] == ["1.5", "2.5"]
+    assert [text.get_text() for text in ax.texts] == ["1.5", "inf"]
     labels = [text.get_text() for text in ax.get_yticklabels()]
     assert labels[:2] == ["kernel distance", "1 - dynamical richness"]
     legend = [text.get_text() for text in ax.get_legend().get_texts()]
@@ -93,6 +93,6 @@ def test_a_report_without_numbers_is_refused():
     with pytest.raises(TypeError, match="`ax` must be"):
         loose.report(of_model(), ax=np.zeros(2))
     empty = lr.richness.Report(0, 0, 0, {}, (), {}, (), {}, {}, {})
-    with pytest.raises(ValueError, match="`report` must hold a finite number"):
+    with pytest.raises(ValueError, match="`report` must hold one of"):
         lr.plot.report(empty)
     assert plt.get_fignums() == []

@@ -76,7 +76,7 @@ def report(report: Report, *, ax: "Axes | None" = None) -> "Axes":
     rows = _rows(report)
     _checks.require(
         len(rows) > 0,
-        f"`report` must hold a finite number of {list(ROWS)}, but it held none.",
+        f"`report` must hold one of {list(ROWS)}, but it held none.",
     )
     ax = style.axes_or_new(ax, (WIDTH, 0.9 + ROW * len(rows)))
     colours = _colours(len(report.layer_names))
@@ -110,7 +110,7 @@ def _rows(report: Report) -> list[Row]:
             values = np.append(values[:-1], np.nan)
         if values.ndim == 1:
             values = np.stack([np.full_like(values, np.nan), values], axis=1)
-        if np.isfinite(values[:, 1]).any():
+        if not np.isnan(values[:, 1]).all():
             found.append(Row(name, of_layers, *values.T))
     return found
 
@@ -121,7 +121,7 @@ def _draw(ax: "Axes", height: int, row: Row, colours: list) -> None:
     for start, end, offset, colour in zip(
         row.starts, row.ends, offsets, colours, strict=True
     ):
-        if not np.isfinite(end):
+        if np.isnan(end):
             continue
         y, beyond = height + offset, end > 1
         at = min(end, 1.02)
