@@ -118,14 +118,18 @@ FLOORS = {
         {"schema"},
         {"spec"},
     ),
-    "plot": ({"style", "trajectories"}, {"curves", "fits", "maps"}, {"animation"}),
+    "plot": (
+        {"style", "trajectories"},
+        {"curves", "fits", "maps", "reports"},
+        {"animation"},
+    ),
     "figures": (
         {"maps", "nonlinear", "record", "style", "zero_balanced"},
         {"comparison", "curves", "forgetting_runs", "neuron"},
         {"aligned_modes", "balance", "continual", "convergence_time"}
         | {"descent_accuracy", "design", "edge_of_stability", "identifiability"}
         | {"nonlinear_balance"}
-        | {"phase_diagram", "reductions", "weight_decay", "wide"}
+        | {"phase_diagram", "real_networks", "reductions", "weight_decay", "wide"}
         | {f"figure{i}" for i in range(1, 7)}
         | {f"braun{i}" for i in (1, 2, 3, 5, 6)}
         | {f"kunin{i}" for i in (2, 4, 7, 8)},
