@@ -22,10 +22,8 @@ def is_operator(kernel: Any) -> bool:
     return hasattr(kernel, "mv") and hasattr(kernel, "in_structure")
 
 
-def norms(
-    k0: Any, k1: Any
-) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
-    r"""$|K_0|_F$, $|K_1|_F$ and $|K_1 - K_0|_F$; one of them may be a matrix.
+def compared(k0: Any, k1: Any) -> tuple[Float[Array, ""], ...]:
+    r"""$|K_0|_F$, $|K_1|_F$, $|K_1 - K_0|_F$ and the cosine; one may be a matrix.
 
     No kernel is stored: memory is taken for some of their columns.
     """
@@ -34,10 +32,15 @@ def norms(
     def step(found: Any, columns: Array) -> tuple[Any, None]:
         a, b = (product(columns) for product in products)
         parts = norm(a), norm(b), norm(b - a)
-        return tuple(map(_longer, found, parts)), None
+        *lengths, cosine = found
+        longer = tuple(map(_longer, lengths, parts))
+        # The sum is over the norms so far: it neither underflows nor overflows.
+        x, y = (jnp.where(n > 0, n, 1.0) for n in longer[:2])
+        cosine = cosine * (lengths[0] / x) * (lengths[1] / y)
+        return (*longer, cosine + jnp.sum((a / x) * (b / y))), None
 
-    zero = jnp.zeros((), structure.dtype)
-    return jax.lax.scan(step, (zero, zero, zero), _chunks(structure))[0]
+    zeros = (jnp.zeros((), structure.dtype),) * 4
+    return jax.lax.scan(step, zeros, _chunks(structure))[0]
 
 
 def norm_and_trace(kernel: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -57,6 +60,11 @@ def distance_of_norms(start: Any, end: Any, change: Any) -> Any:
     r"""The kernel distance from $|K_0|_F$, $|K_1|_F$ and $|K_1 - K_0|_F$."""
     growth = end - start
     return ((change - growth) / start) * ((change + growth) / end) / 2
+
+
+def alignment_of(distance: Array, cosine: Array) -> Array:
+    """The alignment from the distance and the sum of products, without cancellation."""
+    return jnp.where(distance < 0.5, 1 - distance, cosine)
 
 
 def as_operators(**kernels: Any) -> list[Any]:
