@@ -1,5 +1,7 @@
 """Whether theory describes a training: its assumptions, and the gaps that remain."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -17,13 +19,20 @@ START = cases.balanced((3, 2, 2), 0.5, 0.7)
 
 def descent(start, task):
     """The network after plain gradient descent, in NumPy."""
+    return recorded(start, task).end
+
+
+def recorded(start, task):
+    """Plain gradient descent in NumPy, with a record of its states."""
+    recorder = lr.richness.Recorder(task.x, task.y, steps=500)
     w1, w2 = (np.array(w) for w in start.weights)
     x, y = np.asarray(task.x), np.asarray(task.y)
-    for _ in range(round(TIME / RATE)):
+    for step in range(round(TIME / RATE) + 1):
+        recorder(step, lr.LinearNetwork((w1, w2)) if recorder.wants(step) else None)
         error = (x @ (w2 @ w1).T - y) / len(x)
         g1, g2 = w2.T @ error.T @ x, error.T @ x @ w1.T
         w1, w2 = w1 - RATE * g1, w2 - RATE * g2
-    return lr.LinearNetwork((w1, w2))
+    return recorder
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +42,8 @@ def end():
 
 @pytest.fixture(scope="module")
 def described(end):
-    return lr.richness.describe(START, end, TASK, TIME)
+    found: Any = lr.richness.describe(START, end, TASK, TIME)
+    return found
 
 
 def values(gaps):
@@ -67,9 +77,17 @@ def test_gaps_are_relative_distances(described, end):
     np.testing.assert_allclose(gaps.input_representation, share(*inputs), rtol=1e-6)
 
 
+def test_all_states_of_a_record_are_compared(described):
+    found: Any = lr.richness.describe(START, recorded(START, TASK), TASK, TIME)
+    assert found.theory_and_trained.function >= described.theory_and_trained.function
+    assert values(found.theory_and_trained).max() < 5 * RATE
+    with pytest.raises(ValueError, match="`end` must have at least two states"):
+        lr.richness.describe(START, lr.richness.Recorder(TASK.x), TASK, TIME)
+
+
 def test_agreement_of_the_loss_alone_is_no_evidence(end):
     other = lr.balanced_network(end.function, -3.0, 2)  # the same function
-    found = lr.richness.describe(START, other, TASK, TIME)
+    found: Any = lr.richness.describe(START, other, TASK, TIME)
     gaps = found.theory_and_trained
     assert gaps.loss < 5 * RATE and gaps.function < 5 * RATE
     assert gaps.input_representation > 0.5 and gaps.output_representation > 0.5
@@ -79,7 +97,7 @@ def test_agreement_of_the_loss_alone_is_no_evidence(end):
 
 def test_inputs_that_are_not_isotropic(end):
     task = lr.Task(np.asarray(TASK.x) * [1.0, 2.0, 3.0], TASK.y)
-    found = lr.richness.describe(START, descent(START, task), task, TIME)
+    found: Any = lr.richness.describe(START, descent(START, task), task, TIME)
     assert found.law is None and found.theory_and_flow is None
     assert "The inputs are not isotropic" in found.failing[0]
     assert values(found.flow_and_trained).max() < 0.05
@@ -93,7 +111,7 @@ def test_directions_without_inputs_do_not_count(described, end):
         lr.LinearNetwork((np.asarray(n.weights[0]) @ turn.T, n.weights[1]))
         for n in (START, end)
     )
-    found = lr.richness.describe(start, last, task, TIME)
+    found: Any = lr.richness.describe(start, last, task, TIME)
     assert found.in_size == 5 and found.task.in_size == 3
     np.testing.assert_allclose(
         values(found.theory_and_trained),
@@ -103,9 +121,10 @@ def test_directions_without_inputs_do_not_count(described, end):
     assert "rank 3 of 5" in str(found)
 
 
+@pytest.mark.slow
 def test_wide_random_weights():
     start = lr.Gaussian.lecun()(3, 64, 2, key=jax.random.key(1))
-    found = lr.richness.describe(start, descent(start, TASK), TASK, TIME)
+    found: Any = lr.richness.describe(start, descent(start, TASK), TASK, TIME)
     assert found.kind == "neither" and found.law == "WideLimit"
     assert 0 < found.estimate < 0.2
     assert found.theory_and_flow.function < 2 * found.estimate + 1e-3
@@ -132,6 +151,6 @@ KEY = jax.random.key(2)
     ],
 )
 def test_bad_input(untyped, change, message):
-    given = {"start": START, "end": START, "task": TASK, "time": TIME} | change
+    given: Any = {"start": START, "end": START, "task": TASK, "time": TIME} | change
     with pytest.raises(ValueError, match=message):
         lr.richness.describe(**given)

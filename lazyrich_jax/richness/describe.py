@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
 from .. import _checks, _dtypes
@@ -29,8 +30,9 @@ from .._trajectory import RESULTS, Trajectory
 from .._xla import compiled
 from .balance import PairBalance
 from .described import Description
-from .gaps import gaps_of, last_of, states_of
+from .gaps import States, gaps_of, states_of
 from .model import function_of
+from .recorder import Recorder
 
 TIMES = 33  # at which the theory is compared with the flow
 
@@ -62,9 +64,10 @@ def describe(
     **Arguments:**
 
     - `start`, `end`: the networks before and after training, a `LinearNetwork` or
-      models whose layers `LinearNetwork.from_layers` takes, without biases.
+      models whose layers `LinearNetwork.from_layers` takes, without biases. `end` may
+      be a `Recorder` of the training from `start` on: all its states are compared.
     - `task`: the task that was trained on, as it was given to the network.
-    - `time`: learning rate x steps between `start` and `end`, of the loss
+    - `time`: learning rate x steps between `start` and the (last) `end`, of the loss
       $\frac1{2P}\sum_n |y_n - \hat y_n|^2$. A loss that is a mean over outputs too has
       a time shorter by 2 / out.
     - `apply`: maps a model and one sample to outputs, where the model isn't callable.
@@ -92,22 +95,33 @@ def describe(
     """
     check_time = _checks.as_scalar("time", time)
     check_time = _checks.positive("time", check_time)
+    trained, shares = [end], np.linspace(0.0, 1.0, TIMES)
+    if isinstance(end, Recorder):
+        trained, steps = end.models, end.steps
+        _checks.require(
+            len(steps) > 1,
+            f"`end` must have at least two states, but it was {end!r}.",
+        )
+        shares = (steps - steps[0]) / (steps[-1] - steps[0])
     networks, checked = [], True
-    for name, model in (("start", start), ("end", end)):
+    for i, model in enumerate([start, *trained]):
+        name = "end" if i else "start"
         network, was_checked = _linear(name, model, task, apply, layout)
         checked &= was_checked
         check_fit(network, task, name)
         check_two_layers(network, name)
         networks.append(network)
-    first, last, task = _dtypes.promoted(start=networks[0], end=networks[1], task=task)
+    networks, task = _dtypes.promoted(networks=networks, task=task)
+    first, last = networks[0], networks[-1]
     _checks.require(
         first.sizes == last.sizes,
         "`start` and `end` must have the same sizes, but they had "
         f"{_checks.sizes_text(first.sizes)} and {_checks.sizes_text(last.sizes)}.",
     )
     in_size, drift = task.in_size, _drift(first, last)
-    first, last, task = _in_spanned(first, last, task)
-    return _described(first, last, task, check_time, in_size, drift, checked, flow)
+    (first, *rest), task = _in_spanned(networks, task)
+    ts = jnp.asarray(shares, task.x.dtype) * check_time.astype(task.x.dtype)
+    return _described(first, rest, task, ts, in_size, drift, checked, flow)
 
 
 def _linear(
@@ -134,43 +148,46 @@ def _linear(
 
 
 def _in_spanned(
-    first: LinearNetwork, last: LinearNetwork, task: Task
-) -> tuple[LinearNetwork, LinearNetwork, Task]:
+    networks: list[LinearNetwork], task: Task
+) -> tuple[list[LinearNetwork], Task]:
     """Networks and task in coordinates of the directions that the inputs span."""
     rows = task.whitening(tol=0.0).matrix
     if rows.shape[0] == task.in_size:
-        return first, last, task
+        return networks, task
     basis = (rows / norm(rows, axis=1)[:, None]).mT
-    first, last = (
-        LinearNetwork((dot(n.weights[0], basis), n.weights[1])) for n in (first, last)
-    )
-    return first, last, Task(dot(task.x, basis), task.y)
+    networks = [
+        LinearNetwork((dot(n.weights[0], basis), n.weights[1])) for n in networks
+    ]
+    return networks, Task(dot(task.x, basis), task.y)
 
 
 def _described(
     start: LinearNetwork,
-    end: LinearNetwork,
+    trained: list[LinearNetwork],
     task: Task,
-    time: Float[Array, ""],
+    ts: Float[Array, " times"],
     in_size: int,
     drift: Float[Array, ""],
     checked: bool,
     flow: GradientFlow,
 ) -> Description:
     kind, wide_residual, rounding = _class_of(start, task)
-    ts = jnp.linspace(0.0, 1.0, TIMES).astype(task.x.dtype) * time.astype(task.x.dtype)
     numerical = learn(start, task, ts, dynamics=flow)
     theory, law, estimate = _theory(start, task, ts)
-    final = states_of(jax.tree.map(lambda w: w[None], end), task)
-    of_flow, after_flow = states_of(numerical.network, task), last_of(numerical, task)
+    final = states_of(jax.tree.map(lambda *w: jnp.stack(w), *trained), task)
+    of_flow = states_of(numerical.network, task)
+
+    def at_trained(states: States) -> States:
+        return jax.tree.map(lambda x: x[-len(trained) :], states)
+
     theory_and_flow = theory_and_trained = None
     first = jax.tree.map(lambda x: x[:1], of_flow)
     if theory is not None:
         of_theory = states_of(theory.network, task)
         theory_and_flow = gaps_of(of_theory, of_flow, first, task)
-        theory_and_trained = gaps_of(last_of(theory, task), final, first, task)
+        theory_and_trained = gaps_of(at_trained(of_theory), final, first, task)
     return Description(
-        time=time,
+        time=ts[-1],
         task=task,
         start=start,
         in_size=in_size,
@@ -184,7 +201,7 @@ def _described(
         drift=drift,
         theory_and_flow=theory_and_flow,
         theory_and_trained=theory_and_trained,
-        flow_and_trained=gaps_of(after_flow, final, first, task),
+        flow_and_trained=gaps_of(at_trained(of_flow), final, first, task),
         checked=checked,
     )
 

@@ -8,7 +8,6 @@ from jaxtyping import Array, Float
 from .._linalg import dot, norm
 from .._network import LinearNetwork
 from .._task import Task
-from .._trajectory import Trajectory
 from .._xla import compiled
 
 QUANTITIES = {
@@ -63,11 +62,6 @@ def states_of(networks: LinearNetwork, task: Task) -> States:
         networks.input_representation,
         networks.output_representation,
     )
-
-
-def last_of(trajectory: Trajectory, task: Task) -> States:
-    """What is compared, at the last time alone."""
-    return states_of(jax.tree.map(lambda w: w[-1:], trajectory.network), task)
 
 
 @compiled
