@@ -78,7 +78,7 @@ def caption(settings: Settings) -> str:
         "solution and the flow's own weights. The linear network is lazy at large |λ| "
         "of either sign: its kernel keeps its direction, and its linearisation "
         "predicts what it learns. From the same weights with a larger upper layer "
-        "(λ > 0) the ReLU network is at its richest by both. The tanh network is "
+        "(λ > 0) the ReLU network is richest, by both numbers. The tanh network is "
         "nearly lazy there and less so at λ < 0, where its units saturate. The hidden "
         "units change with growing λ in all three, under a constant kernel too. "
         "$D_{LR}$ (0 rich, 1 lazy) is 0 for the linear network of the most negative λ, "
