@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Union
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
@@ -27,7 +28,12 @@ def compared(k0: Any, k1: Any) -> tuple[Float[Array, ""], ...]:
 
     No kernel is stored: memory is taken for some of their columns.
     """
-    products, structure = _products(k0=k0, k1=k1)
+    return _compared(*as_operators(k0=k0, k1=k1))
+
+
+@eqx.filter_jit
+def _compared(k0: Any, k1: Any) -> tuple[Float[Array, ""], ...]:
+    products, structure = _products(k0, k1)
 
     def step(found: Any, columns: Array) -> tuple[Any, None]:
         a, b = (product(columns) for product in products)
@@ -45,7 +51,12 @@ def compared(k0: Any, k1: Any) -> tuple[Float[Array, ""], ...]:
 
 def norm_and_trace(kernel: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
     r"""$|K|_F$ and the trace of an operator."""
-    (product,), structure = _products(kernel=kernel)
+    return _norm_and_trace(*as_operators(kernel=kernel))
+
+
+@eqx.filter_jit
+def _norm_and_trace(kernel: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    (product,), structure = _products(kernel)
 
     def step(found: Any, columns: Array) -> tuple[Any, None]:
         rows = product(columns)
@@ -92,10 +103,9 @@ def as_operators(**kernels: Any) -> list[Any]:
     return found
 
 
-def _products(**kernels: Any) -> tuple[list[Any], Any]:
+def _products(*kernels: Any) -> tuple[list[Any], Any]:
     """Maps from indices of columns to these columns, as rows, in one dtype."""
-    found = as_operators(**kernels)
-    structures = [kernel.in_structure() for kernel in found]
+    structures = [kernel.in_structure() for kernel in kernels]
     dtype = max((s.dtype for s in structures), key=lambda d: d.itemsize)
 
     def product(kernel: Any, structure: Any) -> Any:
@@ -106,7 +116,7 @@ def _products(**kernels: Any) -> tuple[list[Any], Any]:
 
         return of_columns
 
-    products = [product(k, s) for k, s in zip(found, structures, strict=True)]
+    products = [product(k, s) for k, s in zip(kernels, structures, strict=True)]
     return products, jax.ShapeDtypeStruct(structures[0].shape, dtype)
 
 
