@@ -78,7 +78,7 @@ def _head(it: Description) -> list[str]:
         f"  weights: {it.kind} (lambda {float(it.balance.lmda):.4g}, "
         f"{float(it.balance.residual):.3g} of |W1|^2 + |W2|^2 off balance{wide}; at "
         f"most {float(it.rounding):.2g} is rounding), l- "
-        f"{float(it.balance.l_minus):.4g}, l+ {float(it.balance.l_plus):.4g}",
+        f"{float(it.balance.l_minus) + 0.0:.4g}, l+ {float(it.balance.l_plus):.4g}",
         f"  drift of the balance in training: {float(it.drift):.3g} of |W1|^2 + "
         "|W2|^2 (gradient flow conserves it)",
     ]
