@@ -36,6 +36,9 @@ class Layer(eqx.Module):
     - `kind`: `"dense"`, `"convolution"`, or of attention `"query"`, `"key"`, `"value"`
       or `"output"`.
     - `heads`: the number of heads of attention, and zero for other layers.
+    - `after`, `into`: the names of the layers that its inputs are computed from, and of
+      those that its outputs enter, with no other layer between. "" in `into` stands for
+      the model's outputs. `None` for layers found in a tree, which does not tell.
     """
 
     name: str = eqx.field(static=True)
@@ -43,6 +46,8 @@ class Layer(eqx.Module):
     bias: Float[Array, " out"] | None
     kind: str = eqx.field(static=True)
     heads: int = eqx.field(static=True, default=0)
+    after: tuple[str, ...] | None = eqx.field(static=True, default=None)
+    into: tuple[str, ...] | None = eqx.field(static=True, default=None)
 
 
 def layers_of_tree(

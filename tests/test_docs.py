@@ -40,7 +40,10 @@ def examples():
                 yield pytest.param(textwrap.dedent(block), id=name + suffix)
     for page in (
         README,
-        *(ROOT / "docs" / f"{x}.md" for x in ("beyond", "inference", "sweeps")),
+        *(
+            ROOT / "docs" / f"{x}.md"
+            for x in ("beyond", "inference", "richness", "sweeps")
+        ),
     ):
         marks = () if page == README else pytest.mark.slow
         for i, block in enumerate(BLOCK.findall(page.read_text())):

@@ -1,5 +1,6 @@
 """Layers and pre-activations of real models against computations by hand."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -17,6 +18,11 @@ KEY = jax.random.key(0)
 
 def draw(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape)
+
+
+def alone(layers):
+    """Layers as a tree has them, without their neighbours."""
+    return tuple(dataclasses.replace(p, after=None, into=None) for p in layers)
 
 
 def described(layers):
@@ -42,7 +48,10 @@ def test_an_equinox_mlp(mlp):
         hidden = relu(z)
     assert list(found) == ["layers[0]", "layers[1]", "layers[2]"]
     by_tree, by_trace = lr.richness.layers(mlp), lr.richness.layers(mlp, x)
-    assert eqx.tree_equal(by_tree, by_trace)
+    assert eqx.tree_equal(by_tree, alone(by_trace))
+    names = [layer.name for layer in by_tree]
+    assert [layer.after for layer in by_trace] == [(), *((n,) for n in names[:-1])]
+    assert [layer.into for layer in by_trace] == [*((n,) for n in names[1:]), ("",)]
     for layer, own in zip(by_tree, mlp.layers, strict=True):
         assert layer.kind == "dense" and layer.heads == 0
         np.testing.assert_array_equal(layer.weight, own.weight)
@@ -72,7 +81,8 @@ def test_a_flax_convolutional_net():
     y = np.tanh(z).reshape(4, -1) @ dense["kernel"] + dense["bias"]
     np.testing.assert_allclose(found["Dense_0"], y, atol=1e-5)
     by_tree = lr.richness.layers(tree)
-    assert eqx.tree_equal(by_tree, lr.richness.layers(tree, x, apply=ConvNet().apply))
+    by_trace = lr.richness.layers(tree, x, apply=ConvNet().apply)
+    assert eqx.tree_equal(by_tree, alone(by_trace))
     assert described(by_tree) == [
         ("Conv_0", "convolution", (3, 2, 3, 3)),
         ("Dense_0", "dense", (2, 18)),
@@ -147,7 +157,8 @@ def test_attention_of_equinox():
     model = eqx.nn.MultiheadAttention(2, 4, use_query_bias=True, key=KEY)
     x = draw(3, 5, 4)
     layers = lr.richness.layers(model, x, apply=lambda m, x: m(x, x, x))
-    assert eqx.tree_equal(layers, lr.richness.layers(model))
+    assert eqx.tree_equal(alone(layers), lr.richness.layers(model))
+    assert layers[3].after == ("query_proj", "key_proj", "value_proj")
     assert [layer.kind for layer in layers] == ["query", "key", "value", "output"]
     assert {layer.heads for layer in layers} == {2}
     found = lr.richness.activations(model, x, apply=lambda m, x: m(x, x, x))

@@ -87,9 +87,10 @@ FLOORS = {
         {"model", "products", "states", "steps"},
         {"cost", "linearised", "recorder", "traced"},
         {"exact", "layers", "sharpness", "sketch"},
-        {"balance", "chain", "collected", "kernels", "probes", "question", "reported"},
-        {"describe", "of_layers", "of_outputs"},
-        {"report"},
+        {"balance", "chain", "collected", "gaps", "kernels", "probes", "question"}
+        | {"reported"},
+        {"described", "of_layers", "of_outputs"},
+        {"describe", "report"},
     ),
     "inference": (
         {"implicit", "noise", "observables", "variables"},
@@ -117,19 +118,23 @@ FLOORS = {
         {"schema"},
         {"spec"},
     ),
-    "plot": ({"style", "trajectories"}, {"curves", "fits", "maps"}, {"animation"}),
+    "plot": (
+        {"style", "trajectories"},
+        {"curves", "fits", "maps", "reports"},
+        {"animation"},
+    ),
     "figures": (
         {"maps", "nonlinear", "record", "style", "zero_balanced"},
         {"comparison", "curves", "forgetting_runs", "neuron"},
         {"aligned_modes", "balance", "continual", "convergence_time"}
         | {"descent_accuracy", "design", "edge_of_stability", "identifiability"}
         | {"nonlinear_balance"}
-        | {"phase_diagram", "reductions", "weight_decay", "wide"}
+        | {"phase_diagram", "real_networks", "reductions", "weight_decay", "wide"}
         | {f"figure{i}" for i in range(1, 7)}
         | {f"braun{i}" for i in (1, 2, 3, 5, 6)}
         | {f"kunin{i}" for i in (2, 4, 7, 8)},
         {"registry"},
-        {"report"},
+        {"describe", "report"},
     ),
     "fitting": ({"table"}, {"options"}, {"report"}),
     "bench": ({"problems"}, {"measure", "methods"}, {"measurements"}, {"report"}),

@@ -165,6 +165,18 @@ def test_bad_input(untyped, arguments, message):
         lr.richness.report(START, END, **arguments)
 
 
+def test_bad_weights_alone_are_named():
+    good, whole = {"0.weight": np.ones((2, 3))}, {"0.weight": np.ones((2, 3), int)}
+    bad = {"0.weight": np.full((2, 3), np.nan)}
+    for start, end, message in (
+        (good, bad, r"`end\['0.weight'\]` must be finite"),
+        ({}, {}, "`start` must hold its parameters"),
+        (whole, whole, "`start` must hold its parameters"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            lr.richness.report(start, end)
+
+
 def state(seed, scale=1.0):
     """PyTorch's state dict of two layers and an activation."""
     random = np.random.default_rng(seed)

@@ -11,11 +11,12 @@ from .._linalg import dot, norm, square_norm, symmetric_root
 from .._xla import compiled
 from .operators import (
     Kernel,
+    alignment_of,
     as_operators,
+    compared,
     distance_of_norms,
     is_operator,
     norm_and_trace,
-    norms,
 )
 
 
@@ -24,11 +25,15 @@ def kernel_alignment(k0: Kernel, k1: Kernel) -> Float[Array, ""]:
 
     The measure (Cristianini et al. 2001) is from 0 to 1 for positive semidefinite
     kernels. It is invariant under scaling of each kernel and rotations of both. It is
-    NaN for a zero kernel. Operators of lineax are allowed, as in `kernel_distance`.
+    NaN for a zero kernel. It and `kernel_distance` add up to one; small values of
+    either keep their digits. Operators of lineax are allowed, as in `kernel_distance`.
 
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
     """
-    return 1 - kernel_distance(k0, k1)
+    if is_operator(k0) or is_operator(k1):
+        *norms, cosine = compared(k0, k1)
+        return alignment_of(distance_of_norms(*norms), cosine)
+    return _alignment(*as_kernels(k0=k0, k1=k1))
 
 
 def kernel_distance(k0: Kernel, k1: Kernel) -> Float[Array, ""]:
@@ -58,7 +63,7 @@ def kernel_distance(k0: Kernel, k1: Kernel) -> Float[Array, ""]:
     ```
     """
     if is_operator(k0) or is_operator(k1):
-        return distance_of_norms(*norms(k0, k1))
+        return distance_of_norms(*compared(k0, k1)[:3])
     return _distance(*as_kernels(k0=k0, k1=k1))
 
 
@@ -76,12 +81,13 @@ def target_alignment(
     output of each sample.
     """
     y = _checks.as_matrix("y", y)
+    checked: Any
     if is_operator(kernel):
-        (kernel,) = as_operators(kernel=kernel)
-        n = kernel.in_size()
+        (checked,) = as_operators(kernel=kernel)
+        n = checked.in_size()
     else:
-        kernel = _checks.square("kernel", kernel)
-        n = kernel.shape[0]
+        checked = _checks.square("kernel", kernel)
+        n = checked.shape[0]
     samples, outputs = y.shape
     _checks.require(
         n in (samples, samples * outputs),
@@ -89,9 +95,9 @@ def target_alignment(
         f"{y.shape}, but it had {n}.",
     )
     features = y if n == samples else y.T.reshape(-1, 1)
-    if is_operator(kernel):
-        return _operator_alignment(kernel, features)
-    return _gram_alignment(*_dtypes.promoted(kernel=kernel, features=features))
+    if is_operator(checked):
+        return _operator_alignment(checked, features)
+    return _gram_alignment(*_dtypes.promoted(kernel=checked, features=features))
 
 
 def _operator_alignment(kernel: Any, features: Float[Array, "n k"]) -> Float[Array, ""]:
@@ -223,7 +229,7 @@ def _specificity(
     )
 
 
-def as_kernels(**kernels: Real[ArrayLike, "n n"]) -> list[Float[Array, "n n"]]:
+def as_kernels(**kernels: Any) -> list[Float[Array, "n n"]]:
     """Two kernels as matrices of one shape and dtype; their names are the keywords."""
     arrays = {name: _checks.square(name, k) for name, k in kernels.items()}
     _checks.same_shape(**arrays)
@@ -262,7 +268,8 @@ def _unit(x: Float[Array, "n n"]) -> Float[Array, "n n"]:
 
 @compiled
 def _alignment(x: Float[Array, "n n"], y: Float[Array, "n n"]) -> Float[Array, ""]:
-    return 1 - _distance(x, y)
+    x, y = _unit(x), _unit(y)
+    return alignment_of(square_norm(x - y) / 2, jnp.sum(x * y))
 
 
 @compiled

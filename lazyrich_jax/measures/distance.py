@@ -12,7 +12,7 @@ from .. import _checks, _dtypes
 from .._linalg import dot, nearest_isometry, norm, symmetric_root
 from .._xla import compiled
 from .alignment import as_kernels
-from .operators import Kernel, is_operator, norms
+from .operators import Kernel, compared, is_operator
 
 
 def procrustes_distance(
@@ -189,7 +189,7 @@ def rich_lazy_index(k0: Kernel, k1: Kernel) -> Float[Array, ""]:
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
     """
     if is_operator(k0) or is_operator(k1):
-        return _index(*norms(k0, k1))
+        return _index(*compared(k0, k1)[:3])
     k0, k1 = as_kernels(k0=k0, k1=k1)
     return _index(norm(k0), norm(k1), norm(k1 - k0))
 

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Union
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
@@ -22,27 +23,40 @@ def is_operator(kernel: Any) -> bool:
     return hasattr(kernel, "mv") and hasattr(kernel, "in_structure")
 
 
-def norms(
-    k0: Any, k1: Any
-) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
-    r"""$|K_0|_F$, $|K_1|_F$ and $|K_1 - K_0|_F$; one of them may be a matrix.
+def compared(k0: Any, k1: Any) -> tuple[Float[Array, ""], ...]:
+    r"""$|K_0|_F$, $|K_1|_F$, $|K_1 - K_0|_F$ and the cosine; one may be a matrix.
 
     No kernel is stored: memory is taken for some of their columns.
     """
-    products, structure = _products(k0=k0, k1=k1)
+    return _compared(*as_operators(k0=k0, k1=k1))
+
+
+@eqx.filter_jit
+def _compared(k0: Any, k1: Any) -> tuple[Float[Array, ""], ...]:
+    products, structure = _products(k0, k1)
 
     def step(found: Any, columns: Array) -> tuple[Any, None]:
         a, b = (product(columns) for product in products)
         parts = norm(a), norm(b), norm(b - a)
-        return tuple(map(_longer, found, parts)), None
+        *lengths, cosine = found
+        longer = tuple(map(_longer, lengths, parts))
+        # The sum is over the norms so far: it neither underflows nor overflows.
+        x, y = (jnp.where(n > 0, n, 1.0) for n in longer[:2])
+        cosine = cosine * (lengths[0] / x) * (lengths[1] / y)
+        return (*longer, cosine + jnp.sum((a / x) * (b / y))), None
 
-    zero = jnp.zeros((), structure.dtype)
-    return jax.lax.scan(step, (zero, zero, zero), _chunks(structure))[0]
+    zeros = (jnp.zeros((), structure.dtype),) * 4
+    return jax.lax.scan(step, zeros, _chunks(structure))[0]
 
 
 def norm_and_trace(kernel: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
     r"""$|K|_F$ and the trace of an operator."""
-    (product,), structure = _products(kernel=kernel)
+    return _norm_and_trace(*as_operators(kernel=kernel))
+
+
+@eqx.filter_jit
+def _norm_and_trace(kernel: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    (product,), structure = _products(kernel)
 
     def step(found: Any, columns: Array) -> tuple[Any, None]:
         rows = product(columns)
@@ -57,6 +71,11 @@ def distance_of_norms(start: Any, end: Any, change: Any) -> Any:
     r"""The kernel distance from $|K_0|_F$, $|K_1|_F$ and $|K_1 - K_0|_F$."""
     growth = end - start
     return ((change - growth) / start) * ((change + growth) / end) / 2
+
+
+def alignment_of(distance: Array, cosine: Array) -> Array:
+    """The alignment from the distance and the sum of products, without cancellation."""
+    return jnp.where(distance < 0.5, 1 - distance, cosine)
 
 
 def as_operators(**kernels: Any) -> list[Any]:
@@ -84,10 +103,9 @@ def as_operators(**kernels: Any) -> list[Any]:
     return found
 
 
-def _products(**kernels: Any) -> tuple[list[Any], Any]:
+def _products(*kernels: Any) -> tuple[list[Any], Any]:
     """Maps from indices of columns to these columns, as rows, in one dtype."""
-    found = as_operators(**kernels)
-    structures = [kernel.in_structure() for kernel in found]
+    structures = [kernel.in_structure() for kernel in kernels]
     dtype = max((s.dtype for s in structures), key=lambda d: d.itemsize)
 
     def product(kernel: Any, structure: Any) -> Any:
@@ -98,7 +116,7 @@ def _products(**kernels: Any) -> tuple[list[Any], Any]:
 
         return of_columns
 
-    products = [product(k, s) for k, s in zip(found, structures, strict=True)]
+    products = [product(k, s) for k, s in zip(kernels, structures, strict=True)]
     return products, jax.ShapeDtypeStruct(structures[0].shape, dtype)
 
 

@@ -12,3 +12,4 @@ from .fits import residuals as residuals
 from .maps import matrix as matrix
 from .maps import phase_diagram as phase_diagram
 from .maps import representation as representation
+from .reports import report as report

@@ -9,6 +9,9 @@ outputs. Without `apply` the model itself is called.
 from .balance import PairBalance as PairBalance
 from .balance import balances as balances
 from .chain import Chain as Chain
+from .describe import describe as describe
+from .described import Description as Description
+from .gaps import Gaps as Gaps
 from .kernels import kernel_products as kernel_products
 from .layers import Layer as Layer
 from .layers import activations as activations

@@ -10,10 +10,11 @@ from jaxtyping import Array, Float, PyTree
 
 from .. import _checks
 from .._exactness import exactness_tolerance
+from .._layers import Layer
 from .._linalg import dot
 from .._network import LinearNetwork
 from .._xla import compiled
-from .layers import Layer, layers
+from .layers import layers
 
 PLAIN = ("dense", "convolution")
 ATTENTION = (("key", "query"), ("value", "output"))
@@ -157,8 +158,10 @@ def balances(
 ) -> tuple[PairBalance, ...]:
     r"""The balance of every pair of consecutive layers of a model.
 
-    Dense and convolutional layers that follow each other are a pair if their sizes
-    chain; others are left out. In attention the key and the query of a head are a pair,
+    A dense or convolutional layer and the next one are a pair if nothing else uses the
+    first or enters the second, which the computation for samples `x` tells: a skip
+    connection makes no pair. Without `x`, neighbours in the tree whose sizes chain are
+    pairs. In attention the key and the query of a head are a pair,
     and so are its value and output: $Q_h Q_h^\top - K_h K_h^\top$ and $O_h^\top O_h -
     V_h V_h^\top$, with biases of queries, keys and values as further columns.
     `PairBalance` says what training conserves.
@@ -218,8 +221,12 @@ def _of_plain(
     found: Sequence[Layer], channels: str | None
 ) -> Iterator[tuple[int, PairBalance]]:
     """Pairs of dense and convolutional layers, with their places."""
-    for i, (below, above) in enumerate(itertools.pairwise(found)):
-        if below.kind in PLAIN and above.kind in PLAIN:
+    for (i, below), (j, above) in itertools.combinations(enumerate(found), 2):
+        if above.after is None:  # a tree does not tell
+            follows = j == i + 1
+        else:
+            follows = above.after == (below.name,) and below.into == (above.name,)
+        if follows and below.kind in PLAIN and above.kind in PLAIN:
             outward = _outward(below, above, channels)
             if outward is not None:
                 pair = LinearNetwork((_inward(below), outward))

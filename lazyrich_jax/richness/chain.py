@@ -88,9 +88,9 @@ class Chain(eqx.Module):
             f"{[f'{p.name} ({p.kind}) {p.weight.shape}' for p in found]}"
             + (f" beside {', '.join(others)}." if others else "."),
         )
-        for layer in found[:-1]:
-            x = self.activation(_affine(layer, x))
-        return _affine(found[-1], x)
+        for i, layer in enumerate(found):
+            x = _affine(layer, self.activation(x) if i > 0 else x)
+        return x
 
 
 def _affine(layer: Layer, x: Float[Array, " in"]) -> Float[Array, " out"]:

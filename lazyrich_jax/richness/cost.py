@@ -37,7 +37,7 @@ def cost_of(function: Callable[..., Any], *arguments: Any) -> Cost:
 def _cost(program: jax.extend.core.Jaxpr) -> Cost:
     total = Cost(0.0, 0.0)
     for equation in program.eqns:
-        inside = [_cost(getattr(body, "jaxpr", body)) for body in inner(equation)]
+        inside = [_cost(body.jaxpr) for body in inner(equation)]
         repeats = equation.params.get("length", 1)  # of a scan
         for part in inside:
             total += Cost(repeats * part.operations, repeats * part.bytes)
@@ -49,7 +49,7 @@ def _cost(program: jax.extend.core.Jaxpr) -> Cost:
             sum(
                 n * np.dtype(r.dtype).itemsize
                 for n, r in zip(sizes, results, strict=True)
-                if not jax.dtypes.issubdtype(r.dtype, jax.dtypes.extended)
+                if not jnp.issubdtype(r.dtype, jax.dtypes.extended)
             ),
         )
     return total
@@ -58,7 +58,7 @@ def _cost(program: jax.extend.core.Jaxpr) -> Cost:
 def _terms(equation: jax.extend.core.JaxprEqn) -> float:
     """The operations per entry of an equation's result."""
     name, params = equation.primitive.name, equation.params
-    shapes = [getattr(v.aval, "shape", ()) for v in equation.invars]
+    shapes: list[Any] = [getattr(v.aval, "shape", ()) for v in equation.invars]
     if name == "dot_general":
         (summed, _), _ = params["dimension_numbers"]
         return 2.0 * float(np.prod([shapes[0][i] for i in summed]))

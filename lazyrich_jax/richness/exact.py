@@ -74,7 +74,7 @@ def exact_products(
     if plan.by_parameters:
         grams = _grams(start, end, chunks, keep)
         return of_features(*(np.asarray(gram, float) for gram in grams))
-    squares, traces = np.zeros(3), np.zeros(2)
+    sums, traces = np.zeros(4), np.zeros(2)
     for i in range(chunks.shape[0]):
         for j in range(i, chunks.shape[0]):
             k0, k1 = (
@@ -82,10 +82,12 @@ def exact_products(
                 for f in (start, end)
             )
             times = 1 if i == j else 2
-            squares += [times * np.sum(k * k) for k in (k0, k1, k1 - k0)]
+            change = k1 - k0
+            pairs = (k0, k0), (k1, k1), (change, change), (k0, k1)
+            sums += [times * np.vdot(a, b) for a, b in pairs]
             if i == j:
                 traces += [np.trace(k0), np.trace(k1)]
-    return KernelProducts(*map(float, (*squares, *traces)))
+    return KernelProducts(*map(float, (*sums, *traces)))
 
 
 def _of_sample(function: Function, sample: Array) -> list[Float[Array, "outputs _"]]:

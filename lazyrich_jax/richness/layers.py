@@ -1,5 +1,6 @@
 """The layers of a model and their pre-activations."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Collection
 from typing import Any
@@ -147,7 +148,7 @@ def _with_attention(found: tuple[Layer, ...], model: PyTree) -> tuple[Layer, ...
     except ValueError:  # plain matrices
         return found
     return tuple(
-        known[layer.name]
+        dataclasses.replace(known[layer.name], after=layer.after, into=layer.into)
         if layer.name in known and known[layer.name].heads > 0
         else layer
         for layer in found

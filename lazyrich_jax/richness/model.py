@@ -106,8 +106,12 @@ def _samples(x: Any) -> Array:
     return samples
 
 
-def _split(name: str, model: PyTree, apply: Callable | None) -> Function:
-    """The model's parameters and the rest of it, checked one by one."""
+def parameters_of(name: str, model: PyTree) -> PyTree[bool]:
+    """Which leaves of a model are its parameters.
+
+    **Raises:** `ValueError` for one that isn't finite; `TypeError` if there is none,
+    and for complex numbers and half precision.
+    """
     is_flax = isinstance(model, Mapping) and isinstance(model.get("params"), Mapping)
 
     def is_parameter(path: Any, leaf: Any) -> bool:
@@ -129,6 +133,12 @@ def _split(name: str, model: PyTree, apply: Callable | None) -> Function:
             f"`{name}` must hold its parameters as floating-point arrays, but it had "
             f"none: it was {_short(model)}."
         )
+    return chosen
+
+
+def _split(name: str, model: PyTree, apply: Callable | None) -> Function:
+    """The model's parameters and the rest of it, checked one by one."""
+    chosen = parameters_of(name, model)
     if apply is None and not callable(model):
         raise TypeError(
             f"`{name}` must be callable on one sample, but it was a "

@@ -29,7 +29,7 @@ class KernelProducts(eqx.Module):
     **Attributes:**
 
     - `start_square`, `end_square`, `change_square`: $|K_0|_F^2$, $|K_1|_F^2$ and
-      $|K_1 - K_0|_F^2$.
+      $|K_1 - K_0|_F^2$; `inner`: $\langle K_0, K_1\rangle_F$.
     - `start_trace`, `end_trace`: the traces.
     - `start_target`, `end_target`: $\langle K, yy^\top\rangle_F$ with the vector of all
       targets; `target_square`: $|y|^2$, the norm of $yy^\top$. They are `None` without
@@ -41,17 +41,13 @@ class KernelProducts(eqx.Module):
     start_square: Number
     end_square: Number
     change_square: Number
+    inner: Number
     start_trace: Number
     end_trace: Number
     start_target: Number | None = None
     end_target: Number | None = None
     target_square: float | None = None
     replicates: "KernelProducts | None" = eqx.field(default=None, kw_only=True)
-
-    @property
-    def inner(self) -> Number:
-        r"""$\langle K_0, K_1\rangle_F$."""
-        return (self.start_square + self.end_square - self.change_square) / 2
 
     @property
     def kernel_distance(self) -> Number:
@@ -63,7 +59,10 @@ class KernelProducts(eqx.Module):
     @property
     def kernel_alignment(self) -> Number:
         """As `lazyrich_jax.measures.kernel_alignment`."""
-        return 1 - self.kernel_distance
+        distance = self.kernel_distance
+        with np.errstate(invalid="ignore", divide="ignore"):
+            cosine = self.inner / (_root(self.start_square) * _root(self.end_square))
+        return np.where(distance < 0.5, 1 - distance, cosine)[()]
 
     @property
     def rich_lazy_index(self) -> Number:
@@ -169,13 +168,12 @@ def of_sketches(start: Square, mixed: Square, change: Square) -> KernelProducts:
     return KernelProducts(*map(float, totals), replicates=KernelProducts(*without))
 
 
-def _squares(
-    start: Square, mixed: Square, change: Square
-) -> tuple[Square, Square, Square]:
-    r"""Entries with the sums $|K_0|^2$, $|K_1|^2$ and $|K_1 - K_0|^2$."""
+def _squares(start: Square, mixed: Square, change: Square) -> tuple[Square, ...]:
+    r"""Entries with the sums $|K_0|^2$, $|K_1|^2$, $|K_1 - K_0|^2$ and of $K_0 K_1$."""
     both = mixed + mixed.T
     moved = 2 * start * change + change**2 + 2 * mixed * mixed.T + 2 * change * both
-    return start**2, (start + both + change) ** 2, moved
+    end = start + both + change
+    return start**2, end**2, moved, (start + mixed) ** 2
 
 
 def _root(square: Number) -> Number:

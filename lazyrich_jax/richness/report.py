@@ -11,7 +11,7 @@ from .. import _checks
 from .._layers import is_float
 from .collected import Collected
 from .layers import layers
-from .model import pair_of, require_common
+from .model import pair_of, parameters_of, require_common
 from .of_layers import add_layers, add_pairs, add_weights
 from .of_outputs import add_curvature, add_kernels, add_last_features, add_outputs
 from .question import Question, drawn, targets_of
@@ -83,6 +83,8 @@ def report(
     if x is None:
         _checks.require(y is None, "`y` must be given with `x`, but `x` was None.")
         require_common(start, end)
+        for name, model in (("start", start), ("end", end)):
+            parameters_of(name, model)
         found = [layers(model, layout=layout) for model in states]
         collected.leave_out((*NUMBERS, *LAYERS), "it needs samples `x`", OF_WEIGHTS)
     else:

@@ -130,7 +130,8 @@ def _product(
     function: Function, chunks: Any, keep: Array, loss: Loss, vector: Array
 ) -> Array:
     def step(total: Array, chunk: Any) -> tuple[Array, None]:
-        return total + _part(function, *chunk, loss, vector), None
+        samples, keep = chunk
+        return total + _part(function, samples, keep, loss, vector), None
 
     return jax.lax.scan(step, jnp.zeros_like(vector), (chunks, keep))[0]
 

@@ -39,7 +39,8 @@ class Origin:
 
     `parameters` are their places among the leaves. `raw` are the entries of a single
     parameter, moved but not scaled. `layer` is the number of the layer whose product,
-    moved, is the value. Both are still to be multiplied by `scale`.
+    moved, is the value. Both are still to be multiplied by `scale`. `near` are the
+    layers that the value is computed from, with no other layer between.
     """
 
     parameters: frozenset[int] = frozenset()
@@ -47,6 +48,7 @@ class Origin:
     of_sample: bool = False
     layer: int | None = None
     scale: Array | None = None
+    near: frozenset[int] = frozenset()
 
     @property
     def is_constant(self) -> bool:
@@ -73,6 +75,7 @@ class Product:
     operand: Array
     result: Array
     out_first: bool
+    near: frozenset[int]
     bias: Array | None = None
 
 
@@ -96,8 +99,10 @@ def searched(
         (leaf, Origin(frozenset([i]), leaf)) for i, (_, leaf) in enumerate(leaves)
     ]
     search = Search(names, taps)
-    (outputs,) = search.run(program, [*inputs, (sample, Origin(of_sample=True))])
-    return search, outputs[0].ravel()
+    run = search.run(program, [*inputs, (sample, Origin(of_sample=True))])
+    ((outputs, origin),) = run
+    search.last = origin.near
+    return search, outputs.ravel()
 
 
 @dataclass
@@ -108,6 +113,7 @@ class Search:
     taps: Sequence[Array] = ()
     products: list[Product] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    last: frozenset[int] = frozenset()  # the layers next to the outputs
 
     def run(
         self, program: jax.extend.core.ClosedJaxpr, inputs: list[Value]
@@ -144,12 +150,14 @@ class Search:
             return _of_parameters(equation, results, inputs, parameters)
         if name in LOOPS:
             self.leave_out(parameters, f"inside `{name}`")
-        origin = Origin(of_sample=True)
+        near = frozenset().union(*(origin.near for origin in origins))
+        origin = Origin(of_sample=True, near=near)
         if name in ("dot_general", "conv_general_dilated"):
             layer = self.product(equation, results[0], inputs)
             if layer is not None and self.taps:
                 results = [results[0] + self.taps[layer]]
-            origin = Origin(of_sample=True, layer=layer)
+            if layer is not None:
+                origin = replace(origin, layer=layer, near=frozenset([layer]))
         elif name == "add":
             self.sum(results[0], inputs)
         elif name in MOVES and not any(origin.of_sample for origin in origins[1:]):
@@ -183,9 +191,17 @@ class Search:
             self.leave_out(weight.parameters, why)
             return None
         (parameter,) = weight.parameters
-        operand = inputs[1 - side][0]
         self.products.append(
-            Product(parameter, pair[0], kind, pair[1], operand, result, side == 0)
+            Product(
+                parameter,
+                weight=pair[0],
+                kind=kind,
+                value=pair[1],
+                operand=inputs[1 - side][0],
+                result=result,
+                out_first=side == 0,
+                near=other.near,
+            )
         )
         return len(self.products) - 1
 
@@ -209,13 +225,18 @@ class Search:
 
     def found(self) -> Found:
         """All that was found, with a name for each layer."""
-        layers, activations = [], {}
-        uses = collections.Counter()
+        names, uses = [], collections.Counter()
         for product in self.products:
             name = self.names[product.parameter]
             uses[name] += 1
-            name = name if uses[name] == 1 else f"{name}:{uses[name]}"
-            layers.append(Layer(name, product.weight, product.bias, product.kind))
+            names.append(name if uses[name] == 1 else f"{name}:{uses[name]}")
+        layers, activations = [], {}
+        for i, (name, product) in enumerate(zip(names, self.products, strict=True)):
+            after = tuple(names[j] for j in sorted(product.near))
+            into = [n for n, p in zip(names, self.products, strict=True) if i in p.near]
+            into += [""] if i in self.last else []
+            weight, bias, kind = product.weight, product.bias, product.kind
+            layers.append(Layer(name, weight, bias, kind, 0, after, tuple(into)))
             activations[name] = product.value
         return Found(tuple(layers), activations, self.left_out)
 
