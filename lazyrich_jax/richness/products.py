@@ -52,9 +52,11 @@ class KernelProducts(eqx.Module):
     @property
     def kernel_distance(self) -> Number:
         """As `lazyrich_jax.measures.kernel_distance`."""
-        norms = map(_root, (self.start_square, self.end_square, self.change_square))
+        start, end = _root(self.start_square), _root(self.end_square)
+        change = _root(self.change_square)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.maximum(distance_of(*norms, self._cosine, np.where), 0.0)
+            found = distance_of(start, end, change, self._cosine, np.where)
+        return np.maximum(found, 0.0)
 
     @property
     def kernel_alignment(self) -> Number:
