@@ -110,7 +110,8 @@ def test_nearly_orthogonal_kernels_keep_their_digits(dtype):
     w0, w, a = np.array([1, 0], dtype), np.array([0, 1], dtype), dtype(5e-7)
     states = [{"w": v, "a": np.array([a])} for v in (w0, w)]
     truth = neuron_alignment(w0.astype(float), float(a), w.astype(float), float(a))
-    *functions, x = pair_of(*states, np.eye(2, dtype=dtype), of_neuron)
-    for plan in exact.plans(functions[0], x, 1, 1e6):  # both roads
-        products = exact.exact_products(*functions, x, plan)
+    start, end = states
+    before, after, x = pair_of(start, end, np.eye(2, dtype=dtype), of_neuron)
+    for plan in exact.plans(before, x, 1, 1e6):  # both roads
+        products = exact.exact_products(before, after, x, plan)
         np.testing.assert_allclose(products.kernel_alignment, truth, rtol=1e-5)

@@ -14,7 +14,7 @@ from .operators import (
     alignment_of,
     as_operators,
     compared,
-    distance_of_norms,
+    distance_of,
     is_operator,
     norm_and_trace,
 )
@@ -31,8 +31,8 @@ def kernel_alignment(k0: Kernel, k1: Kernel) -> Float[Array, ""]:
     **Raises:** `ValueError` for matrices that aren't square and of one shape.
     """
     if is_operator(k0) or is_operator(k1):
-        *norms, cosine = compared(k0, k1)
-        return alignment_of(distance_of_norms(*norms), cosine)
+        found = compared(k0, k1)
+        return alignment_of(distance_of(*found), found[3])
     return _alignment(*as_kernels(k0=k0, k1=k1))
 
 
@@ -63,7 +63,7 @@ def kernel_distance(k0: Kernel, k1: Kernel) -> Float[Array, ""]:
     ```
     """
     if is_operator(k0) or is_operator(k1):
-        return distance_of_norms(*compared(k0, k1)[:3])
+        return distance_of(*compared(k0, k1))
     return _distance(*as_kernels(k0=k0, k1=k1))
 
 

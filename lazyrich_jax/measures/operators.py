@@ -46,7 +46,9 @@ def _compared(k0: Any, k1: Any) -> tuple[Float[Array, ""], ...]:
         return (*longer, cosine + jnp.sum((a / x) * (b / y))), None
 
     zeros = (jnp.zeros((), structure.dtype),) * 4
-    return jax.lax.scan(step, zeros, _chunks(structure))[0]
+    start, end, change, cosine = jax.lax.scan(step, zeros, _chunks(structure))[0]
+    angle = jnp.where((start > 0) & (end > 0), cosine, jnp.nan)
+    return start, end, change, angle
 
 
 def norm_and_trace(kernel: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -67,10 +69,18 @@ def _norm_and_trace(kernel: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
     return jax.lax.scan(step, (zero, zero), _chunks(structure))[0]
 
 
-def distance_of_norms(start: Any, end: Any, change: Any) -> Any:
-    r"""The kernel distance from $|K_0|_F$, $|K_1|_F$ and $|K_1 - K_0|_F$."""
+def distance_of(
+    start: Any, end: Any, change: Any, cosine: Any, where: Any = jnp.where
+) -> Any:
+    r"""The kernel distance from $|K_0|_F$, $|K_1|_F$, $|K_1 - K_0|_F$ and the cosine.
+
+    Norms keep the digits of small distances, the cosine those for unequal norms.
+    `where` is that of JAX or NumPy.
+    """
     growth = end - start
-    return ((change - growth) / start) * ((change + growth) / end) / 2
+    by_norms = ((change - growth) / start) * ((change + growth) / end) / 2
+    errors = (change / start) * ((change + abs(growth)) / end) / 2  # over those of 1
+    return where(errors < 1, by_norms, 1 - cosine)
 
 
 def alignment_of(distance: Array, cosine: Array) -> Array:

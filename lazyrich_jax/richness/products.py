@@ -6,7 +6,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-from ..measures.operators import distance_of_norms
+from ..measures.operators import distance_of
 
 Number = float | Float[np.ndarray, " replicates"]
 Square = Float[np.ndarray, "n n"]
@@ -52,17 +52,22 @@ class KernelProducts(eqx.Module):
     @property
     def kernel_distance(self) -> Number:
         """As `lazyrich_jax.measures.kernel_distance`."""
-        norms = (self.start_square, self.end_square, self.change_square)
+        start, end = _root(self.start_square), _root(self.end_square)
+        change = _root(self.change_square)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.maximum(distance_of_norms(*map(_root, norms)), 0.0)
+            found = distance_of(start, end, change, self._cosine, np.where)
+        return np.maximum(found, 0.0)
 
     @property
     def kernel_alignment(self) -> Number:
         """As `lazyrich_jax.measures.kernel_alignment`."""
         distance = self.kernel_distance
+        return np.where(distance < 0.5, 1 - distance, self._cosine)[()]
+
+    @property
+    def _cosine(self) -> Number:
         with np.errstate(invalid="ignore", divide="ignore"):
-            cosine = self.inner / (_root(self.start_square) * _root(self.end_square))
-        return np.where(distance < 0.5, 1 - distance, cosine)[()]
+            return self.inner / (_root(self.start_square) * _root(self.end_square))
 
     @property
     def rich_lazy_index(self) -> Number:
