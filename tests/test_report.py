@@ -84,6 +84,16 @@ def test_nothing_moved_is_lazy():
         made["richness"]
 
 
+def test_a_start_of_rounding_alone_has_no_features(report):
+    """A centred model starts at zero, up to rounding."""
+    w1, w2 = START.weights
+    start = lr.LinearNetwork((w1, 1e-17 * w2))
+    made = lr.richness.report(start, END, TASK.x, leave_out=["gradient_alignment"])
+    assert np.isnan(made["dynamical_richness"][0])
+    assert np.isnan(made["feature_alignment"][1])
+    assert made["dynamical_richness"][1] == report["dynamical_richness"][1]
+
+
 @pytest.fixture(scope="module")
 def classes():
     """A report of a network with biases and an activation, on classes."""

@@ -1,9 +1,26 @@
 """Numbers that are collected by name, and the reasons for missing ones."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
+
+from .. import _dtypes
+
+
+def without_rounding(arrays: Sequence[Array]) -> list[Array]:
+    """Arrays of one quantity; one that is rounding beside the largest becomes zero.
+
+    Such are the outputs of a centred start.
+    """
+    sizes = [float(jnp.max(jnp.abs(a))) for a in arrays]
+    noise = 1e3 * _dtypes.rounding(arrays=list(arrays)) * max(sizes)
+    return [
+        a if size > noise else jnp.zeros_like(a)
+        for a, size in zip(arrays, sizes, strict=True)
+    ]
 
 
 class Collected:

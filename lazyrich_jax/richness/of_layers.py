@@ -10,7 +10,7 @@ from .. import measures
 from .._layers import Layer
 from .._linalg import dot
 from .balance import PairBalance, balances
-from .collected import Collected
+from .collected import Collected, without_rounding
 from .layers import activations
 from .probes import gradient_products
 from .question import Question
@@ -28,7 +28,7 @@ def add_layers(
         for model in question.states
     )
     pairs = list(zip(z0, z1, strict=True))
-    flat = [[z.reshape(z.shape[0], -1) for z in pair] for pair in pairs]
+    flat = [[z.reshape(z.shape[0], -1) for z in without_rounding(p)] for p in pairs]
     flips = [measures.activation_flips(*pair) for pair in pairs[:-1]]
     collected.add(
         feature_alignment=[measures.feature_alignment(*pair) for pair in flat],

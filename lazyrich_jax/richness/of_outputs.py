@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from .. import measures
 from .._layers import Layer
-from .collected import Collected
+from .collected import Collected, without_rounding
 from .kernels import kernel_products
 from .linearised import linearised
 from .probes import last_features
@@ -89,7 +89,7 @@ def add_last_features(
         return
     features = [last_features(f, question.x) for f in question.functions]
     outputs = [f.outputs(question.x) for f in question.functions]
-    pairs = zip(features, outputs, strict=True)
+    pairs = zip(features, without_rounding(outputs), strict=True)
     collected.add(dynamical_richness=[measures.dynamical_richness(*p) for p in pairs])
     if labels is None or not collected.wants(*COLLAPSE):
         return

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 WHEN = "start", "end"
 # One line of reading per number. The order is that of the text.
 NUMBERS = {
-    "loss": "the training loss on these samples",
+    "loss": "the loss on these samples",
     "weight_movement": "|theta_1 - theta_0| / |theta_0|: small if lazy",
     "linearisation_gap": "what the linearised model misses of the change of the "
     "outputs: 0 lazy",
@@ -23,7 +23,7 @@ NUMBERS = {
     "target_alignment": "of the tangent kernel with the outer product of the targets",
     "kernel_dimension": "participation ratio of the tangent kernel's eigenvalues",
     "dynamical_richness": "D_LR, last features against the fewest that give the "
-    "outputs: 0 rich, 1 lazy",
+    "outputs: 0 no others (rich); compare with the start",
     "sharpness": "largest curvature of the loss: descent needs a step below 2 over it",
     "nc1": "neural collapse, spread within classes: 0 collapsed",
     "nc2_norms": "neural collapse, unequal norms of class means: 0 collapsed",
@@ -39,7 +39,7 @@ LAYERS = {
     "feature_change": "relative change of the features' kernel: 0 lazy",
     "activation_flips": "share of pre-activations that changed sign: 0 lazy",
     "gradient_alignment": "of W^T W with the root of the average gradient outer "
-    "product: near 1 if the layer learned its features",
+    "product (the neural feature ansatz); compare with the start",
 }
 PAIRS = {
     "lmda": "balance, positive if the upper layer is larger",
