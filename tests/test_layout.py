@@ -134,7 +134,7 @@ FLOORS = {
         | {f"braun{i}" for i in (1, 2, 3, 5, 6)}
         | {f"kunin{i}" for i in (2, 4, 7, 8)},
         {"registry"},
-        {"describe", "report"},
+        {"report"},
     ),
     "fitting": ({"table"}, {"options"}, {"report"}),
     "bench": ({"problems"}, {"measure", "methods"}, {"measurements"}, {"report"}),
