@@ -22,7 +22,8 @@ Residuals = Callable[[Float[Array, " unknowns"], Int[Array, ""]], Float[Array, "
 STEPS = 100  # at most, of one start
 ROUND = 4  # steps between two looks at which starts have converged
 LONGEST = 2.0  # step of one coordinate
-SMALL, LARGE = 32, 512  # starts at once
+SMALL, LARGE = 32, 512  # starts in one call
+GROUP = 8  # starts in one step: larger groups take longer for each start
 
 
 # NumPy's between rounds, JAX's (without the axis of members) inside one.
@@ -166,6 +167,8 @@ def _round(
     least: Float[Array, ""],
     count: Array,
 ) -> Members:
+    """At most `count` steps of each member, in groups that stop when all are done."""
+
     def more(state):
         i, members = state
         return (i < count) & jnp.any(~members.done)
@@ -174,7 +177,12 @@ def _round(
         i, members = state
         return i + 1, jax.vmap(lambda m: _step(m, residuals, bounds, least))(members)
 
-    return jax.lax.while_loop(more, step, (0, members))[1]
+    def of_group(members):
+        return jax.lax.while_loop(more, step, (0, members))[1]
+
+    groups = jax.tree.map(lambda x: x.reshape(-1, GROUP, *x.shape[1:]), members)
+    groups = jax.lax.map(of_group, groups)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), groups)
 
 
 def minimise(

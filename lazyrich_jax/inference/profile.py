@@ -10,8 +10,9 @@ from scipy import stats
 
 from .. import _checks
 from .anchored import Anchored, anchored, natural, restarted
-from .estimate import Estimate, least_cost
+from .estimate import Estimate
 from .least_squares import Members, begin, lowest, minimise
+from .levels import least_cost
 
 OUTWARD = 24  # steps to the bound, at most, each twice as long as the last
 INWARD = 5  # refinements of an end
@@ -211,7 +212,7 @@ def _starts(a: Anchored, ray: Ray, x: float, path: list[Point]) -> list[np.ndarr
     """Where to look at this offset: several points, for a profile has branches.
 
     They are the last point, the one along the path's direction, and the last point with
-    a small balance.
+    a small balance and with large ones.
     """
     last = path[-1]
     if len(path) == 1:
@@ -221,10 +222,10 @@ def _starts(a: Anchored, ray: Ray, x: float, path: list[Point]) -> list[np.ndarr
     along = last.u + np.clip(slope * (x - last.offset), -4.0, 4.0)
     starts = [last.u.copy(), along]
     if "lmda" in a.fit.labels:
-        small = last.u.copy()
-        sign = a.misfit.coordinates.sign
-        small[a.fit.labels.index("lmda")] = -2.0 if sign else 0.1
-        starts.append(small)
+        i = a.fit.labels.index("lmda")
+        for balance in (-2.0, 3.0) if a.misfit.coordinates.sign else (0.1, 3.0, -3.0):
+            starts.append(last.u.copy())
+            starts[-1][i] = balance
     for u in starts:
         u[ray.coordinate] = a.optima[ray.optimum, ray.coordinate] + ray.direction * x
     return [np.clip(u, a.bounds[0], a.bounds[1]) for u in starts]
