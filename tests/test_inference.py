@@ -321,6 +321,28 @@ def test_many_curves(wide_input):
     )
 
 
+def test_noise_may_make_small_losses_negative():
+    """As far as its law allows, and no further."""
+    task = lr.Task.from_correlation(jnp.diag(jnp.array([2.0, 1.0])))
+    noise = inference.Additive(0.05)
+    made = inference.Experiment(task, TIMES, noise=noise)
+    data = np.asarray(made.simulate(key=jax.random.key(3), lmda=1.0, scale=0.3))
+    assert np.min(data) < -0.05  # the whole task is learned
+    bounds = {"lmda": (0.0, np.inf)}
+    fit = inference.fit(made, data, starts=8, bounds=bounds)
+    assert 0.001 < fit.p_value < 0.999
+    unknown = inference.Experiment(task, TIMES, noise=inference.Additive())
+    assert 0.03 < inference.fit(unknown, data, starts=8, bounds=bounds).noise["loss"]
+    data[5] = -0.31
+    with pytest.raises(ValueError, match=r"at least -0.3, but it was -0.31.*\(5,\)"):
+        inference.fit(made, data, bounds=bounds)
+    for curve in (-np.exp(-np.asarray(TIMES)), np.full(40, -1.0)):
+        with pytest.raises(ValueError, match="finite and at least -0"):
+            inference.fit(unknown, curve, bounds=bounds)
+    with pytest.raises(ValueError, match=r"at least -0.3.* index \(1, 5\)"):
+        inference.fit_curves(made, np.stack([np.abs(data), data]), bounds=bounds)
+
+
 # Bad input
 
 
