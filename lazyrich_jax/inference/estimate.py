@@ -254,4 +254,6 @@ def _values(
     decode = jax.vmap(lambda u: coordinates.decode(u, experiment.known))
     complete = decode(jnp.asarray(us))
     values = {name: np.asarray(complete[name]) for name in coordinates.names}
-    return [{name: x[i] for name, x in values.items()} for i in range(len(us))]
+    return [
+        {name: np.asarray(x[i]) for name, x in values.items()} for i in range(len(us))
+    ]
