@@ -1,14 +1,28 @@
 """Trajectories: the result of learning under every law."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Real
 
 from ._checks import can_raise, is_concrete, sizes_text
 from ._network import LinearNetwork
+from .kernels import ntk
+
+if TYPE_CHECKING:
+    import xarray
+
+# The named dimensions of a trajectory's arrays, after those of a batch.
+DIMS = {
+    "ts": ("time",),
+    "loss": ("time",),
+    "function": ("time", "out", "in"),
+    "input_representation": ("time", "in", "in_"),
+    "output_representation": ("time", "out", "out_"),
+}
 
 
 class RESULTS(eqx.Enumeration):
@@ -122,6 +136,52 @@ class Trajectory(eqx.Module):
     def qqt(self) -> Float[Array, "*batch times both both"]:
         r"""$QQ^\top$, $Q = [W_1^\top; W_2]$, at every time (two layers)."""
         return self.network.qqt
+
+    def ntk(
+        self, x: Real[ArrayLike, "samples in"]
+    ) -> Float[Array, "*batch times outputs outputs"]:
+        """The neural tangent kernel on inputs `x`, as `lazyrich_jax.kernels.ntk`."""
+        shape = self.ts.shape
+        flat = jax.tree.map(lambda w: w.reshape(-1, *w.shape[-2:]), self.network)
+        found = jax.vmap(ntk, in_axes=(0, None))(flat, x)
+        return found.reshape(*shape, *found.shape[1:])
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Loss, function, representations and weights as a labelled data set.
+
+        The dimensions are `time`, `in`, `out`, `hidden` (deeper networks: `hidden_1`,
+        ...), and `batch_0`, ... for leading axes. The times of one trajectory are the
+        coordinate `time`, in units of learning rate x step. The attribute `result` is
+        the outcome in words.
+
+        **Raises:** `TypeError` for a traced trajectory.
+        """
+        import xarray
+
+        if not is_concrete(self):
+            raise TypeError(
+                "`trajectory` must be concrete to become a data set, outside of "
+                "`jax.jit`, `jax.vmap` and `jax.grad`, but it was traced."
+            )
+        batch = tuple(f"batch_{i}" for i in range(self.ts.ndim - 1))
+        depth = self.network.depth
+        hidden = ["hidden"] if depth == 2 else [f"hidden_{i}" for i in range(1, depth)]
+        units = ["in", *hidden, "out"]
+        dims = DIMS | {
+            f"w{i + 1}": ("time", units[i + 1], units[i]) for i in range(depth)
+        }
+        arrays = {name: getattr(self, name) for name in DIMS}
+        arrays |= {f"w{i + 1}": w for i, w in enumerate(self.network.weights)}
+        if self.error_estimate is not None:
+            dims["error_estimate"] = ("time",)
+            arrays["error_estimate"] = self.error_estimate
+        fields = {n: ((*batch, *dims[n]), np.asarray(x)) for n, x in arrays.items()}
+        ts = fields.pop("ts")
+        name = "time" if not batch else "ts"  # a batch may have times of its own
+        about = {"units": "learning rate x step"}
+        return xarray.Dataset(
+            fields, {name: (*ts, about)}, {"result": describe(self.result)}
+        )
 
     def __str__(self) -> str:
         sizes = sizes_text(self.network.sizes)

@@ -32,7 +32,7 @@ def learned(dynamics):
 
 def solved(network, task):
     solution = lr.ExactSolution(network, task)
-    return solution.qqt(TS), solution.loss(1), solution.weights(1.0)
+    return solution.qqt(TS), solution.loss(1), solution.flow_network(1.0)
 
 
 def of_inputs(network, x):

@@ -140,7 +140,9 @@ def test_a_bad_time_leaves_the_others_alone():
     solution = lr.ExactSolution(
         cases.start((3, 2, 2), 1.0, 0.6), cases.make_task((3, 2, 2))
     )
-    found = jax.jit(lambda ts: solution.weights(ts).function)(jnp.array([-1.0, 0.5]))
+    found = jax.jit(lambda ts: solution.flow_network(ts).function)(
+        jnp.array([-1.0, 0.5])
+    )
     assert jnp.all(jnp.isnan(found[0]))
     np.testing.assert_allclose(found[1], solution.function(0.5), atol=1e-13)
 
@@ -156,7 +158,7 @@ def test_others_are_refused():
     for call in (
         jax.hessian(lambda w: solution(w).loss(1.0)),
         jax.jacfwd(lambda w: solution(w).network(1.0).qqt),
-        jax.jacrev(lambda w: solution(w).weights(1.0).qqt),
+        jax.jacrev(lambda w: solution(w).flow_network(1.0).qqt),
     ):
         with pytest.raises(TypeError, match="`flow_derivatives=True` must be first"):
             jax.eval_shape(call, network.weights)

@@ -76,7 +76,7 @@ def test_aligned_modes_of_any_balance():
     @jax.jit
     def solution(network, task):
         found = lr.ExactSolution(network, task, weight_decay=0.2, start="aligned")
-        return found.loss(ts), found.qqt(ts), found.weights(ts).weights
+        return found.loss(ts), found.qqt(ts), found.flow_network(ts).weights
 
     *found, weights = solution(network, task)
     close(found, of_flow(network, task, 0.2, ts), 1e-10)
@@ -381,7 +381,7 @@ def test_refusals():
     with pytest.raises(ValueError, match=r"`weight_decay` must be finite and non-neg"):
         lr.ExactSolution(network, task, weight_decay=-0.1)
     with pytest.raises(ValueError, match=r"must be zero for the flow's own weights"):
-        lr.ExactSolution(network, task, weight_decay=0.1).weights(1.0)
+        lr.ExactSolution(network, task, weight_decay=0.1).flow_network(1.0)
     with pytest.raises(ValueError, match=r"`own_weights` must be false with weight"):
         law = lr.Exact(own_weights=True, weight_decay=0.1)
         lr.learn(network, task, [1.0], dynamics=law)

@@ -49,15 +49,15 @@ def test_the_flows_own_weights(sizes, lmdas):
     starts = [start(*one) for one in enumerate(lmdas)]
     for network, task in starts:
         solution = lr.ExactSolution(network, task)
-        own = solution.weights(TS)
+        own = solution.flow_network(TS)
         assert distance(own, flow(network, task)) < 1e-8
         np.testing.assert_allclose(own.qqt, solution.qqt(TS), atol=1e-12)
     network, task = starts[-1]
     solution = lr.ExactSolution(network, task)
-    assert jax.eval_shape(solution.weights, 0.3).weights[0].shape == sizes[1::-1]
+    assert jax.eval_shape(solution.flow_network, 0.3).weights[0].shape == sizes[1::-1]
     # At infinity the weights equal those at a late time. Times need no order.
     late = flow(network, task, [0.0, 60.0])
-    ends = solution.weights(jnp.array([jnp.inf, 0.0, 60.0, 1.0, 1e4]))
+    ends = solution.flow_network(jnp.array([jnp.inf, 0.0, 60.0, 1.0, 1e4]))
     np.testing.assert_allclose(ends.weights[0][2], late.weights[0][-1], atol=1e-8)
     np.testing.assert_allclose(ends.weights[0][1], network.weights[0], atol=1e-14)
     np.testing.assert_allclose(ends.weights[1][0], ends.weights[1][4], atol=1e-4)
@@ -86,7 +86,7 @@ def test_transport_in_steps_converges_at_order_two():
         values, vectors = np.linalg.eig(a)
         return np.real(vectors * np.sqrt(values) @ np.linalg.inv(vectors))
 
-    own = lr.ExactSolution(network, task).weights(end)
+    own = lr.ExactSolution(network, task).flow_network(end)
     expected = np.concatenate([own.weights[0].T, own.weights[1]])
     steps, errors = np.array([8, 16, 32, 64]), []
     for count in steps:
@@ -105,21 +105,21 @@ def test_transport_in_steps_converges_at_order_two():
 def test_the_tolerance_is_the_error():
     network, task = problem()
     solution = lr.ExactSolution(network, task)
-    best = solution.weights(TS, rtol=1e-13, atol=1e-15)
+    best = solution.flow_network(TS, rtol=1e-13, atol=1e-15)
     errors = [
-        distance(solution.weights(TS, rtol=r, atol=1e-2 * r), best)
+        distance(solution.flow_network(TS, rtol=r, atol=1e-2 * r), best)
         for r in (1e-3, 1e-6, 1e-9)
     ]
     assert errors[0] > 10 * errors[1] > 100 * errors[2]
     assert errors[0] < 1e-2 and errors[1] < 1e-5 and errors[2] < 1e-8
     with pytest.raises(ValueError, match=r"`rtol` must be .*positive, but it was -1"):
-        solution.weights(1.0, rtol=-1.0)
+        solution.flow_network(1.0, rtol=-1.0)
 
 
 def test_transport_is_trivial_where_it_has_a_closed_form():
     _, task = problem()
     aligned = lr.Aligned(task, 1.0, 0.5)(4, 4, 4, key=jax.random.key(1))
-    rough = lr.ExactSolution(aligned, task).weights(TS, rtol=0.1, atol=0.1)
+    rough = lr.ExactSolution(aligned, task).flow_network(TS, rtol=0.1, atol=0.1)
     assert distance(rough, flow(aligned, task)) < 1e-10
 
 
@@ -131,7 +131,7 @@ def test_own_weights_in_a_trajectory_and_their_gradient():
     @functools.partial(jax.jit, compiler_options=AS_USERS)
     def both(network, task):
         trajectory = lr.learn(network, task, TS, dynamics=lr.Exact(own_weights=True))
-        return trajectory, lr.ExactSolution(network, task).weights(TS)
+        return trajectory, lr.ExactSolution(network, task).flow_network(TS)
 
     trajectory, own = both(network, task)
     plain = lr.learn(network, task, TS)
@@ -144,7 +144,7 @@ def test_own_weights_in_a_trajectory_and_their_gradient():
     def corner_and_slope(w2):
         def corner(w2):
             start = lr.LinearNetwork((network.weights[0], w2))
-            weights = lr.ExactSolution(start, task).weights(TS[::-1, None])
+            weights = lr.ExactSolution(start, task).flow_network(TS[::-1, None])
             return weights.weights[0][0, 0, 0, 1], weights
 
         return jax.value_and_grad(corner, has_aux=True)(w2)
@@ -170,10 +170,10 @@ def test_bad_members_are_marked_and_alone():
 
     def weights(w2):
         start = lr.LinearNetwork((w1, w2))
-        return lr.ExactSolution(start, task, throw=False).weights(TS).weights[0]
+        return lr.ExactSolution(start, task, throw=False).flow_network(TS).weights[0]
 
     both = jax.vmap(weights)(jnp.stack([w2, 2 * w2]))
-    own = lr.ExactSolution(network, task).weights(TS).weights[0]
+    own = lr.ExactSolution(network, task).flow_network(TS).weights[0]
     np.testing.assert_allclose(both[0], own, atol=1e-9)
     assert np.all(np.isnan(both[1]))
 
@@ -197,7 +197,9 @@ def test_a_chain_of_tasks_is_one_run_with_the_task_switched(lmda):
         np.testing.assert_allclose(after.qqt, expected, atol=1e-8)
     # The second task starts from rotated weights, or from the flow's own.
     solution = lr.ExactSolution(network, tasks[0])
-    middle = jax.tree.map(lambda w: w[-1], solution.weights(before))
+    middle = jax.tree.map(lambda w: w[-1], solution.flow_network(before))
     own = lr.ExactSolution(middle, tasks[1])
     np.testing.assert_allclose(own.qqt(ts), expected, atol=1e-8)
-    np.testing.assert_allclose(own.weights(ts).weights[0], later.weights[0], atol=1e-8)
+    np.testing.assert_allclose(
+        own.flow_network(ts).weights[0], later.weights[0], atol=1e-8
+    )

@@ -34,8 +34,8 @@ class Exact(AbstractDynamics):
     - `lmda`: the balance, if it is known apart from the weights, as for
       `ExactSolution`.
     - `own_weights`: whether `trajectory.network` has the flow's own weights (slower:
-      `ExactSolution.weights`), or weights that differ from them by a rotation of the
-      hidden units (the default). Nothing else depends on it.
+      `ExactSolution.flow_network`), or weights that differ from them by a rotation of
+      the hidden units (the default). Nothing else depends on it.
     """
 
     own_weights: bool = eqx.field(static=True, default=False)
@@ -86,5 +86,5 @@ class Exact(AbstractDynamics):
             (solution.result != RESULTS.successful, solution.result),
         )
         ts = jnp.where(valid, ts, jnp.nan)
-        network = solution.weights(ts) if self.own_weights else solution.network(ts)
-        return Trajectory(ts=ts, loss=solution.loss(ts), network=network, result=result)
+        of = solution.flow_network if self.own_weights else solution.network
+        return Trajectory(ts=ts, loss=solution.loss(ts), network=of(ts), result=result)

@@ -1,6 +1,8 @@
 """The closed-form solution of two-layer learning from balanced weights."""
 
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
@@ -9,7 +11,7 @@ from .. import _checks
 from .._network import LinearNetwork
 from .._riccati.differentiable import Solved
 from .._task import Task
-from .._trajectory import RESULTS, raise_if_failed
+from .._trajectory import RESULTS, Trajectory, raise_if_failed
 from . import quantities
 from .base import failure, is_known_zero, one_balance, one_decay
 from .quantities import State
@@ -60,7 +62,7 @@ class ExactSolution(State):
     - `task`: a `Task` with isotropic inputs, of any variance.
     - `weight_decay`: the decay $\gamma \ge 0$ of both layers, $\dot W = -\partial L /
       \partial W - \gamma W$, in units of 1 / time (docs/beyond.md, section 1). The loss
-      is without the penalty. `weights` is refused unless the network is aligned.
+      is without the penalty. `flow_network` is refused unless the network is aligned.
     - `lmda`: the balance, if it is known apart from the weights. Under weight decay,
       networks mapped by `jax.vmap` with one task, decay and `lmda` then share all that
       does not depend on their start, most of the work. The number 0.0, not an array,
@@ -79,8 +81,8 @@ class ExactSolution(State):
       in every direction. Values don't depend on it. Derivatives cost a linear ODE for
       every entry of the balance and of the inputs' covariance, solved to a tolerance of
       1e-10 a step in double precision (docs/theory.md, section 3). Second derivatives,
-      and derivatives of `network` and `weights`, then raise a `TypeError`, and wide
-      networks are refused.
+      and derivatives of `network` and `flow_network`, then raise a `TypeError`, and
+      wide networks are refused.
 
     **Raises:** `ValueError` for another depth and sizes that don't fit the task; with
     `throw`, for unbalanced weights, anisotropic inputs and values that aren't finite (a
@@ -173,21 +175,37 @@ class ExactSolution(State):
     def network(self, t: Real[ArrayLike, "*ts"]) -> LinearNetwork:
         r"""Weights with the exact $QQ^\top$.
 
-        They equal the flow's own weights (`weights`) up to a rotation of the hidden
-        units. At time zero they are the network's weights. Their derivatives belong to
-        one choice of the rotation. They are right for quantities that are invariant
-        under rotations.
+        They equal the flow's own weights (`flow_network`) up to a rotation of the
+        hidden units. At time zero they are the network's weights. Their derivatives
+        belong to one choice of the rotation. They are right for quantities that are
+        invariant under rotations.
         """
         return self._at(t, quantities.network)
 
-    def weights(
+    def trajectory(self, ts: Real[ArrayLike, "*batch times"]) -> Trajectory:
+        """Loss and network at the times `ts`, as `lazyrich_jax.learn` returns them.
+
+        **Raises:** `ValueError` for a scalar, and for negative or NaN times.
+        """
+        ts = _checks.as_times("ts", ts)
+        _checks.require(
+            ts.ndim > 0 and ts.size > 0,
+            "`ts` must be an array of at least one time, but its shape was "
+            f"{ts.shape}: for a scalar time ask `loss(t)` or `network(t)`.",
+        )
+        ts = ts.astype(self.optimum.dtype)
+        return Trajectory(
+            ts=ts, loss=self.loss(ts), network=self.network(ts), result=self.result
+        )
+
+    def flow_network(
         self,
         t: Real[ArrayLike, "*ts"],
         *,
         rtol: Real[ArrayLike, ""] | None = None,
         atol: Real[ArrayLike, ""] | None = None,
     ) -> LinearNetwork:
-        r"""The flow's own weights $W_1(t)$ and $W_2(t)$.
+        r"""The network with the flow's own weights $W_1(t)$ and $W_2(t)$.
 
         $QQ^\top$ is exact. The rotation of the hidden units solves an equation with
         exact coefficients (docs/theory.md). Dopri8 integrates it at the tolerances
@@ -220,6 +238,16 @@ class ExactSolution(State):
         if self.modes is not None:
             return self.network(t)
         return quantities.weights(self, t, *tolerances)
+
+    def weights(self, t: Real[ArrayLike, "*ts"], **tolerances: Any) -> LinearNetwork:
+        """The former name of `flow_network`."""
+        warnings.warn(
+            "`ExactSolution.weights` returns a network and is now called "
+            "`flow_network`.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.flow_network(t, **tolerances)
 
     def _at(self, t: Real[ArrayLike, "*ts"], quantity: Callable, *args: Array):
         return quantities.over_times(self, _checks.as_times("t", t), quantity, *args)

@@ -98,7 +98,7 @@ class Reduction(eqx.Module):
     def weights(self, ts: Real[ArrayLike, "*ts"]) -> Any:
         """The model's own weights at its times `ts`, as its constructor takes them."""
         ts = _checks.as_times("ts", ts)
-        found = self.solution().weights(self.clock(ts).ravel())
+        found = self.solution().flow_network(self.clock(ts).ravel())
         return _shaped(jax.vmap(self.to_weights)(found.weights), ts)
 
     def loss(self, ts: Real[ArrayLike, "*ts"]) -> Float[Array, "*ts"]:

@@ -11,17 +11,10 @@ import numpy as np
 from jaxtyping import Array
 
 from .. import _checks
-from .._trajectory import RESULTS, Trajectory
+from .._trajectory import DIMS, RESULTS, Trajectory
 from .names import checked_name
 from .status import FAILURES, STATUS, Refused
 
-_DIMS = {
-    "ts": ("time",),
-    "loss": ("time",),
-    "function": ("time", "out", "in"),
-    "input_representation": ("time", "in", "in_"),
-    "output_representation": ("time", "out", "out_"),
-}
 _WANTED = (
     "`fn` must return a dictionary of arrays (or a trajectory, a named tuple, a "
     "dataclass, a module, one array)"
@@ -61,7 +54,7 @@ def named(
 def _entries(result: Any) -> dict[Any, Any]:
     """The entries of a result by name."""
     if isinstance(result, Trajectory):
-        entries = {name: (d, getattr(result, name)) for name, d in _DIMS.items()}
+        entries = {name: (d, getattr(result, name)) for name, d in DIMS.items()}
         return {**entries, "result": result.result}
     if isinstance(result, RESULTS):
         return {"result": result}
