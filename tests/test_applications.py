@@ -87,11 +87,12 @@ def test_only_a_balance_frees_a_network_from_what_it_has_learned(opposite, rever
         outcome.time[1] - outcome.time[2], np.log(100) / S[-1], rtol=1e-4
     )
     # Large balances are simulated quickly, through both stages.
+    second = opposite.reversed()
     for i in (3, 4):
         weights = network.rebalanced(LMDAS[i]).weights
         trained = flow(weights, opposite, [0, 80.0])[1]
-        path = flow(trained, opposite.reversed(), ts[:500])
-        losses = [loss(product(w), opposite.reversed()) for w in path]
+        path = flow(trained, second, ts[:500])
+        losses = [loss(product(w), second) for w in path]
         np.testing.assert_allclose(outcome.after.loss[i, :500], losses, atol=1e-9)
         expected = crossing(ts[:500], losses, 1e-2 * losses[0])
         np.testing.assert_allclose(outcome.time[i], expected, atol=1e-4)
@@ -110,8 +111,9 @@ def test_a_task_half_learned_is_reversed_at_any_balance(opposite, reverse):
     # The shallow network learns both stages from the same function.
     function = np.asarray(network.function)
     shallow = flow([function], opposite, [0, 2.5])[1]
-    path = flow(shallow, opposite.reversed(), ts[:-1])
-    expected = [loss(product(w), opposite.reversed()) for w in path]
+    second = opposite.reversed()
+    path = flow(shallow, second, ts[:-1])
+    expected = [loss(product(w), second) for w in path]
     np.testing.assert_allclose(outcome.shallow_loss[:-1], expected, atol=1e-10)
     np.testing.assert_allclose(outcome.shallow_time, np.log(100) / (2 * C), rtol=1e-4)
 

@@ -1,5 +1,6 @@
 """Plots draw the data; they refuse bad data, and leave no figure then."""
 
+import functools
 from typing import Any
 
 import jax
@@ -20,24 +21,41 @@ from lazyrich_jax.plot import style
 loose: Any = lr.plot  # for arguments that its annotations refuse
 KEY = jax.random.key(0)
 TASK = lr.Task.random_regression(3, 2, samples=4, key=KEY)
-NETWORK = lr.LambdaBalanced(1.0, scale=0.3)(3, 2, 2, key=KEY)
-EXACT = lr.learn(NETWORK, TASK, jnp.array([0.0, 0.5, 2.0, jnp.inf]))
-DESCENT = lr.learn(
-    NETWORK, TASK, jnp.array([0.0, 0.5, 2.0]), dynamics=lr.GradientDescent(0.1)
-)
-BATCH = jax.tree.map(lambda a: jnp.stack([a, a]), EXACT)
-DEEP = lr.Trajectory(
-    jnp.zeros(1),
-    jnp.zeros(1),
-    jax.tree.map(lambda w: w[None], lr.Gaussian(1.0)(3, 2, 2, 2, key=KEY)),
-    EXACT.result,
-)
-KERNELS = np.stack(
-    [
-        lr.kernels.ntk(jax.tree.map(lambda w, i=i: w[i], EXACT.network), TASK.x)
-        for i in range(4)
-    ]
-)
+
+
+# Trajectories are made at their first use: every process of the tests imports this.
+def learned(ts, **options):
+    network = lr.LambdaBalanced(1.0, scale=0.3)(3, 2, 2, key=KEY)
+    return lr.learn(network, TASK, jnp.array(ts), **options)
+
+
+@functools.cache
+def exact():
+    return learned([0.0, 0.5, 2.0, jnp.inf])
+
+
+@functools.cache
+def descent():
+    return learned([0.0, 0.5, 2.0], dynamics=lr.GradientDescent(0.1))
+
+
+def batch():
+    return jax.tree.map(lambda a: jnp.stack([a, a]), exact())
+
+
+@functools.cache
+def deep():
+    network = lr.Gaussian(1.0)(3, 2, 2, 2, key=KEY)
+    weights = jax.tree.map(lambda w: w[None], network)
+    return lr.Trajectory(jnp.zeros(1), jnp.zeros(1), weights, exact().result)
+
+
+@functools.cache
+def kernels():
+    networks = [jax.tree.map(lambda w, i=i: w[i], exact().network) for i in range(4)]
+    return np.stack([lr.kernels.ntk(network, TASK.x) for network in networks])
+
+
 LMDA, SCALE = np.array([-10.0, -0.1, 0.0, 0.1, 10.0]), np.array([0.01, 0.1, 1.0])
 SWEEP = xarray.Dataset(
     {"richness": (("lmda", "scale", "key"), np.arange(30.0).reshape(5, 3, 2))},
@@ -56,13 +74,17 @@ CURVES = {
 UPPER = np.triu_indices(8)
 ALL_NTK = len(UPPER[0])
 EXPECTED = {
-    "loss": EXACT.loss[:, None],
-    "function": EXACT.function.reshape(4, -1),
-    "ntk": KERNELS[:, *UPPER][:, np.linspace(0, ALL_NTK - 1, 8).round().astype(int)],
-    "kernel_distance": [[lr.measures.kernel_distance(KERNELS[0], k)] for k in KERNELS],
-    "modes": [
+    "loss": lambda: exact().loss[:, None],
+    "function": lambda: exact().function.reshape(4, -1),
+    "ntk": lambda: kernels()[:, *UPPER][
+        :, np.linspace(0, ALL_NTK - 1, 8).round().astype(int)
+    ],
+    "kernel_distance": lambda: [
+        [lr.measures.kernel_distance(kernels()[0], k)] for k in kernels()
+    ],
+    "modes": lambda: [
         lr.measures.mode_strengths(f, TASK.input_output_correlation)
-        for f in EXACT.function
+        for f in exact().function
     ],
 }
 
@@ -87,9 +109,9 @@ def lines(ax):
 
 @pytest.mark.parametrize("name", CURVES)
 def test_a_curve_is_the_data_at_finite_times(name, ax):
-    assert CURVES[name](EXACT, ax=ax) is ax
+    assert CURVES[name](exact(), ax=ax) is ax
     assert plt.get_fignums() == []
-    expected = np.asarray(EXPECTED[name])
+    expected = np.asarray(EXPECTED[name]())
     assert len(lines(ax)) == expected.shape[1]
     for line, curve in zip(lines(ax), expected.T, strict=True):
         np.testing.assert_array_equal(line.get_xdata(), [0.0, 0.5, 2.0])
@@ -101,7 +123,7 @@ def test_a_curve_is_the_data_at_finite_times(name, ax):
 
 @pytest.mark.parametrize("name", CURVES)
 def test_several_trajectories_are_told_apart(name, ax):
-    CURVES[name]({"descent": DESCENT, "exact": EXACT}, ax=ax)
+    CURVES[name]({"descent": descent(), "exact": exact()}, ax=ax)
     half = len(lines(ax)) // 2
     first, second = lines(ax)[:half], lines(ax)[half:]
     for a, b in zip(first, second, strict=True):
@@ -114,49 +136,51 @@ def test_several_trajectories_are_told_apart(name, ax):
 
 @pytest.mark.parametrize("labels", [["exact"], "exact", ("exact",)])
 def test_labels_of_one(labels, ax):
-    lr.plot.function(EXACT, labels=labels, ax=ax)
+    lr.plot.function(exact(), labels=labels, ax=ax)
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["exact"]
-    lr.plot.loss([EXACT, DESCENT], ax=ax)
-    lr.plot.loss([EXACT, DESCENT], labels=["a", "b"], ax=ax)
+    lr.plot.loss([exact(), descent()], ax=ax)
+    lr.plot.loss([exact(), descent()], labels=["a", "b"], ax=ax)
     texts = [t.get_text() for t in ax.get_legend().get_texts()]
     assert texts == ["exact", "a", "b"]
 
 
 def test_new_axes_are_those_of_a_new_figure():
-    first = lr.plot.loss(EXACT)
-    second = lr.plot.loss(EXACT)
+    first = lr.plot.loss(exact())
+    second = lr.plot.loss(exact())
     assert first is not second and plt.gca() is second
     assert second.figure.get_layout_engine() is not None
-    lr.plot.loss(EXACT, ax=first)
-    lr.plot.representation(EXACT, ax=first)
+    lr.plot.loss(exact(), ax=first)
+    lr.plot.representation(exact(), ax=first)
     assert plt.gcf() is second.figure
 
 
 def test_nothing_changes_the_defaults(ax):
     before = dict(plt.rcParams)
-    lr.plot.loss([EXACT, DESCENT], labels=["a", "b"], ax=ax)
+    lr.plot.loss([exact(), descent()], labels=["a", "b"], ax=ax)
     lr.plot.phase_diagram(SWEEP, "richness")
     assert dict(plt.rcParams) == before
 
 
 def test_loss_above_the_optimum(ax):
-    lr.plot.loss(DESCENT, above=EXACT.loss[-1], ax=ax)
-    expected = DESCENT.loss - EXACT.loss[-1]
+    lr.plot.loss(descent(), above=exact().loss[-1], ax=ax)
+    expected = descent().loss - exact().loss[-1]
     np.testing.assert_allclose(lines(ax)[0].get_ydata(), expected, rtol=1e-12)
     assert ax.get_ylabel() == "loss above optimum"
 
 
 def test_ntk_draws_no_more_than_there_is(ax):
-    lr.plot.ntk(EXACT, TASK.x, entries=1000, ax=ax)
+    lr.plot.ntk(exact(), TASK.x, entries=1000, ax=ax)
     drawn = np.array([line.get_ydata() for line in lines(ax)]).T
-    np.testing.assert_allclose(drawn, KERNELS[:3][:, *UPPER], rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(drawn, kernels()[:3][:, *UPPER], rtol=1e-10, atol=1e-14)
 
 
 def test_modes_end_at_their_levels(ax):
     task = lr.Task(2.0 * TASK.x, TASK.y)  # inputs of correlation 4 I
-    learned = jax.tree.map(lambda w: w[3:].repeat(3, 0) / 2**0.5, EXACT.network)
+    final = jax.tree.map(lambda w: w[3:].repeat(3, 0) / 2**0.5, exact().network)
     lr.plot.modes(
-        lr.Trajectory(jnp.arange(3.0), DESCENT.loss, learned, EXACT.result), task, ax=ax
+        lr.Trajectory(jnp.arange(3.0), descent().loss, final, exact().result),
+        task,
+        ax=ax,
     )
     levels = [line for line in ax.lines if len(line.get_ydata()) == 2]
     assert len(levels) == len(lines(ax)) == 2
@@ -168,7 +192,7 @@ def test_modes_end_at_their_levels(ax):
 
 def test_float32(ax):
     single = jax.tree.map(
-        lambda a: a.astype(jnp.float32) if a.dtype == jnp.float64 else a, DESCENT
+        lambda a: a.astype(jnp.float32) if a.dtype == jnp.float64 else a, descent()
     )
     for draw in (lr.plot.loss, lr.plot.function, lr.plot.representation):
         draw(single, ax=ax)
@@ -185,10 +209,10 @@ def test_float32(ax):
     ],
 )
 def test_a_representation_is_the_matrix(which, name, ax):
-    assert lr.plot.representation(EXACT, which, index=1, ax=ax) is ax
+    assert lr.plot.representation(exact(), which, index=1, ax=ax) is ax
     assert plt.get_fignums() == []
     (image,) = ax.images
-    values = np.asarray(getattr(EXACT, name)[1])
+    values = np.asarray(getattr(exact(), name)[1])
     np.testing.assert_array_equal(image.get_array(), values)
     low, high = image.get_clim()
     assert -low == high == np.abs(values).max()
@@ -199,11 +223,11 @@ def test_a_representation_is_the_matrix(which, name, ax):
 
 
 def test_a_representation_at_infinity(ax):
-    lr.plot.representation(EXACT, ax=ax)
+    lr.plot.representation(exact(), ax=ax)
     assert r"\infty" in ax.get_title()
-    expected = EXACT.input_representation[3]
+    expected = exact().input_representation[3]
     np.testing.assert_array_equal(ax.images[0].get_array(), expected)
-    lr.plot.representation(DEEP, "output", index=np.int64(0), ax=ax)
+    lr.plot.representation(deep(), "output", index=np.int64(0), ax=ax)
 
 
 def test_limits_of_a_matrix():
@@ -265,7 +289,7 @@ def test_failed_and_infinite_cells_are_left_out(ax):
 
 def test_a_gif_has_a_frame_for_every_time(tmp_path):
     path = tmp_path / "qqt.gif"
-    assert lr.plot.animate_qqt(EXACT, str(path), fps=5) == path
+    assert lr.plot.animate_qqt(exact(), str(path), fps=5) == path
     with PIL.Image.open(path) as film:
         assert isinstance(film, GifImageFile)
         assert film.format == "GIF" and film.n_frames == 4
@@ -275,7 +299,7 @@ def test_a_gif_has_a_frame_for_every_time(tmp_path):
 
 @pytest.mark.skipif(not writers.is_available("ffmpeg"), reason="needs ffmpeg")
 def test_an_mp4(tmp_path):
-    path = lr.plot.animate_qqt(EXACT, tmp_path / "qqt.mp4")
+    path = lr.plot.animate_qqt(exact(), tmp_path / "qqt.mp4")
     assert path.read_bytes()[4:8] == b"ftyp"
 
 
@@ -285,71 +309,77 @@ def traced(trajectory):
     return trajectory
 
 
-AT_INFINITY = jax.tree.map(lambda a: a[3:] if a.ndim else a, EXACT)
-FAILED = lr.Trajectory(
-    EXACT.ts, EXACT.loss, jax.tree.map(lambda w: w / 0.0, EXACT.network), EXACT.result
-)
+def at_infinity():
+    return jax.tree.map(lambda a: a[3:] if a.ndim else a, exact())
+
+
+def failed():
+    run = exact()
+    weights = jax.tree.map(lambda w: w / 0.0, run.network)
+    return lr.Trajectory(run.ts, run.loss, weights, run.result)
+
+
 REFUSALS = {
     "no trajectory": (lambda: loose.loss(3), "`trajectories` must be .* `int`"),
-    "a task": (lambda: loose.loss([EXACT, TASK]), r"`trajectories\[1\]` .* `Task`"),
+    "a task": (lambda: loose.loss([exact(), TASK]), r"`trajectories\[1\]` .* `Task`"),
     "none": (lambda: lr.plot.loss([]), "`trajectories` must hold .* empty"),
     "a batch": (
-        lambda: lr.plot.function({"a": BATCH}),
+        lambda: lr.plot.function({"a": batch()}),
         r"`trajectories\['a'\]` must be one .* \(2, 4\); index one .*jax.tree.map",
     ),
-    "traced": (lambda: traced(EXACT), "`trajectories` must have values .* traced"),
-    "at infinity": (lambda: lr.plot.loss(AT_INFINITY), r"a finite time .* \[inf\]"),
+    "traced": (lambda: traced(exact()), "`trajectories` must have values .* traced"),
+    "at infinity": (lambda: lr.plot.loss(at_infinity()), r"a finite time .* \[inf\]"),
     "labels": (
-        lambda: lr.plot.loss([EXACT, EXACT], labels=["a"]),
+        lambda: lr.plot.loss([exact(), exact()], labels=["a"]),
         r"`labels` must be one for each of 2 .* 1: \['a'\]",
     ),
     "labels of a dict": (
-        lambda: lr.plot.loss({"a": EXACT}, labels=["a"]),
+        lambda: lr.plot.loss({"a": exact()}, labels=["a"]),
         r"`labels` must be left out .* \['a'\]",
     ),
     "axes": (
-        lambda: lr.plot.loss(EXACT, ax=Figure().subplots(2)),
+        lambda: lr.plot.loss(exact(), ax=Figure().subplots(2)),
         "`ax` must be a `Axes`, but it was a `ndarray`",
     ),
-    "above": (lambda: lr.plot.loss(EXACT, above=jnp.ones(2)), "`above` .* scalar"),
+    "above": (lambda: lr.plot.loss(exact(), above=jnp.ones(2)), "`above` .* scalar"),
     "x": (
-        lambda: lr.plot.ntk(EXACT, jnp.ones((4, 2))),
+        lambda: lr.plot.ntk(exact(), jnp.ones((4, 2))),
         r"`x` must have 3 inputs .* \(4, 2\)",
     ),
     "x of the distance": (
-        lambda: lr.plot.kernel_distance(EXACT, jnp.ones(3)),
+        lambda: lr.plot.kernel_distance(exact(), jnp.ones(3)),
         r"`x` must be a matrix.* \(3,\)",
     ),
-    "entries": (lambda: lr.plot.ntk(EXACT, TASK.x, entries=0), "`entries` .* was 0"),
-    "no task": (lambda: loose.modes(EXACT, 3), "`task` must be a `Task`"),
+    "entries": (lambda: lr.plot.ntk(exact(), TASK.x, entries=0), "`entries` .* was 0"),
+    "no task": (lambda: loose.modes(exact(), 3), "`task` must be a `Task`"),
     "another task": (
-        lambda: lr.plot.modes(EXACT, lr.Task.hierarchy(2)),
+        lambda: lr.plot.modes(exact(), lr.Task.hierarchy(2)),
         "`task` must have the 3 inputs and 2 outputs .* 4 and 4",
     ),
     "values": (lambda: lr.plot.matrix(jnp.ones(3)), r"`values` must be a matrix"),
     "limit": (lambda: lr.plot.matrix(jnp.eye(2), limit=-1.0), "`limit` .* was -1"),
     "which": (
-        lambda: lr.plot.representation(EXACT, "hidden"),
+        lambda: lr.plot.representation(exact(), "hidden"),
         "`which` must be one of input, output, function, qqt, but it was 'hidden'",
     ),
     "index": (
-        lambda: lr.plot.representation(EXACT, index=4),
+        lambda: lr.plot.representation(exact(), index=4),
         "`index` must be an integer from -4 to 3, .* was 4",
     ),
     "index of no integer": (
-        lambda: loose.representation(EXACT, index=0.5),
+        lambda: loose.representation(exact(), index=0.5),
         "`index` .* was 0.5",
     ),
     "batch to map": (
-        lambda: lr.plot.representation(BATCH),
+        lambda: lr.plot.representation(batch()),
         r"`trajectory` must be one .* index one .*a\[0\], trajectory\)",
     ),
     "failed": (
-        lambda: lr.plot.representation(FAILED),
+        lambda: lr.plot.representation(failed()),
         "`trajectory` must be finite",
     ),
     "three layers": (
-        lambda: lr.plot.representation(DEEP, "qqt"),
+        lambda: lr.plot.representation(deep(), "qqt"),
         "`qqt` must be asked of a network of two layers, .* 3",
     ),
     "data": (
@@ -369,16 +399,16 @@ REFUSALS = {
         r"no dimensions but .* \(time, lmda, scale, key\); select",
     ),
     "suffix": (
-        lambda: lr.plot.animate_qqt(EXACT, "qqt.avi"),
+        lambda: lr.plot.animate_qqt(exact(), "qqt.avi"),
         r"`path` must end in .*\.gif.* 'qqt.avi'",
     ),
     "folder": (
-        lambda: lr.plot.animate_qqt(EXACT, "nowhere/qqt.gif"),
+        lambda: lr.plot.animate_qqt(exact(), "nowhere/qqt.gif"),
         "`path` must be in a folder that exists, .* 'nowhere/qqt.gif'",
     ),
-    "fps": (lambda: lr.plot.animate_qqt(EXACT, "a.gif", fps=0), "`fps` .* was 0"),
+    "fps": (lambda: lr.plot.animate_qqt(exact(), "a.gif", fps=0), "`fps` .* was 0"),
     "film of a batch": (
-        lambda: lr.plot.animate_qqt(BATCH, "a.gif"),
+        lambda: lr.plot.animate_qqt(batch(), "a.gif"),
         "`trajectory` must be one",
     ),
 }
@@ -397,4 +427,4 @@ def test_a_missing_writer_is_refused(untyped, tmp_path, monkeypatch):
     monkeypatch.setattr(writers, "is_available", lambda name: name == "pillow")
     message = r"\(\.gif\), but it was '.*mp4'\. ffmpeg, .* isn't installed"
     with pytest.raises(ValueError, match=message):
-        lr.plot.animate_qqt(EXACT, tmp_path / "qqt.mp4")
+        lr.plot.animate_qqt(exact(), tmp_path / "qqt.mp4")
