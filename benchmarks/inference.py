@@ -16,7 +16,7 @@ import numpy as np
 import lazyrich_jax as lr
 from lazyrich_jax import inference
 
-SIZES = ("5-5-5", "3-2-2", "2-2-3")
+SIZES = {"5-5-5": (5, 5, 5), "3-2-2": (3, 2, 2), "2-2-3": (2, 2, 3)}
 REGIMES = {"rich": 0.0, "between": 0.5, "lazy": 30.0, "negative": -30.0}
 LAWS = {"relative": inference.Relative(0.01), "additive": inference.Additive()}
 UNKNOWN = ("lmda", "scale", "rate")
@@ -134,27 +134,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--only", choices=("recovery", "coverage", "cost"))
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=SIZES)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--regime", nargs="+", choices=REGIMES, default=list(REGIMES))
     parser.add_argument("--noise", nargs="+", choices=LAWS, default=list(LAWS))
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     warnings.simplefilter("ignore")  # from ambiguous signs
-    shapes = [tuple(map(int, name.split("-"))) for name in options.sizes]
+    shapes = {name: SIZES[name] for name in options.sizes}
     if options.only in (None, "cost"):
         print("CPU / wall seconds:")
-        for name, sizes in zip(options.sizes, shapes, strict=True):
+        for name, sizes in shapes.items():
             print(f"  {name}: {cost(sizes)}", flush=True)
         for observe in ("loss", "function"):
             text = information((5, 5, 5), observe)
             print(f"  5-5-5, 10,000 points of Fisher's information, {observe}: {text}")
     if options.only in (None, "recovery"):
         print("Exact fits (deviance below 1e-8) of loss curves without noise:")
-        for name, sizes in zip(options.sizes, shapes, strict=True):
+        for name, sizes in shapes.items():
             print(f"  {name}: {recovery(sizes, options.draws)}", flush=True)
     if options.only in (None, "coverage"):
         print("95 % intervals that contain the truth, 1 % noise:")
-        for name, sizes in zip(options.sizes, shapes, strict=True):
+        for name, sizes in shapes.items():
             for regime in options.regime:
                 if not feasible(REGIMES[regime], sizes):
                     continue
