@@ -61,6 +61,28 @@ def test_a_wide_network_can_be_a_balanced_one():
     assert "The data do not tell" in str(found) and "AIC differs by 0.0" in str(found)
 
 
+def test_the_width_class_is_one_of_the_unknown():
+    names = ("model", *UNKNOWN)
+    data = drawn("balanced", lmda=-0.5)
+    fit = lr.inference.fit(experiment("wide"), data, names, starts=8)
+    assert fit.experiment.model == "balanced" and fit.comparison is not None
+    assert fit.values["lmda"] == pytest.approx(-0.5, rel=0.1)
+    likelihood = fit.comparison.log_likelihood
+    assert likelihood["wide"] + 100 < likelihood["balanced"]
+    assert repr(fit).startswith("Fit(model='balanced', lmda=-0.49")
+    assert "Model balanced. Log-likelihoods: " in str(fit)
+    assert "The data tell balanced from the other models." in str(fit)
+    # Where the data don't decide, the fit says so.
+    data = drawn("wide", mu=0.5)
+    text = str(lr.inference.fit(experiment(), data, names, starts=8))
+    assert "The data do not tell balanced from wide: AIC differs by 0.0" in text
+    for unknown in ("model", ("model", "rate"), ("model", "model", "lmda")):
+        with pytest.raises(ValueError, match='`unknown` must have "lmda" beside one'):
+            lr.inference.fit(experiment(), data, unknown)
+    with pytest.raises(ValueError, match=r"must have a model of .* where"):
+        lr.inference.fit(experiment("lazy"), data, names)
+
+
 @pytest.mark.parametrize("model", ["lazy", "shallow"])
 def test_a_lazy_or_shallow_network_is_a_limit_of_the_others(model):
     found = lr.inference.compare(experiment(), drawn(model), unknown=UNKNOWN)

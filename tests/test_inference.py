@@ -10,7 +10,7 @@ import pytest
 
 import lazyrich_jax as lr
 from lazyrich_jax import inference
-from lazyrich_jax.inference.least_squares import linearised
+from lazyrich_jax.inference.least_squares import begin, linearised, minimise
 
 TIMES = jnp.linspace(0, 8, 40)
 UNKNOWN = ("lmda", "scale", "rate")
@@ -140,6 +140,17 @@ def test_differences_are_the_derivatives(wide_input):
 
 
 # Fits
+
+
+def test_a_coordinate_without_slope_does_not_hold_others_up():
+    """Gauss and Newton's step of the first one is a million long."""
+
+    def residuals(u, row):
+        return jnp.stack([10 * jnp.cosh(u[0]), u[1] - 3 + u[1] ** 3])
+
+    start, ends = np.array([[1e-6, 0.0]]), (np.full(2, -20.0), np.full(2, 20.0))
+    found = minimise(residuals, begin(start), ends, 0.0)
+    np.testing.assert_allclose(found.u, [[0.0, 1.2134]], atol=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -319,6 +330,28 @@ def test_many_curves(wide_input):
     np.testing.assert_allclose(
         table.covariance[1], one.covariance, rtol=1e-4, atol=1e-12
     )
+
+
+def test_noise_may_make_small_losses_negative():
+    """As far as its law allows, and no further."""
+    task = lr.Task.from_correlation(jnp.diag(jnp.array([2.0, 1.0])))
+    noise = inference.Additive(0.05)
+    made = inference.Experiment(task, TIMES, noise=noise)
+    data = np.array(made.simulate(key=jax.random.key(3), lmda=1.0, scale=0.3))
+    assert np.min(data) < -0.05  # the whole task is learned
+    bounds = {"lmda": (0.0, np.inf)}
+    fit = inference.fit(made, data, starts=8, bounds=bounds)
+    assert 0.001 < fit.p_value < 0.999
+    unknown = inference.Experiment(task, TIMES, noise=inference.Additive())
+    assert 0.03 < inference.fit(unknown, data, starts=8, bounds=bounds).noise["loss"]
+    data[5] = -0.31
+    with pytest.raises(ValueError, match=r"at least -0.3, but it was -0.31.*\(5,\)"):
+        inference.fit(made, data, bounds=bounds)
+    for curve in (-np.exp(-np.asarray(TIMES)), np.full(40, -1.0)):
+        with pytest.raises(ValueError, match="finite and at least -"):
+            inference.fit(unknown, curve, bounds=bounds)
+    with pytest.raises(ValueError, match=r"at least -0.3.* index \(1, 5\)"):
+        inference.fit_curves(made, np.stack([np.abs(data), data]), bounds=bounds)
 
 
 # Bad input

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from .. import _checks
 from .coordinates import Coordinates
 from .experiment import Experiment
+from .noise import AbstractNoise
 from .observables import OBSERVABLES
 
 
@@ -121,17 +122,8 @@ def _observed(
     if not curves:
         y, missing = y[None], None if missing is None else missing[None]
     seen = np.ones(y.shape, bool) if missing is None else ~missing
-    bad = seen & ~np.isfinite(y)
-    if name == "loss":
-        bad |= seen & (y < 0)
-    if bad.any():
-        i = tuple(int(j) for j in np.argwhere(bad)[0])[0 if curves else 1 :]
-        what = "finite and non-negative" if name == "loss" else "finite"
-        raise ValueError(
-            f"`{shown}` must be {what}, but it was {float(y[bad][0])} at index {i}; "
-            "mark missing values by `numpy.ma.masked_invalid`."
-        )
     law = experiment.noise[experiment.observe.index(name)]
+    _check_numbers(shown, y, seen, law if name == "loss" else None, curves)
     law.check(shown, y[seen])
     if name == "choices":  # an item's counts are missing together
         seen = np.broadcast_to(seen.all(axis=-1, keepdims=True), seen.shape)
@@ -141,6 +133,34 @@ def _observed(
     if kind.symmetric:
         weights = _once(y, weights)
     return y, weights
+
+
+def _check_numbers(
+    shown: str,
+    y: np.ndarray,
+    seen: np.ndarray,
+    positive: AbstractNoise | None,
+    curves: bool,
+) -> None:
+    """Refuse numbers that aren't finite, or further below zero than noise can be.
+
+    `positive` is the law of noise of an observable that is never negative.
+    """
+    bad = seen & ~np.isfinite(y)
+    slacks = [0.0] * len(y)
+    if positive is not None:
+        slacks = [positive.slack(x[w]) for x, w in zip(y, seen & ~bad, strict=True)]
+        bad |= seen & (y < -np.reshape(slacks, (-1, *(1 for _ in y.shape[1:]))))
+    if bad.any():
+        i = tuple(int(j) for j in np.argwhere(bad)[0])
+        what, slack = "finite", slacks[i[0]]
+        if positive is not None:
+            what += f" and at least {-slack:.3g}" if slack else " and non-negative"
+        raise ValueError(
+            f"`{shown}` must be {what}, but it was {float(y[i])} at index "
+            f"{i if curves else i[1:]}; mark missing values by "
+            "`numpy.ma.masked_invalid`."
+        )
 
 
 def _once(y: np.ndarray, weights: np.ndarray) -> np.ndarray:

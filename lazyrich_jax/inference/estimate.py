@@ -1,10 +1,8 @@
 """The most likely values of unknown numbers."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,11 +12,11 @@ from .coordinates import Coordinates
 from .data import Data, Misfit
 from .experiment import Experiment
 from .identified import covariance
-from .least_squares import Members, begin, minimise
+from .least_squares import Members
+from .levels import by_level_of_noise, estimated_levels, least_cost, rounding
 from .search import search
 
 RANDOM = 3.84  # change of the deviance that noise makes in 5 % of all cases
-ROUNDS = 20  # of levels of noise, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +149,7 @@ def best_of_each(
     count = sum(np.asarray(w > 0).reshape(data.curves, -1).sum(1) for w in data.weights)
     freedom = np.maximum(count - len(coordinates.labels), 1)
     variance = np.ones(data.curves) if known else 2 * least / freedom
-    variance = np.maximum(variance, _floor(data))
+    variance = np.maximum(variance, rounding(data))
     decode = jax.vmap(lambda u: coordinates.decode(u, experiment.known))
     values = decode(jnp.asarray(best.u))
     return Best(
@@ -176,90 +174,8 @@ def estimate(
     **Raises:** `RuntimeError` if the theory has no value at any start.
     """
     misfit = Misfit(experiment, coordinates, data)
-    weighted, members = _by_level_of_noise(misfit, starts, box, seed)
+    weighted, members = by_level_of_noise(misfit, starts, box, seed)
     return _result(experiment, weighted, coordinates, members, box, starts)
-
-
-def least_cost(data: Data) -> float:
-    """A cost that is rounding."""
-    eps = float(jnp.finfo(data.values[0].dtype).eps)
-    return max(1e-300, 1e2 * eps**2 * sum(data.counts))
-
-
-def _by_level_of_noise(
-    misfit: Misfit, starts: int, box: tuple[np.ndarray, np.ndarray], seed: int
-) -> tuple[Data, Members]:
-    """The best members, with data weighted by estimated levels of noise."""
-    data, laws = misfit.data, misfit.experiment.noise
-    several = len(laws) > 1 and any(law.sd is None for law in laws)
-    if several:
-        data = _weighted(data, [_spread(x, w) for x, w in _pairs(data)], laws)
-    unit = eqx.tree_at(lambda m: m.data, misfit, data)
-    members = search(unit, starts, box, least_cost(data), seed=seed)
-    members = _mirrored(unit, members, box, data)
-    if not several:
-        return data, members
-    before = np.inf
-    for _ in range(ROUNDS):
-        best = members.u[np.argmin(members.cost)]
-        levels = _levels(misfit, best)
-        data = _weighted(misfit.data, levels, laws)
-        unit = eqx.tree_at(lambda m: m.data, misfit, data)
-        members = begin(members.u)
-        members = minimise(unit, members, box, least_cost(data))
-        now = float(sum(np.log(levels)))
-        if abs(now - before) < 1e-6:
-            break
-        before = now
-    return data, members
-
-
-def _pairs(data: Data):
-    return [
-        (np.asarray(x), np.asarray(w))
-        for x, w in zip(data.values, data.weights, strict=True)
-    ]
-
-
-def _spread(y: np.ndarray, w: np.ndarray) -> float:
-    seen = y[w > 0]
-    return float(np.std(seen)) or float(np.max(np.abs(seen), initial=0.0)) or 1.0
-
-
-def _weighted(data: Data, levels: Sequence[float], laws) -> Data:
-    weights = tuple(
-        w if law.sd is not None else w / jnp.asarray(level, w.dtype)
-        for w, level, law in zip(data.weights, levels, laws, strict=True)
-    )
-    return Data(data.values, weights)
-
-
-def _levels(misfit: Misfit, u: np.ndarray) -> list[float]:
-    """The root mean square of each observable's residuals."""
-    r = np.asarray(misfit(jnp.asarray(u), jnp.zeros((), jnp.int32)))
-    levels, at = [], 0
-    for y, w in _pairs(misfit.data):
-        part = r[at : at + w[0].size]
-        at += w[0].size
-        floor = 1e-12 * _spread(y, w)
-        levels.append(max(float(np.sqrt(np.sum(part**2) / np.count_nonzero(w))), floor))
-    return levels
-
-
-def _mirrored(
-    misfit: Misfit, members: Members, box: tuple[np.ndarray, np.ndarray], data: Data
-) -> Members:
-    """The members, and the best one's mirror image in the sign of the balance."""
-    coordinates = misfit.coordinates
-    if "lmda" not in coordinates.labels or coordinates.sign:
-        return members
-    u = members.u[np.argmin(members.cost)].copy()
-    u[coordinates.labels.index("lmda")] *= -1
-    u = np.clip(u, *box).astype(u.dtype)
-    more = minimise(misfit, begin(u[None]), box, least_cost(data))
-    return Members(
-        *(np.concatenate([x, y]) for x, y in zip(members, more, strict=True))
-    )
 
 
 def _result(
@@ -281,7 +197,7 @@ def _result(
     deviance = 2 * float(members.cost[best])
     known = all(law.sd is not None for law in experiment.noise)
     freedom = max(sum(data.counts) - size, 1)
-    variance = 1.0 if known else max(deviance / freedom, _floor(data))
+    variance = 1.0 if known else max(deviance / freedom, rounding(data))
     near = [
         i
         for i in order
@@ -291,7 +207,7 @@ def _result(
     for i in near:
         if members.done[i] and all(_apart(members, i, j, variance) for j in optima):
             optima.append(i)
-    values = [_values(experiment, coordinates, members.u[i]) for i in optima]
+    values = _values(experiment, coordinates, members.u[np.array(optima)])
     hessian = members.hessian[best] / variance
     return Estimate(
         experiment=experiment,
@@ -301,7 +217,9 @@ def _result(
         alternatives=tuple(values[1:]),
         covariance=covariance(hessian),
         deviance=deviance,
-        noise=_noise(experiment, data, members.u[best], coordinates),
+        noise=estimated_levels(
+            Misfit(experiment, coordinates, data), members.u[best], deviance
+        ),
         reached=min(len(near), starts),
         starts=starts,
         success=bool(members.done[best]),
@@ -324,32 +242,18 @@ def _by_cost(members: Members, coordinates: Coordinates, data: Data) -> np.ndarr
     return order
 
 
-def _floor(data: Data) -> float:
-    eps = float(jnp.finfo(data.values[0].dtype).eps)
-    size = [np.max(np.abs(x * (w > 0)) * w) for x, w in _pairs(data)]
-    return (64 * eps * max(size)) ** 2
-
-
 def _apart(members: Members, i: int, j: int, variance: float) -> bool:
     """Whether the quadratic forms at two optima both tell them apart."""
     d = members.u[i] - members.u[j]
     return all(d @ members.hessian[k] @ d > 25 * variance for k in (i, j))
 
 
-def _values(experiment, coordinates, u) -> dict[str, np.ndarray]:
-    complete = coordinates.decode(jnp.asarray(u), experiment.known)
-    return {name: np.asarray(complete[name]) for name in coordinates.names}
-
-
-def _noise(experiment, data: Data, u: np.ndarray, coordinates) -> dict[str, float]:
-    plain = Data(data.values, tuple((w > 0).astype(w.dtype) for w in data.weights))
-    levels = _levels(Misfit(experiment, coordinates, plain), u)
-    size = len(coordinates.labels)
-    count = sum(data.counts)
-    correction = np.sqrt(count / max(count - size, 1))
-    return {
-        name: level * correction if law.sd is None else float(law.sd)
-        for name, level, law in zip(
-            experiment.observe, levels, experiment.noise, strict=True
-        )
-    }
+def _values(
+    experiment: Experiment, coordinates: Coordinates, us: np.ndarray
+) -> list[dict[str, np.ndarray]]:
+    decode = jax.vmap(lambda u: coordinates.decode(u, experiment.known))
+    complete = decode(jnp.asarray(us))
+    values = {name: np.asarray(complete[name]) for name in coordinates.names}
+    return [
+        {name: np.asarray(x[i]) for name, x in values.items()} for i in range(len(us))
+    ]

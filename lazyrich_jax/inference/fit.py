@@ -11,6 +11,7 @@ from jaxtyping import PRNGKeyArray
 
 from .. import _checks
 from .ambiguity import ambiguities
+from .compare import Comparison, compare
 from .coordinates import Coordinates, checked_names
 from .data import Data, Misfit, checked_data, enough_data
 from .estimate import Estimate, best_of_each, estimate
@@ -22,12 +23,20 @@ if TYPE_CHECKING:
     import xarray
 
 
+CLASSES = ("balanced", "wide")
+
+
 @dataclasses.dataclass(frozen=True, repr=False)
 class Fit(Estimate):
     """A fit of unknown numbers to data. `print(fit)` explains it.
 
-    **Attributes:** as listed in `lazyrich_jax.inference.Estimate`.
+    **Attributes:** as listed in `lazyrich_jax.inference.Estimate`, and
+
+    - `comparison`: of the classes, if the model was unknown. The fit is of the best
+      one, `experiment.model`.
     """
+
+    comparison: Comparison | None = None
 
     def intervals(
         self, level: float = 0.95, names: Sequence[str] | None = None
@@ -45,7 +54,8 @@ class Fit(Estimate):
             f"{name}={np.array2string(x, precision=4, separator=', ')}"
             for name, x in self.values.items()
         )
-        return f"Fit({', '.join(values)})"
+        model = [] if self.comparison is None else [f"model={self.comparison.best!r}"]
+        return f"Fit({', '.join([*model, *values])})"
 
 
 def _lines(fit: Fit) -> list[str]:
@@ -64,8 +74,22 @@ def _lines(fit: Fit) -> list[str]:
             f"{name} = {np.array2string(x, precision=4)}" for name, x in other.items()
         ]
         lines.append(f"  As good: {', '.join(texts)}")
+    if fit.comparison is not None:
+        lines += _classes(fit.comparison)
     lines += _quality(fit)
     return lines
+
+
+def _classes(comparison: Comparison) -> list[str]:
+    """Which class of networks the fit is of, and whether the data say so."""
+    likelihoods = ", ".join(
+        f"{x:.2f} ({model})" for model, x in comparison.log_likelihood.items()
+    )
+    return [
+        f"Model {comparison.best}. Log-likelihoods: {likelihoods}.",
+        *comparison.notes,
+        comparison.recommendation,
+    ]
 
 
 def _quality(fit: Fit) -> list[str]:
@@ -112,7 +136,9 @@ def fit(
     - `experiment`: what was trained and seen.
     - `data`: an array as `experiment.predict()` returns it, or a dict of arrays, one
       for each observable. Mask missing values (`numpy.ma`).
-    - `unknown`: names of parameters of the experiment.
+    - `unknown`: names of parameters of the experiment. With "model" beside "lmda" the
+      width class is unknown too: balanced and wide networks are fitted
+      (`lazyrich_jax.inference.compare`), and the better one is returned.
     - `starts`: the number of starts, the best of four times as many candidates.
     - `bounds`: ranges (low, high) of unknown parameters, for example
       `{"lmda": (0, 50)}`.
@@ -124,11 +150,49 @@ def fit(
     compiled; `RuntimeError` if the theory has no value at any start. A warning names
     what the observables cannot determine.
     """
+    if "model" in ((unknown,) if isinstance(unknown, str) else unknown):
+        return _with_model(experiment, data, unknown, starts, bounds, key)
     coordinates, box, seed = _prepared(experiment, unknown, starts, bounds, key)
     checked = checked_data(experiment, data)
     _check_counts(experiment, checked, coordinates, box)
     found = estimate(experiment, checked, coordinates, box, starts, seed)
-    return Fit(**{f.name: getattr(found, f.name) for f in dataclasses.fields(found)})
+    return _fit_of(found)
+
+
+def _fit_of(found: Estimate, comparison: Comparison | None = None) -> Fit:
+    fields = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
+    return Fit(**fields, comparison=comparison)
+
+
+def _with_model(
+    experiment: Experiment,
+    data: Any,
+    unknown: Any,
+    starts: int,
+    bounds: Mapping[str, Any] | None,
+    key: PRNGKeyArray | None,
+) -> Fit:
+    """The better fit of a balanced and a wide network."""
+    _checks.instance("experiment", experiment, Experiment, "see `Experiment`")
+    names = (unknown,) if isinstance(unknown, str) else tuple(unknown)
+    _checks.require(
+        experiment.model in CLASSES,
+        f'`experiment` must have a model of {list(CLASSES)} where "model" is unknown, '
+        f"but it was {experiment.model!r}; `lazyrich_jax.inference.compare` compares "
+        "others.",
+    )
+    _checks.require(
+        names.count("model") == 1 and "lmda" in names,
+        '`unknown` must have "lmda" beside one "model", since the classes have no '
+        f"balance in common, but it was {names}.",
+    )
+    rest = tuple(name for name in names if name != "model")
+    found = compare(
+        experiment, data, CLASSES, rest, starts=starts, bounds=bounds, key=key
+    )
+    best = _fit_of(found.fits[found.best], found)
+    _warn(best.experiment, best.coordinates, best.bounds)
+    return best
 
 
 def fit_curves(
@@ -207,5 +271,13 @@ def _check_counts(
 ) -> None:
     """Refuse too few data; warn of what these observables cannot determine."""
     enough_data(experiment, data, coordinates)
+    _warn(experiment, coordinates, box)
+
+
+def _warn(
+    experiment: Experiment,
+    coordinates: Coordinates,
+    box: tuple[np.ndarray, np.ndarray],
+) -> None:
     for text in ambiguities(experiment, coordinates.names, box, coordinates):
-        warnings.warn(text, stacklevel=3)
+        warnings.warn(text, stacklevel=4)

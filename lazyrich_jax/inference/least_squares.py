@@ -1,10 +1,13 @@
 r"""Damped least squares of many starts in one program.
 
 A step of Levenberg and Marquardt solves $(J^\top J + \nu D)\,\delta = -J^\top r$,
-with $D$ the largest diagonal of $J^\top J$ so far (Moré 1978). The Jacobian is a
-difference of values: its error, of relative order $10^{-8}$, moves a minimum by that
-part of the noise, and a program of values compiles in a third of the time of one of
-derivatives.
+with $D$ the largest diagonal of $J^\top J$ so far (Moré 1978). No entry of $D$ is below
+a hundredth of the largest: steps of a coordinate without slope would be endless and
+hold the others up (the scale has none where it makes the first loss least).
+
+The Jacobian is a difference of values: its error, of relative order $10^{-8}$, moves a
+minimum by that part of the noise, and a program of values compiles in a third of the
+time of one of derivatives.
 """
 
 from collections.abc import Callable
@@ -22,7 +25,9 @@ Residuals = Callable[[Float[Array, " unknowns"], Int[Array, ""]], Float[Array, "
 STEPS = 100  # at most, of one start
 ROUND = 4  # steps between two looks at which starts have converged
 LONGEST = 2.0  # step of one coordinate
-SMALL, LARGE = 32, 512  # starts at once
+SMALL, LARGE = 32, 512  # starts in one call
+GROUP = 8  # starts in one step: larger groups take longer for each start
+FLOOR = 1e-2  # of the damping's diagonal, relative to its largest entry
 
 
 # NumPy's between rounds, JAX's (without the axis of members) inside one.
@@ -105,7 +110,7 @@ def _step(
 ) -> Members:
     """One step of one member (without the axis of members)."""
     diagonal = jnp.diagonal(member.hessian)
-    scale = member.damping * jnp.maximum(member.size, 1e-12 * jnp.max(member.size))
+    scale = member.damping * jnp.maximum(member.size, FLOOR * jnp.max(member.size))
     # A coordinate at a bound, beyond which the cost falls, stays there.
     low, high = bounds
     stuck = (member.u <= low) & (member.gradient > 0)
@@ -166,6 +171,8 @@ def _round(
     least: Float[Array, ""],
     count: Array,
 ) -> Members:
+    """At most `count` steps of each member, in groups that stop when all are done."""
+
     def more(state):
         i, members = state
         return (i < count) & jnp.any(~members.done)
@@ -174,7 +181,12 @@ def _round(
         i, members = state
         return i + 1, jax.vmap(lambda m: _step(m, residuals, bounds, least))(members)
 
-    return jax.lax.while_loop(more, step, (0, members))[1]
+    def of_group(members):
+        return jax.lax.while_loop(more, step, (0, members))[1]
+
+    groups = jax.tree.map(lambda x: x.reshape(-1, GROUP, *x.shape[1:]), members)
+    groups = jax.lax.map(of_group, groups)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), groups)
 
 
 def minimise(

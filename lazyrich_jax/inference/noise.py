@@ -12,6 +12,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .. import _checks
 
+FARTHEST = 6.0  # standard deviations that noise may take a number away
+
 
 class AbstractNoise(eqx.Module):
     """A law of noise of one observable.
@@ -46,6 +48,13 @@ class AbstractNoise(eqx.Module):
     def draw(self, name: str, prediction: Array, key: PRNGKeyArray) -> Array:
         """Data around a prediction; `name` is the observable's."""
 
+    def slack(self, data: np.ndarray) -> float:
+        """How far below zero noise can put a number that is never negative.
+
+        `data` are the numbers of one curve, in the order of the times.
+        """
+        return 0.0
+
     def deviance(self, data: Array, prediction: Array) -> Array:
         """Twice the loss of log-likelihood against the best prediction."""
         return self.residual(data, prediction) ** 2
@@ -74,11 +83,28 @@ class _Gaussian(AbstractNoise):
 class Additive(_Gaussian):
     """Gaussian noise of one standard deviation `sd`, in the observable's units.
 
+    Small losses may then be measured as negative ones, by up to six standard
+    deviations.
+
     **Raises:** `ValueError` for an `sd` that is not positive.
     """
 
     def check(self, name: str, data: np.ndarray) -> None:
         """Any finite data have a likelihood."""
+
+    def slack(self, data: np.ndarray) -> float:
+        """Six standard deviations: noise goes beyond them once in 1e9 times.
+
+        An unknown one is taken from neighbouring numbers: the median of their absolute
+        differences is 0.95 standard deviations, or more where the curve is steep.
+        """
+        if self.sd is not None:
+            return FARTHEST * self.sd
+        if data.size < 2:
+            return 0.0
+        steps = np.abs(np.diff(data))
+        rounding = 1e-6 * np.max(np.abs(data))
+        return float(FARTHEST * np.median(steps) / 0.95 + rounding)
 
     def draw(self, name: str, prediction: Array, key: PRNGKeyArray) -> Array:
         """The prediction plus noise."""

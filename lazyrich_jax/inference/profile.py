@@ -10,12 +10,17 @@ from scipy import stats
 
 from .. import _checks
 from .anchored import Anchored, anchored, natural, restarted
-from .estimate import Estimate, least_cost
+from .estimate import Estimate
 from .least_squares import Members, begin, lowest, minimise
+from .levels import least_cost
 
 OUTWARD = 24  # steps to the bound, at most, each twice as long as the last
 INWARD = 5  # refinements of an end
 RESTARTS = 3  # about a better point, at most
+ISLANDS = 4  # rounds of segments, at most
+
+
+Segment = tuple[float, float]
 
 
 class Ray(NamedTuple):
@@ -24,6 +29,14 @@ class Ray(NamedTuple):
     optimum: int
     coordinate: int
     direction: int
+
+
+class Point(NamedTuple):
+    """A point of a profile: its distance from the optimum and the rise there."""
+
+    offset: float
+    u: np.ndarray
+    rise: float
 
 
 def intervals(
@@ -54,35 +67,76 @@ def intervals(
             f"`names` must be labels of {list(fit.labels)}, but it had {label!r}.",
         )
     columns = [fit.labels.index(label) for label in wanted]
-    a, ends = _settled(anchored(fit), columns, _rise(fit, level))
-    result: dict[str, list[tuple[float, float]]] = {}
-    for label, j in zip(wanted, columns, strict=True):
-        optima = range(len(a.optima))
-        segments = [(ends[Ray(o, j, -1)], ends[Ray(o, j, 1)]) for o in optima]
-        result[label] = [natural(a, j, x) for x in _merged(segments)]
-    return result
+    a, segments = _settled(anchored(fit), columns, _rise(fit, level))
+    return {
+        label: [natural(a, j, x) for x in _merged(segments[j])]
+        for label, j in zip(wanted, columns, strict=True)
+    }
 
 
 def _settled(
     a: Anchored, columns: Sequence[int], rise: float
-) -> tuple[Anchored, dict[Ray, float]]:
-    """The ends about optima that no point on the way is better than."""
+) -> tuple[Anchored, dict[int, list[Segment]]]:
+    """The segments of each column about optima that no point on the way is better than.
+
+    The balance and the rate make up for each other, so both are always followed.
+    """
+    makeup = [a.fit.labels.index(x) for x in ("lmda", "rate") if x in a.fit.labels]
+    columns = [*dict.fromkeys([*columns, *makeup])]
     restarts = 0
     while True:
-        optima = range(len(a.optima))
-        rays = [Ray(o, j, side) for j in columns for o in optima for side in (-1, 1)]
-        ends, below = _ends(a, rays, rise)
-        better = below.rise < -1e-3 * rise - 1e2 * least_cost(a.fit.data)
+        segments, met = _segments(a, columns, rise)
+        lowest = min(met, key=lambda point: point.rise)
+        better = lowest.rise < -1e-3 * rise - 1e2 * least_cost(a.fit.data)
         if not better or restarts == RESTARTS:
-            return a, ends
+            return a, segments
         restarts += 1
         warnings.warn(
             "A point on the way fits better than the fit, by "
-            f"{-2 * below.rise:.2g} in the deviance: the intervals are about it. Fit "
+            f"{-2 * lowest.rise:.2g} in the deviance: the intervals are about it. Fit "
             "with more starts.",
             stacklevel=3,
         )
-        a = restarted(a, below.u, rise)
+        a = restarted(a, lowest.u, rise)
+
+
+def _segments(
+    a: Anchored, columns: Sequence[int], rise: float
+) -> tuple[dict[int, list[Segment]], list[Point]]:
+    """The segments of each column, and all points met within the rise.
+
+    A point met within the rise lies in a segment of every column. One that does not is
+    where another segment begins: a profile may fall again beyond its end.
+    """
+    origins = [(o, j) for j in columns for o in range(len(a.optima))]
+    segments: dict[int, list[Segment]] = {j: [] for j in columns}
+    met: list[Point] = []
+    for _ in range(ISLANDS):
+        rays = [Ray(o, j, side) for o, j in origins for side in (-1, 1)]
+        ends, more = _ends(a, rays, rise)
+        met += more
+        for o, j in origins:
+            segments[j].append((ends[Ray(o, j, -1)], ends[Ray(o, j, 1)]))
+        origins = []
+        for j in columns:
+            inside = [x for x in met if x.rise <= rise]
+            outside = [x for x in inside if _outside(a, segments[j], j, x)]
+            if outside:
+                start = min(outside, key=lambda point: point.rise)
+                origins.append((len(a.optima), j))
+                a = a._replace(
+                    optima=np.concatenate([a.optima, start.u[None]]),
+                    rises=np.append(a.rises, start.rise),
+                )
+        if not origins:
+            break
+    return segments, met
+
+
+def _outside(a: Anchored, segments: list[Segment], j: int, point: Point) -> bool:
+    margin = 0.1 * min(float(a.sd[j]), 1.0)
+    x = point.u[j]
+    return not any(low - margin <= x <= high + margin for low, high in segments)
 
 
 def _rise(fit: Estimate, level: float) -> float:
@@ -96,18 +150,10 @@ def _rise(fit: Estimate, level: float) -> float:
     return float(stats.f.ppf(level, 1, freedom)) * fit.deviance / freedom / 2
 
 
-class Point(NamedTuple):
-    """A point of a profile: its distance from the optimum and the rise there."""
-
-    offset: float
-    u: np.ndarray
-    rise: float
-
-
 def _ends(
     a: Anchored, rays: Sequence[Ray], rise: float
-) -> tuple[dict[Ray, float], Point]:
-    """Where the profile has risen by `rise`, or infinity; and its lowest point.
+) -> tuple[dict[Ray, float], list[Point]]:
+    """Where the profile has risen by `rise`, or infinity; and the points below.
 
     Each profile is followed outward from its optimum, all at once, until it has risen
     so far; then the end is refined between the last two points.
@@ -148,8 +194,7 @@ def _ends(
         here = a.optima[ray.optimum, ray.coordinate]
         ended[ray] = here + ray.direction * _between(paths[ray][-1], point, rise)
     ends = {ray: ended.get(ray, ray.direction * math.inf) for ray in rays}
-    met = [point for path in paths.values() for point in path]
-    return ends, min(met, key=lambda point: point.rise)
+    return ends, [point for path in paths.values() for point in path]
 
 
 def _between(inner: Point, outer: Point, rise: float) -> float:
@@ -211,7 +256,7 @@ def _starts(a: Anchored, ray: Ray, x: float, path: list[Point]) -> list[np.ndarr
     """Where to look at this offset: several points, for a profile has branches.
 
     They are the last point, the one along the path's direction, and the last point with
-    a small balance.
+    a small balance and with large ones.
     """
     last = path[-1]
     if len(path) == 1:
@@ -221,10 +266,10 @@ def _starts(a: Anchored, ray: Ray, x: float, path: list[Point]) -> list[np.ndarr
     along = last.u + np.clip(slope * (x - last.offset), -4.0, 4.0)
     starts = [last.u.copy(), along]
     if "lmda" in a.fit.labels:
-        small = last.u.copy()
-        sign = a.misfit.coordinates.sign
-        small[a.fit.labels.index("lmda")] = -2.0 if sign else 0.1
-        starts.append(small)
+        i = a.fit.labels.index("lmda")
+        for balance in (-2.0, 3.0) if a.misfit.coordinates.sign else (0.1, 3.0, -3.0):
+            starts.append(last.u.copy())
+            starts[-1][i] = balance
     for u in starts:
         u[ray.coordinate] = a.optima[ray.optimum, ray.coordinate] + ray.direction * x
     return [np.clip(u, a.bounds[0], a.bounds[1]) for u in starts]
@@ -237,8 +282,8 @@ def _profile(a: Anchored, rays: Sequence[Ray], starts: np.ndarray) -> Members:
     return minimise(a.misfit, members, a.bounds, 0.0)
 
 
-def _merged(segments: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    merged: list[tuple[float, float]] = []
+def _merged(segments: list[Segment]) -> list[Segment]:
+    merged: list[Segment] = []
     for low, high in sorted(segments):
         if merged and low <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(high, merged[-1][1]))

@@ -152,6 +152,25 @@ def search(
     return ordered(experiment, coordinates, members)
 
 
+def mirrored(
+    misfit: Misfit,
+    members: Members,
+    box: tuple[np.ndarray, np.ndarray],
+    least: float,
+) -> Members:
+    """The members, and the best one's mirror image in the sign of the balance."""
+    coordinates = misfit.coordinates
+    if "lmda" not in coordinates.labels or coordinates.sign:
+        return members
+    u = members.u[np.argmin(members.cost)].copy()
+    u[coordinates.labels.index("lmda")] *= -1
+    u = np.clip(u, *box).astype(u.dtype)
+    more = minimise(misfit, begin(u[None]), box, least)
+    return Members(
+        *(np.concatenate([x, y]) for x, y in zip(members, more, strict=True))
+    )
+
+
 def _costs(misfit: Misfit, points: np.ndarray) -> np.ndarray:
     """Half the sum of squares of each curve at each point, (curves, points)."""
     predicted = [
