@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -120,7 +120,8 @@ def run(found: Checkpoints, out: Path) -> Report:
     text, table, picture = (out / name for name in FILES)
     text.write_text(f"{made}\n", encoding="utf-8")
     made.to_pandas().to_csv(table, index=False)
-    plot.report(made).figure.savefig(picture, dpi=160)
+    drawing: Any = plot.report(made).figure
+    drawing.savefig(picture, dpi=160, bbox_inches="tight")
     return made
 
 

@@ -1,6 +1,7 @@
 """Inner products of tangent kernels, linearised models and sharpness of real models."""
 
 import re
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -69,7 +70,8 @@ def test_both_roads_give_the_products_of_the_kernels(kernels, by_parameters, mem
     np.testing.assert_allclose(found.change_square, np.sum((k1 - k0) ** 2), rtol=1e-12)
     np.testing.assert_allclose(found.inner, np.sum(k0 * k1), rtol=1e-12)
     traces = found.start_trace, found.end_trace
-    np.testing.assert_allclose(traces, [np.trace(k0), np.trace(k1)], rtol=1e-12)
+    expected = np.trace(k0), np.trace(k1)
+    np.testing.assert_allclose(np.asarray(traces), expected, rtol=1e-12)
 
 
 def test_the_measures_that_follow(kernels):
@@ -98,7 +100,7 @@ def test_linear_networks_have_the_products_of_the_closed_form():
     task = lr.Task.random_regression(3, 2, 9, key=KEY).whitened()
     network = lr.LambdaBalanced(1.0)(3, 2, 2, key=KEY)
     end = lr.ExactSolution(network, task).network(jnp.inf)
-    found = lr.richness.kernel_products(network, end, task.x, y=task.y)
+    found: Any = lr.richness.kernel_products(network, end, task.x, y=task.y)
     k0, k1 = (lr.kernels.ntk(n, task.x) for n in (network, end))
     for name in NAMES:
         expected = getattr(lr.measures, name)(k0, k1)
@@ -125,8 +127,8 @@ def test_small_changes_keep_their_digits_in_single_precision():
     start, end, x, _ = states(1e-4)
     exactly = lr.richness.kernel_products(start, end, x, apply=by_hand)
     assert exactly.kernel_distance < 1e-7  # below the rounding of an angle's cosine
-    single = (jax.tree.map(np.float32, tree) for tree in (start, end))
-    found = lr.richness.kernel_products(*single, np.float32(x), apply=by_hand)
+    first, last = (jax.tree.map(np.float32, tree) for tree in (start, end))
+    found = lr.richness.kernel_products(first, last, np.float32(x), apply=by_hand)
     for name in NAMES[:2]:
         exact_value = getattr(exactly, name)
         np.testing.assert_allclose(getattr(found, name), exact_value, rtol=1e-2)
@@ -188,7 +190,9 @@ def test_a_convolutional_network_in_little_memory():
     words = r"`memory` must be at least (.*) bytes for 5 samples, 2 outputs and 170 par"
     with pytest.raises(ValueError, match=words) as raised:
         lr.richness.kernel_products(start, end, x, memory=1e3)
-    least = float(re.search(words, str(raised.value))[1])
+    match = re.search(words, str(raised.value))
+    assert match is not None
+    least = float(match[1])
     lr.richness.kernel_products(start, end, x, memory=1.06 * least)
     with pytest.raises(ValueError, match=r"`work` must be at least .*sketch"):
         lr.richness.kernel_products(start, end, x, work=10.0)
