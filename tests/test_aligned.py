@@ -79,7 +79,7 @@ def test_the_flow_of_the_weights(name):
     for i, one in enumerate(there.weights):
         np.testing.assert_allclose(one, np.stack([w[i] for w in weights]), atol=1e-10)
     np.testing.assert_allclose(solution.qqt(TS), there.qqt, atol=1e-13)
-    own = solution.weights(TS)
+    own = solution.flow_network(TS)
     np.testing.assert_array_equal(own.weights[0], there.weights[0])
     kernel = solution.ntk(TS[:2], task.x)
     expected = lr.kernels.ntk(jax.tree.map(lambda w: w[1], there), task.x)

@@ -81,7 +81,7 @@ MARKED = {
     "rtol": (lambda s: flow(s).loss, 1e-6, (-1.0, 0.0, INF)),
     "atol": (lambda s: flow(1e-6, s).loss, 1e-6, (-1.0, 0.0)),
     "weights": (
-        lambda s: lr.ExactSolution(NETWORK, TASK).weights(1.0, rtol=s).weights[0],
+        lambda s: lr.ExactSolution(NETWORK, TASK).flow_network(1.0, rtol=s).weights[0],
         1e-6,
         (-1.0, 0.0),
     ),

@@ -81,7 +81,7 @@ def caption(settings: Settings) -> str:
         "(λ > 0) the ReLU network is richest, by both numbers. The tanh network is "
         "nearly lazy there and less so at λ < 0, where its units saturate. The hidden "
         "units change with growing λ in all three, under a constant kernel too. "
-        "$D_{LR}$ (0 rich, 1 lazy) is 0 for the linear network of the most negative λ, "
+        "D_LR (0 rich, 1 lazy) is 0 for the linear network of the most negative λ, "
         "which learns lazily: it looks at the end alone, and this teacher has full "
         "rank. No number alone tells lazy from rich."
     )
