@@ -138,7 +138,7 @@ for ax, lmda in zip(axes, (0.0, 4.0, -4.0), strict=True):
     for i in range(n_out):
         ax.plot(ts, relus[:, i], color=COLOURS[i], lw=2.5, label=f"$s = {s[i]:.2f}$")
         ax.plot(ts, modes[:, i], "k:", lw=1.5)
-    w1, _ = own.flow_network(jnp.array([0.0, 12.0]))
+    w1, _ = own.weights(jnp.array([0.0, 12.0]))
     moved = jnp.linalg.norm(w1[1] - w1[0]) / jnp.linalg.norm(w1[0])
     ax.set(title=rf"$\lambda = {lmda:g}$: input weights move by {moved:.1f}", xlabel="time", xlim=(0, 6))
 axes[0].set_ylabel("mode strength")
