@@ -31,7 +31,7 @@ FLOORS = {
         {"figures", "bench", "fitting", "checkpoints"},
         {"__main__"},
     ),
-    "_xla": ({"cache", "programs", "sharding", "sizes", "threads"},),
+    "_xla": ({"cache", "cards", "programs", "sharding", "sizes", "threads"},),
     "_init": ({"base"}, {"balanced", "gaussian", "of_function", "wide"}),
     "_riccati": (
         {"batching", "frame"},
@@ -39,7 +39,7 @@ FLOORS = {
         {"fast", "reference"},
         {"decaying", "differentiable", "symmetric"},
     ),
-    "_riccati/batching": ({"primitive"}, {"blocks"}, {"linear", "products"}),
+    "_riccati/batching": ({"primitive"}, {"blocks", "kernel"}, {"linear", "products"}),
     "_riccati/fast": (
         {"constants", "thin_qr"},
         {"scalar_loop", "values"},

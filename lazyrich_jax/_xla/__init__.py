@@ -6,6 +6,7 @@
     sharding   `sharded_over`, `varying`, `varying_like`: types inside `jax.shard_map`.
                `on_any_mesh`: functions on explicit meshes.
     sizes      The sizes from which another algorithm is faster, with their benchmarks.
+    cards      `has_kernels`: whether Pallas compiles kernels for this machine's card.
     cache      `keep_programs`, `prepare`: JAX's persistent cache, for the command.
     threads    NPROC, the size of XLA's thread pool, on machines with few cores. Nothing
                else is set at import. `use_all_cores`, for the command.
@@ -18,6 +19,7 @@ from . import sizes as sizes
 from . import threads as threads  # before XLA is started
 from .cache import keep_programs as keep_programs
 from .cache import prepare as prepare
+from .cards import has_kernels as has_kernels
 from .programs import compiled as compiled
 from .programs import inverse_root as inverse_root
 from .programs import is_few as is_few

@@ -40,6 +40,7 @@ class Operation:
         on_cpu: Callable[..., Array],
         elsewhere: Callable[..., Array],
         gather: Gather,
+        on_cuda: Callable[..., Array] | None = None,
     ):
         self.primitive = Primitive(name)
         self._gather = gather
@@ -62,6 +63,9 @@ class Operation:
         batching.primitive_batchers[self.primitive] = self._mapped
         for function, platform in (elsewhere, None), (on_cpu, "cpu"):
             mlir.register_lowering(self.primitive, _lowering(function), platform)
+        if on_cuda is not None:
+            rule = _unless_exported(_lowering(on_cuda), _lowering(elsewhere))
+            mlir.register_lowering(self.primitive, rule, "cuda")
 
     def __call__(self, *args: Any) -> Array:
         """The function's result, (networks, *shape)."""
@@ -143,6 +147,19 @@ def _lowering(function: Callable[..., Any]) -> Callable[..., Any]:
         # Types inside ignore differences between shards: `result` has them.
         kinds = [ShapedArray(kind.shape, kind.dtype) for kind in ctx.avals_in]
         return rule(ctx.replace(avals_in=kinds), *leaves, **params)
+
+    return lowered
+
+
+def _unless_exported(rule: Callable[..., Any], exported: Callable[..., Any]) -> Any:
+    """A rule of lowering for this machine, and another for `jax.export`.
+
+    JAX does not export kernels: later versions may not read them.
+    """
+
+    def lowered(ctx: Any, *leaves: Any, **params: Any) -> Any:
+        is_exported = ctx.module_context.lowering_parameters.for_export
+        return (exported if is_exported else rule)(ctx, *leaves, **params)
 
     return lowered
 

@@ -19,7 +19,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ..._linalg import gain_of_decay
-from ..._xla import inverse_root, keeping, kept, once, sizes
+from ..._xla import has_kernels, inverse_root, keeping, kept, once, sizes
+from ..batching import kernel
 from ..batching.blocks import evaluated, more_times
 from ..batching.primitive import Operation, count
 from ..frame import Frame
@@ -163,12 +164,23 @@ def _excess(x: ScalarConstants, t: Scalar) -> Scalar:
     return total / 2
 
 
+_in_blocks = functools.partial(evaluated, _excess, lambda x: (), False)
+
+
+def _on_cuda(x: ScalarConstants, ts: Float[Array, "some times"]) -> Array:
+    """The losses of all networks at all times, by one kernel where there can be one."""
+    if has_kernels() and kernel.fits(x, ts):
+        return kernel.in_one_kernel(_excess, x, ts)
+    return _in_blocks(x, ts)
+
+
 losses = Operation(
     "lazyrich_excess_of_few",
     lambda x, ts: (ts.shape[1],),
     _in_a_loop,
-    functools.partial(evaluated, _excess, lambda x: (), False),
+    _in_blocks,
     more_times,
+    _on_cuda,
 )
 
 
