@@ -53,7 +53,9 @@ def test_a_kernel_equals_the_loop(dtype):
     found = jax.jit(interpreted)(x, of_each)
     assert found.dtype == dtype and found.shape == (3, 20)
     want = scalar_loop.losses(x, of_each)
-    np.testing.assert_allclose(found, want, rtol=0, atol=30 * jnp.finfo(dtype).eps)
+    np.testing.assert_allclose(
+        found, want, rtol=0, atol=30 * float(jnp.finfo(dtype).eps)
+    )
     assert np.ptp(want) > 0.1  # the losses differ between networks and times
 
 
@@ -66,6 +68,16 @@ def test_networks_share_times_and_times_share_networks():
     np.testing.assert_allclose(of_all(some), want, atol=1e-15)
     apart = at_all(ts.reshape(2, 10))
     np.testing.assert_allclose(jnp.hstack(list(apart)), want, atol=1e-15)
+
+
+def test_a_card_gets_one_kernel_and_an_exported_program_none(monkeypatch):
+    monkeypatch.setattr(scalar_loop, "has_kernels", lambda: True)
+    x, ts = constants((3, 2, 2)), jnp.linspace(0, 3, 20)
+    losses = jax.jit(lambda x, ts: scalar_loop.losses(x, ts[None]))
+    for_card = losses.trace(x, ts).lower(lowering_platforms=("cuda",)).as_text()
+    assert for_card.count("xla.gpu.triton") == 1
+    exported = jax.export.export(losses, platforms=("cuda",))(x, ts).mlir_module()
+    assert "xla.gpu.triton" not in exported
 
 
 def test_a_kernel_needs_known_times_that_fill_its_lanes():

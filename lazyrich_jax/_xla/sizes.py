@@ -26,6 +26,6 @@ SCALAR_UNITS = 5
 
 # `python -m benchmarks.card`, on an H200:
 CARD_BYTES = 20_000_000  # bytes of K in a block: all cores of a card work on one block
-KERNEL_LANES = 128  # times in a block of one kernel, a power of two from 32 on
-KERNEL_TIMES = 16  # fewest times for which one kernel is faster than XLA's
+KERNEL_LANES = 32  # times in a block of one kernel, a power of two from 32 on
+KERNEL_TIMES = 8  # fewest times for which one kernel is faster than XLA's
 ROTATED = 5, 10  # as `ROTATED_ON_CPU`, on a card

@@ -7,6 +7,7 @@ network, and again for every map.
 """
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -64,7 +65,7 @@ class Operation:
         for function, platform in (elsewhere, None), (on_cpu, "cpu"):
             mlir.register_lowering(self.primitive, _lowering(function), platform)
         if on_cuda is not None:
-            rule = _unless_exported(_lowering(on_cuda), _lowering(elsewhere))
+            rule = _of_kernel(_lowering(on_cuda), _lowering(elsewhere))
             mlir.register_lowering(self.primitive, rule, "cuda")
 
     def __call__(self, *args: Any) -> Array:
@@ -151,15 +152,22 @@ def _lowering(function: Callable[..., Any]) -> Callable[..., Any]:
     return lowered
 
 
-def _unless_exported(rule: Callable[..., Any], exported: Callable[..., Any]) -> Any:
-    """A rule of lowering for this machine, and another for `jax.export`.
+def _of_kernel(rule: Callable[..., Any], exported: Callable[..., Any]) -> Any:
+    """A rule of lowering that makes kernels on this machine, another for `jax.export`.
 
     JAX does not export kernels: later versions may not read them.
     """
 
     def lowered(ctx: Any, *leaves: Any, **params: Any) -> Any:
-        is_exported = ctx.module_context.lowering_parameters.for_export
-        return (exported if is_exported else rule)(ctx, *leaves, **params)
+        if ctx.module_context.lowering_parameters.for_export:
+            return exported(ctx, *leaves, **params)
+        with warnings.catch_warnings():
+            # JAX 0.11 announces the end of Pallas by Triton. `has_kernels` looks for
+            # it, and XLA's loop stays.
+            warnings.filterwarnings(
+                "ignore", "The Pallas Triton backend", DeprecationWarning
+            )
+            return rule(ctx, *leaves, **params)
 
     return lowered
 
