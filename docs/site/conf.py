@@ -13,6 +13,7 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 extensions = ["myst_nb", "mathml", "linked_names"]
 
 myst_enable_extensions = ["dollarmath", "colon_fence"]
@@ -21,7 +22,6 @@ myst_heading_anchors = 4  # as on the forge
 nb_execution_mode = "off"  # .ci/run executes the notebooks
 nb_output_stderr = "remove"  # progress bars
 nb_merge_streams = True
-myst_fence_as_directive = []
 
 html_math_renderer = "mathml"
 python_maximum_signature_line_length = 80

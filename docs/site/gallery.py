@@ -6,6 +6,15 @@ from pathlib import Path
 
 from lazyrich_jax.figures import FIGURES
 
+DIFFERENCES = """
+<details><summary>Differences of theory and simulation</summary>
+
+```text
+%s
+```
+
+</details>
+"""
 MISSING = "*This build has no images: see `--figures` of `docs/site/build.py`.*"
 
 
@@ -29,7 +38,7 @@ def _section(name: str, images: Path, figures: Path | None) -> str:
         # The text has a head, the caption and the table.
         text = (figures / f"{name}.txt").read_text(encoding="utf-8")
         table = text.rpartition("\n\n")[2].rstrip()
-        differences = f"\n```text\n{table}\n```\n"
+        differences = DIFFERENCES % table
     return (
         f"## {title}\n\n{shown}{_plain(caption)} ({_plain(figure.SOURCE)})\n\n"
         f"```sh\nlazyrich reproduce {name} --out figures\n```\n{differences}"

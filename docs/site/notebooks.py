@@ -24,9 +24,9 @@ def write(folder: Path, executed: Path | None, repository: str | None) -> None:
         path = (executed or ROOT / "notebooks") / f"{name}.ipynb"
         notebook = nbformat.read(path, as_version=4)
         if repository:
-            link = f"{COLAB}/{repository}/blob/main/notebooks/{name}.ipynb"
             title, _, rest = notebook.cells[0].source.partition("\n")
-            notebook.cells[0].source = f"{title}\n\n[Open in Colab]({link})\n\n{rest}"
+            link = _link(repository, name)
+            notebook.cells[0].source = f"{title}\n\n{link}\n\n{rest}"
         nbformat.write(notebook, folder / f"{name}.ipynb")
     names = "\n".join(ORDER)
     (folder / "index.md").write_text(
@@ -35,3 +35,10 @@ def write(folder: Path, executed: Path | None, repository: str | None) -> None:
         f"```{{toctree}}\n:maxdepth: 1\n\n{names}\n```\n",
         encoding="utf-8",
     )
+
+
+def _link(repository: str, name: str) -> str:
+    """The link that opens a notebook in Colab, and what to run there first."""
+    address = f"{COLAB}/{repository}/blob/main/notebooks/{name}.ipynb"
+    install = f"%pip install git+https://github.com/{repository}"
+    return f"[Open in Colab]({address}); run `{install}` there first."
