@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,9 @@ MODULES = (
     *("", "theory", "kernels", "measures", "applications", "plot"),
     *("sweeps", "inference", "richness", "reductions"),
 )
+# A line of a formula that starts with a sign is not an item of a list.
+FORMULA = re.compile(r"(?<!\$)\$[^$`]+\$(?!\$)")
+PAGE = re.compile(r"docs/(\w+)\.md")
 
 
 def write(folder: Path) -> None:
@@ -34,7 +38,7 @@ def write(folder: Path) -> None:
 def _page(module: ModuleType, package: griffe.Object) -> str:
     """Everything that a namespace defines."""
     prefix = module.__name__.replace("lazyrich_jax", "lr")
-    parts = [f"# {prefix}", inspect.getdoc(module) or ""]
+    parts = [f"# {prefix}", _text(inspect.getdoc(module) or "")]
     for name, value in vars(module).items():
         ours = getattr(value, "__module__", "").startswith(module.__name__)
         if ours and callable(value) and not name.startswith("_"):
@@ -46,7 +50,7 @@ def _page(module: ModuleType, package: griffe.Object) -> str:
 
 def _entry(name: str, value: Callable, item: griffe.Object | griffe.Alias) -> str:
     """A function, or a class with its methods."""
-    text = item.docstring.value if item.docstring else ""
+    text = _text(item.docstring.value if item.docstring else "")
     if not item.is_class:
         return f"::::::{{py:function}} {_signature(name, item)}\n{text}\n::::::"
     methods = [
@@ -58,12 +62,18 @@ def _entry(name: str, value: Callable, item: griffe.Object | griffe.Alias) -> st
     return f"::::::{{py:class}} {name}{_of_class(value, item)}\n{text}\n::::::"
 
 
+def _text(docstring: str) -> str:
+    """A docstring with each formula on one line, and links to pages."""
+    text = FORMULA.sub(lambda match: match[0].replace("\n", " "), docstring)
+    return PAGE.sub(r"[\1](../\1.md)", text)
+
+
 def _is_field(member: griffe.Object | griffe.Alias) -> bool:
     return member.is_attribute and "property" not in member.labels
 
 
 def _method(name: str, member: griffe.Object | griffe.Alias) -> str:
-    text = member.docstring.value if member.docstring else ""
+    text = _text(member.docstring.value if member.docstring else "")
     if member.is_attribute:
         head = f":::::{{py:property}} {name}\n:type: {member.annotation}"
         return f"{head}\n\n{text}\n:::::"
