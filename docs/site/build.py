@@ -78,8 +78,7 @@ api/index
 :caption: Project
 
 map
-CONTRIBUTING
-CHANGELOG
+%s
 ```
 """
 
@@ -96,7 +95,8 @@ def main() -> int:
     )
     explorer = ROOT / "docs" / "explorer"
     if explorer.exists():  # as it is, in place of its entry in the navigation
-        shutil.copytree(explorer, out / "explorer", dirs_exist_ok=True)
+        hidden = shutil.ignore_patterns("node_modules")
+        shutil.copytree(explorer, out / "explorer", ignore=hidden, dirs_exist_ok=True)
     return status
 
 
@@ -136,14 +136,15 @@ def _stage(source: Path, options: argparse.Namespace) -> None:
         shutil.copy(ROOT / name, source)
     for page in (ROOT / "docs").glob("*.md"):
         _write(source / page.name, page.read_text(encoding="utf-8"))
-    for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
+    project = sorted(page.name for page in ROOT.glob("*.md") if page.stem != "README")
+    for name in project:
         _write(source / name, (ROOT / name).read_text(encoding="utf-8"))
     explorer = ""
     if (ROOT / "docs" / "explorer").exists():
         explorer = "explorer/index"
         _write(source / f"{explorer}.md", "# Explorer\n")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    _write(source / "index.md", readme + CONTENTS % explorer)
+    _write(source / "index.md", readme + CONTENTS % (explorer, "\n".join(project)))
     api.write(source / "api")
     gallery.write(source, options.figures)
     notebooks.write(source / "notebooks", options.notebooks, options.repository)
