@@ -15,7 +15,7 @@ import lazyrich_jax as lr
 BLOCK = re.compile(r"^ *```python\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 ROOT = pathlib.Path(__file__).parents[1]
 README = ROOT / "README.md"
-SESSIONS = "conventions", "sharp-bits", "start"  # their blocks run in order
+SESSIONS = "conventions", "sharp-bits"  # their blocks run in order
 NOT_RUN = ("upstream",)  # programs that hang
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 THEOREMS = (ROOT / "docs" / "theorems.md").read_text()
