@@ -3,6 +3,7 @@
 A formula that isn't valid is a warning, and so an error of the build.
 """
 
+import logging as python_logging
 from pathlib import Path
 
 import math_core
@@ -56,8 +57,9 @@ def _write_font(app: Sphinx, exception: Exception | None) -> None:
     """Write the part of STIX Two Math that formulas use."""
     if exception is not None:
         return
+    python_logging.getLogger("fontTools").setLevel(python_logging.WARNING)
     with TTFont(Path(ziamath.__file__).parent / "fonts" / FONT) as font:
-        options = subset.Options(layout_features=["*"], glyph_names=False)
+        options = subset.Options(layout_features=["ssty", "dtls", "flac"])
         subsetter = subset.Subsetter(options)
         subsetter.populate(unicodes=[c for r in RANGES for c in r])
         subsetter.subset(font)
