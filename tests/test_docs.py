@@ -1,4 +1,4 @@
-"""The examples in docstrings and pages run; the page of theorems has valid names."""
+"""Examples in docstrings and pages run, pages name what exists, notebooks are alike."""
 
 import functools
 import inspect
@@ -6,6 +6,7 @@ import pathlib
 import re
 import textwrap
 
+import jupytext
 import matplotlib.pyplot as plt
 import pytest
 
@@ -14,6 +15,9 @@ import lazyrich_jax as lr
 BLOCK = re.compile(r"^ *```python\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 ROOT = pathlib.Path(__file__).parents[1]
 README = ROOT / "README.md"
+SESSIONS = "conventions", "sharp-bits"  # their blocks run in order
+NOT_RUN = ("upstream",)  # programs that hang
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 THEOREMS = (ROOT / "docs" / "theorems.md").read_text()
 
 
@@ -38,16 +42,14 @@ def examples():
         }.items():
             for block in BLOCK.findall(getattr(of, "__doc__", None) or ""):
                 yield pytest.param(textwrap.dedent(block), id=name + suffix)
-    for page in (
-        README,
-        *(
-            ROOT / "docs" / f"{x}.md"
-            for x in ("beyond", "inference", "richness", "sweeps")
-        ),
-    ):
+    for page in (README, *sorted((ROOT / "docs").glob("*.md"))):
         marks = () if page == README else pytest.mark.slow
-        for i, block in enumerate(BLOCK.findall(page.read_text())):
-            yield pytest.param(block, id=f"{page.stem}-{i}", marks=marks)
+        blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
+        if page.stem in SESSIONS:
+            blocks = ["\n".join(blocks)]
+        if page.stem not in NOT_RUN:
+            for i, block in enumerate(blocks):
+                yield pytest.param(block, id=f"{page.stem}-{i}", marks=marks)
 
 
 @pytest.mark.parametrize("code", list(examples()))
@@ -85,3 +87,27 @@ def test_the_page_of_theorems_names_what_exists():
         assert f"def {test}(" in text, f"{file}::{test}"
     for link in re.findall(r"\]\(([\w./]+)\)", THEOREMS):
         assert (ROOT / "docs" / link).exists(), link
+
+
+def test_the_readme_is_short():
+    text = re.sub(r"```.*?```", "", README.read_text(encoding="utf-8"), flags=re.S)
+    text = re.sub(r"!\[.*?\]\(.*?\)", "", text)  # the picture
+    assert len(re.sub(r"\]\(.*?\)", "]", text).split()) <= 450
+
+
+@pytest.mark.parametrize("source", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_for_colab_are_current(source):
+    """`jupytext --to ipynb notebooks/*.py` writes them."""
+    cells = [
+        [(cell.cell_type, cell.source) for cell in jupytext.read(path).cells]
+        for path in (source, source.with_suffix(".ipynb"))
+    ]
+    assert cells[0] == cells[1]
+    assert '"output_type"' not in source.with_suffix(".ipynb").read_text()
+
+
+def test_no_notebook_is_left_over():
+    assert len(NOTEBOOKS) > 10
+    assert {p.stem for p in (ROOT / "notebooks").glob("*.ipynb")} == {
+        path.stem for path in NOTEBOOKS
+    }
