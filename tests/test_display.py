@@ -98,7 +98,7 @@ def test_hidden_units_of_a_solution():
     assert repr(lr.ExactSolution(wide, TASK)) == "ExactSolution(3-9-2, float64)"
     deep = lr.Gaussian(1.0)(3, 4, 5, 2, key=jax.random.key(0))
     assert repr(deep) == "LinearNetwork(3-4-5-2, float64)"
-    assert "λ of layers 2 and 3" in deep._repr_html_()
+    assert "λ of layers 2 and 3" in str(deep._repr_html_())
 
 
 def texts(html):

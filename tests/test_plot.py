@@ -196,21 +196,27 @@ def test_vector_graphics_of_a_column(name, family, tmp_path):
     assert len(images) <= (0 if name in CURVES else 2)
 
 
+def inches(ax):
+    figure = ax.figure
+    assert isinstance(figure, Figure)
+    return tuple(figure.get_size_inches())
+
+
 def test_a_style_of_other_sizes():
     first = lr.plot.loss(exact())
     with lr.plot.style(5.0, font_size=7.0):
         ax = lr.plot.loss(exact())
         with lr.plot.style("page"):
-            assert lr.plot.loss(exact()).figure.get_size_inches()[0] == 6.9
-        assert ax.xaxis.label.get_size() == 7.0
+            assert inches(lr.plot.loss(exact()))[0] == 6.9
+        assert ax.xaxis.label.get_fontsize() == 7.0
         colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
         assert tuple(colours) == lr.plot.COLOURS
-    wide, high = ax.figure.get_size_inches()
+    wide, high = inches(ax)
     assert wide == 5.0 and wide / high == pytest.approx(4.8 / 3.3)
     thick, thin = (x.lines[0].get_linewidth() for x in (first, ax))
     assert thick == 2.2 and thin == pytest.approx(2.2 / 1.5)
     again = lr.plot.loss(exact())
-    assert tuple(again.figure.get_size_inches()) == (4.8, 3.3)
+    assert inches(again) == (4.8, 3.3)
 
 
 def test_loss_above_the_optimum(ax):

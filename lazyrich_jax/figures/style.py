@@ -16,7 +16,7 @@ def new_figure(width: int | float, height: int | float) -> "Figure":
     """
     from matplotlib.figure import Figure
 
-    return Figure(figsize=inches((width, height)), layout="constrained")
+    return Figure(figsize=inches(width, height), layout="constrained")
 
 
 def law_legend(figure: "Figure") -> None:

@@ -61,7 +61,7 @@ def animate(
     values = np.asarray(found)
     limit = float(np.abs(values).max()) or 1.0
 
-    figure = Figure(figsize=inches((4.4, 4.0)), dpi=110, layout="constrained")
+    figure = Figure(figsize=inches(4.4, 4.0), dpi=110, layout="constrained")
     ax = maps.representation(
         trajectory, which, index=0, limit=limit, ax=figure.subplots()
     )

@@ -92,7 +92,7 @@ def style(
 
 def _settings(width: float, font_size: float, family: str) -> dict:
     """The settings of matplotlib inside `style`."""
-    from matplotlib import cycler
+    from matplotlib.rcsetup import cycler
 
     tick = {"major.width": 0.6, "major.size": 2.5, "labelsize": "small"}
     return {
@@ -104,7 +104,7 @@ def _settings(width: float, font_size: float, family: str) -> dict:
         "axes.titlesize": "medium",
         "axes.labelsize": "medium",
         "axes.linewidth": 0.6,
-        "axes.prop_cycle": cycler(color=COLOURS),
+        "axes.prop_cycle": cycler(color=list(COLOURS)),
         "legend.fontsize": "small",
         "lines.linewidth": 1.0,
         "pdf.fonttype": 42,
@@ -113,10 +113,12 @@ def _settings(width: float, font_size: float, family: str) -> dict:
     }
 
 
-def inches(size: tuple[float, float]) -> tuple[float, float]:
+def inches(width: int | float, height: int | float) -> tuple[float, float]:
     """The size of a new figure, given its size outside `style`."""
-    width = _width.get()
-    return size if width is None else (width, width * size[1] / size[0])
+    styled = _width.get()
+    if styled is None:
+        return float(width), float(height)
+    return styled, styled * height / width
 
 
 def line(trajectory: int, entry: int | None = None) -> dict:
@@ -153,5 +155,5 @@ def axes_or_new(ax: "Axes | None", size: tuple[float, float]) -> "Axes":
     import matplotlib.pyplot as plt
 
     if ax is None:
-        _, ax = plt.subplots(figsize=inches(size), layout="constrained")
+        _, ax = plt.subplots(figsize=inches(*size), layout="constrained")
     return ax
