@@ -48,13 +48,17 @@ def shown(
     `content` gives the rows of a table and a picture. Notebooks show the line of text
     in place of `None`.
     """
-    leaves = jax.tree.leaves(value)
-    if not _all_arrays(leaves) or not is_concrete(value) or batch():
+    if not is_concrete_one(value, batch):
         return None
-    if not all(np.all(np.isfinite(x)) for x in map(np.asarray, leaves)):
+    if not all(np.all(np.isfinite(np.asarray(x))) for x in jax.tree.leaves(value)):
         return None
     with jax.ensure_compile_time_eval():  # also where a program is traced
         return card(repr(value), *content())
+
+
+def is_concrete_one(value: eqx.Module, batch: Callable[[], tuple[int, ...]]) -> bool:
+    """Whether a value has arrays with values, and is no batch."""
+    return _all_arrays(jax.tree.leaves(value)) and is_concrete(value) and not batch()
 
 
 def _all_arrays(leaves: list[Any]) -> bool:

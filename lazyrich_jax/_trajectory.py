@@ -199,7 +199,7 @@ class Trajectory(eqx.Module):
 
     def _repr_html_(self) -> str | None:
         """The outcome and the loss over time, of one concrete trajectory."""
-        if not is_concrete(self) or self.batch_shape:
+        if not _display.is_concrete_one(self, lambda: self.batch_shape):
             return None
         with jax.ensure_compile_time_eval():
             rows, picture = self._about(), _display.curve(self.ts, self.loss, "loss")
