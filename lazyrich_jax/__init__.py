@@ -1,5 +1,8 @@
 """Exact learning dynamics of deep linear networks, from the lazy to the rich regime."""
 
+from importlib.metadata import PackageNotFoundError as _NotInstalled
+from importlib.metadata import version as _version
+
 from . import _xla as _xla  # before XLA is started
 from . import applications as applications
 from . import inference as inference
@@ -32,4 +35,7 @@ from ._trajectory import RESULTS as RESULTS
 from ._trajectory import Trajectory as Trajectory
 from ._whitening import Whitening as Whitening
 
-__version__ = "0.1.0"
+try:
+    __version__ = _version("lazyrich_jax")
+except _NotInstalled:  # a source tree
+    __version__ = "unknown"

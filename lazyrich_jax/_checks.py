@@ -11,6 +11,10 @@ import numpy as np
 from jaxtyping import Array
 
 from ._dtypes import as_real
+from ._kinds import ARRAY as ARRAY
+from ._kinds import instance as instance
+from ._kinds import not_swapped as not_swapped
+from ._kinds import one as one
 from ._xla import sharded_over
 
 
@@ -36,22 +40,6 @@ def require(ok: bool, message: str) -> None:
     """Raise a `ValueError` with `message` unless `ok`."""
     if not ok:
         raise ValueError(message)
-
-
-def instance(name: str, value: Any, kind: type, hint: str) -> None:
-    """Raise a `TypeError` unless `value` is a `kind`."""
-    if isinstance(value, kind):
-        return
-    was = f"a `{type(value).__name__}`"
-    if isinstance(value, str):
-        was = f"the text {value!r}"
-    elif isinstance(value, type):
-        was = f"the class `{value.__name__}`"
-        if issubclass(value, kind):
-            hint = f"type `{value.__name__}()`"
-    elif callable(value) and hasattr(value, "__name__"):
-        was = f"the function `{value.__name__}`"
-    raise TypeError(f"`{name}` must be a `{kind.__name__}`, but it was {was}; {hint}.")
 
 
 def as_matrix(name: str, value: Any) -> Array:

@@ -21,15 +21,29 @@ def exactness_tolerance(dtype: jnp.dtype) -> float:
 
 
 def is_task(name: str, task: Task) -> None:
-    """Raise a `TypeError` unless `task` is a `Task`."""
-    hint = "of a correlation, `Task.from_correlation(sigma)`"
+    """Refuse another type than `Task`, and a batch."""
+    hint = "build one with `Task(x, y)` or `Task.from_correlation(sigma)`"
     _checks.instance(name, task, Task, hint)
+
+
+def is_network(name: str, network: LinearNetwork, *, batched: bool = False) -> None:
+    """Refuse another type than `LinearNetwork`, and, unless `batched`, a batch."""
+    hint = "draw one: `LambdaBalanced(lmda)(in_size, hidden_size, out_size, key=key)`"
+    _checks.instance(name, network, LinearNetwork, hint, batched=batched)
+
+
+def are_network_and_task(
+    network: LinearNetwork, task: Task, name: str = "network"
+) -> None:
+    """Refuse other types, batches, and a network and a task in each other's place."""
+    _checks.not_swapped(**{name: (network, LinearNetwork), "task": (task, Task)})
+    is_network(name, network)
+    is_task("task", task)
 
 
 def check_fit(network: LinearNetwork, task: Task, name: str = "network") -> None:
     """Refuse other types, and a network without the task's input and output sizes."""
-    _checks.instance(name, network, LinearNetwork, "the arguments may be swapped")
-    is_task("task", task)
+    are_network_and_task(network, task, name)
     sizes = network.sizes
     _checks.require(
         (sizes[0], sizes[-1]) == (task.in_size, task.out_size),

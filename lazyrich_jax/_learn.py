@@ -8,6 +8,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from . import _checks, _dtypes
 from ._dynamics import AbstractDynamics, Exact, failure
+from ._exactness import are_network_and_task
 from ._network import LinearNetwork
 from ._task import Task
 from ._trajectory import RESULTS, Trajectory, raise_if_failed
@@ -62,12 +63,8 @@ def learn(
     simulated = lr.learn(network, task, ts, dynamics=lr.GradientDescent(1e-3))
     ```
     """
-    for name, value, kind, hint in (
-        ("network", network, LinearNetwork, "draw one with `LambdaBalanced`"),
-        ("task", task, Task, "build one with `Task(x, y)`"),
-        ("dynamics", dynamics, AbstractDynamics, "such as `Exact()`"),
-    ):
-        _checks.instance(name, value, kind, hint)
+    are_network_and_task(network, task)
+    _checks.instance("dynamics", dynamics, AbstractDynamics, "such as `Exact()`")
     dtype = _dtypes.common_dtype(network=network, task=task)
     ts = _dtypes.as_real("ts", ts).astype(dtype)
     _checks.require(

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
-from . import _checks, _dtypes
+from . import _checks, _display, _dtypes
 from ._balanced import rebalanced_pair
 from ._compression import compressed_pair
 from ._feasible import feasible_lmda
@@ -63,6 +63,7 @@ class LinearNetwork(eqx.Module):
 
     def __call__(self, x: Real[ArrayLike, " in"]) -> Float[Array, " out"]:
         """The output for one sample."""
+        _checks.one("network", self)
         sample = _dtypes.as_real("x", x)
         _checks.require(
             sample.shape == (self.sizes[0],),
@@ -101,6 +102,7 @@ class LinearNetwork(eqx.Module):
         print(lr.LinearNetwork.from_layers(model).sizes)  # (4, 8, 3)
         ```
         """
+        _checks.one("model", model)
         if isinstance(model, LinearNetwork) and layout is None:
             layout = "out_in"
         layers, others = layers_of_tree(model, layout)
@@ -124,6 +126,11 @@ class LinearNetwork(eqx.Module):
                 f"{'traced' if known is None else 'not all zero'}.",
             )
         return cls([layer.weight for layer in layers])
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The leading axes of a batch of networks; empty for one network."""
+        return self.weights[0].shape[:-2]
 
     @property
     def depth(self) -> int:
@@ -296,6 +303,7 @@ class LinearNetwork(eqx.Module):
         don't allow the sign of `lmda`: positive needs `hidden <= out`, negative needs
         `hidden <= in`. A traced `lmda` of the wrong sign gives NaN weights.
         """
+        _checks.one("network", self)
         self._two_layers("rebalanced")
         finer, balance = _dtypes.promoted(
             network=self, lmda=_checks.as_scalar("lmda", lmda)
@@ -339,6 +347,7 @@ class LinearNetwork(eqx.Module):
         print(jnp.abs(rotation @ small.weights[0] - network.weights[0]).max())
         ```
         """
+        _checks.one("network", self)
         self._two_layers("compressed")
         n_in, hidden, n_out = self.sizes
         w1, w2 = self.weights
@@ -346,6 +355,33 @@ class LinearNetwork(eqx.Module):
             return self, jnp.eye(hidden, dtype=w1.dtype)
         rotation, v1, v2 = _compressed(w1, w2)
         return LinearNetwork((v1, v2)), rotation
+
+    def __repr__(self) -> str:
+        """The sizes of all layers and the dtype."""
+        return _display.line(
+            self, lambda: _checks.sizes_text(self.sizes), lambda: self.batch_shape
+        )
+
+    def _repr_html_(self) -> str | None:
+        """The balance and the function, of one concrete network."""
+        return _display.shown(self, lambda: self.batch_shape, self._content)
+
+    def _content(self) -> tuple[dict[str, str], str]:
+        function = self.function
+        rows = {
+            "singular values of the function": _display.numbers(
+                jnp.linalg.svd(function, compute_uv=False)
+            )
+        }
+        if self.depth > 1:
+            balances = zip(
+                jnp.ravel(self.lmda), jnp.ravel(self.balance_residual), strict=True
+            )
+            for i, (lmda, residual) in enumerate(balances):
+                rows[f"λ of layers {i + 1} and {i + 2}"] = (
+                    f"{float(lmda):.4g}, with a residual of {float(residual):.2g}"
+                )
+        return rows, _display.heat_map(function, "function")
 
     def _two_layers(self, name: str) -> None:
         _checks.require(

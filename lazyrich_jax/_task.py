@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
-from . import _checks, _dtypes
+from . import _checks, _display, _dtypes
 from ._linalg import dot, square_norm
 from ._whitening import Whitening, whiten
 from ._xla import compiled
@@ -56,6 +56,14 @@ class Task(eqx.Module):
         )
 
     @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The leading axes of a batch of tasks; empty for one task.
+
+        A batch is data for `jax.vmap`: every method needs one task.
+        """
+        return self.x.shape[:-2]
+
+    @property
     def in_size(self) -> int:
         """The number of inputs."""
         return self.x.shape[-1]
@@ -74,18 +82,21 @@ class Task(eqx.Module):
     @compiled
     def input_output_correlation(self) -> Float[Array, "out in"]:
         r"""$\Sigma = \frac1P \sum_n y_n x_n^\top$."""
+        _checks.one("task", self)
         return dot(self.y.mT, self.x) / self.samples
 
     @property
     @compiled
     def input_correlation(self) -> Float[Array, "in in"]:
         r"""$\Sigma_{xx} = \frac1P \sum_n x_n x_n^\top$ (not centred)."""
+        _checks.one("task", self)
         return dot(self.x.mT, self.x) / self.samples
 
     @property
     @compiled
     def input_variance(self) -> Float[Array, ""]:
         r"""The mean eigenvalue $c$ of $\Sigma_{xx}$: $c I$ is nearest to it."""
+        _checks.one("task", self)
         return square_norm(self.x) / self.x.size
 
     @property
@@ -102,6 +113,7 @@ class Task(eqx.Module):
     @compiled
     def loss(self, function: Float[Array, "out in"]) -> Float[Array, ""]:
         """The loss of the linear map `function`, shape (out, in)."""
+        _checks.one("task", self)
         task, function = _dtypes.promoted(task=self, function=function)
         residual = task.y - dot(task.x, function.mT)
         return square_norm(residual) / (2 * task.samples)
@@ -109,6 +121,7 @@ class Task(eqx.Module):
     @compiled
     def loss_gradient(self, function: Float[Array, "out in"]) -> Float[Array, "out in"]:
         r"""$\partial L / \partial W = W \Sigma_{xx} - \Sigma$ at `function`."""
+        _checks.one("task", self)
         task, function = _dtypes.promoted(task=self, function=function)
         return dot(function, task.input_correlation) - task.input_output_correlation
 
@@ -147,6 +160,7 @@ class Task(eqx.Module):
         print(white.in_size)  # 3
         ```
         """
+        _checks.one("task", self)
         return Task(whiten(self.x, rank, tol)[0], self.y)
 
     def whitening(
@@ -158,10 +172,12 @@ class Task(eqx.Module):
 
         **Raises:** as `whitened`.
         """
+        _checks.one("task", self)
         return whiten(self.x, rank, tol)[1]
 
     def reversed(self) -> "Task":
         """The task with its inputs and the negative of its targets (reversal)."""
+        _checks.one("task", self)
         return Task(self.x, -self.y)
 
     @classmethod
@@ -259,6 +275,31 @@ class Task(eqx.Module):
         sigma = _checks.as_matrix("sigma", sigma)
         root = sigma.shape[1] ** 0.5
         return cls(root * np.eye(sigma.shape[1], dtype=sigma.dtype), root * sigma.mT)
+
+    def __repr__(self) -> str:
+        """The sizes, the number of samples and the dtype."""
+        return _display.line(
+            self,
+            lambda: (
+                f"{self.in_size} inputs, {self.out_size} outputs, "
+                f"{self.samples} samples"
+            ),
+            lambda: self.batch_shape,
+        )
+
+    def _repr_html_(self) -> str | None:
+        """The inputs' variance and the correlation, of one concrete task."""
+        return _display.shown(self, lambda: self.batch_shape, self._content)
+
+    def _content(self) -> tuple[dict[str, str], str]:
+        sigma = self.input_output_correlation
+        strengths = jnp.linalg.svd(sigma, compute_uv=False)
+        rows = {
+            "variance of the inputs": f"{float(self.input_variance):.4g}",
+            "anisotropy of the inputs": f"{float(self.anisotropy):.2g}",
+            "singular values": _display.numbers(strengths),
+        }
+        return rows, _display.heat_map(sigma, "input-output correlation")
 
 
 def _white_inputs(

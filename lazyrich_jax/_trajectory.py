@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
+from . import _display
 from ._checks import can_raise, is_concrete, sizes_text
 from ._network import LinearNetwork
 from .kernels import ntk
@@ -183,21 +184,47 @@ class Trajectory(eqx.Module):
             fields, {name: (*ts, about)}, {"result": describe(self.result)}
         )
 
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The leading axes of a batch of trajectories; empty for one trajectory."""
+        return self.ts.shape[:-1]
+
+    def __repr__(self) -> str:
+        """The sizes of all layers, the number of times and the dtype."""
+        return _display.line(
+            self,
+            lambda: f"{sizes_text(self.network.sizes)}, {self.ts.shape[-1]} times",
+            lambda: self.batch_shape,
+        )
+
+    def _repr_html_(self) -> str | None:
+        """The outcome and the loss over time, of one concrete trajectory."""
+        if not _display.is_concrete_one(self, lambda: self.batch_shape):
+            return None
+        with jax.ensure_compile_time_eval():
+            rows, picture = self._about(), _display.curve(self.ts, self.loss, "loss")
+        return _display.card(repr(self), rows, picture)
+
     def __str__(self) -> str:
         sizes = sizes_text(self.network.sizes)
-        batch = f" x {self.ts.shape[:-1]}" if self.ts.ndim > 1 else ""
+        batch = f" x {self.batch_shape}" if self.batch_shape else ""
         head = f"Trajectory{batch} of a {sizes} network, {self.ts.shape[-1]} times"
         if not is_concrete(self):
             return f"{head} (traced)"
-        low, high = (float(f(self.ts)) for f in (jnp.min, jnp.max))
-        lines = [
-            f"{head} from {low:.4g} to {high:.4g}, {self.loss.dtype.name}",
-            "  loss: "
-            f"{float(jnp.mean(self.loss[..., 0])):.6g} at the first time, "
+        with jax.ensure_compile_time_eval():  # also where a program is traced
+            low, high = (float(f(self.ts)) for f in (jnp.min, jnp.max))
+            lines = [f"  {name}: {text}" for name, text in self._about().items()]
+        head += f" from {low:.4g} to {high:.4g}, {self.loss.dtype.name}"
+        return "\n".join([head, *lines])
+
+    def _about(self) -> dict[str, str]:
+        """Losses, outcome and error in words."""
+        about = {
+            "loss": f"{float(jnp.mean(self.loss[..., 0])):.6g} at the first time, "
             f"{float(jnp.mean(self.loss[..., -1])):.6g} at the last",
-            f"  result: {describe(self.result)}",
-        ]
+            "result": describe(self.result),
+        }
         if self.error_estimate is not None:
             most = float(jnp.max(self.error_estimate))
-            lines.append(f"  estimated error of the function: at most {most:.3g}")
-        return "\n".join(lines)
+            about["estimated error of the function"] = f"at most {most:.3g}"
+        return about

@@ -186,6 +186,7 @@ def empirical_ntk(
     sample; `TypeError` for a model without parameters, such as a plain function, for
     half precision, and for outputs that are not real.
     """
+    _checks.one("model", model)
     samples = _dtypes.as_real("x", x, whole=True)
     _checks.require(
         samples.ndim > 0 and samples.shape[0] > 0,
@@ -282,18 +283,13 @@ def _single(network: LinearNetwork) -> None:
     """Refuse other types, and a network with leading batch axes."""
     hint = "of another model, `empirical_ntk`"
     _checks.instance("network", network, LinearNetwork, hint)
-    shape = network.weights[0].shape
-    _checks.require(
-        len(shape) == 2,
-        "`network` must have weights without leading axes, but `weights[0]` had shape "
-        f"{shape}; use `jax.vmap(f, in_axes=(0, None))(network, x)`.",
-    )
 
 
 def _inputs(
     network: LinearNetwork, x: Real[ArrayLike, "samples in"]
 ) -> tuple[Weights, Array]:
     """The weights and the inputs `x`, checked for their size, in one dtype."""
+    _checks.not_swapped(network=(network, LinearNetwork), x=(x, _checks.ARRAY))
     _single(network)
     x = _checks.as_matrix("x", x)
     _checks.require(

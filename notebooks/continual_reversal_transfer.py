@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 
 import lazyrich_jax as lr
-from lazyrich_jax.plot.style import COLOURS, LINESTYLES
+from lazyrich_jax.plot import COLOURS, LINESTYLES
 
 # %% [markdown]
 # All experiments use one task and one network: the semantic hierarchy of eight items, and an 8-8-8

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 
 import lazyrich_jax as lr
-from lazyrich_jax.plot.style import COLOURS
+from lazyrich_jax.plot import COLOURS
 
 u, v = (jax.random.orthogonal(key, 2) for key in jax.random.split(jax.random.key(0)))
 task = lr.Task.from_correlation((u * jnp.array([2.0, 1.0])) @ v.T)

@@ -31,7 +31,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import lazyrich_jax as lr
-from lazyrich_jax.plot.style import COLOURS
+from lazyrich_jax.plot import COLOURS
 
 inference = lr.inference
 

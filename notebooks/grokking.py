@@ -26,7 +26,7 @@ import numpy as np
 import optax
 
 import lazyrich_jax as lr
-from lazyrich_jax.plot.style import COLOURS
+from lazyrich_jax.plot import COLOURS
 
 # %% [markdown]
 # ## The task and the model

@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 
 import lazyrich_jax as lr
-from lazyrich_jax.plot.style import COLOURS
+from lazyrich_jax.plot import COLOURS
 
 # %% [markdown]
 # ## Each mode has a separate equation
@@ -286,7 +286,7 @@ fig, axes = plt.subplots(1, 2, figsize=(9.5, 3.3), layout="constrained")
 lr.plot.loss(runs, ax=axes[0])
 for i, (run, t) in enumerate(zip(runs.values(), (funnel_task, mirror_task), strict=True)):
     distances = jax.jit(kernels_moved, static_argnums=2)(run.network.qqt, t.x, t.in_size)[0]
-    axes[1].plot(steps, distances, **lr.plot.style.line(i))
+    axes[1].plot(steps, distances, **lr.plot.line(i))
 axes[1].set(xlabel=axes[0].get_xlabel(), ylabel="distance of the NTK from its start")
 for ax, exact in zip(axes, (funnel[2], funnel[0]), strict=True):
     ax.plot(

@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 
 import lazyrich_jax as lr
-from lazyrich_jax.plot.style import COLOURS
+from lazyrich_jax.plot import COLOURS
 
 n_in, n_out = 4, 3
 strengths = jnp.array([4.0, 2.0, 1.0])

@@ -26,7 +26,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 import lazyrich_jax as lr
-from lazyrich_jax.plot.style import COLOURS
+from lazyrich_jax.plot import COLOURS
 
 digits = load_digits()
 order = jax.random.permutation(jax.random.key(0), len(digits.data))

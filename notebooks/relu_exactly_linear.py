@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 
 import lazyrich_jax as lr
-from lazyrich_jax.plot.style import COLOURS
+from lazyrich_jax.plot import COLOURS
 
 n_in, pairs, n_out = 4, 3, 3
 keys = jax.random.split(jax.random.key(1), 6)

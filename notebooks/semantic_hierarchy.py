@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 
 import lazyrich_jax as lr
-from lazyrich_jax.plot.style import COLOURS
+from lazyrich_jax.plot import COLOURS
 
 # %% [markdown]
 # ## The task
@@ -135,7 +135,7 @@ for ax, run, name in zip(axes, (rich, lazy), (r"$\lambda = 0$", r"$\lambda = -30
             color=COLOURS[i],
             lw=2,
             label=f"canary, {items[other]}",
-            ls=lr.plot.style.LINESTYLES[i],
+            ls=lr.plot.LINESTYLES[i],
         )
     ax.set(title=name, xlabel="time")
 axes[0].set_ylabel(r"$|h_i - h_j|^2$ / largest at the end")

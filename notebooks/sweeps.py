@@ -32,7 +32,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import lazyrich_jax as lr
-from lazyrich_jax.plot.style import COLOURS
+from lazyrich_jax.plot import COLOURS
 
 # %% [markdown]
 # ## A function of one point, and a grid

@@ -33,7 +33,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 
 import lazyrich_jax as lr
-from lazyrich_jax.plot.style import COLOURS
+from lazyrich_jax.plot import COLOURS
 
 # %% [markdown]
 # ## First the loss, then the features

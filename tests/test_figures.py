@@ -103,6 +103,25 @@ def test_one_figure_and_its_report(stub, tmp_path, capsys):
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
 
 
+def test_a_format_a_width_and_the_browser(stub, tmp_path, capsys, monkeypatch):
+    shown = []
+    monkeypatch.setattr("webbrowser.open", lambda url: bool(shown.append(url)))
+    command = ["reproduce", "figure1", "--format", "svg", "--width", "3.35", "--show"]
+    assert main([*command, "--out", str(tmp_path)]) == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert "figure1.svg" in names and "figure1.pdf" not in names
+    assert 'width="241.2pt"' in (tmp_path / "figure1.svg").read_text()
+    printed = capsys.readouterr()
+    assert "figure1.png, .svg, .npz, .txt written" in printed.out
+    assert shown == [(tmp_path / "report.html").as_uri()]
+    assert "no browser was found" in printed.err
+    for wrong in ("-1", "wide", "inf"):
+        with pytest.raises(SystemExit, match="2"):
+            main(["reproduce", "--width", wrong])
+        message = f"must be a positive number of inches, but it was {wrong!r}"
+        assert message in capsys.readouterr().err
+
+
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 

@@ -1,7 +1,9 @@
 """Plots draw the data; they refuse bad data, and leave no figure then."""
 
 import functools
+import re
 from typing import Any
+from xml.etree import ElementTree
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL.GifImagePlugin import GifImageFile
 
 import lazyrich_jax as lr
-from lazyrich_jax.plot import style
+from lazyrich_jax.plot.style import DIVERGING
 
 loose: Any = lr.plot  # for arguments that its annotations refuse
 KEY = jax.random.key(0)
@@ -161,6 +163,62 @@ def test_nothing_changes_the_defaults(ax):
     assert dict(plt.rcParams) == before
 
 
+DRAWN = {
+    **{k: functools.partial(lambda f: f(exact()), f) for k, f in CURVES.items()},
+    "matrix": lambda: lr.plot.matrix(jnp.eye(3)),
+    "representation": lambda: lr.plot.representation(exact(), "qqt"),
+    "phase_diagram": lambda: lr.plot.phase_diagram(SWEEP, "richness"),
+}
+
+
+@pytest.mark.parametrize("family", ["sans-serif", "serif"])
+@pytest.mark.parametrize("name", DRAWN)
+def test_vector_graphics_of_a_column(name, family, tmp_path):
+    before = dict(plt.rcParams)
+    with lr.plot.style("column", family=family):
+        figure = DRAWN[name]().figure
+        for ending in ("pdf", "svg"):
+            figure.savefig(tmp_path / f"a.{ending}")
+        outside = figure.get_tightbbox().extents
+    assert dict(plt.rcParams) == before
+    wide, high = figure.get_size_inches()
+    assert wide == 3.35
+    # The figure's border cuts off no text.
+    assert np.all(outside[:2] >= -0.02)
+    assert np.all(outside[2:] <= np.array([wide, high]) + 0.02)
+    pdf = (tmp_path / "a.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF") and b"/Type3" not in pdf
+    (box,) = re.findall(rb"/MediaBox \[([^]]*)\]", pdf)
+    np.testing.assert_allclose(np.array(box.split(), float)[2], 72 * 3.35, rtol=1e-6)
+    svg = ElementTree.parse(tmp_path / "a.svg").getroot()
+    assert svg.attrib["width"] == "241.2pt"
+    images = list(svg.iter("{http://www.w3.org/2000/svg}image"))
+    assert len(images) <= (0 if name in CURVES else 2)
+
+
+def inches(ax):
+    figure = ax.figure
+    assert isinstance(figure, Figure)
+    return tuple(figure.get_size_inches())
+
+
+def test_a_style_of_other_sizes():
+    first = lr.plot.loss(exact())
+    with lr.plot.style(5.0, font_size=7.0):
+        ax = lr.plot.loss(exact())
+        with lr.plot.style("page"):
+            assert inches(lr.plot.loss(exact()))[0] == 6.9
+        assert ax.xaxis.label.get_fontsize() == 7.0
+        colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+        assert tuple(colours) == lr.plot.COLOURS
+    wide, high = inches(ax)
+    assert wide == 5.0 and wide / high == pytest.approx(4.8 / 3.3)
+    thick, thin = (x.lines[0].get_linewidth() for x in (first, ax))
+    assert thick == 2.2 and thin == pytest.approx(2.2 / 1.5)
+    again = lr.plot.loss(exact())
+    assert inches(again) == (4.8, 3.3)
+
+
 def test_loss_above_the_optimum(ax):
     lr.plot.loss(descent(), above=exact().loss[-1], ax=ax)
     expected = descent().loss - exact().loss[-1]
@@ -216,7 +274,7 @@ def test_a_representation_is_the_matrix(which, name, ax):
     np.testing.assert_array_equal(image.get_array(), values)
     low, high = image.get_clim()
     assert -low == high == np.abs(values).max()
-    assert image.get_cmap().name == style.DIVERGING
+    assert image.get_cmap().name == DIVERGING
     assert ax.get_aspect() == 1
     assert "t = 0.5" in ax.get_title()
     assert len(ax.lines) == (2 if which == "qqt" else 0)
@@ -295,6 +353,19 @@ def test_a_gif_has_a_frame_for_every_time(tmp_path):
         assert film.format == "GIF" and film.n_frames == 4
         assert film.info["duration"] == 200
     assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("which", ["input", "output", "function", "qqt"])
+def test_a_film_of_every_representation(which, tmp_path):
+    with lr.plot.style(3.0):
+        path = lr.plot.animate(exact(), tmp_path / "a.gif", which)
+    with PIL.Image.open(path) as film:
+        assert isinstance(film, GifImageFile)
+        assert film.n_frames == 4 and film.size == (330, 300)
+        first = np.asarray(film.convert("L"))
+        film.seek(3)
+        last = np.asarray(film.convert("L"))
+    assert np.any(first != last)
 
 
 @pytest.mark.skipif(not writers.is_available("ffmpeg"), reason="needs ffmpeg")
@@ -405,6 +476,22 @@ REFUSALS = {
     "folder": (
         lambda: lr.plot.animate_qqt(exact(), "nowhere/qqt.gif"),
         "`path` must be in a folder that exists, .* 'nowhere/qqt.gif'",
+    ),
+    "width": (
+        lambda: lr.plot.style("wide").__enter__(),
+        "`width` must be a number of inches or one of column, page, .* 'wide'",
+    ),
+    "negative width": (
+        lambda: lr.plot.style(-1.0).__enter__(),
+        "`width` must be finite and positive, but it was -1",
+    ),
+    "font size": (
+        lambda: lr.plot.style(font_size=0.0).__enter__(),
+        "`font_size` must be finite and positive, but it was 0",
+    ),
+    "a film's representation": (
+        lambda: lr.plot.animate(exact(), "a.gif", "hidden"),
+        "`which` must be one of input, output, function, qqt, but it was 'hidden'",
     ),
     "fps": (lambda: lr.plot.animate_qqt(exact(), "a.gif", fps=0), "`fps` .* was 0"),
     "film of a batch": (

@@ -200,7 +200,7 @@ def test_refused(case):
         ),
         (lambda: bent(x=TASK.x.astype(complex)), "`x` must be real, but .* complex"),
         (lambda: learn(network=TASK), "`network` must be a `LinearNetwork`"),
-        (lambda: loose.ExactSolution(TASK, NETWORK), "`network` .* may be swapped"),
+        (lambda: loose.ExactSolution(TASK, NETWORK), "`network` .* swap them"),
         (lambda: loose.ExactSolution(NETWORK, TASK.x), "`task` must be a `Task`"),
         (lambda: learn(dynamics="exact"), "`dynamics` must be a `AbstractDynamics`"),
     ],

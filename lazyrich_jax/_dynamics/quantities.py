@@ -48,8 +48,21 @@ class State(eqx.Module):
         return self.core.problem
 
     @property
-    def _in_size(self) -> int:
-        return len(self.frame.right if self.modes is None else self.modes.v)
+    def batch_shape(self) -> tuple[int, ...]:
+        """The leading axes of a batch of solutions; empty for one solution."""
+        return self.optimum.shape
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """The number of inputs, hidden units and outputs of the network."""
+        frame, modes = self.frame, self.modes
+        hidden = frame.basis if self.wide is None else self.wide.rotation.mT
+        if modes is None:
+            sides = frame.right, hidden.mT, frame.left
+        else:
+            sides = modes.v, modes.inward, modes.u
+        n_in, n_hidden, n_out = (x.shape[-2] for x in sides)
+        return n_in, n_hidden, n_out
 
 
 @on_any_mesh
@@ -173,14 +186,14 @@ def _of_wide(
 def _as_network(q: Float[Array, "n hidden"], solution: State) -> LinearNetwork:
     """The network of Q, scaled back to the task's input variance."""
     q = q / jnp.sqrt(solution.variance)
-    n_in = solution._in_size
+    n_in = solution.sizes[0]
     return LinearNetwork((q[:n_in].mT, q[n_in:]))
 
 
 def product(solution: State, ts: Times, part: str) -> Array:
     wide = solution.wide
     if wide is not None and wide.is_limit and part in ("inputs", "outputs"):
-        rows, columns = SLICES[part](solution._in_size)
+        rows, columns = SLICES[part](solution.sizes[0])
         return product(solution, ts, "qqt")[:, rows, columns]
     if solution.modes is not None:
         found = solution.modes.product(solution.core, ts, part)

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .. import _checks
+from .. import _checks, _display
 from .._network import LinearNetwork
 from .._riccati.differentiable import Solved
 from .._task import Task
@@ -164,7 +164,7 @@ class ExactSolution(State):
     ) -> Float[Array, "*ts outputs outputs"]:
         """The neural tangent kernel on inputs `x`, as `lazyrich_jax.kernels.ntk`."""
         x = _checks.as_matrix("x", x)
-        n_in = self._in_size
+        n_in = self.sizes[0]
         _checks.require(
             x.shape[1] == n_in,
             f"`x` must have the task's {n_in} inputs (columns), but its shape was "
@@ -187,6 +187,7 @@ class ExactSolution(State):
 
         **Raises:** `ValueError` for a scalar, and for negative or NaN times.
         """
+        _checks.one("solution", self)
         ts = _checks.as_times("ts", ts)
         _checks.require(
             ts.ndim > 0 and ts.size > 0,
@@ -218,6 +219,7 @@ class ExactSolution(State):
 
         **Raises:** `ValueError` for tolerances that aren't positive (traced: NaN).
         """
+        _checks.one("solution", self)
         double = jnp.finfo(self.optimum.dtype).bits > 32
         tolerances, settled = [], True
         for name, value, default in (
@@ -250,4 +252,28 @@ class ExactSolution(State):
         return self.flow_network(t, **tolerances)
 
     def _at(self, t: Real[ArrayLike, "*ts"], quantity: Callable, *args: Array):
+        _checks.one("solution", self)
         return quantities.over_times(self, _checks.as_times("t", t), quantity, *args)
+
+    def __repr__(self) -> str:
+        """The sizes of the network and the dtype."""
+        return _display.line(
+            self, lambda: _checks.sizes_text(self.sizes), lambda: self.batch_shape
+        )
+
+    def _repr_html_(self) -> str | None:
+        """The class of the solution and its lowest loss, of one concrete solution."""
+
+        def content() -> tuple[dict[str, str], str]:
+            kind = "balanced" if self.modes is None else "aligned"
+            if self.wide is not None and bool(self.wide.is_wide):
+                kind = "wide"
+            decayed = "without" if isinstance(self.core, Solved) else "with"
+            rows = {
+                "class": f"{kind}, {decayed} weight decay",
+                "variance of the inputs": f"{float(self.variance):.4g}",
+                "lowest loss of a linear map": f"{float(self.optimum):.4g}",
+            }
+            return rows, ""
+
+        return _display.shown(self, lambda: self.batch_shape, content)

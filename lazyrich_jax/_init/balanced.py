@@ -160,6 +160,7 @@ class Aligned(_Balanced):
         strengths: Real[ArrayLike, "..."] | Sequence[float] | None = None,
         throw: bool = True,
     ):
+        _checks.instance("task", task, Task, "build one with `Task(x, y)`")
         super().__init__(_per_mode("lmda", lmda), scale, throw)
         self.task = task
         if strengths is not None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, Real
 
 from .. import _checks, _dtypes
+from .._exactness import is_task
 from .._linalg import dot, nearest_isometry, norm
 from .._singular import singular_vectors
 from .._task import Task
@@ -46,7 +47,7 @@ def related_task(task: Task, shared: Real[ArrayLike, ""], *, key: PRNGKeyArray) 
     )))  # the first two of four are those of the task
     ```
     """
-    _checks.instance("task", task, Task, "build one with `Task(x, y)`")
+    is_task("task", task)
     fraction = _checks.as_scalar("shared", shared)
     allowed = "be at least 0 and at most 1"
     fraction = _checks.checked(
@@ -107,7 +108,7 @@ def low_rank_change(
     second = lr.applications.low_rank_change(task, 1, 0.5, key=jax.random.key(1))
     ```
     """
-    _checks.instance("task", task, Task, "build one with `Task(x, y)`")
+    is_task("task", task)
     rank = _checks.size("rank", rank)
     relative = _checks.positive("scale", _checks.as_scalar("scale", scale))
     task, relative = _dtypes.promoted(task=task, scale=relative)

@@ -17,7 +17,13 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks, _dtypes
 from .._dynamics import AbstractDynamics, Exact, failure
-from .._exactness import check_two_layers, refined
+from .._exactness import (
+    are_network_and_task,
+    check_two_layers,
+    is_network,
+    is_task,
+    refined,
+)
 from .._feasible import feasible_lmda
 from .._learn import learn
 from .._network import LinearNetwork
@@ -73,8 +79,8 @@ class Protocol(eqx.Module):
         second: Task | None = None,
         tolerance: Real[ArrayLike, ""] = 1e-2,
     ):
+        are_network_and_task(network, task)
         check_kinds(network, dynamics)
-        _checks.instance("task", task, Task, "build one with `Task(x, y)`")
         if second is None:
             second = task
         check_same_sizes("second", second, "task", task)
@@ -190,8 +196,7 @@ def _learned(
 
 def check_kinds(network: Any, dynamics: Any) -> None:
     """Refuse a `network` without two layers and a `dynamics` that isn't a law."""
-    hint = "draw one with `LambdaBalanced`"
-    _checks.instance("network", network, LinearNetwork, hint)
+    is_network("network", network)
     hint = "such as `Exact()` or `GradientFlow()`"
     _checks.instance("dynamics", dynamics, AbstractDynamics, hint)
     check_two_layers(network)
@@ -199,7 +204,7 @@ def check_kinds(network: Any, dynamics: Any) -> None:
 
 def check_same_sizes(name: str, other: Any, first: str, task: Task) -> None:
     """Refuse a task whose sizes differ from those of the first task."""
-    _checks.instance(name, other, Task, "build one with `Task(x, y)`")
+    is_task(name, other)
     _checks.require(
         (other.in_size, other.out_size) == (task.in_size, task.out_size),
         f"`{name}` must have the {task.in_size} inputs and {task.out_size} outputs of "

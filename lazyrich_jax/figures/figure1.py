@@ -122,6 +122,8 @@ def draw(data: Data) -> "Figure":
 
 
 def _draw_network(axes: "Axes", sizes: np.ndarray) -> None:
+    from matplotlib.patches import Circle
+
     axes.set(xlim=(-0.6, 2.6), ylim=(-1.7, 1.7), aspect="equal")
     axes.axis("off")
     places = [
@@ -134,10 +136,11 @@ def _draw_network(axes: "Axes", sizes: np.ndarray) -> None:
                 axes.plot(*zip(a, b, strict=True), color="0.7", lw=1, zorder=1)
     for layer, units in enumerate(places):
         colour = (COLOURS[0], "0.4", COLOURS[1])[layer]
-        axes.scatter(*zip(*units, strict=True), s=260, color=colour, zorder=2)
+        for unit in units:
+            axes.add_patch(Circle(unit, 0.15, color=colour, zorder=2))
     for x, text in ((0, "$x$"), (1, "$h$"), (2, r"$\hat y$")):
-        axes.text(x, -1.45, text, ha="center", va="center", size=12)
+        axes.text(x, -1.45, text, ha="center", va="center", size="large")
     for x, text in ((0.5, "$W_1$"), (1.5, "$W_2$")):
-        axes.text(x, 1.15, text, ha="center", va="center", size=12)
+        axes.text(x, 1.15, text, ha="center", va="center", size="large")
     balance = r"$W_2^\top W_2 - W_1 W_1^\top = \lambda I$"
-    axes.text(1, 1.65, balance, ha="center", va="center", size=10)
+    axes.text(1, 1.65, balance, ha="center", va="center")

@@ -123,7 +123,7 @@ def draw(data: Data) -> "Figure":
     left.plot(*data["minus"], "s", color="w", mec="k", ms=8)
     left.plot(*data["plus"], "D", color="w", mec="k", ms=8)
     left.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-    left.legend(frameon=False, fontsize=8, ncols=2, loc="upper right")
+    left.legend(frameon=False, fontsize="small", ncols=2, loc="upper right")
     for k in range(2):
         colour = COLOURS[k]
         curve = data["spectrum/ends"][:, k]

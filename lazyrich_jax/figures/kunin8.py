@@ -105,7 +105,7 @@ def draw(data: Data) -> "Figure":
     for ax in axes[-1]:
         ax.set_xlabel("time (learning rate × step)")
     axes[0, -1].legend(
-        frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1)
+        frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1)
     )
     figure.legend(
         handles=neuron.law_handles(),

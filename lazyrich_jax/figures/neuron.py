@@ -127,7 +127,7 @@ def parameter_space(
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color((1.0, 1.0, 1.0, 0.0))
         axis.set_major_locator(MaxNLocator(4))
-    axes.tick_params(labelsize=8, pad=0)
+    axes.tick_params(labelsize="small", pad=0)
     axes.zaxis.labelpad = -3  # otherwise it overlaps its neighbour
     axes.set_box_aspect(None, zoom=zoom)
     return axes

@@ -1,5 +1,6 @@
 """All figures by name, and `reproduce`, which computes and writes one."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..plot.style import style
 from . import (
     aligned_modes,
     balance,
@@ -89,11 +91,20 @@ class Reproduction(NamedTuple):
         return f"{head}\n\n{figure.caption(self.settings)}\n\n{table(self.differences)}"
 
 
-def reproduce(name: str, out: Path, *, quick: bool = False, track=iter) -> Reproduction:
-    """Compute one figure, and write it: PNG, PDF, NPZ and TXT.
+def reproduce(
+    name: str,
+    out: Path,
+    *,
+    quick: bool = False,
+    formats: Sequence[str] = ("pdf",),
+    width: float | None = None,
+    track=iter,
+) -> Reproduction:
+    """Compute one figure, and write it: PNG, vector graphics, NPZ and TXT.
 
     The files are `out/name.*`; `out` must exist. `quick` takes coarser settings;
-    `track` wraps the figure's longest loop, for a progress bar.
+    `formats` are those of the vector graphics; a `width` in inches draws the figure
+    inside `plot.style`; `track` wraps the figure's longest loop, for a progress bar.
     """
     start = time.perf_counter()
     figure = FIGURES[name]
@@ -102,9 +113,12 @@ def reproduce(name: str, out: Path, *, quick: bool = False, track=iter) -> Repro
     # Compressed, since much of the data repeats, such as a constant kernel.
     np.savez_compressed(out / f"{name}.npz", allow_pickle=False, **record.data)
     with np.load(out / f"{name}.npz") as data:
-        drawing = figure.draw(dict(data))
-    drawing.savefig(out / f"{name}.png", dpi=160)
-    drawing.savefig(out / f"{name}.pdf")
+        loaded = dict(data)
+    with contextlib.nullcontext() if width is None else style(width):
+        drawing = figure.draw(loaded)
+        drawing.savefig(out / f"{name}.png", dpi=160 if width is None else 300)
+        for ending in formats:
+            drawing.savefig(out / f"{name}.{ending}")
     seconds = time.perf_counter() - start
     done = Reproduction(name, settings, record.differences, seconds)
     (out / f"{name}.txt").write_text(f"{done.text}\n", encoding="utf-8")

@@ -3,16 +3,20 @@
 from typing import TYPE_CHECKING
 
 from ..plot.style import COLOURS as COLOURS
+from ..plot.style import inches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def new_figure(width: int | float, height: int | float) -> "Figure":
-    """An empty figure of this size (inches), without a window or global state."""
+    """An empty figure of this size (inches), without a window or global state.
+
+    Inside `plot.style` it has the width of the style.
+    """
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=inches(width, height), layout="constrained")
 
 
 def law_legend(figure: "Figure") -> None:

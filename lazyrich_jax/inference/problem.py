@@ -78,6 +78,7 @@ def start_of(
 ) -> Callable | None:
     """The start as a callable, with its constraint on the norm."""
     if isinstance(start, LinearNetwork):
+        _checks.one("start", start)
         if norm is not None:
             norm = _checks.positive("norm", _checks.as_scalar("norm", norm))
             _checks.require(

@@ -1,4 +1,4 @@
-"""Animations of learning."""
+"""Films of learning."""
 
 import os
 import pathlib
@@ -8,31 +8,36 @@ import numpy as np
 from .. import _checks
 from .._trajectory import Trajectory
 from . import maps
+from .style import inches
 from .trajectories import check
 
 WRITERS = {".gif": "pillow", ".mp4": "ffmpeg"}
 
 
-def animate_qqt(
-    trajectory: Trajectory, path: str | os.PathLike[str], *, fps: int = 20
+def animate(
+    trajectory: Trajectory,
+    path: str | os.PathLike[str],
+    which: str = "qqt",
+    *,
+    fps: int = 20,
 ) -> pathlib.Path:
-    r"""Write an animation of $QQ^\top$, with a frame for every time of the trajectory.
+    r"""Write a film of a representation, with a frame for every time of the trajectory.
 
-    The blocks of $QQ^\top$ are the input representation, the function, its transpose
-    and the output representation (two layers). All frames share one colour scale.
+    All frames share one colour scale.
 
     **Arguments:**
 
-    - `trajectory`: a `Trajectory` of a two-layer network. Each of its times becomes a
-      frame; infinity may be the last.
+    - `trajectory`: a `Trajectory`. Each of its times becomes a frame; infinity may be
+      the last.
     - `path`: the file to write: `.gif`, or `.mp4` if ffmpeg is installed.
+    - `which`: `"input"`, `"output"`, `"function"` or `"qqt"`, as for `representation`.
     - `fps`: frames per second, an integer.
 
     **Returns:** the path.
 
     **Raises:** before anything is drawn, `TypeError` for other types than a trajectory;
-    `ValueError` for a batch of trajectories, another ending of `path`, an ending that
-    can't be written here, or a folder that doesn't exist.
+    `ValueError` for a batch of trajectories, an unknown `which`, another ending of
+    `path`, an ending that can't be written here, or a folder that doesn't exist.
 
     ```python
     import jax
@@ -42,7 +47,7 @@ def animate_qqt(
     task = lr.Task.hierarchy(2)
     network = lr.LambdaBalanced(0.0, scale=0.1)(4, 4, 4, key=jax.random.key(0))
     trajectory = lr.learn(network, task, jnp.linspace(0, 30, 5))
-    print(lr.plot.animate_qqt(trajectory, "qqt.gif"))
+    print(lr.plot.animate(trajectory, "input.gif", "input"))
     ```
     """
     from matplotlib.animation import writers
@@ -51,13 +56,14 @@ def animate_qqt(
     check("trajectory", trajectory)
     path = _check_path(path)
     fps = _checks.size("fps", fps)
-    values = np.asarray(trajectory.qqt)
-    _checks.finite("trajectory", trajectory.qqt)
+    found = maps.values_of(trajectory, which)
+    _checks.finite("trajectory", found)
+    values = np.asarray(found)
     limit = float(np.abs(values).max()) or 1.0
 
-    figure = Figure(figsize=(4.4, 4.0), dpi=110, layout="constrained")
+    figure = Figure(figsize=inches(4.4, 4.0), dpi=110, layout="constrained")
     ax = maps.representation(
-        trajectory, "qqt", index=0, limit=limit, ax=figure.subplots()
+        trajectory, which, index=0, limit=limit, ax=figure.subplots()
     )
     # The layout is computed once: a longer title must not move the picture.
     figure.draw_without_rendering()
@@ -66,9 +72,19 @@ def animate_qqt(
     with writer.saving(figure, str(path), figure.dpi):
         for index, frame in enumerate(values):
             ax.images[0].set_data(frame)
-            ax.set_title(maps.title("qqt", trajectory.ts[index]))
+            ax.set_title(maps.title(which, trajectory.ts[index]))
             writer.grab_frame()
     return path
+
+
+def animate_qqt(
+    trajectory: Trajectory, path: str | os.PathLike[str], *, fps: int = 20
+) -> pathlib.Path:
+    r"""Write a film of $QQ^\top$ (two layers): `animate` with `which="qqt"`.
+
+    **Arguments, returns, raises:** as `animate`.
+    """
+    return animate(trajectory, path, "qqt", fps=fps)
 
 
 def _check_path(path: str | os.PathLike[str]) -> pathlib.Path:

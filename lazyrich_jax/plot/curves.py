@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
 from .. import _checks, kernels, measures
+from .._exactness import is_task
 from .._linalg import dot
 from .._network import LinearNetwork
 from .._task import Task
 from .._trajectory import Trajectory
-from . import style
+from .style import TIME, axes_or_new, check_axes, line
 from .trajectories import Labels, Trajectories, read
 
 if TYPE_CHECKING:
@@ -209,7 +210,8 @@ def modes(
     lr.plot.modes(lr.learn(network, task, jnp.linspace(0, 100, 100)), task)
     ```
     """
-    _checks.instance("task", task, Task, "a correlation needs `Task.from_correlation`")
+    _checks.not_swapped(trajectories=(trajectories, Trajectory), task=(task, Task))
+    is_task("task", task)
     named = read(trajectories, labels)
     for _, trajectory in named:
         sizes = trajectory.network.sizes
@@ -228,7 +230,7 @@ def modes(
 
     ax = _draw(named, strengths, "mode strength", ax)
     for mode, strength in enumerate(np.asarray(solved)):
-        colour = style.line(0, mode)["color"]
+        colour = line(0, mode)["color"]
         ax.axhline(strength, color=colour, linewidth=0.7, alpha=0.7, zorder=1)
     return ax
 
@@ -270,19 +272,19 @@ def _draw(
 
     All values are computed before anything is drawn: an error leaves no figure.
     """
-    style.check_axes(ax)
+    check_axes(ax)
     drawn = [(label, np.asarray(t.ts), np.asarray(quantity(t))) for label, t in named]
-    ax = style.axes_or_new(ax, SIZE)
+    ax = axes_or_new(ax, SIZE)
     for i, (label, ts, values) in enumerate(drawn):
         if values.ndim == 1:
-            ax.plot(ts, values, **style.line(i), label=label)
+            ax.plot(ts, values, **line(i), label=label)
             continue
         for entry, curve in enumerate(values.T):
-            ax.plot(ts, curve, **style.line(i, entry))
+            ax.plot(ts, curve, **line(i, entry))
         if label is not None:  # an empty grey line: entries have their own colours
             grey = "0.6" if i == 0 else "0.2"
-            ax.plot([], [], **{**style.line(i), "color": grey}, label=label)
-    ax.set(xlabel=style.TIME, ylabel=name)
+            ax.plot([], [], **{**line(i), "color": grey}, label=label)
+    ax.set(xlabel=TIME, ylabel=name)
     if any(label is not None for label, _, _ in drawn):
         ax.legend(framealpha=0.85, edgecolor="none")
     return ax

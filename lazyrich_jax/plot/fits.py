@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from .. import _checks
 from ..inference import Experiment, Fit
-from . import style
+from .style import COLOURS, TIME, axes_or_new, check_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +51,7 @@ def fit(fit: Fit, *, observable: str | None = None, ax: "Axes | None" = None) ->
     ```
     """
     name, i = _observable(fit, observable)
-    style.check_axes(ax)
+    check_axes(ax)
     times = np.asarray(fit.experiment.times)
     fine = np.linspace(times[0], times[-1], POINTS)
     values = {k: jnp.asarray(x) for k, x in fit.values.items()}
@@ -59,13 +59,13 @@ def fit(fit: Fit, *, observable: str | None = None, ax: "Axes | None" = None) ->
     curves = np.asarray(_predicted(fit.experiment, values, dense, i))
     seen = np.asarray(fit.data.weights[i][0]) > 0
     data = np.where(seen, np.asarray(fit.data.values[i][0]), np.nan)
-    ax = style.axes_or_new(ax, SIZE)
+    ax = axes_or_new(ax, SIZE)
     for entry, (circles, curve) in enumerate(
         zip(_entries(data), _entries(curves), strict=True)
     ):
-        colour = style.COLOURS[entry % len(style.COLOURS)]
+        colour = COLOURS[entry % len(COLOURS)]
         ax.plot(times, circles, "o", color=colour, mfc="w", ms=4)
-        ax.plot(fine, curve, color="k" if data.ndim == 1 else colour, lw=1.5)
+        ax.plot(fine, curve, color="k" if data.ndim == 1 else colour)
     ax.plot([], [], "o", color="0.4", mfc="w", ms=4, label="data")
     ax.plot([], [], color="k" if data.ndim == 1 else "0.4", label="theory")
     ax.legend(framealpha=0.85, edgecolor="none")
@@ -84,13 +84,13 @@ def residuals(
     **Arguments, returns, raises:** as `fit`.
     """
     name, _ = _observable(fit, observable)
-    style.check_axes(ax)
+    check_axes(ax)
     found = fit.residuals if fit.experiment.single else fit.residuals[name]
-    ax = style.axes_or_new(ax, SIZE)
+    ax = axes_or_new(ax, SIZE)
     ax.axhspan(-2, 2, color="0.92", zorder=0)
     ax.axhline(0, color="0.6", lw=1, zorder=1)
     for entry, values in enumerate(_entries(np.asarray(found))):
-        colour = style.COLOURS[entry % len(style.COLOURS)]
+        colour = COLOURS[entry % len(COLOURS)]
         ax.plot(np.asarray(fit.experiment.times), values, "o", color=colour, ms=3.5)
     ax.set(xlabel=_time(fit), ylabel=f"residual of the {name} / noise")
     return ax
@@ -128,4 +128,4 @@ def _time(found: Fit) -> str:
     """The name of the axis: times are steps where a rate turns them into times."""
     if "rate" in found.unknown:
         return "time or step"
-    return style.TIME if float(found.experiment.known["rate"]) == 1 else "step"
+    return TIME if float(found.experiment.known["rate"]) == 1 else "step"

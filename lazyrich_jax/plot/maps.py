@@ -8,7 +8,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks
 from .._trajectory import Trajectory
-from . import style
+from .style import DIVERGING, SEQUENTIAL, axes_or_new, check_axes
 from .trajectories import check
 
 if TYPE_CHECKING:
@@ -58,14 +58,14 @@ def matrix(
     """
     from matplotlib.ticker import MaxNLocator
 
-    style.check_axes(ax)
+    check_axes(ax)
     values = np.asarray(_checks.as_matrix("values", values))
     largest = float(np.abs(values).max())
     if limit is None:
         limit = largest if largest > 0 else 1.0
     _checks.positive("limit", _checks.as_scalar("limit", limit))
-    ax = style.axes_or_new(ax, SIZE)
-    image = ax.imshow(values, cmap=style.DIVERGING, vmin=-limit, vmax=limit)
+    ax = axes_or_new(ax, SIZE)
+    image = ax.imshow(values, cmap=DIVERGING, vmin=-limit, vmax=limit)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(9, integer=True, min_n_ticks=1))
     extend = "both" if largest > limit else "neither"
@@ -114,12 +114,9 @@ def representation(
     ```
     """
     check("trajectory", trajectory)
-    _checks.require(
-        which in REPRESENTATIONS,
-        f"`which` must be one of {', '.join(REPRESENTATIONS)}, but it was {which!r}.",
-    )
+    found = values_of(trajectory, which)
     index = _as_index(index, len(trajectory.ts))
-    values = getattr(trajectory, REPRESENTATIONS[which][0])[index]
+    values = found[index]
     _checks.finite("trajectory", values)
     ax = matrix(values, limit=limit, ax=ax)
     ax.set_title(title(which, trajectory.ts[index]))
@@ -128,6 +125,15 @@ def representation(
         ax.axhline(border, color="0.3", linewidth=0.8)
         ax.axvline(border, color="0.3", linewidth=0.8)
     return ax
+
+
+def values_of(trajectory: Trajectory, which: str) -> Float[Array, "times rows columns"]:
+    """A representation at every time, by its name in `REPRESENTATIONS`."""
+    _checks.require(
+        which in REPRESENTATIONS,
+        f"`which` must be one of {', '.join(REPRESENTATIONS)}, but it was {which!r}.",
+    )
+    return getattr(trajectory, REPRESENTATIONS[which][0])
 
 
 def title(which: str, t: Float[Array, ""]) -> str:
@@ -178,17 +184,17 @@ def phase_diagram(
     lr.plot.phase_diagram(data, "richness")
     ```
     """
-    style.check_axes(ax)
+    check_axes(ax)
     table = _over_balance_and_scale(data, name)
     lmda, scale = (np.asarray(table[axis], float) for axis in ("lmda", "scale"))
-    ax = style.axes_or_new(ax, SIZE)
+    ax = axes_or_new(ax, SIZE)
     _set_balance_scale(ax, lmda)
     ax.set_yscale("log" if scale[0] > 0 else "linear")
     mesh = ax.pcolormesh(
         _edges(ax.xaxis, lmda),
         _edges(ax.yaxis, scale),
         np.ma.masked_invalid(table.values),
-        cmap=style.SEQUENTIAL,
+        cmap=SEQUENTIAL,
     )
     ax.set_facecolor("0.8")
     ax.set(xlabel=r"balance $\lambda$", ylabel="scale of the initial weights")

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import _checks
 from ..richness import Report
-from . import style
+from .style import COLOURS, SEQUENTIAL, axes_or_new, check_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,13 +72,13 @@ def report(report: Report, *, ax: "Axes | None" = None) -> "Axes":
     ```
     """
     _checks.instance("report", report, Report, "see `lazyrich_jax.richness.report`")
-    style.check_axes(ax)
+    check_axes(ax)
     rows = _rows(report)
     _checks.require(
         len(rows) > 0,
         f"`report` must hold one of {list(ROWS)}, but it held none.",
     )
-    ax = style.axes_or_new(ax, (WIDTH, 0.9 + ROW * len(rows)))
+    ax = axes_or_new(ax, (WIDTH, 0.9 + ROW * len(rows)))
     colours = _colours(len(report.layer_names))
     for height, row in enumerate(rows):
         _draw(ax, height, row, colours if row.of_layers else ["k"])
@@ -138,9 +138,9 @@ def _colours(count: int) -> list:
     """A colour for each layer."""
     from matplotlib import colormaps
 
-    if count <= len(style.COLOURS):
-        return list(style.COLOURS[:count])
-    return list(colormaps[style.SEQUENTIAL](np.linspace(0, 0.9, count)))
+    if count <= len(COLOURS):
+        return list(COLOURS[:count])
+    return list(colormaps[SEQUENTIAL](np.linspace(0, 0.9, count)))
 
 
 def _legend(ax: "Axes", names: tuple[str, ...], colours: list) -> None:

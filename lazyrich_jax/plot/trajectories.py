@@ -49,7 +49,7 @@ def read(
 def check(name: str, trajectory: Any) -> None:
     """Refuse other types, traced values and batches of trajectories."""
     hint = "`lr.learn` returns one"
-    _checks.instance(name, trajectory, Trajectory, hint)
+    _checks.instance(name, trajectory, Trajectory, hint, batched=True)
     _checks.require(
         _checks.is_concrete(trajectory),
         f"`{name}` must have values to draw, but it was traced: plot outside of "

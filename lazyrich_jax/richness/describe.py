@@ -128,6 +128,7 @@ def _linear(
     name: str, model: PyTree, task: Task, apply: Callable | None, layout: str | None
 ) -> tuple[LinearNetwork, bool]:
     """A model as a linear network, and whether its outputs were compared with it."""
+    _checks.one(name, model)
     if isinstance(model, LinearNetwork):
         return model, True
     network = LinearNetwork.from_layers(model, layout=layout)

@@ -66,6 +66,7 @@ def layers(
         print(layer.name, layer.kind, layer.weight.shape)
     ```
     """
+    _checks.one("model", model)
     if x is None:
         if layout is None and isinstance(model, LinearNetwork):
             layout = "out_in"

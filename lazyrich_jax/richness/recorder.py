@@ -280,6 +280,7 @@ class Recorder:
 
 
 def _linear(model: Any) -> LinearNetwork:
+    _checks.one("model", model)
     if isinstance(model, LinearNetwork):
         return model
     if isinstance(model, tuple | list):

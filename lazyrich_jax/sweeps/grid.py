@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import _checks
+from .. import _checks, _display
 from .names import checked_axes, checked_name
 from .program import uncommitted
 
@@ -108,6 +108,16 @@ class Grid:
         """The axes and the number of points."""
         parts = [f"{n}: {k}" for n, k in zip(self.dims, self.shape, strict=True)]
         return f"Grid({', '.join(parts)}; {self.size} points)"
+
+    def _repr_html_(self) -> str:
+        """The coordinates, their numbers of values and their ranges."""
+        rows = {}
+        for axis, group in self.axes.items():
+            for name, values in group.items():
+                rows[name] = f"{len(values)} values along {axis}"
+                if isinstance(values, np.ndarray) and values.ndim == 1:
+                    rows[name] += f", {values.min():.4g} to {values.max():.4g}"
+        return _display.card(repr(self), rows)
 
     def ordered(self, axis: str) -> tuple["Grid", dict[str, Any]]:
         """The grid with `axis` first and sorted by absolute value, and its inverse."""

@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks, _dtypes, measures
 from .._dynamics import ExactSolution, LimitSolution
+from .._exactness import is_task
 from .._task import Task
 from .grid import Grid
 from .run import run
@@ -177,6 +178,7 @@ def learning(
     print(lr.sweeps.run(fn, grid, progress=False).richness.mean("seed").values)
     ```
     """
+    is_task("task", task)
     _checks.require(
         kind in list(KINDS),
         f"`kind` must be one of {', '.join(KINDS)}, but it was {kind!r}.",

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .. import _dtypes
+from .. import _checks, _dtypes
 from .._exactness import check_two_layers
 from .._linalg import dot, square_norm
 from .._network import LinearNetwork
@@ -56,6 +56,7 @@ def function_rate(
     + W_2W_2^\top(\Sigma - W_2W_1\Sigma_{xx})$. `state` is a network or
     `Representations` at one time (`solution.network(t)` for an `ExactSolution`).
     """
+    _checks.one("state", state)
     if isinstance(state, LinearNetwork):
         check_two_layers(state)
     _, task = function_of("state", state.function, task)

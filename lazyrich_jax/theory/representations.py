@@ -19,7 +19,7 @@ from .._balanced import (
     leading_part,
     modes_of_matrix,
 )
-from .._exactness import exactness_tolerance
+from .._exactness import exactness_tolerance, is_network
 from .._linalg import dot, nearest_isometry, safe_hypot, square_norm
 from .._network import LinearNetwork
 from .._task import Task
@@ -166,8 +166,7 @@ def converged_representations(
     is_task("task", task)
     finer, balance = _dtypes.promoted(task=task, lmda=_checks.as_scalar("lmda", lmda))
     if start is not None:
-        hint = "draw one with `LambdaBalanced`"
-        _checks.instance("start", start, LinearNetwork, hint)
+        is_network("start", start)
         finer, balance, _ = _dtypes.promoted(task=finer, lmda=balance, start=start)
     variance = isotropic_variance(task, balance.dtype)
     sigma = finer.input_output_correlation

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks, _dtypes, _wide
-from .._exactness import check_two_layers
+from .._exactness import check_two_layers, is_network
 from .._linalg import dot, finite_time, norm, safe_hypot
 from .._network import LinearNetwork
 from .._singular import singular_vectors
@@ -62,8 +62,7 @@ def wide_scales(network: LinearNetwork) -> WideScales:
 
     **Raises:** `ValueError` for another depth.
     """
-    hint = "draw one with `WideOrthogonal` or `Gaussian`"
-    _checks.instance("network", network, LinearNetwork, hint)
+    is_network("network", network, batched=True)
     check_two_layers(network)
     return _scales(network)
 
