@@ -97,7 +97,7 @@ def test_the_readme_is_short():
 
 @pytest.mark.parametrize("source", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_for_colab_are_current(source):
-    """`jupytext --to ipynb notebooks/*.py` writes them."""
+    """`jupytext --update --to ipynb notebooks/*.py` writes them."""
     cells = [
         [(cell.cell_type, cell.source) for cell in jupytext.read(path).cells]
         for path in (source, source.with_suffix(".ipynb"))
