@@ -29,8 +29,10 @@ FLOORS = {
         {"inference", "richness"},
         {"plot"},
         {"figures", "bench", "fitting", "checkpoints"},
+        {"commands"},
         {"__main__"},
     ),
+    "commands": ({"usage"}, {"figures", "readings", "speed", "sweep"}),
     "_xla": ({"cache", "cards", "programs", "sharding", "sizes", "threads"},),
     "_init": ({"base"}, {"balanced", "gaussian", "of_function", "wide"}),
     "_riccati": (
