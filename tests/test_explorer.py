@@ -22,6 +22,8 @@ import numpy as np
 import pytest
 
 import lazyrich_jax as lr
+from lazyrich_jax import _explore
+from lazyrich_jax._explore import script
 
 HERE = pathlib.Path(__file__).parent
 EXPLORER = HERE.parent / "docs" / "explorer"
@@ -48,7 +50,20 @@ def site(tmp_path_factory):
     shutil.copytree(EXPLORER, site / "explorer")
     shutil.copytree(HERE / "explorer", site / "tests")
     shutil.copy(EXPLORER / "package.json", site / "tests")
+    (site / "tests" / "widget.js").write_text(script(), "utf-8")
+    (site / "tests" / "widget.json").write_text(json.dumps(notebook()))
     return site
+
+
+def notebook():
+    """What a notebook's view gets for a task of two inputs and one output."""
+    courses = _explore._Courses(lr.Task.from_correlation(jnp.ones((1, 2))))
+    ts = np.linspace(0, 1, 5)
+    qqt = np.arange(5 * 9.0) * np.tile(np.eye(3).ravel() + 1, 5)
+    course = {"ts": ts.tolist(), "loss": (1 - ts).tolist(), "qqt": qqt.tolist()}
+    course |= {"state": courses.start, **courses.constant}
+    css = (EXPLORER / "style.css").read_text("utf-8")
+    return {"state": courses.start, "course": course, "css": css}
 
 
 @pytest.fixture(scope="module")
@@ -156,8 +171,8 @@ def browsed(site, reference, folder):
         flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run")
         flags += ("--disable-dev-shm-usage", f"--user-data-dir={folder}")
         command = [path, *flags, "--remote-debugging-port=0", url]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        browser = subprocess.Popen(command, **quiet)
+        quiet = subprocess.DEVNULL
+        browser = subprocess.Popen(command, stdout=quiet, stderr=quiet)
         try:
             return answers.get(timeout=WAIT)
         finally:
@@ -179,6 +194,10 @@ def test_a_reader_can_use_the_page(site, cases, tmp_path):
         assert "the loss is" in page["said"], name
         assert page["hash"] == presets[name]["hash"]
         assert page["python"].startswith("import jax"), name
+    noted = answer["noted"]
+    assert noted["isDrawn"] and noted["unnamed"] == []
+    assert noted["first"] == [2.5]  # while Python computes the others wait
+    assert noted["then"] == [2.5, 6.86]
     assert answer["refused"]["text"] == "1 2\n3 4"
     assert "as many numbers" in answer["refused"]["fault"]
 

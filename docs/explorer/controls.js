@@ -39,12 +39,12 @@ export const FIELDS = [
 
 /** The fields in `root`. `onChange(name, value, isDone)` hears of every change, `isDone` once it is released.
  *
- * `show(state)` sets all fields. `names` are the fields that are made, all by default.
+ * `show(state)` sets all fields. `names` are the fields that are made, all by default, and `prefix` begins their ids.
  */
-export function createControls(root, { onChange, parse, names }) {
+export function createControls(root, { onChange, parse, names, prefix = "field" }) {
   const groups = {};
   const fields = FIELDS.filter(({ name }) => !names || names.includes(name)).map((field) => {
-    const made = madeFields(field, onChange, parse);
+    const made = madeFields(field, `${prefix}-${field.name}`, onChange, parse);
     groups[field.group] ??= root.appendChild(element("fieldset", {}, element("legend", {}, field.group)));
     groups[field.group].append(made.row);
     return { ...field, ...made };
@@ -59,8 +59,7 @@ export function createControls(root, { onChange, parse, names }) {
   };
 }
 
-function madeFields({ name, label, options, range, matrix, toggle }, onChange, parse) {
-  const id = `field-${name}`;
+function madeFields({ name, label, options, range, matrix, toggle }, id, onChange, parse) {
   const text = element("label", { for: id }, label);
   if (options) {
     const choices = Object.entries(options).map(([value, title]) => element("option", { value }, title));

@@ -7,7 +7,11 @@ const FRAMES = 90; // of a drag
 const frame = document.getElementById("page");
 const errors = [];
 const pause = (time) => new Promise((resolve) => setTimeout(resolve, time));
-const settled = () => pause(400);
+/** Waits until a condition holds, and tells whether it did in time. */
+async function until(condition) {
+  for (let tries = 0; tries < 400; tries++, await pause(50)) if (condition()) return true;
+  return false;
+}
 const nextFrame = (window) => new Promise((resolve) => window.requestAnimationFrame(resolve));
 
 async function opened(hash) {
@@ -16,8 +20,9 @@ async function opened(hash) {
   frame.src = `../explorer/index.html${hash}`;
   await new Promise((resolve) => frame.addEventListener("load", resolve, { once: true }));
   frame.contentWindow.addEventListener("error", (event) => errors.push(event.message));
-  await settled();
-  return frame.contentDocument;
+  const document = frame.contentDocument;
+  await until(() => document.getElementById("python").textContent !== "");
+  return document;
 }
 
 /** The times between frames while a slider is dragged. */
@@ -34,7 +39,7 @@ async function dragged(hash, name) {
     last = now;
   }
   between.sort((a, b) => a - b);
-  return { median: between[FRAMES / 2], slowest: between[FRAMES - 1] };
+  return { fastest: between[FRAMES / 10], median: between[FRAMES / 2], slowest: between[FRAMES - 1] };
 }
 
 /** Buttons and fields without a name, and ids that occur twice. */
@@ -53,15 +58,18 @@ async function used() {
   const document = await opened("");
   const found = { unnamed: unnamed(document), presets: {} };
   for (const [name, { text }] of Object.entries(PRESETS)) {
+    const status = document.querySelector("[role=status].hidden");
+    status.textContent = "";
     document.querySelector(`button[value=${name}]`).click();
-    await settled();
+    const isSaid = await until(() => status.textContent !== "");
     found.presets[name] = {
+      isSaid,
       isTold: document.getElementById("story").textContent === text,
-      said: document.querySelector("[role=status].hidden").textContent,
+      said: status.textContent,
       hash: frame.contentWindow.location.hash.slice(1),
       python: document.getElementById("python").textContent,
       overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-      isDrawn: [...document.querySelectorAll("canvas")].every(hasInk),
+      isDrawn: await until(() => [...document.querySelectorAll("canvas")].every(hasInk)),
     };
   }
   return found;
@@ -83,6 +91,37 @@ async function refused() {
   return { text, fault: document.getElementById("field-matrix-fault").textContent };
 }
 
+/** The view of a notebook, with a model in the place of Python's. */
+async function noted() {
+  const { default: widget } = await import("./widget.js");
+  const model = {
+    values: await (await fetch("/tests/widget.json")).json(),
+    handlers: [],
+    sent: [],
+    get: (name) => model.values[name],
+    set: (name, value) => (model.values[name] = value),
+    on: (_, handler) => model.handlers.push(handler),
+    save_changes: () => model.sent.push(model.values.state),
+  };
+  for (const name of ["loss", "qqt"]) {
+    model.values.course[name] = new DataView(Float64Array.from(model.values.course[name]).buffer);
+  }
+  const root = document.body.appendChild(document.createElement("div"));
+  root.style.width = "900px";
+  root.append(Object.assign(document.createElement("style"), { textContent: model.values.css }));
+  widget.render({ model, el: root });
+  const slider = root.querySelector("[id$=lmda]");
+  for (const place of ["500", "600", "700"]) {
+    slider.value = place;
+    slider.dispatchEvent(new Event("input"));
+  }
+  const isDrawn = await until(() => [...root.querySelectorAll("canvas")].every(hasInk));
+  const first = model.sent.map((state) => state.lmda);
+  // Python answers the first change: the last one follows.
+  model.handlers.forEach((handler) => handler());
+  return { isDrawn, first, then: model.sent.map((state) => state.lmda), unnamed: unnamed(root) };
+}
+
 async function answer() {
   const reference = await (await fetch("/reference.json")).json();
   const compared = differences(reference);
@@ -90,6 +129,7 @@ async function answer() {
     compared,
     used: await used(),
     refused: await refused(),
+    noted: await noted(),
     frames: {
       balance: await dragged("#task=hierarchy", "lmda"),
       weightDecay: await dragged("#task=random&inputs=8&outputs=8&lmda=2&weightDecay=0.1", "weightDecay"),
