@@ -146,9 +146,10 @@ def _course(
     decays: bool,
 ) -> tuple[Float[Array, " times"], Float[Array, "times n n"]]:
     network = _network(task, key, numbers, width, start, hidden)
-    decay = {"weight_decay": numbers["weightDecay"]} if decays else {}
-    kind = "wide" if width == "wide" else "balanced"
-    solution = ExactSolution(network, task, start=kind, throw=False, **decay)
+    decay = numbers["weightDecay"] if decays else 0.0
+    solution = ExactSolution(
+        network, task, start=width, weight_decay=decay, throw=False
+    )
     return solution.loss(ts), solution.qqt(ts)
 
 
