@@ -7,12 +7,14 @@ import { allowed, DEFAULT, fromHash, matrixFault, parseMatrix, preset, PRESETS, 
 import { createView } from "./view.js";
 
 const FINE = 161; // times of a course
-const COARSE = 41; // while a slider is dragged
+const COARSE = [17, 81]; // while a slider is dragged: the fewest and the most
+const WORK = [3, 6]; // milliseconds for them in a frame: more times below the first, fewer above the second
 const REST = 200; // milliseconds after which a course is made finer, and the link written
 
 const $ = (id) => document.getElementById(id);
 let state = location.hash.length > 1 ? fromHash(location.hash) : preset("rich");
 let chosen = location.hash.length > 1 ? null : "rich";
+let coarse = 41;
 let pending = 0;
 let resting = 0;
 
@@ -40,7 +42,13 @@ function show(isDone) {
   controls.show(state);
   pending ||= requestAnimationFrame(() => {
     pending = 0;
-    view.show(framesOf(state, COARSE), state.progress);
+    const began = performance.now();
+    const course = framesOf(state, coarse);
+    const took = performance.now() - began;
+    // As many times as this device has the time for.
+    if (took > WORK[1]) coarse = Math.max(COARSE[0], coarse - 8);
+    if (took < WORK[0]) coarse = Math.min(COARSE[1], coarse + 8);
+    view.show(course, state.progress);
   });
   rest(isDone);
 }

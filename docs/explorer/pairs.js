@@ -12,6 +12,7 @@ const ORDER = 8; // of the powers of time, up to which a mode is
 const EARLY = 0.01; // early, in units of its rates
 const HALVINGS = 10;
 const TINY = 1e-154;
+const INVERSE_SQUARES = Array.from({ length: 100 }, (_, k) => 1 / (k * k));
 const RULES = [36, 36, 32].map(gaussRule); // of the pieces of the growing solution's integral
 
 /** The two solutions of a mode at t. An exponent is { rate, rest }: its parts' sum would lose digits late. */
@@ -191,7 +192,7 @@ export function besselI0e(x) {
   let [term, sum] = [1, 1];
   if (x < 20) {
     const quarter = (x * x) / 4;
-    for (let k = 1; term > 1e-17 * sum; k++) sum += term *= quarter / (k * k);
+    for (let k = 1; term > 1e-17 * sum; k++) sum += term *= quarter * INVERSE_SQUARES[k];
     return sum * Math.exp(-x);
   }
   for (let k = 1; term > 1e-17; k++) sum += term *= (2 * k - 1) ** 2 / (8 * k * x);
