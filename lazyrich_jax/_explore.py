@@ -61,6 +61,14 @@ def explore(task: Task) -> Any:
     **Raises:** `ImportError` without the package anywidget, which `pip install
     "lazyrich_jax[jupyter]"` installs; `TypeError` for another type than a task;
     `ValueError` for other inputs and more inputs or outputs.
+
+    ```python
+    import jax.numpy as jnp
+    import lazyrich_jax as lr
+
+    task = lr.Task.from_correlation(jnp.array([[2.0, 0.5], [0.0, 1.0]]))
+    lr.explore(task)  # the last line of a cell shows it
+    ```
     """
     is_task("task", task)
     _checks.require(
