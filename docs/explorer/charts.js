@@ -27,7 +27,7 @@ function cleared(canvas) {
 
 /** Lines over the axis of time.
  *
- * Every line has `values`, a place in the list of colours and a dash pattern. `levels` are broken lines at given
+ * Every line has `values`, a place in the list of colours and a dash pattern. `levels` are dotted lines at given
  * heights. `cursor` is the shown part of the axis. `ticks` are its texts, by parts.
  */
 export function drawLines(canvas, theme, { progress, lines, levels = [], least, most, cursor, ticks }) {

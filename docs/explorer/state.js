@@ -54,12 +54,12 @@ export const PRESETS = {
   stuck: {
     title: "Reversal, stuck",
     text: "The network has learned the negative of the task. At λ = 0 every mode is unlearned to zero. This is a saddle, and the network stays there.",
-    state: { start: "reversed", lmda: 0, duration: 40, progress: 0.5 },
+    state: { start: "reversed", lmda: 0, duration: 40, progress: 0.03 },
   },
   freed: {
     title: "Reversal, freed",
     text: "The network has learned the negative of the task. The balance λ = 0.1 keeps its weights off the saddle, and every mode is learned again.",
-    state: { start: "reversed", lmda: 0.1, duration: 40, progress: 0.5 },
+    state: { start: "reversed", lmda: 0.1, duration: 40, progress: 0.4 },
   },
   wide: {
     title: "Wide",

@@ -5,7 +5,7 @@ import { kernelOf, modesOf, movedFrom } from "./measures.js";
 
 const CHARTS = [
   { name: "loss", title: "Loss" },
-  { name: "modes", title: "Modes", note: "broken: the task's singular values" },
+  { name: "modes", title: "Modes", note: "dotted: singular values of the task" },
   { name: "moved", title: "Distance from the start" },
 ];
 const MATRICES = [
