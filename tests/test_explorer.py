@@ -30,6 +30,7 @@ EXPLORER = HERE.parent / "docs" / "explorer"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 TOLERANCE = 1e-10
 WAIT = 240  # seconds for the browser's answer
+pytestmark = pytest.mark.timeout(900)  # one fixture compiles six programs
 
 
 def program(*names):
