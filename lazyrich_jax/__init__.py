@@ -20,6 +20,7 @@ from ._dynamics import GradientDescent as GradientDescent
 from ._dynamics import GradientFlow as GradientFlow
 from ._dynamics import NearlyExact as NearlyExact
 from ._dynamics import WideLimit as WideLimit
+from ._explore import explore as explore
 from ._init import AbstractInitialiser as AbstractInitialiser
 from ._init import Aligned as Aligned
 from ._init import Gaussian as Gaussian

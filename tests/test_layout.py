@@ -24,7 +24,7 @@ FLOORS = {
         {"_exactness", "_init", "kernels"},
         {"_trajectory"},
         {"_dynamics", "theory", "measures"},
-        {"_learn"},
+        {"_explore", "_learn"},
         {"applications", "sweeps", "reductions"},
         {"inference", "richness"},
         {"plot"},
@@ -142,7 +142,7 @@ FLOORS = {
     "fitting": ({"table"}, {"options"}, {"report"}),
     "bench": ({"problems"}, {"measure", "methods"}, {"measurements"}, {"report"}),
 }
-SLOW = {"diffrax", "lineax", "optax", "matplotlib", "xarray", "zarr"}
+SLOW = {"diffrax", "lineax", "optax", "matplotlib", "xarray", "zarr", "anywidget"}
 FILES = sorted(f for f in PACKAGE.rglob("*.py") if f != PACKAGE / "__init__.py")
 
 
