@@ -94,11 +94,12 @@ FLOORS = {
     ),
     "inference": (
         {"implicit", "noise", "observables", "variables"},
-        {"arguments", "goals", "information", "minimise", "sensitivity", "starts"},
+        {"arguments", "goals", "information", "learner", "minimise", "sensitivity"}
+        | {"starts"},
         {"experiment", "problem", "sequences", "times"},
         {"coordinates", "design"},
         {"data", "identified"},
-        {"least_squares"},
+        {"fisher_information", "least_squares"},
         {"ambiguity"},
         {"fisher", "likelihood", "search"},
         {"levels", "variants"},

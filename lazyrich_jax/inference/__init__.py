@@ -6,8 +6,8 @@ from .design import Design as Design
 from .design import design as design
 from .estimate import Estimate as Estimate
 from .experiment import Experiment as Experiment
-from .fisher import FisherInformation as FisherInformation
 from .fisher import fisher as fisher
+from .fisher_information import FisherInformation as FisherInformation
 from .fit import Fit as Fit
 from .fit import fit as fit
 from .fit import fit_curves as fit_curves
