@@ -18,6 +18,7 @@ OUTWARD = 24  # steps to the bound, at most, each twice as long as the last
 INWARD = 5  # refinements of an end
 RESTARTS = 3  # about a better point, at most
 ISLANDS = 4  # rounds of segments, at most
+HELD = 0.1  # of the rise: an end that depends so much on other ranges is none
 
 
 Segment = tuple[float, float]
@@ -32,11 +33,15 @@ class Ray(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A point of a profile: its distance from the optimum and the rise there."""
+    """A point of a profile: its distance from the optimum and the rise there.
+
+    The rise would be less by `held` if other numbers could leave their ranges.
+    """
 
     offset: float
     u: np.ndarray
     rise: float
+    held: float = 0.0
 
 
 def intervals(
@@ -87,7 +92,7 @@ def _settled(
     while True:
         segments, met = _segments(a, columns, rise)
         lowest = min(met, key=lambda point: point.rise)
-        better = lowest.rise < -1e-3 * rise - 1e2 * least_cost(a.fit.data)
+        better = lowest.rise < -1e-2 * rise - 1e2 * least_cost(a.fit.data)
         if not better or restarts == RESTARTS:
             return a, segments
         restarts += 1
@@ -175,24 +180,26 @@ def _ends(
                 continue
             step = min(max(float(a.sd[ray.coordinate]), 1e-9), 0.5)
             offsets.append(min(max(2 * last, step), last + 2.0, room))
-        for ray, point, held in _solved(a, active, offsets, paths):
-            if held:
-                ended[ray] = ray.direction * math.inf
-            elif point.rise > rise:
+        for ray, point in _outward(a, active, offsets, paths, rise):
+            if point.rise > rise:
                 outer[ray] = point
             else:
                 paths[ray].append(point)
     for _ in range(INWARD):
         active = list(outer)
         offsets = [_between(paths[ray][-1], outer[ray], rise) for ray in active]
-        for ray, point, _ in _solved(a, active, offsets, paths):
+        starts = [(paths[ray][-1].u.copy(), outer[ray].u.copy()) for ray in active]
+        for ray, point in _solved(a, active, offsets, starts):
             if point.rise > rise:
                 outer[ray] = point
             else:
                 paths[ray].append(point)
     for ray, point in outer.items():
-        here = a.optima[ray.optimum, ray.coordinate]
-        ended[ray] = here + ray.direction * _between(paths[ray][-1], point, rise)
+        inner = paths[ray][-1]
+        nearest = min(inner, point, key=lambda x: abs(x.rise - rise))
+        if nearest.held < HELD * rise:
+            here = a.optima[ray.optimum, ray.coordinate]
+            ended[ray] = here + ray.direction * _between(inner, point, rise)
     ends = {ray: ended.get(ray, ray.direction * math.inf) for ray in rays}
     return ends, [point for path in paths.values() for point in path]
 
@@ -211,29 +218,44 @@ def _edge(a: Anchored, ray: Ray) -> float:
     return ray.direction * math.inf if here == farthest else here
 
 
+def _outward(
+    a: Anchored, rays: Sequence[Ray], offsets: Sequence[float], paths, rise: float
+) -> list[tuple[Ray, Point]]:
+    """Profiles at these offsets, on another branch where the path's own has risen."""
+    starts = [
+        [_along(a, ray, x, paths[ray])] for ray, x in zip(rays, offsets, strict=True)
+    ]
+    found = dict(_solved(a, rays, offsets, starts))
+    high = [ray for ray in rays if found[ray].rise > rise]
+    starts = [_branches(a, paths[ray][-1]) for ray in high]
+    for ray, point in _solved(a, high, [found[ray].offset for ray in high], starts):
+        found[ray] = min(found[ray], point, key=lambda x: x.rise)
+    return list(found.items())
+
+
 def _solved(
-    a: Anchored, rays: Sequence[Ray], offsets: Sequence[float], paths
-) -> list[tuple[Ray, Point, bool]]:
-    """Profiles at these offsets; and whether a range of another number holds them."""
+    a: Anchored, rays: Sequence[Ray], offsets: Sequence[float], starts
+) -> list[tuple[Ray, Point]]:
+    """Profiles at these offsets; `starts` are points to begin at, some for each ray."""
     if not rays:
         return []
-    pairs = list(zip(rays, offsets, strict=True))
-    starts = [_starts(a, ray, x, paths[ray]) for ray, x in pairs]
-    kinds = len(starts[0])
-    each = [u for kind in zip(*starts, strict=True) for u in kind]
-    found = lowest(_profile(a, [*rays] * kinds, np.array(each)), kinds)
-    points = [
-        Point(x, u, float(y - a.cost))
-        for x, u, y in zip(offsets, found.u.astype(float), found.cost, strict=True)
-    ]
-    return list(zip(rays, points, _held(a, found), strict=True))
+    kinds = [list(kind) for kind in zip(*starts, strict=True)]
+    for kind in kinds:
+        for u, ray, x in zip(kind, rays, offsets, strict=True):
+            here = a.optima[ray.optimum, ray.coordinate]
+            u[ray.coordinate] = here + ray.direction * x
+    each = np.clip(np.array([u for kind in kinds for u in kind]), *a.bounds)
+    found = lowest(_profile(a, [*rays] * len(kinds), each), len(kinds))
+    points = map(
+        Point, offsets, found.u.astype(float), found.cost - a.cost, _held(a, found)
+    )
+    return list(zip(rays, points, strict=True))
 
 
-def _held(a: Anchored, members: Members) -> list[bool]:
-    """Whether the end of another number's range holds it back.
+def _held(a: Anchored, members: Members) -> np.ndarray:
+    """How much the cost would fall beyond the ends of other numbers' ranges.
 
-    Beyond that end the cost would fall: by more than a thousandth, as the quadratic
-    form there says.
+    It is that of the quadratic form, for the one number that gains most.
     """
     low, high = a.misfit.coordinates.bounds
     margin = 1e-6 * high
@@ -242,7 +264,7 @@ def _held(a: Anchored, members: Members) -> list[bool]:
     outward = np.maximum(outward * members.free, 0.0)
     curvature = np.diagonal(members.hessian, axis1=-2, axis2=-1)
     gain = outward**2 / np.maximum(2 * curvature, np.finfo(float).tiny)
-    return np.any(gain > 1e-3, axis=-1).tolist()
+    return np.max(gain, axis=-1)
 
 
 def _room(a: Anchored, ray: Ray) -> float:
@@ -252,27 +274,28 @@ def _room(a: Anchored, ray: Ray) -> float:
     return float(abs(bound - here))
 
 
-def _starts(a: Anchored, ray: Ray, x: float, path: list[Point]) -> list[np.ndarray]:
-    """Where to look at this offset: several points, for a profile has branches.
-
-    They are the last point, the one along the path's direction, and the last point with
-    a small balance and with large ones.
-    """
+def _along(a: Anchored, ray: Ray, x: float, path: list[Point]) -> np.ndarray:
+    """The point at this offset in the path's direction."""
     last = path[-1]
     if len(path) == 1:
         slope = ray.direction * a.slopes[ray.coordinate]
     else:
         slope = (last.u - path[-2].u) / (last.offset - path[-2].offset)
-    along = last.u + np.clip(slope * (x - last.offset), -4.0, 4.0)
-    starts = [last.u.copy(), along]
+    return last.u + np.clip(slope * (x - last.offset), -4.0, 4.0)
+
+
+def _branches(a: Anchored, last: Point) -> list[np.ndarray]:
+    """Where else to look, for a profile has branches.
+
+    They are the last point, and that with a small balance and with large ones.
+    """
+    starts = [last.u.copy()]
     if "lmda" in a.fit.labels:
         i = a.fit.labels.index("lmda")
         for balance in (-2.0, 3.0) if a.misfit.coordinates.sign else (0.1, 3.0, -3.0):
             starts.append(last.u.copy())
             starts[-1][i] = balance
-    for u in starts:
-        u[ray.coordinate] = a.optima[ray.optimum, ray.coordinate] + ray.direction * x
-    return [np.clip(u, a.bounds[0], a.bounds[1]) for u in starts]
+    return starts
 
 
 def _profile(a: Anchored, rays: Sequence[Ray], starts: np.ndarray) -> Members:
