@@ -15,10 +15,10 @@ from .least_squares import Members, begin, lowest, minimise
 from .levels import least_cost
 
 OUTWARD = 24  # steps to the bound, at most, each twice as long as the last
-INWARD = 5  # refinements of an end
+INWARD = 6  # refinements of an end: every third halves its bracket
 RESTARTS = 3  # about a better point, at most
 ISLANDS = 4  # rounds of segments, at most
-HELD = 0.1  # of the rise: an end that depends so much on other ranges is none
+FURTHER = 4.0  # beyond the range of a coordinate
 
 
 Segment = tuple[float, float]
@@ -33,15 +33,11 @@ class Ray(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A point of a profile: its distance from the optimum and the rise there.
-
-    The rise would be less by `held` if other numbers could leave their ranges.
-    """
+    """A point of a profile: its distance from the optimum and the rise there."""
 
     offset: float
     u: np.ndarray
     rise: float
-    held: float = 0.0
 
 
 def intervals(
@@ -185,9 +181,14 @@ def _ends(
                 outer[ray] = point
             else:
                 paths[ray].append(point)
-    for _ in range(INWARD):
+    for i in range(INWARD):
         active = list(outer)
-        offsets = [_between(paths[ray][-1], outer[ray], rise) for ray in active]
+        offsets = [
+            _between(paths[ray][-1], outer[ray], rise)
+            if i % 3 < 2
+            else (paths[ray][-1].offset + outer[ray].offset) / 2
+            for ray in active
+        ]
         starts = [(paths[ray][-1].u.copy(), outer[ray].u.copy()) for ray in active]
         for ray, point in _solved(a, active, offsets, starts):
             if point.rise > rise:
@@ -195,11 +196,9 @@ def _ends(
             else:
                 paths[ray].append(point)
     for ray, point in outer.items():
-        inner = paths[ray][-1]
-        nearest = min(inner, point, key=lambda x: abs(x.rise - rise))
-        if nearest.held < HELD * rise:
-            here = a.optima[ray.optimum, ray.coordinate]
-            ended[ray] = here + ray.direction * _between(inner, point, rise)
+        here = a.optima[ray.optimum, ray.coordinate]
+        ended[ray] = here + ray.direction * _between(paths[ray][-1], point, rise)
+    ended |= {ray: ray.direction * math.inf for ray in _held(a, outer, rise)}
     ends = {ray: ended.get(ray, ray.direction * math.inf) for ray in rays}
     return ends, [point for path in paths.values() for point in path]
 
@@ -246,25 +245,30 @@ def _solved(
             u[ray.coordinate] = here + ray.direction * x
     each = np.clip(np.array([u for kind in kinds for u in kind]), *a.bounds)
     found = lowest(_profile(a, [*rays] * len(kinds), each), len(kinds))
-    points = map(
-        Point, offsets, found.u.astype(float), found.cost - a.cost, _held(a, found)
-    )
+    points = map(Point, offsets, found.u.astype(float), found.cost - a.cost)
     return list(zip(rays, points, strict=True))
 
 
-def _held(a: Anchored, members: Members) -> np.ndarray:
-    """How much the cost would fall beyond the ends of other numbers' ranges.
+def _held(a: Anchored, outer: dict[Ray, Point], rise: float) -> list[Ray]:
+    """The rays that have an end only because another number is at its range's end.
 
-    It is that of the quadratic form, for the one number that gains most.
+    With a longer range the profile at their outer point has not risen so far.
     """
     low, high = a.misfit.coordinates.bounds
-    margin = 1e-6 * high
-    outward = np.where(members.u >= high - margin, -members.gradient, 0.0)
-    outward = np.where(members.u <= low + margin, members.gradient, outward)
-    outward = np.maximum(outward * members.free, 0.0)
-    curvature = np.diagonal(members.hessian, axis1=-2, axis2=-1)
-    gain = outward**2 / np.maximum(2 * curvature, np.finfo(float).tiny)
-    return np.max(gain, axis=-1)
+    own = a._replace(
+        bounds=(
+            np.where(a.bounds[0] <= low, low - FURTHER, a.bounds[0]),
+            np.where(a.bounds[1] >= high, high + FURTHER, a.bounds[1]),
+        )
+    )
+    rays = [
+        ray
+        for ray, point in outer.items()
+        if np.any(np.delete((point.u <= low) | (point.u >= high), ray.coordinate))
+    ]
+    starts = [(outer[ray].u.copy(),) for ray in rays]
+    found = _solved(own, rays, [outer[ray].offset for ray in rays], starts)
+    return [ray for ray, point in found if point.rise <= rise]
 
 
 def _room(a: Anchored, ray: Ray) -> float:
