@@ -88,7 +88,7 @@ def _settled(
     while True:
         segments, met = _segments(a, columns, rise)
         lowest = min(met, key=lambda point: point.rise)
-        better = lowest.rise < -1e-2 * rise - 1e2 * least_cost(a.fit.data)
+        better = lowest.rise < -0.05 * rise - 1e2 * least_cost(a.fit.data)
         if not better or restarts == RESTARTS:
             return a, segments
         restarts += 1
