@@ -65,27 +65,31 @@ def recovery(sizes: tuple[int, int, int], draws: int) -> str:
 def coverage(
     sizes: tuple[int, int, int], lmda: float, noise: inference.AbstractNoise, draws: int
 ) -> str:
-    """How often the 95 % intervals of each number contain it."""
+    """How often the 95 % intervals of each number contain it.
+
+    An interval that is unbounded, to infinity or to zero for a positive number, counts
+    as any other. Bounded ones are counted again.
+    """
     made = experiment(sizes, noise)
     truth = {"lmda": lmda, "scale": 0.3, "rate": 1.0}
     clean = np.asarray(made.predict(**truth))
     rng = np.random.default_rng(1)
-    inside, unbounded = np.zeros(3, int), np.zeros(3, int)
-    for _ in range(draws):
+    inside, bounded = np.zeros((2, draws, 3), bool)
+    for draw in range(draws):
         e = 0.01 * rng.normal(size=clean.shape)
         relative = isinstance(noise, inference.Relative)
         data = clean * np.exp(e) if relative else clean + e * clean[0]
         fit = inference.fit(made, data, UNKNOWN)
         for i, (name, segments) in enumerate(fit.intervals().items()):
-            inside[i] += any(low <= truth[name] <= high for low, high in segments)
-            unbounded[i] += any(
-                np.isinf(x) for low, high in segments for x in (low, high)
-            )
-    shares = ", ".join(
-        f"{name} {100 * n / draws:.0f} %" + (f" ({m} unbounded)" if m else "")
-        for name, n, m in zip(UNKNOWN, inside, unbounded, strict=True)
+            inside[draw, i] = any(low <= truth[name] <= high for low, high in segments)
+            ends = np.ravel(segments)
+            end = np.isinf(ends) if name == "lmda" else np.isinf(ends) | (ends == 0)
+            bounded[draw, i] = not end.any()
+    return ", ".join(
+        f"{name} {inside[:, i].sum()} (bounded: {(inside & bounded)[:, i].sum()} of "
+        f"{bounded[:, i].sum()})"
+        for i, name in enumerate(UNKNOWN)
     )
-    return shares
 
 
 def cost(sizes: tuple[int, int, int]) -> str:
@@ -153,7 +157,7 @@ def main() -> None:
         for name, sizes in shapes.items():
             print(f"  {name}: {recovery(sizes, options.draws)}", flush=True)
     if options.only in (None, "coverage"):
-        print("95 % intervals that contain the truth, 1 % noise:")
+        print(f"Of {options.draws} 95 % intervals, those with the truth, 1 % noise:")
         for name, sizes in shapes.items():
             for regime in options.regime:
                 if not feasible(REGIMES[regime], sizes):
