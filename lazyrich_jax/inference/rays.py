@@ -140,10 +140,11 @@ def _held(a: Anchored, outer: dict[Ray, Point], rise: float) -> list[Ray]:
             np.where(a.bounds[1] >= high, high + FURTHER, a.bounds[1]),
         )
     )
+    inside = high * (1 - 1e-6)  # rounding keeps off the ends
     rays = [
         ray
         for ray, point in outer.items()
-        if np.any(np.delete((point.u <= low) | (point.u >= high), ray.coordinate))
+        if np.any(np.delete(np.abs(point.u) >= inside, ray.coordinate))
     ]
     starts = [(outer[ray].u.copy(),) for ray in rays]
     found = _solved(own, rays, [outer[ray].offset for ray in rays], starts)
