@@ -23,12 +23,21 @@ UNKNOWN = ("lmda", "scale", "rate")
 
 
 def experiment(
-    sizes: tuple[int, int, int], noise: inference.AbstractNoise, seed: int = 0
+    sizes: tuple[int, int, int],
+    noise: inference.AbstractNoise,
+    *,
+    learned: bool = False,
 ) -> inference.Experiment:
-    """A loss curve of 100 times of a random network on a random task."""
+    """A loss curve of 100 times of a random network on a random task.
+
+    With `learned` most of the loss is learned, otherwise a few percent of it.
+    """
     n_in, hidden, n_out = sizes
-    keys = jax.random.split(jax.random.key(seed))
+    keys = jax.random.split(jax.random.key(0))
     task = lr.Task.random_regression(n_in, n_out, 40, key=keys[0])
+    if learned:
+        sigma = jax.random.normal(keys[0], (n_out, n_in))
+        task = lr.Task.from_correlation(sigma)
     start = lr.LambdaBalanced()(*sizes, key=keys[1]).function
     times = jnp.linspace(0, 8, 100)
     return inference.Experiment(
@@ -63,29 +72,40 @@ def recovery(sizes: tuple[int, int, int], draws: int) -> str:
 
 
 def coverage(
-    sizes: tuple[int, int, int], lmda: float, noise: inference.AbstractNoise, draws: int
+    sizes: tuple[int, int, int],
+    lmda: float,
+    noise: inference.AbstractNoise,
+    draws: int,
+    *,
+    learned: bool,
 ) -> str:
-    """How often the 95 % intervals of each number contain it."""
-    made = experiment(sizes, noise)
-    truth = {"lmda": lmda, "scale": 0.3, "rate": 1.0}
+    """How often the 95 % intervals of each number contain it.
+
+    An interval that is unbounded, to infinity or to zero for a positive number, counts
+    as any other. Bounded ones are counted again.
+    """
+    made = experiment(sizes, noise, learned=learned)
+    # The lazy branch relaxes at |lmda| times the rate: within the times, or at once.
+    rate = 1 / max(1.0, abs(lmda)) if learned else 1.0
+    truth = {"lmda": lmda, "scale": 0.3, "rate": rate}
     clean = np.asarray(made.predict(**truth))
     rng = np.random.default_rng(1)
-    inside, unbounded = np.zeros(3, int), np.zeros(3, int)
-    for _ in range(draws):
+    inside, bounded = np.zeros((2, draws, 3), bool)
+    for draw in range(draws):
         e = 0.01 * rng.normal(size=clean.shape)
         relative = isinstance(noise, inference.Relative)
         data = clean * np.exp(e) if relative else clean + e * clean[0]
         fit = inference.fit(made, data, UNKNOWN)
         for i, (name, segments) in enumerate(fit.intervals().items()):
-            inside[i] += any(low <= truth[name] <= high for low, high in segments)
-            unbounded[i] += any(
-                np.isinf(x) for low, high in segments for x in (low, high)
-            )
-    shares = ", ".join(
-        f"{name} {100 * n / draws:.0f} %" + (f" ({m} unbounded)" if m else "")
-        for name, n, m in zip(UNKNOWN, inside, unbounded, strict=True)
+            inside[draw, i] = any(low <= truth[name] <= high for low, high in segments)
+            ends = np.ravel(segments)
+            end = np.isinf(ends) if name == "lmda" else np.isinf(ends) | (ends == 0)
+            bounded[draw, i] = not end.any()
+    return ", ".join(
+        f"{name} {inside[:, i].sum()} (bounded: {(inside & bounded)[:, i].sum()} of "
+        f"{bounded[:, i].sum()})"
+        for i, name in enumerate(UNKNOWN)
     )
-    return shares
 
 
 def cost(sizes: tuple[int, int, int]) -> str:
@@ -153,14 +173,20 @@ def main() -> None:
         for name, sizes in shapes.items():
             print(f"  {name}: {recovery(sizes, options.draws)}", flush=True)
     if options.only in (None, "coverage"):
-        print("95 % intervals that contain the truth, 1 % noise:")
-        for name, sizes in shapes.items():
-            for regime in options.regime:
-                if not feasible(REGIMES[regime], sizes):
-                    continue
-                for law in options.noise:
-                    text = coverage(sizes, REGIMES[regime], LAWS[law], options.draws)
-                    print(f"  {name}, {regime}, {law}: {text}", flush=True)
+        for learned in (True, False):
+            part = "most of the loss" if learned else "a few percent of the loss"
+            print(f"Of {options.draws} 95 % intervals, those with the truth.")
+            print(f"1 % noise, {part} learned:")
+            for name, sizes in shapes.items():
+                for regime in options.regime:
+                    lmda = REGIMES[regime]
+                    if not feasible(lmda, sizes):
+                        continue
+                    for law in options.noise:
+                        text = coverage(
+                            sizes, lmda, LAWS[law], options.draws, learned=learned
+                        )
+                        print(f"  {name}, {regime}, {law}: {text}", flush=True)
 
 
 if __name__ == "__main__":

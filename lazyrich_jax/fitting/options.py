@@ -10,7 +10,7 @@ import numpy as np
 
 from .._task import Task
 from ..inference import AbstractNoise, Additive, Counts, Experiment, Relative
-from ..inference.experiment import MODELS, PARAMETERS
+from ..inference.learner import MODELS, PARAMETERS
 from ..inference.observables import OBSERVABLES
 from .table import Table
 

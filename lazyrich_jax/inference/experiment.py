@@ -1,6 +1,6 @@
 """What was trained, what was seen, and what is known about it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import equinox as eqx
@@ -9,10 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
 from .. import _checks, _dtypes
-from .._dynamics import ExactSolution
 from .._exactness import is_task
-from .._init import balanced_network, wide_network
-from .._linalg import dot
 from .._network import LinearNetwork
 from .._singular import singular_vectors
 from .._task import Task
@@ -26,31 +23,12 @@ from .arguments import (
     start_function,
     task_of_sizes,
 )
+from .learner import MODELS, Learner, Values
 from .noise import AbstractNoise
-from .observables import OBSERVABLES, Lazy, Setting, Shallow
-
-Values = Mapping[str, Any]
-
-# Parameters of each model, beside those of the start and the task.
-MODELS = {
-    "balanced": ("lmda", "scale", "rate", "weight_decay"),
-    "wide": ("lmda", "mu", "scale", "rate", "weight_decay"),
-    "shallow": ("scale", "rate"),
-    "lazy": ("scale", "rate"),
-}
-PARAMETERS = (
-    "lmda",
-    "mu",
-    "scale",
-    "rate",
-    "strengths",
-    "function",
-    "task_strengths",
-    "weight_decay",
-)
+from .observables import OBSERVABLES
 
 
-class Experiment(eqx.Module):
+class Experiment(Learner):
     r"""A network that learned a task, and what was observed of it.
 
     The start function is `scale**2` times a known or unknown matrix, the weights are
@@ -97,18 +75,10 @@ class Experiment(eqx.Module):
     ```
     """
 
-    task: Task
     times: Float[Array, " times"]
-    x: Float[Array, "items in"]
-    slope: Float[Array, ""]
     known: dict[str, Array]
-    u: Float[Array, "out modes"]
-    v: Float[Array, "in modes"]
     noise: tuple[AbstractNoise, ...]
     observe: tuple[str, ...] = eqx.field(static=True)
-    sizes: tuple[int, int, int] = eqx.field(static=True)
-    start: Literal["aligned", "function"] = eqx.field(static=True)
-    model: str = eqx.field(static=True)
     single: bool = eqx.field(static=True)
     without_value: tuple[str, ...] = eqx.field(static=True)
 
@@ -188,13 +158,6 @@ class Experiment(eqx.Module):
         u, _, v = singular_vectors(self.task.input_output_correlation)
         k = min(n_in, n_out)
         self.u, self.v = u[:, :k], v[:, :k]
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The names of all numbers that may be unknown."""
-        own = (*MODELS[self.model], "task_strengths")
-        own += ("strengths",) if self.start == "aligned" else ("function",)
-        return tuple(name for name in PARAMETERS if name in own)
 
     def network(self, **values: Any) -> LinearNetwork:
         """The network at the start, with `values` in place of the known ones.
@@ -279,63 +242,3 @@ class Experiment(eqx.Module):
             value = OBSERVABLES[name].of(path, t, setting)
             predicted.append(value + offset if name == "loss" else value)
         return tuple(predicted)
-
-    def _path(self, values: Values):
-        task, offset = self._task(values)
-        hidden = self.sizes[1]
-        setting = Setting(task, self.u, self.v, hidden, self.x, self.slope)
-        if self.model == "shallow":
-            return setting, Shallow(self._function(values), task), offset
-        network = self._network(values)
-        if self.model == "lazy":
-            return setting, Lazy(network, task), offset
-        more = {k: v for k, v in values.items() if k == "weight_decay"}
-        if more and self.model == "balanced":
-            more["lmda"] = values["lmda"]
-        start = "balanced" if self.model == "balanced" else "wide"
-        path = ExactSolution(network, task, start=start, throw=False, **more)
-        return setting, path, offset
-
-    def _task(self, values: Values) -> tuple[Task, Float[Array, ""]]:
-        """The task, and the loss that no linear network removes beside it."""
-        if "task_strengths" not in values:
-            return self.task, jnp.zeros((), self.times.dtype)
-        n_in = self.sizes[0]
-        c = self.task.input_variance
-        sigma = dot(self.u * values["task_strengths"][None], self.v.mT)
-        root = jnp.sqrt(n_in * c)
-        eye = jnp.eye(n_in, dtype=c.dtype)
-        best = self.task.input_output_correlation / c
-        return Task(root * eye, n_in / root * sigma.mT), self.task.loss(best)
-
-    def _function(self, values: Values) -> Float[Array, "out in"]:
-        square = values["scale"] ** 2
-        if self.start == "function":
-            return square * values["function"]
-        k = min(self.sizes)
-        return dot(
-            self.u[:, :k] * (square * values["strengths"])[None], self.v[:, :k].mT
-        )
-
-    def _network(self, values: Values) -> LinearNetwork:
-        function = self._function(values)
-        hidden = self.sizes[1]
-        if self.model == "wide":
-            lmda, mu = values["lmda"], values["mu"]
-            c = jnp.hypot(lmda / 2, mu)
-            # The smaller of the two scales by division.
-            large = c + jnp.abs(lmda) / 2
-            small = mu**2 / large
-            first, second = (
-                jnp.where(lmda < 0, large, small),
-                jnp.where(lmda < 0, small, large),
-            )
-            return wide_network(function, first, second, hidden)
-        lmda = values["lmda"]
-        if self.model == "lazy":
-            n_in, _, n_out = self.sizes
-            # With `hidden = in` or `hidden = out` the whole task is learned.
-            positive = hidden == n_out or hidden < min(n_in, n_out)
-            sign = 1.0 if positive else -1.0
-            lmda = jnp.full_like(lmda, sign)
-        return balanced_network(function, lmda, hidden, throw=False)

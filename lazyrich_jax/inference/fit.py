@@ -16,7 +16,7 @@ from .coordinates import Coordinates, checked_names
 from .data import Data, Misfit, checked_data, enough_data
 from .estimate import Estimate, best_of_each, estimate
 from .experiment import Experiment
-from .profile import intervals
+from .intervals import intervals
 from .search import limits
 
 if TYPE_CHECKING:

@@ -1,292 +1,150 @@
-"""Profile-likelihood intervals: the other unknown numbers are fitted on the way."""
+"""The profile likelihood of one number, as a curve."""
 
-import math
-import warnings
+import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-from scipy import stats
+from jaxtyping import ArrayLike, Float, Real
 
-from .. import _checks
-from .anchored import Anchored, anchored, natural, restarted
-from .estimate import Estimate
-from .least_squares import Members, begin, lowest, minimise
-from .levels import least_cost
+from .. import _checks, _dtypes
+from .coordinates import Coordinates, checked_names
+from .data import Misfit, checked_data, enough_data
+from .estimate import Estimate, estimate
+from .experiment import Experiment
+from .least_squares import begin, lowest, minimise
+from .search import candidates, limits
 
-OUTWARD = 24  # steps to the bound, at most, each twice as long as the last
-INWARD = 5  # refinements of an end
-RESTARTS = 3  # about a better point, at most
-ISLANDS = 4  # rounds of segments, at most
-
-
-Segment = tuple[float, float]
+DRAWN = 4  # further starts at each value
+ROUNDS = 2  # in which a value's neighbours start it again
 
 
-class Ray(NamedTuple):
-    """One coordinate followed in one direction from one optimum."""
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """The largest likelihood at given values of one number.
 
-    optimum: int
-    coordinate: int
-    direction: int
+    **Attributes:**
+
+    - `label`: the number's name.
+    - `values`: (values,), where it was held.
+    - `log_likelihood`: (values,), the largest one there, less that of the best fit.
+    - `others`: the most likely values of the other unknown numbers, (values, ...) each.
+    - `fit`: the best fit, in which the number is free.
+    """
+
+    label: str
+    values: np.ndarray
+    log_likelihood: np.ndarray
+    others: dict[str, np.ndarray]
+    fit: Estimate
 
 
-class Point(NamedTuple):
-    """A point of a profile: its distance from the optimum and the rise there."""
+def profile(
+    experiment: Experiment,
+    data: Any,
+    name: str,
+    values: Real[ArrayLike, " values"] | Sequence[float],
+    unknown: Sequence[str] = ("lmda", "scale"),
+    *,
+    starts: int = 32,
+) -> Profile:
+    """The profile likelihood of one number: the others are fitted at each value.
 
-    offset: float
-    u: np.ndarray
-    rise: float
-
-
-def intervals(
-    fit: Estimate, level: float = 0.95, names: Sequence[str] | None = None
-) -> dict[str, list[tuple[float, float]]]:
-    """Profile-likelihood intervals of the unknown numbers.
-
-    An interval ends where the deviance, minimised over all other unknown numbers, has
-    risen by the quantile of its distribution (chi squared with given levels of noise,
-    F with estimated ones). It is infinite where it never rises so far.
+    A flat curve shows a number that the data don't determine, two peaks two solutions.
+    Where it is above -1.92, the values are in the interval of 95 %
+    (`lazyrich_jax.inference.intervals` finds its ends).
 
     **Arguments:**
 
-    - `fit`: a result of `lazyrich_jax.inference.fit`.
-    - `level`: the probability that an interval contains the true number.
-    - `names`: labels, as in `fit.labels`; by default all.
+    - `experiment`, `data`, `unknown`, `starts`: as for `lazyrich_jax.inference.fit`.
+    - `name`: an unknown number, or an entry: "strengths[0]".
+    - `values`: where to hold it, in its own units.
 
-    **Returns:** for each label a list of disjoint intervals (low, high): more than one
-    where other values fit as well. If a point on the way fits better than the fit, the
-    intervals are about that point, and a warning says so.
+    **Returns:** a `Profile`. Of several observables with unknown levels of noise the
+    levels of the best fit are used throughout.
 
-    **Raises:** `ValueError` for another level or label.
+    **Raises:** `ValueError` or `TypeError` that name the argument, before anything is
+    compiled.
     """
-    wanted = fit.labels if names is None else tuple(names)
-    for label in wanted:
-        _checks.require(
-            label in fit.labels,
-            f"`names` must be labels of {list(fit.labels)}, but it had {label!r}.",
-        )
-    columns = [fit.labels.index(label) for label in wanted]
-    a, segments = _settled(anchored(fit), columns, _rise(fit, level))
-    return {
-        label: [natural(a, j, x) for x in _merged(segments[j])]
-        for label, j in zip(wanted, columns, strict=True)
-    }
-
-
-def _settled(
-    a: Anchored, columns: Sequence[int], rise: float
-) -> tuple[Anchored, dict[int, list[Segment]]]:
-    """The segments of each column about optima that no point on the way is better than.
-
-    The balance and the rate make up for each other, so both are always followed.
-    """
-    makeup = [a.fit.labels.index(x) for x in ("lmda", "rate") if x in a.fit.labels]
-    columns = [*dict.fromkeys([*columns, *makeup])]
-    restarts = 0
-    while True:
-        segments, met = _segments(a, columns, rise)
-        lowest = min(met, key=lambda point: point.rise)
-        better = lowest.rise < -1e-3 * rise - 1e2 * least_cost(a.fit.data)
-        if not better or restarts == RESTARTS:
-            return a, segments
-        restarts += 1
-        warnings.warn(
-            "A point on the way fits better than the fit, by "
-            f"{-2 * lowest.rise:.2g} in the deviance: the intervals are about it. Fit "
-            "with more starts.",
-            stacklevel=3,
-        )
-        a = restarted(a, lowest.u, rise)
-
-
-def _segments(
-    a: Anchored, columns: Sequence[int], rise: float
-) -> tuple[dict[int, list[Segment]], list[Point]]:
-    """The segments of each column, and all points met within the rise.
-
-    A point met within the rise lies in a segment of every column. One that does not is
-    where another segment begins: a profile may fall again beyond its end.
-    """
-    origins = [(o, j) for j in columns for o in range(len(a.optima))]
-    segments: dict[int, list[Segment]] = {j: [] for j in columns}
-    met: list[Point] = []
-    for _ in range(ISLANDS):
-        rays = [Ray(o, j, side) for o, j in origins for side in (-1, 1)]
-        ends, more = _ends(a, rays, rise)
-        met += more
-        for o, j in origins:
-            segments[j].append((ends[Ray(o, j, -1)], ends[Ray(o, j, 1)]))
-        origins = []
-        for j in columns:
-            inside = [x for x in met if x.rise <= rise]
-            outside = [x for x in inside if _outside(a, segments[j], j, x)]
-            if outside:
-                start = min(outside, key=lambda point: point.rise)
-                origins.append((len(a.optima), j))
-                a = a._replace(
-                    optima=np.concatenate([a.optima, start.u[None]]),
-                    rises=np.append(a.rises, start.rise),
-                )
-        if not origins:
-            break
-    return segments, met
-
-
-def _outside(a: Anchored, segments: list[Segment], j: int, point: Point) -> bool:
-    margin = 0.1 * min(float(a.sd[j]), 1.0)
-    x = point.u[j]
-    return not any(low - margin <= x <= high + margin for low, high in segments)
-
-
-def _rise(fit: Estimate, level: float) -> float:
-    """The rise of the cost at an interval's end."""
+    _checks.instance("experiment", experiment, Experiment, "see `Experiment`")
+    coordinates = Coordinates(experiment, checked_names(experiment, unknown))
+    # A value of the balance is one value of its coordinate, whatever the scale.
+    coordinates = coordinates.anchored(float(experiment.known["scale"]) ** 2)
+    checked = checked_data(experiment, data)
+    enough_data(experiment, checked, coordinates)
+    _checks.size("starts", starts)
     _checks.require(
-        0 < level < 1, f"`level` must be between 0 and 1, but it was {level}."
+        name in coordinates.labels,
+        f"`name` must be one of {list(coordinates.labels)}, but it was {name!r}.",
     )
-    if fit.known_noise:
-        return float(stats.chi2.ppf(level, 1)) / 2
-    freedom = max(fit.freedom, 1)
-    return float(stats.f.ppf(level, 1, freedom)) * fit.deviance / freedom / 2
+    values = np.asarray(_dtypes.as_real("values", values), float)
+    _checks.require(
+        values.ndim == 1 and values.size > 0,
+        f"`values` must be a vector, not empty, but its shape was {values.shape}.",
+    )
+    column = coordinates.labels.index(name)
+    held = _held(coordinates, name, values)
+    box = limits(experiment, coordinates, {})
+    fit = estimate(experiment, checked, coordinates, box, starts, 0)
+    cost, u = _curve(fit, column, held)
+    decoded = [coordinates.decode(jnp.asarray(x), experiment.known) for x in u]
+    return Profile(
+        name,
+        values,
+        _rise(fit, cost),
+        {
+            other: np.array([x[other] for x in decoded])
+            for other in coordinates.names
+            if other != name
+        },
+        fit,
+    )
 
 
-def _ends(
-    a: Anchored, rays: Sequence[Ray], rise: float
-) -> tuple[dict[Ray, float], list[Point]]:
-    """Where the profile has risen by `rise`, or infinity; and the points below.
-
-    Each profile is followed outward from its optimum, all at once, until it has risen
-    so far; then the end is refined between the last two points.
-    """
-    paths = {
-        ray: [Point(0.0, a.optima[ray.optimum], float(a.rises[ray.optimum]))]
-        for ray in rays
-    }
-    outer: dict[Ray, Point] = {}
-    ended: dict[Ray, float] = {}
-    for _ in range(OUTWARD):
-        active = [ray for ray in rays if ray not in outer and ray not in ended]
-        offsets = []
-        for ray in list(active):
-            last, room = paths[ray][-1].offset, _room(a, ray)
-            if last >= room * (1 - 1e-12):
-                ended[ray] = _edge(a, ray)
-                active.remove(ray)
-                continue
-            step = min(max(float(a.sd[ray.coordinate]), 1e-9), 0.5)
-            offsets.append(min(max(2 * last, step), last + 2.0, room))
-        for ray, point, held in _solved(a, active, offsets, paths):
-            if held:
-                ended[ray] = ray.direction * math.inf
-            elif point.rise > rise:
-                outer[ray] = point
-            else:
-                paths[ray].append(point)
-    for _ in range(INWARD):
-        active = list(outer)
-        offsets = [_between(paths[ray][-1], outer[ray], rise) for ray in active]
-        for ray, point, _ in _solved(a, active, offsets, paths):
-            if point.rise > rise:
-                outer[ray] = point
-            else:
-                paths[ray].append(point)
-    for ray, point in outer.items():
-        here = a.optima[ray.optimum, ray.coordinate]
-        ended[ray] = here + ray.direction * _between(paths[ray][-1], point, rise)
-    ends = {ray: ended.get(ray, ray.direction * math.inf) for ray in rays}
-    return ends, [point for path in paths.values() for point in path]
+def _held(
+    coordinates: Coordinates, name: str, values: np.ndarray
+) -> Float[np.ndarray, " values"]:
+    """The coordinate of each value of a number."""
+    kind = name.split("[")[0]
+    sign = coordinates.sign if kind == "lmda" else kind not in ("lmda", "function")
+    word = {1: "positive", -1: "negative", 0: "finite"}[int(sign)]
+    good = np.isfinite(values) & ((sign * values > 0) if sign else True)
+    _checks.require(
+        bool(np.all(good)),
+        f"`values` must be {word} for {name!r}, but they were {values}.",
+    )
+    if kind == "function":
+        return values
+    unit = float(coordinates.anchor) if kind in ("lmda", "mu") else 1.0
+    return np.log(sign * values / unit) if sign else np.arcsinh(values / unit)
 
 
-def _between(inner: Point, outer: Point, rise: float) -> float:
-    """Where the root of the rise, nearly linear, has the value of the end."""
-    low, high = math.sqrt(max(inner.rise, 0.0)), math.sqrt(outer.rise)
-    share = (math.sqrt(rise) - low) / (high - low) if math.isfinite(high) else 0.5
-    return inner.offset + min(max(share, 0.02), 0.98) * (outer.offset - inner.offset)
+def _curve(
+    fit: Estimate, column: int, held: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The least cost at each value, and its coordinates."""
+    misfit = Misfit(fit.experiment, fit.coordinates, fit.data)
+    free = np.ones(len(fit.labels))
+    free[column] = 0
+    drawn = candidates(fit.experiment, fit.coordinates, fit.bounds, DRAWN, 0)
+    starts = np.concatenate([fit.optima, drawn])
+    points = np.repeat(starts[:, None], len(held), axis=1)  # (starts, values, unknowns)
+    cost, u = np.full(len(held), np.inf), points[0]
+    for _ in range(1 + ROUNDS):
+        points[..., column] = held
+        flat = points.reshape(-1, len(free)).astype(fit.optima.dtype)
+        found = minimise(misfit, begin(flat, free=free), fit.bounds, 0.0)
+        found = lowest(found, len(points))
+        u = np.where((found.cost < cost)[:, None], found.u, u)
+        cost = np.fmin(cost, found.cost)
+        points = np.stack([np.roll(u, 1, axis=0), np.roll(u, -1, axis=0)])
+    return cost, u
 
 
-def _edge(a: Anchored, ray: Ray) -> float:
-    """The user's bound, or infinity."""
-    here = a.optima[ray.optimum, ray.coordinate] + ray.direction * _room(a, ray)
-    farthest = a.misfit.coordinates.bounds[ray.direction > 0][ray.coordinate]
-    return ray.direction * math.inf if here == farthest else here
-
-
-def _solved(
-    a: Anchored, rays: Sequence[Ray], offsets: Sequence[float], paths
-) -> list[tuple[Ray, Point, bool]]:
-    """Profiles at these offsets; and whether a range of another number holds them."""
-    if not rays:
-        return []
-    pairs = list(zip(rays, offsets, strict=True))
-    starts = [_starts(a, ray, x, paths[ray]) for ray, x in pairs]
-    kinds = len(starts[0])
-    each = [u for kind in zip(*starts, strict=True) for u in kind]
-    found = lowest(_profile(a, [*rays] * kinds, np.array(each)), kinds)
-    points = [
-        Point(x, u, float(y - a.cost))
-        for x, u, y in zip(offsets, found.u.astype(float), found.cost, strict=True)
-    ]
-    return list(zip(rays, points, _held(a, found), strict=True))
-
-
-def _held(a: Anchored, members: Members) -> list[bool]:
-    """Whether the end of another number's range holds it back.
-
-    Beyond that end the cost would fall: by more than a thousandth, as the quadratic
-    form there says.
-    """
-    low, high = a.misfit.coordinates.bounds
-    margin = 1e-6 * high
-    outward = np.where(members.u >= high - margin, -members.gradient, 0.0)
-    outward = np.where(members.u <= low + margin, members.gradient, outward)
-    outward = np.maximum(outward * members.free, 0.0)
-    curvature = np.diagonal(members.hessian, axis1=-2, axis2=-1)
-    gain = outward**2 / np.maximum(2 * curvature, np.finfo(float).tiny)
-    return np.any(gain > 1e-3, axis=-1).tolist()
-
-
-def _room(a: Anchored, ray: Ray) -> float:
-    """The distance from an optimum to the bound."""
-    here = a.optima[ray.optimum, ray.coordinate]
-    bound = a.bounds[ray.direction > 0][ray.coordinate]
-    return float(abs(bound - here))
-
-
-def _starts(a: Anchored, ray: Ray, x: float, path: list[Point]) -> list[np.ndarray]:
-    """Where to look at this offset: several points, for a profile has branches.
-
-    They are the last point, the one along the path's direction, and the last point with
-    a small balance and with large ones.
-    """
-    last = path[-1]
-    if len(path) == 1:
-        slope = ray.direction * a.slopes[ray.coordinate]
-    else:
-        slope = (last.u - path[-2].u) / (last.offset - path[-2].offset)
-    along = last.u + np.clip(slope * (x - last.offset), -4.0, 4.0)
-    starts = [last.u.copy(), along]
-    if "lmda" in a.fit.labels:
-        i = a.fit.labels.index("lmda")
-        for balance in (-2.0, 3.0) if a.misfit.coordinates.sign else (0.1, 3.0, -3.0):
-            starts.append(last.u.copy())
-            starts[-1][i] = balance
-    for u in starts:
-        u[ray.coordinate] = a.optima[ray.optimum, ray.coordinate] + ray.direction * x
-    return [np.clip(u, a.bounds[0], a.bounds[1]) for u in starts]
-
-
-def _profile(a: Anchored, rays: Sequence[Ray], starts: np.ndarray) -> Members:
-    free = np.ones_like(starts)
-    free[np.arange(len(rays)), [ray.coordinate for ray in rays]] = 0
-    members = begin(starts.astype(a.fit.optima.dtype), free=free)
-    return minimise(a.misfit, members, a.bounds, 0.0)
-
-
-def _merged(segments: list[Segment]) -> list[Segment]:
-    merged: list[Segment] = []
-    for low, high in sorted(segments):
-        if merged and low <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
-        else:
-            merged.append((low, high))
-    return merged
+def _rise(fit: Estimate, cost: np.ndarray) -> np.ndarray:
+    """The log-likelihood less that of the fit."""
+    least = fit.deviance / 2
+    if fit.known_noise or len(fit.experiment.observe) > 1:
+        return least - cost
+    return -fit.observations / 2 * np.log(cost / least)

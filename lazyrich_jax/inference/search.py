@@ -14,11 +14,12 @@ from .ambiguity import ordered
 from .coordinates import Coordinates
 from .data import Misfit
 from .experiment import Experiment
-from .least_squares import LARGE, Members, begin, minimise
+from .least_squares import GROUP, LARGE, STEPS, Members, begin, minimise
 
 SCREENED = 4  # candidates for each start
 BANK = 512  # candidates of many curves, predicted once for all
 APART = 1.0  # distance of two starts
+PATIENCE = 32  # steps after which only the best of those not converged go on
 CHUNK = 128  # of them at once
 
 
@@ -142,7 +143,12 @@ def search(
         members = minimise(misfit, begin(points), bounds, least, steps=1)
         chosen = _best(members.cost, points, coordinates, starts)
         members = Members(*(x[chosen] for x in members))
-        members = minimise(misfit, members, bounds, least)
+        members = minimise(misfit, members, bounds, least, steps=PATIENCE)
+        late = np.argsort(np.where(members.done, np.inf, members.cost))[:GROUP]
+        more = Members(*(x[late] for x in members))
+        more = minimise(misfit, more, bounds, least, steps=STEPS - PATIENCE)
+        for whole, new in zip(members, more, strict=True):
+            whole[late] = new
         return ordered(experiment, coordinates, members)
     costs = _costs(misfit, points)
     chosen = [_best(cost, points, coordinates, starts) for cost in costs]

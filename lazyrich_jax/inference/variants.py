@@ -8,7 +8,8 @@ import numpy as np
 
 from .. import _checks
 from .coordinates import Coordinates, checked_names
-from .experiment import MODELS, Experiment
+from .experiment import Experiment
+from .learner import MODELS
 from .observables import OBSERVABLES
 from .search import limits
 

@@ -1,0 +1,119 @@
+"""A network that learned a task, as a function of its numbers."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._dynamics import ExactSolution
+from .._init import balanced_network, wide_network
+from .._linalg import dot
+from .._network import LinearNetwork
+from .._task import Task
+from .observables import Lazy, Setting, Shallow
+
+Values = Mapping[str, Any]
+
+# Parameters of each model, beside those of the start and the task.
+MODELS = {
+    "balanced": ("lmda", "scale", "rate", "weight_decay"),
+    "wide": ("lmda", "mu", "scale", "rate", "weight_decay"),
+    "shallow": ("scale", "rate"),
+    "lazy": ("scale", "rate"),
+}
+PARAMETERS = (
+    "lmda",
+    "mu",
+    "scale",
+    "rate",
+    "strengths",
+    "function",
+    "task_strengths",
+    "weight_decay",
+)
+
+
+class Learner(eqx.Module):
+    """A class of networks and a task; numbers of both are arguments of its methods.
+
+    `u` and `v` are the task's singular vectors, `x` are inputs of tests.
+    """
+
+    task: Task
+    x: Float[Array, "items in"]
+    slope: Float[Array, ""]
+    u: Float[Array, "out modes"]
+    v: Float[Array, "in modes"]
+    sizes: tuple[int, int, int] = eqx.field(static=True)
+    start: Literal["aligned", "function"] = eqx.field(static=True)
+    model: str = eqx.field(static=True)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of all numbers that may be unknown."""
+        own = (*MODELS[self.model], "task_strengths")
+        own += ("strengths",) if self.start == "aligned" else ("function",)
+        return tuple(name for name in PARAMETERS if name in own)
+
+    def _path(self, values: Values):
+        """What observables depend on: their setting, the course and a constant loss."""
+        task, offset = self._task(values)
+        hidden = self.sizes[1]
+        setting = Setting(task, self.u, self.v, hidden, self.x, self.slope)
+        if self.model == "shallow":
+            return setting, Shallow(self._function(values), task), offset
+        network = self._network(values)
+        if self.model == "lazy":
+            return setting, Lazy(network, task), offset
+        more = {k: v for k, v in values.items() if k == "weight_decay"}
+        if more and self.model == "balanced":
+            more["lmda"] = values["lmda"]
+        start = "balanced" if self.model == "balanced" else "wide"
+        path = ExactSolution(network, task, start=start, throw=False, **more)
+        return setting, path, offset
+
+    def _task(self, values: Values) -> tuple[Task, Float[Array, ""]]:
+        """The task, and the loss that no linear network removes beside it."""
+        if "task_strengths" not in values:
+            return self.task, jnp.zeros((), self.task.x.dtype)
+        n_in = self.sizes[0]
+        c = self.task.input_variance
+        sigma = dot(self.u * values["task_strengths"][None], self.v.mT)
+        root = jnp.sqrt(n_in * c)
+        eye = jnp.eye(n_in, dtype=c.dtype)
+        best = self.task.input_output_correlation / c
+        return Task(root * eye, n_in / root * sigma.mT), self.task.loss(best)
+
+    def _function(self, values: Values) -> Float[Array, "out in"]:
+        square = values["scale"] ** 2
+        if self.start == "function":
+            return square * values["function"]
+        k = min(self.sizes)
+        return dot(
+            self.u[:, :k] * (square * values["strengths"])[None], self.v[:, :k].mT
+        )
+
+    def _network(self, values: Values) -> LinearNetwork:
+        function = self._function(values)
+        hidden = self.sizes[1]
+        if self.model == "wide":
+            lmda, mu = values["lmda"], values["mu"]
+            c = jnp.hypot(lmda / 2, mu)
+            # The smaller of the two scales by division.
+            large = c + jnp.abs(lmda) / 2
+            small = mu**2 / large
+            first, second = (
+                jnp.where(lmda < 0, large, small),
+                jnp.where(lmda < 0, small, large),
+            )
+            return wide_network(function, first, second, hidden)
+        lmda = values["lmda"]
+        if self.model == "lazy":
+            n_in, _, n_out = self.sizes
+            # With `hidden = in` or `hidden = out` the whole task is learned.
+            positive = hidden == n_out or hidden < min(n_in, n_out)
+            sign = 1.0 if positive else -1.0
+            lmda = jnp.full_like(lmda, sign)
+        return balanced_network(function, lmda, hidden, throw=False)
