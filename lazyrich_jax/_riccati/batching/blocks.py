@@ -123,7 +123,9 @@ def of_one(x: T) -> T:
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), x)
 
 
-def as_matrices(one: Callable[..., Array], x: T, *at_times: Array) -> Array:
+def as_matrices(
+    one: Callable[..., Array], x: AbstractConstants, *at_times: Array
+) -> Array:
     """`one` for every network and time, with networks and times on the first axes.
 
     `at_times` are the times, and further arrays (networks, times, ...).
