@@ -58,7 +58,7 @@ def learn(
 
     task = lr.Task.random_regression(3, 2, samples=10, key=jax.random.key(0))
     network = lr.LambdaBalanced(lmda=1.0)(3, 2, 2, key=jax.random.key(1))
-    ts = jnp.linspace(0, 1, 11)
+    ts = jnp.linspace(0, 5, 100)
     exact = lr.learn(network, task, ts)
     simulated = lr.learn(network, task, ts, dynamics=lr.GradientDescent(1e-3))
     ```

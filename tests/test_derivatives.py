@@ -12,6 +12,7 @@ import lazyrich_jax as lr
 from lazyrich_jax._linalg import decay_difference, mixed_difference
 from lazyrich_jax._riccati.differentiable import evaluate, excess
 from lazyrich_jax._riccati.frame import Frame, Problem
+from lazyrich_jax._riccati.reference.second import tracked
 
 from . import cases, oracle
 
@@ -343,16 +344,41 @@ def test_second_derivatives_at_repeated_modes():
         assert np.all(np.isfinite(second))
 
 
+MODES = np.diag([2.0, 1.0, 0.5])
+
+
+def near_saddle(lmda):
+    """Weights near a saddle of the task `MODES`."""
+    w1, w2 = (np.array(w) for w in cases.balanced((3, 3, 3), lmda, 0.5).weights)
+    w2[0] *= -np.sign(np.linalg.det(w2 @ w1))
+    return w1, w2
+
+
 def test_near_a_saddle():
-    """First derivatives keep their digits; second derivatives are refused."""
-    target = np.diag([2.0, 1.0, 0.5])
+    """First derivatives keep their digits; the frame's derivatives are refused."""
     for lmda in (1e-4, 1e-8, 1e-12):
-        w1, w2 = lr.LambdaBalanced(lmda, 0.5)(3, 3, 3, key=jax.random.key(0)).weights
-        sign = -np.sign(np.linalg.det(w2 @ w1))
-        network = lr.LinearNetwork((w1, w2.at[0].multiply(sign)))
-        check(network, lr.Task.from_correlation(target), TS[:5])
-    w1, w2 = network.weights
-    point = w1, w2, jnp.asarray(target), jnp.float64(0.7)
+        network = lr.LinearNetwork(near_saddle(lmda))
+        check(network, lr.Task.from_correlation(MODES), TS[:5])
+
+    @eqx.filter_jit
+    def change_of_frame(weights):
+        """Second derivatives take it."""
+
+        def frame(w1, w2):
+            return tracked(*decomposed(w1, w2, jnp.asarray(MODES))).lower
+
+        return jax.jvp(frame, weights, weights)[1]
+
+    with pytest.raises(Exception, match="not near a saddle"):
+        jax.block_until_ready(change_of_frame(near_saddle(1e-12)))
+    w1, w2 = near_saddle(1.0)
+    assert np.all(np.isfinite(change_of_frame((w1, w2 * [[-1], [1], [1]]))))
+
+
+@pytest.mark.slow
+def test_second_derivatives_near_a_saddle_are_refused():
+    w1, w2 = (jnp.asarray(w) for w in near_saddle(1e-12))
+    point = w1, w2, jnp.asarray(MODES), jnp.float64(0.7)
     with pytest.raises(Exception, match="not near a saddle"):
         jax.block_until_ready(by_weights_and_time(*point, (w1, w2, jnp.zeros(()))))
 

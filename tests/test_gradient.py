@@ -161,7 +161,11 @@ def test_products_are_those_of_all_slopes(monkeypatch, largest, networks, times)
     assert np.all(np.abs(alone - expected[:, 0]) <= 1e-13 * size[:, 0])
 
 
-@pytest.mark.parametrize("sizes", [(3, 3, 3), (4, 2, 3), (2, 5, 3)], ids=str)
+@pytest.mark.parametrize(
+    "sizes",
+    [pytest.param((3, 3, 3), marks=pytest.mark.slow), (4, 2, 3), (2, 5, 3)],
+    ids=str,
+)
 def test_columns_in_groups(monkeypatch, sizes):
     """More than eight columns are made orthonormal by loops over groups."""
     problems, frames = many_problems(sizes, 2)

@@ -58,7 +58,11 @@ def solved(function, sigma, scales, hidden):
     return jax.vmap(of_scales)(*scales)
 
 
-@pytest.mark.parametrize("sizes", [(3, 6, 2), (2, 5, 3), (2, 4, 2)], ids=str)
+@pytest.mark.parametrize(
+    "sizes",
+    [(3, 6, 2), (2, 5, 3), pytest.param((2, 4, 2), marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_every_quantity_in_many_digits(sizes):
     """108 cases at 7 times: scales of every ratio, several starts and tasks."""
     n_in, hidden, n_out = sizes

@@ -1,8 +1,9 @@
 """All code that steers how XLA compiles programs.
 
-    programs   `compiled`: one program for many operations. `kept`, `keeping`, `once`,
-               `inverse_root`, `mapped`: evaluation once, in one loop, in vector
-               instructions. `is_few`: whether a number is known and small.
+    programs   `compiled`: one program for many operations. `traced_once`: one trace
+               for many uses. `kept`, `keeping`, `once`, `inverse_root`, `mapped`:
+               evaluation once, in one loop, in vector instructions. `is_few`: whether
+               a number is known and small.
     sharding   `sharded_over`, `varying`, `varying_like`: types inside `jax.shard_map`.
                `on_any_mesh`: functions on explicit meshes.
     sizes      The sizes from which another algorithm is faster, with their benchmarks.
@@ -27,6 +28,7 @@ from .programs import keeping as keeping
 from .programs import kept as kept
 from .programs import mapped as mapped
 from .programs import once as once
+from .programs import traced_once as traced_once
 from .sharding import on_any_mesh as on_any_mesh
 from .sharding import sharded_over as sharded_over
 from .sharding import varying as varying

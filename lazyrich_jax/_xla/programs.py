@@ -4,11 +4,13 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+T = TypeVar("T")
 
 # Whether a program is traced for blocks on a CPU: see `kept`.
 _keeps = contextvars.ContextVar("keeps", default=False)
@@ -45,6 +47,26 @@ def kept(function: Callable[[], Any]) -> Any:
 
     go = jax.lax.optimization_barrier(jnp.array(True))
     return jax.lax.cond(go, traced, never)
+
+
+def traced_once(function: Callable[..., T]) -> Callable[..., T]:
+    """`function(x, t, ...)`, traced and lowered once for matrices of the same sizes.
+
+    Lanes, which have an array of times, are traced at every call: the sizes of their
+    blocks may differ.
+    """
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def traced(keeps: bool, *args: Any) -> T:  # `kept` depends on `keeps`
+        return function(*args)
+
+    @functools.wraps(function)
+    def of_matrices_or_lanes(x: Any, t: Any, *others: Any) -> T:
+        if t.ndim > 0:
+            return function(x, t, *others)
+        return traced(_keeps.get(), x, t, *others)
+
+    return of_matrices_or_lanes
 
 
 def mapped(function: Callable[[Any], Any], xs: Any) -> Any:

@@ -98,10 +98,10 @@ def transfer(
     import jax.numpy as jnp
     import lazyrich_jax as lr
 
-    task = lr.Task.random_regression(4, 3, samples=10, key=jax.random.key(0))
+    task = lr.Task.random_regression(3, 2, samples=10, key=jax.random.key(0))
     second = lr.applications.related_task(task, 0.67, key=jax.random.key(1))
-    network = lr.LambdaBalanced(scale=0.1)(4, 3, 3, key=jax.random.key(2))
-    ts, lmda = jnp.linspace(0, 50, 200), [-5.0, 0.01, 5.0]
+    network = lr.LambdaBalanced(scale=0.1)(3, 2, 2, key=jax.random.key(2))
+    ts, lmda = jnp.linspace(0, 60, 200), [-5.0, 0.01, 5.0]
     print(
         lr.applications.transfer(network, task, second, lmda, duration=jnp.inf, ts=ts)
     )
@@ -149,10 +149,10 @@ def finetune(
     import jax.numpy as jnp
     import lazyrich_jax as lr
 
-    task = lr.Task.random_regression(4, 3, samples=10, key=jax.random.key(0))
+    task = lr.Task.random_regression(3, 2, samples=10, key=jax.random.key(0))
     second = lr.applications.low_rank_change(task, 1, 0.3, key=jax.random.key(1))
-    network = lr.LambdaBalanced(lmda=1.0)(4, 3, 3, key=jax.random.key(2))
-    ts, lmda = jnp.linspace(0, 50, 200), [-5.0, 0.0, 5.0]
+    network = lr.LambdaBalanced(lmda=1.0)(3, 2, 2, key=jax.random.key(2))
+    ts, lmda = jnp.linspace(0, 60, 200), [-5.0, 0.0, 5.0]
     print(
         lr.applications.finetune(network, task, second, lmda, duration=jnp.inf, ts=ts)
     )

@@ -205,9 +205,9 @@ def modes(
     import jax.numpy as jnp
     import lazyrich_jax as lr
 
-    task = lr.Task.hierarchy(3, separate=True)
-    network = lr.LambdaBalanced(0.0, scale=1e-2)(8, 8, 8, key=jax.random.key(0))
-    lr.plot.modes(lr.learn(network, task, jnp.linspace(0, 100, 100)), task)
+    task = lr.Task.hierarchy(2, separate=True)
+    network = lr.LambdaBalanced(0.0, scale=1e-2)(4, 4, 4, key=jax.random.key(0))
+    lr.plot.modes(lr.learn(network, task, jnp.linspace(0, 60, 100)), task)
     ```
     """
     _checks.not_swapped(trajectories=(trajectories, Trajectory), task=(task, Task))

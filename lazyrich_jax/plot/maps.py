@@ -50,9 +50,9 @@ def matrix(
     import jax
     import lazyrich_jax as lr
 
-    task = lr.Task.hierarchy(3)
+    task = lr.Task.hierarchy(2)
     lr.plot.matrix(task.input_output_correlation)
-    network = lr.LambdaBalanced(1.0)(8, 8, 8, key=jax.random.key(0))
+    network = lr.LambdaBalanced(1.0)(4, 4, 4, key=jax.random.key(0))
     lr.plot.matrix(lr.kernels.ntk(network, task.x))
     ```
     """
@@ -106,9 +106,9 @@ def representation(
     import jax.numpy as jnp
     import lazyrich_jax as lr
 
-    task = lr.Task.hierarchy(3)
-    network = lr.LambdaBalanced(-2.0)(8, 8, 8, key=jax.random.key(0))
-    trajectory = lr.learn(network, task, jnp.array([0.0, 1.0, jnp.inf]))
+    task = lr.Task.hierarchy(2)
+    network = lr.LambdaBalanced(-2.0)(4, 4, 4, key=jax.random.key(0))
+    trajectory = lr.learn(network, task, jnp.linspace(0, 60, 100))
     lr.plot.representation(trajectory, "output", index=0)
     lr.plot.representation(trajectory, "qqt")
     ```

@@ -47,7 +47,7 @@ class Reduction(eqx.Module):
     task = lr.Task.random_regression(3, 2, samples=10, key=jax.random.key(0))
     network = lr.LambdaBalanced()(3, 2, 2, key=jax.random.key(1))
     model = lr.reductions.output_scale(network, task, 4.0)  # f(x) = 4 W2 W1 x
-    ts = jnp.linspace(0, 1, 20)  # learning rate x step of the model
+    ts = jnp.linspace(0, 1, 100)  # learning rate x step of the model
     function, loss = model.function(ts), model.loss(ts)
     same = lr.ExactSolution(model.network, model.task).function(model.clock(ts))
     ```

@@ -57,7 +57,7 @@ def antisymmetric_relu(
     w1, w2 = lr.LambdaBalanced()(3, 2, 2, key=jax.random.key(1)).weights
     pairs = jnp.concatenate([w1, -w1]), jnp.concatenate([w2, -w2], axis=1)
     relu = lr.reductions.antisymmetric_relu(pairs, task)
-    loss = relu.loss(jnp.linspace(0, 10, 50))
+    loss = relu.loss(jnp.linspace(0, 10, 100))
     ```
     """
     network = LinearNetwork(listed("weights", weights, "two matrices"))

@@ -168,8 +168,8 @@ def wide_function(
     import jax.numpy as jnp
     import lazyrich_jax as lr
 
-    task = lr.Task.random_regression(4, 2, 16, key=jax.random.key(0)).whitened()
-    start = lr.Gaussian.lecun()(4, 1000, 2, key=jax.random.key(1))
+    task = lr.Task.random_regression(3, 2, 10, key=jax.random.key(0)).whitened()
+    start = lr.Gaussian.lecun()(3, 256, 2, key=jax.random.key(1))
     ts = jnp.array([0.0, 1.0, jnp.inf])
     learned = lr.theory.wide_function(
         ts, start.function, task, start.effective_laziness

@@ -123,9 +123,19 @@ def of_one(x: T) -> T:
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), x)
 
 
-def as_matrices(one: Callable[[T, Array], Array], x: T, ts: Array) -> Array:
-    """`one` for every network and time, with networks and times on the first axes."""
-    return jax.vmap(jax.vmap(one, in_axes=(None, 0)))(x, ts)
+def as_matrices(
+    one: Callable[..., Array], x: AbstractConstants, *at_times: Array
+) -> Array:
+    """`one` for every network and time, with networks and times on the first axes.
+
+    `at_times` are the times, and further arrays (networks, times, ...).
+    """
+    of_one = jax.vmap(one, in_axes=(None, *[0] * len(at_times)))
+    if not is_few(at_times[0].shape[0], 1):
+        return jax.vmap(of_one)(x, *at_times)
+    # One network: a map less to trace.
+    x, at_times = jax.tree.map(lambda a: a[0], (x, at_times))
+    return of_one(x, *at_times)[None]
 
 
 class Blocks(NamedTuple):

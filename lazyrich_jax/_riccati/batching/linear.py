@@ -12,7 +12,14 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..._xla import is_few, keeping, sizes
-from .blocks import AbstractConstants, WithVectors, cut_of, divided, evaluated
+from .blocks import (
+    AbstractConstants,
+    WithVectors,
+    as_matrices,
+    cut_of,
+    divided,
+    evaluated,
+)
 
 Map = Callable[..., Array]  # map(constants, t, vector)
 
@@ -45,9 +52,8 @@ def summed_over_times(
 
     `weights` is (networks, times, ...), the result (networks, numbers).
     """
-    every = jax.vmap(jax.vmap(one, in_axes=(None, 0, 0)))
     if is_few(ts.size, sizes.FEW_LANES) or not isinstance(ts.shape[1], int):
-        return jnp.sum(every(x, ts, weights), axis=1)
+        return jnp.sum(as_matrices(one, x, ts, weights), axis=1)
     with keeping(on_cpu):
         blocks = divided(on_cpu, x, ts)
         cut = cut_of(blocks, on_cpu, x, ts)
@@ -67,7 +73,7 @@ def summed_over_times(
                 added = one(part, t, jnp.moveaxis(own, (0, 1), lanes))
                 added = jnp.sum(added, axis=blocks.time_axis).T
             else:
-                added = jnp.sum(every(part, t, own), axis=1)
+                added = jnp.sum(as_matrices(one, part, t, own), axis=1)
             added += jax.lax.dynamic_slice_in_dim(found, start[0], per_network)
             return jax.lax.dynamic_update_slice_in_dim(found, added, start[0], 0)
 

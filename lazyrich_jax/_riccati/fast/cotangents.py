@@ -11,7 +11,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..._xla import kept
+from ..._xla import kept, traced_once
 from ..batching.blocks import total
 from .constants import GradientConstants
 from .exponentials import Exponentials, evaluate_exponentials
@@ -45,6 +45,7 @@ class Cotangents(eqx.Module):
     above: Float[Array, "up columns ..."]  # by `from_above` of `first.as_start`
 
 
+@traced_once
 def evaluate_solution(x: GradientConstants, t: Float[Array, "..."]) -> Solution:
     """The solution and the exponentials at one time."""
     base = x.base

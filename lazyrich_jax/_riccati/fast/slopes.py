@@ -11,7 +11,7 @@ import functools
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..._xla import kept
+from ..._xla import kept, traced_once
 from ..batching.blocks import total
 from .constants import GradientConstants
 from .cotangents import Cotangents, Solution, evaluate_cotangents
@@ -19,6 +19,7 @@ from .slope_by_p import SlopeByP, kinds
 from .values import contracted, crossed
 
 
+@traced_once
 def slopes_by_numbers(
     x: GradientConstants, t: Float[Array, "..."], a: Solution, slope: SlopeByP
 ) -> list[Float[Array, "numbers ..."]]:
