@@ -1,17 +1,18 @@
 """Estimates of inner products of tangent kernels along random directions."""
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Shaped
 
 from .._linalg import dot
 from .cost import Cost, cost_of, in_chunks, most_samples, parameter_count
 from .model import Function
 from .products import KernelProducts, of_sketches
+
+BITS = 32  # of a random word
 
 
 def sketch_size(
@@ -39,10 +40,18 @@ def sketched_products(
     directions: int,
     key: PRNGKeyArray,
 ) -> KernelProducts:
-    """Estimates of the products, for `size` samples at a time."""
+    """Estimates of the products, for `size` samples at a time.
+
+    The loops are of Python: inside of `jax.lax.scan` and the like, XLA runs
+    convolutions on processors without its fast kernels.
+    """
     keys = jax.random.split(key, directions)
-    grams = _grams(start, end, *in_chunks(x, size), keys)
-    return of_sketches(*(np.asarray(gram, float) for gram in grams))
+    grams = np.zeros((3, directions, directions))
+    for chunk, keep in zip(*in_chunks(x, size), strict=True):
+        rows = [_along(start, end, chunk, keep, key) for key in keys]
+        before, change = (jnp.stack(of) for of in zip(*rows, strict=True))
+        grams += [np.asarray(gram, float) for gram in _grams(before, change)]
+    return of_sketches(*grams)
 
 
 def _of_sample(function: Function, direction: PyTree, sample: Array) -> Array:
@@ -52,48 +61,36 @@ def _of_sample(function: Function, direction: PyTree, sample: Array) -> Array:
 
 
 @eqx.filter_jit
-def _grams(
+def _along(
     start: Function,
     end: Function,
-    chunks: Array,
-    keep: Bool[Array, "chunks size"],
-    keys: Array,
+    x: Shaped[Array, "samples ..."],
+    keep: Bool[Array, " samples"],
+    key: PRNGKeyArray,
+) -> tuple[Float[Array, " rows"], Float[Array, " rows"]]:
+    """$J_0 r$ and $(J_1 - J_0) r$ of all outputs for a random direction r."""
+    direction = _signs(key, start.parameters)
+    before, after = (
+        jax.vmap(lambda sample, f=f: _of_sample(f, direction, sample))(x)
+        for f in (start, end)
+    )
+    rows = before, after - before
+    return tuple(jnp.where(keep[:, None], row, 0).ravel() for row in rows)
+
+
+@jax.jit
+def _grams(
+    before: Float[Array, "directions rows"], change: Float[Array, "directions rows"]
 ) -> tuple[Array, Array, Array]:
     r"""$R^\top J_0^\top J_0 R$, $R^\top J_0^\top D R$ and $R^\top D^\top D R$."""
-
-    def step(sums: Any, chunk: Any) -> tuple[Any, None]:
-        x, keep = chunk
-
-        def along(function: Function) -> Any:
-            def outputs(parameters: PyTree) -> Array:
-                return jax.vmap(lambda sample: function(parameters, sample))(x)
-
-            return jax.linearize(outputs, function.parameters)[1]
-
-        of_start, of_end = along(start), along(end)
-
-        def sketch(key: PRNGKeyArray) -> tuple[Array, Array]:
-            direction = _direction(key, start.parameters)
-            before = jnp.where(keep[:, None], of_start(direction), 0)
-            after = jnp.where(keep[:, None], of_end(direction), 0)
-            return before.ravel(), (after - before).ravel()
-
-        before, change = jax.lax.map(sketch, keys)
-        more = dot(before, before.T), dot(before, change.T), dot(change, change.T)
-        return jax.tree.map(jnp.add, sums, more), None
-
-    size, dtype = keys.shape[0], jax.tree.leaves(start.parameters)[0].dtype
-    zero = jnp.zeros((size, size), dtype)
-    return jax.lax.scan(step, (zero, zero, zero), (chunks, keep))[0]
+    return dot(before, before.T), dot(before, change.T), dot(change, change.T)
 
 
-def _direction(
+def _signs(
     key: PRNGKeyArray, parameters: PyTree[Float[Array, "..."]]
 ) -> PyTree[Float[Array, "..."]]:
-    leaves, structure = jax.tree.flatten(parameters)
-    keys = jax.random.split(key, len(leaves))
-    drawn = [
-        jax.random.normal(key, leaf.shape, leaf.dtype)
-        for key, leaf in zip(keys, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, drawn)
+    """A direction of random signs, one bit for each parameter."""
+    flat, restored = ravel_pytree(parameters)
+    words = jax.random.bits(key, (-(-flat.size // BITS), 1), jnp.uint32)
+    bits = (words >> jnp.arange(BITS, dtype=jnp.uint32)[None]) & jnp.uint32(1)
+    return restored(2 * bits.ravel()[: flat.size].astype(flat.dtype) - 1)
