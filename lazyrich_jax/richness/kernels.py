@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree, Real, Shaped
 
 from .. import _checks, _dtypes
-from .cost import cost_of, in_chunks, most_samples, parameter_count
+from .cost import costs_of_samples, in_chunks, most_samples, parameter_count
 from .exact import exact_products, plans
 from .model import Function, pair_of
 from .products import KernelProducts, with_targets
@@ -171,12 +171,13 @@ def _targets(y: Any, samples: int, outputs: int) -> Array:
 
 def _target(function: Function, x: Array, y: Array, memory: float) -> float:
     r"""$\langle K, yy^\top\rangle = |J^\top y|^2$."""
-    dtype = jax.tree.leaves(function.parameters)[0].dtype
-    y = y.astype(dtype)
-    cost = cost_of(_pulled, function, x[:1], y[:1])
-    fixed = 3.0 * dtype.itemsize * parameter_count(function)
-    size = most_samples(memory, fixed, cost.bytes, x.shape[0])
-    gradient = _gradient(function, *in_chunks((x, y), max(size, 1)))
+    y = y.astype(jax.tree.leaves(function.parameters)[0].dtype)
+    once, each = costs_of_samples(lambda part: _pulled(function, *part), (x, y))
+    size = most_samples(memory, once.bytes, each.bytes, x.shape[0])
+    (xs, ys), keep = in_chunks((x, y), max(size, 1))
+    gradient = jax.tree.map(jnp.zeros_like, function.parameters)
+    for chunk in zip(xs, ys, keep, strict=True):  # no loop of XLA: see `sketch`
+        gradient = _with_chunk(gradient, function, *chunk)
     squares = [np.sum(np.square(g, dtype=float)) for g in jax.tree.leaves(gradient)]
     return float(sum(squares))
 
@@ -190,11 +191,8 @@ def _pulled(function: Function, x: Array, y: Array) -> PyTree:
 
 
 @eqx.filter_jit
-def _gradient(function: Function, chunks: tuple[Array, Array], keep: Array) -> PyTree:
-    def step(total: PyTree, chunk: Any) -> tuple[PyTree, None]:
-        (x, y), keep = chunk
-        more = _pulled(function, x, jnp.where(keep[:, None], y, 0))
-        return jax.tree.map(jnp.add, total, more), None
-
-    zero = jax.tree.map(jnp.zeros_like, function.parameters)
-    return jax.lax.scan(step, zero, (chunks, keep))[0]
+def _with_chunk(
+    total: PyTree, function: Function, x: Array, y: Array, keep: Array
+) -> PyTree:
+    more = _pulled(function, x, jnp.where(keep[:, None], y, 0))
+    return jax.tree.map(jnp.add, total, more)
