@@ -74,7 +74,7 @@ def digits() -> None:
     measure(lambda: lr.richness.kernel_products(model, moved(model), x, y=y))
 
 
-def convolution(directions: int = 32) -> None:
+def convolution(directions: int = 16) -> None:
     """A sketch for a large network."""
     model, x = convolutional()
     end = moved(model)

@@ -3,15 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree, Real, Shaped
 
 from .. import _checks, _dtypes
-from .cost import costs_of_samples, in_chunks, most_samples, parameter_count
+from .cost import in_chunks, most_samples, parameter_count
 from .exact import exact_products, plans
+from .jacobian import costs, transposed
 from .model import Function, pair_of
 from .products import KernelProducts, with_targets
 from .sketch import sketch_size, sketched_products
@@ -28,7 +27,7 @@ def kernel_products(
     apply: Callable[[Any, Array], Array] | None = None,
     method: str = "exact",
     key: PRNGKeyArray | None = None,
-    directions: int = 256,
+    directions: int = 64,
     memory: float = 1e9,
     work: float = 2e13,
 ) -> KernelProducts:
@@ -42,9 +41,10 @@ def kernel_products(
     - `method="exact"`: for few parameters by $\langle K_0, K_1\rangle = |J_0^\top
       J_1|_F^2$, summed over samples; for few samples by blocks of the kernels. The
       road with fewer operations is taken.
-    - `method="sketch"`: unbiased estimates by derivatives along random directions of
-      the parameters. Standard errors come from the directions (the jackknife). They
-      fall as one over the root of `directions`. Products with targets are exact.
+    - `method="sketch"`: unbiased estimates from $K_0v$ and $K_1v$ for random vectors
+      v of signs, by two derivatives each (Hutchinson 1990). Standard errors come from
+      the vectors (the jackknife). They fall as one over the root of `directions`, the
+      number of vectors. Products with targets are exact.
 
     **Arguments:**
 
@@ -124,7 +124,7 @@ def _sketched(
 ) -> KernelProducts:
     if key is None:
         raise TypeError('`key` must be given for `method="sketch"`, but it was None.')
-    directions = _checks.size("directions", directions, least=3)
+    directions = _checks.size("directions", directions, least=2)
     size, cost = sketch_size(start, x, outputs, directions, memory)
     _checks.require(
         size > 0,
@@ -138,7 +138,7 @@ def _sketched(
         f"{_sizes(start, x, outputs)} along {directions} directions, but it was "
         f"{work:.2g}; fewer `directions` or samples need fewer.",
     )
-    return sketched_products(start, end, x, size, directions, key)
+    return sketched_products(start, end, x, outputs, size, directions, key)
 
 
 def _sizes(function: Function, x: Array, outputs: int) -> str:
@@ -172,27 +172,8 @@ def _targets(y: Any, samples: int, outputs: int) -> Array:
 def _target(function: Function, x: Array, y: Array, memory: float) -> float:
     r"""$\langle K, yy^\top\rangle = |J^\top y|^2$."""
     y = y.astype(jax.tree.leaves(function.parameters)[0].dtype)
-    once, each = costs_of_samples(lambda part: _pulled(function, *part), (x, y))
-    size = most_samples(memory, once.bytes, each.bytes, x.shape[0])
-    (xs, ys), keep = in_chunks((x, y), max(size, 1))
-    gradient = jax.tree.map(jnp.zeros_like, function.parameters)
-    for chunk in zip(xs, ys, keep, strict=True):  # no loop of XLA: see `sketch`
-        gradient = _with_chunk(gradient, function, *chunk)
+    once, each = costs(function, x, y)
+    size = max(most_samples(memory, once.bytes, each.bytes, x.shape[0]), 1)
+    gradient = transposed(function, in_chunks(x, size)[0], np.asarray(y))
     squares = [np.sum(np.square(g, dtype=float)) for g in jax.tree.leaves(gradient)]
     return float(sum(squares))
-
-
-def _pulled(function: Function, x: Array, y: Array) -> PyTree:
-    def product(parameters: PyTree) -> Array:
-        outputs = jax.vmap(lambda sample: function(parameters, sample))(x)
-        return jnp.sum(outputs * y)
-
-    return jax.grad(product)(function.parameters)
-
-
-@eqx.filter_jit
-def _with_chunk(
-    total: PyTree, function: Function, x: Array, y: Array, keep: Array
-) -> PyTree:
-    more = _pulled(function, x, jnp.where(keep[:, None], y, 0))
-    return jax.tree.map(jnp.add, total, more)

@@ -94,7 +94,7 @@ def sharpness(
 
     def product(vector: Array) -> Array:
         total = jnp.zeros_like(vector)
-        for chunk in zip(xs, ys, keep, strict=True):  # no loop of XLA: see `sketch`
+        for chunk in zip(xs, ys, keep, strict=True):  # no loop of XLA: see `jacobian`
             total += _product(function, *chunk, of_sample, vector)
         return total / samples.shape[0]
 
