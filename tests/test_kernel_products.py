@@ -289,6 +289,8 @@ def test_sharpness_of_linear_networks_and_of_others():
         ("kernel_products", {"y": np.ones((7, 3))}, "`y` must have a number for each"),
         ("kernel_products", {"y": np.full((7, 4), np.nan)}, "`y` must be finite"),
         ("kernel_products", {"memory": -1.0}, "`memory` must be finite and positive"),
+        ("kernel_products", {"directions": 1}, "`directions` must be"),
+        ("kernel_products", {"key": jax.random.split(KEY)}, "`key` must be one key"),
         ("kernel_products", {"x": np.ones((0, 3))}, "`x` must hold samples"),
         ("kernel_products", {"x": np.ones((7, 4))}, "`start` must map one sample"),
         ("linearised", {"end": {"w": np.ones((4, 3))}}, "`start` and `end` must have"),

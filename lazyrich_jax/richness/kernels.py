@@ -13,6 +13,7 @@ from .exact import exact_products, plans
 from .jacobian import costs, transposed
 from .model import Function, pair_of
 from .products import KernelProducts, with_targets
+from .question import one_key, require_concrete
 from .sketch import sketch_size, sketched_products
 
 SKETCH = '`method="sketch"` with a `key`'
@@ -58,7 +59,8 @@ def kernel_products(
       1e11 in a second.
 
     **Raises:** `ValueError` if more memory or work is needed, and for targets that
-    don't fit; and as `lazyrich_jax.richness.layers` for models.
+    don't fit; `TypeError` for traced models and for a sketch without a `key`; and as
+    `lazyrich_jax.richness.layers` for models.
 
     ```python
     import equinox as eqx
@@ -72,11 +74,10 @@ def kernel_products(
     print(products.kernel_distance, products.rich_lazy_index)
     ```
     """
-    _checks.require(
-        method in ("exact", "sketch"),
-        f'`method` must be "exact" or "sketch", but it was {method!r}.',
-    )
-    memory, work = _positive("memory", memory), _positive("work", work)
+    require_concrete(start=start, end=end, x=x)
+    memory, work = bytes_of(method, memory), _positive("work", work)
+    directions = _checks.size("directions", directions, least=2)
+    key = None if key is None else one_key(key)
     before, after, samples = pair_of(start, end, x, apply)
     shape = jax.eval_shape(before, before.parameters, samples[0]).shape
     targets = None if y is None else _targets(y, samples.shape[0], shape[0])
@@ -90,6 +91,15 @@ def kernel_products(
     first, last = (_target(f, samples, targets, memory) for f in (before, after))
     square = float(np.sum(np.square(np.asarray(targets, float))))
     return with_targets(found, first, last, square)
+
+
+def bytes_of(method: str, memory: float) -> float:
+    """The memory as a number; a bad method or memory is refused."""
+    _checks.require(
+        method in ("exact", "sketch"),
+        f'`method` must be "exact" or "sketch", but it was {method!r}.',
+    )
+    return _positive("memory", memory)
 
 
 def _exact(
@@ -124,7 +134,6 @@ def _sketched(
 ) -> KernelProducts:
     if key is None:
         raise TypeError('`key` must be given for `method="sketch"`, but it was None.')
-    directions = _checks.size("directions", directions, least=2)
     size, cost = sketch_size(start, x, outputs, directions, memory)
     _checks.require(
         size > 0,
