@@ -3,7 +3,8 @@
 Run `python -m benchmarks.richness NAME`, a process per name for its peak of memory:
 `digits` (exact products of 1797 samples and a 64-32-10 network), `convolution` (a
 sketch for a convolutional network of ten million parameters and 256 samples), `rank`
-(the effective rank of a kernel of 1000 samples), `sharpness` (of the digits network).
+(the effective rank of a kernel of 1000 samples), `sharpness` (of the digits network),
+`regimes` (the table of docs/richness.md: a lazy and a rich training).
 """
 
 import argparse
@@ -14,6 +15,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, PyTree
 
 import lazyrich_jax as lr
@@ -98,9 +100,54 @@ def sharpness() -> None:
     measure(lambda: lr.richness.sharpness(model, x, y))
 
 
+class Scaled(eqx.Module):
+    """A network with an output scale: large ones are lazy (Chizat et al. 2019)."""
+
+    network: eqx.nn.MLP
+    scale: float
+
+    def __call__(self, x: Array) -> Array:
+        """The outputs for one sample."""
+        return self.scale * self.network(x)
+
+
+def regimes(steps: int = 5000) -> None:
+    """Reports of a ReLU network on 1000 digits, at a small and a large output scale."""
+    from sklearn.datasets import load_digits
+
+    images, labels = (a[:1000] for a in load_digits(return_X_y=True))
+    x, y = jnp.asarray(images / 16, jnp.float32), jax.nn.one_hot(labels, 10)
+
+    @eqx.filter_jit
+    def trained(model: Scaled) -> Scaled:
+        optimiser = optax.sgd(0.02 / model.scale**2, momentum=0.9)
+
+        def loss(network: eqx.nn.MLP) -> Array:
+            outputs = jax.vmap(Scaled(network, model.scale))(x)
+            return jnp.sum((outputs - y) ** 2) / (2 * x.shape[0])
+
+        def step(carry: tuple, _: None) -> tuple[tuple, None]:
+            parameters, state = carry
+            slope = jax.grad(lambda p: loss(eqx.combine(p, rest)))(parameters)
+            update, state = optimiser.update(slope, state)
+            return (optax.apply_updates(parameters, update), state), None
+
+        parameters, rest = eqx.partition(model.network, eqx.is_inexact_array)
+        carry = parameters, optimiser.init(parameters)
+        end = jax.lax.scan(step, carry, length=steps)[0][0]
+        return Scaled(eqx.combine(end, rest), model.scale)
+
+    for scale in (1 / 8, 32.0):
+        start = Scaled(eqx.nn.MLP(64, 10, 64, 1, key=jax.random.key(1)), scale)
+        report = lr.richness.report(start, trained(start), x, labels, samples=300)
+        print(f"output scale {scale}\n{report}", flush=True)
+
+
 def main() -> None:
     """Run the benchmark that is named."""
-    benchmarks = {f.__name__: f for f in (digits, convolution, rank, sharpness)}
+    benchmarks = {
+        f.__name__: f for f in (digits, convolution, rank, sharpness, regimes)
+    }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=benchmarks)
     benchmarks[parser.parse_args().name]()
