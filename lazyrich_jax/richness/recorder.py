@@ -70,9 +70,10 @@ class Recorder:
         steps: Steps = "doubling",
     ):
         count = samples_of(x).shape[0]
+        shape = (count,) if y is None else _dtypes.as_real("y", y, whole=True).shape
         _checks.require(
-            y is None or _dtypes.as_real("y", y, whole=True).shape[:1] == (count,),
-            f"`y` must have {count} rows, as `x`, but its shape was {np.shape(y)}.",
+            shape[:1] == (count,),
+            f"`y` must have {count} rows, as `x`, but its shape was {shape}.",
         )
         if apply is not None and not callable(apply):
             raise TypeError(f"`apply` must be a function, but it was {apply!r}.")
@@ -254,8 +255,7 @@ class Recorder:
             apply=apply,
             steps=chosen.item() if chosen.ndim == 0 else chosen.tolist(),
         )
-        steps = content.pop("steps").tolist()
-        if steps:
+        if steps := content.pop("steps").tolist():
             found._states = states_of(like, "like")
             stacked = {k.removeprefix("state."): v for k, v in content.items()}
             rows = found._states.rows(stacked)

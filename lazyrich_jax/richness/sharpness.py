@@ -86,7 +86,7 @@ def sharpness(
     function, targets, samples = _dtypes.promoted(f=function, y=targets, x=samples)
     flat = ravel_pytree(function.parameters)[0]
     once, each = costs_of_samples(
-        lambda part: _part(function, *part, of_sample, flat),
+        lambda part: _part(function, *part, loss=of_sample, vector=flat),
         (samples, targets, jnp.ones(samples.shape[:1], bool)),
     )
     size = most_samples(memory, once.bytes, each.bytes, samples.shape[0])
@@ -95,7 +95,7 @@ def sharpness(
     def product(vector: Array) -> Array:
         total = jnp.zeros_like(vector)
         for chunk in zip(xs, ys, keep, strict=True):  # no loop of XLA: see `jacobian`
-            total += _product(function, *chunk, of_sample, vector)
+            total += _product(function, *chunk, loss=of_sample, vector=vector)
         return total / samples.shape[0]
 
     return largest_eigenvalue(product, flat.size, flat.dtype, float(tolerance))
