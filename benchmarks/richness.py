@@ -3,17 +3,20 @@
 Run `python -m benchmarks.richness NAME`, a process per name for its peak of memory:
 `digits` (exact products of 1797 samples and a 64-32-10 network), `convolution` (a
 sketch for a convolutional network of ten million parameters and 256 samples), `rank`
-(the effective rank of a kernel of 1000 samples), `sharpness` (of the digits network).
+(the effective rank of a kernel of 1000 samples), `sharpness` (of the digits network),
+`regimes` (the table of docs/richness.md: a lazy and a rich training).
 """
 
 import argparse
 import resource
 import time
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, PyTree
 
 import lazyrich_jax as lr
@@ -74,7 +77,7 @@ def digits() -> None:
     measure(lambda: lr.richness.kernel_products(model, moved(model), x, y=y))
 
 
-def convolution(directions: int = 32) -> None:
+def convolution(directions: int = 16) -> None:
     """A sketch for a large network."""
     model, x = convolutional()
     end = moved(model)
@@ -98,9 +101,47 @@ def sharpness() -> None:
     measure(lambda: lr.richness.sharpness(model, x, y))
 
 
+def regimes(steps: int = 5000) -> None:
+    """Reports of a ReLU network on 1000 digits, at a small and a large output scale.
+
+    The outputs are those of the network less those of its start, times the scale. Large
+    scales are lazy (Chizat et al. 2019).
+    """
+    from sklearn.datasets import load_digits
+
+    digits: Any = load_digits()
+    x, labels = jnp.asarray(digits.data[:1000] / 16, jnp.float32), digits.target[:1000]
+    y = jax.nn.one_hot(labels, 10)
+    start = eqx.nn.MLP(64, 10, 64, 1, key=jax.random.key(1))
+    parameters, rest = eqx.partition(start, eqx.is_inexact_array)
+
+    for scale in (1 / 8, 32.0):
+        optimiser = optax.sgd(0.02 / scale**2, momentum=0.9)
+
+        def apply(model: PyTree, x: Array, scale: float = scale) -> Array:
+            return scale * (model(x) - start(x))
+
+        def loss(parameters: PyTree, apply: Callable = apply) -> Array:
+            model = eqx.combine(parameters, rest)
+            outputs = jax.vmap(lambda sample: apply(model, sample))(x)
+            return jnp.sum((outputs - y) ** 2) / (2 * x.shape[0])
+
+        def step(carry: tuple, _: None, loss=loss, optimiser=optimiser) -> tuple:
+            update, state = optimiser.update(jax.grad(loss)(carry[0]), carry[1])
+            return (optax.apply_updates(carry[0], update), state), None
+
+        first = parameters, optimiser.init(parameters)
+        (last, _), _ = jax.lax.scan(step, first, length=steps)
+        end = eqx.combine(last, rest)
+        report = lr.richness.report(start, end, x, labels, apply=apply)
+        print(f"output scale {scale}\n{report}", flush=True)
+
+
 def main() -> None:
     """Run the benchmark that is named."""
-    benchmarks = {f.__name__: f for f in (digits, convolution, rank, sharpness)}
+    benchmarks = {
+        f.__name__: f for f in (digits, convolution, rank, sharpness, regimes)
+    }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=benchmarks)
     benchmarks[parser.parse_args().name]()

@@ -58,13 +58,18 @@ def layers_of_tree(
     **Raises:** `ValueError` for plain matrices without `layout`, or if `layout` is not
     the one of Equinox, Flax or PyTorch.
     """
-    _checks.require(
-        layout is None or layout in LAYOUTS,
-        f'`layout` must be "out_in" or "in_out", but it was {layout!r}.',
-    )
+    require_layout(layout)
     found = list(_walk(model, (), layout))
     layers = tuple(item for item in found if isinstance(item, Layer))
     return layers, dict(item for item in found if not isinstance(item, Layer))
+
+
+def require_layout(layout: str | None) -> None:
+    """Refuse all but the names of layouts, and `None`."""
+    _checks.require(
+        layout in (None, *LAYOUTS),
+        f'`layout` must be "out_in" or "in_out", but it was {layout!r}.',
+    )
 
 
 def path_name(path: tuple[Any, ...]) -> str:

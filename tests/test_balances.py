@@ -93,6 +93,16 @@ def test_flow_conserves_the_diagonal_of_channels():
         lr.richness.balances(model)
     with pytest.raises(ValueError, match="`channels` must be 'first' or 'last'"):
         lr.richness.balances(model, channels="both")
+    with pytest.raises(ValueError, match="`x`, `apply`, `layout` must be None"):
+        lr.richness.balances(lr.richness.layers(model), layout="in_out")
+    whole, nan = (
+        {"0.weight": np.ones((2, 2), int)},
+        {"0.weight": np.full((2, 2), np.nan)},
+    )
+    with pytest.raises(TypeError, match="`model` must hold its parameters"):
+        lr.richness.balances(whole)
+    with pytest.raises(ValueError, match=r"`model\['0.weight'\]` must be finite"):
+        lr.richness.balances(nan)
 
 
 class Attention(eqx.Module):

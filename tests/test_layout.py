@@ -88,9 +88,10 @@ FLOORS = {
     "richness": (
         {"model", "products", "states", "steps"},
         {"cost", "linearised", "recorder", "traced"},
-        {"exact", "layers", "sharpness", "sketch"},
-        {"balance", "chain", "collected", "gaps", "kernels", "probes", "question"}
-        | {"reported"},
+        {"exact", "jacobian", "layers", "sharpness"},
+        {"balance", "chain", "collected", "gaps", "probes", "question", "reported"}
+        | {"sketch"},
+        {"kernels"},
         {"described", "of_layers", "of_outputs"},
         {"describe", "report"},
     ),

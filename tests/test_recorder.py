@@ -222,6 +222,15 @@ ONE, NEXT = {"w": np.ones((2, 3))}, {"w": np.ones((3, 3))}
             TypeError,
             "`steps` must be an",
         ),
+        (lambda _: Recorder("a"), TypeError, "`x` must be a real number or array"),
+        (lambda _: Recorder(X[:0]), ValueError, "`x` must hold samples"),
+        (lambda _: Recorder(X, X[:2]), ValueError, "`y` must have 7 rows, as `x`"),
+        (lambda _: Recorder(X, apply=3), TypeError, "`apply` must be a function"),
+        (
+            lambda path: loaded(path, keeping(ONE), None),
+            TypeError,
+            "`like` must hold arrays",
+        ),
         (
             lambda _: Recorder(X)(1.0, ONE),
             TypeError,
@@ -290,6 +299,11 @@ def test_targets_and_files_that_do_not_fit(tmp_path):
     np.savez(tmp_path / "a.npz", w=X)
     with pytest.raises(ValueError, match="wrote, but it held w"):
         Recorder.load(tmp_path / "a.npz", like=MODEL)
+    (tmp_path / "text.npz").write_text("nothing")
+    np.save(tmp_path / "one.npy", X)
+    for name in ("text.npz", "one.npy"):
+        with pytest.raises(ValueError, match="wrote, but it held no named arrays"):
+            Recorder.load(tmp_path / name, like=MODEL)
 
 
 def test_other_steps_cost_nothing():

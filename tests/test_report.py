@@ -165,14 +165,28 @@ def test_a_sketch_has_errors():
         ({"x": X, "y": Y[:, :1]}, "`y` must have a number for each of 3 outputs"),
         ({"x": X, "y": np.array([0, 1, 3, 0])}, "`y` must hold classes from 0 to 2"),
         ({"x": X, "samples": 0}, "`samples` must be"),
+        ({"samples": 0}, "`samples` must be"),
+        ({"method": "guess"}, "`method` must be"),
+        ({"memory": np.nan}, "`memory` must be finite and positive"),
+        ({"channels": "middle"}, "`channels` must be 'first'"),
+        ({"apply": abs}, "`apply` must be given with `x`"),
+        ({"key": 3}, "`key` must be one key"),
+        ({"x": X, "layout": "out_in"}, "`layout` must be None if `x` is given"),
+        ({"leave_out": None}, "`leave_out` must hold names"),
         ({"x": X, "leave_out": ["speed"]}, "`leave_out` must hold names"),
         ({"x": X, "leave_out": "loss"}, "`leave_out` must hold names"),
         ({"x": X[:0]}, "`x` must hold samples"),
     ],
 )
 def test_bad_input(untyped, arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         lr.richness.report(START, END, **arguments)
+
+
+def test_traced_models_are_refused():
+    for call in (lr.richness.report, lr.richness.kernel_products):
+        with pytest.raises(TypeError, match="`start` must be concrete"):
+            jax.jit(lambda start, call=call: call(start, END, TASK.x))(START)
 
 
 def test_bad_weights_alone_are_named():
@@ -203,6 +217,8 @@ def test_a_chain_is_the_function_of_a_state_dict():
     np.testing.assert_allclose(found, expected)
     with pytest.raises(ValueError, match="`activation` must be one of 'linear'"):
         lr.richness.Chain("rele")
+    with pytest.raises(ValueError, match="`layout` must be"):
+        lr.richness.Chain("relu", layout="in")
     with pytest.raises(ValueError, match="dense layers that chain from the sample"):
         lr.richness.Chain("relu")(weights, jnp.ones(3))
 
@@ -251,6 +267,7 @@ def test_bad_checkpoints(files, tmp_path, capsys):
         ([start, str(text)], "`END` must be an NPZ file"),
         ([start, str(single)], "`END` must be an NPZ file"),
         ([start, str(other)], "`2.bias` is in `start` and not in `end`"),
+        ([start, end, "--samples", "0"], "`samples` must be an integer of at least 1"),
         ([start, end, "--data", data], "must be given together"),
         ([start, end, "--data", start, "--activation", "relu"], "NPZ file of x"),
     ):

@@ -190,11 +190,10 @@ def balances(
         print(balance)
     ```
     """
-    _checks.require(
-        channels in (None, "first", "last"),
-        f"`channels` must be 'first' or 'last', but it was {channels!r}.",
-    )
+    require_channels(channels)
     if _are_layers(model):
+        alone = x is None and apply is None and layout is None
+        _checks.require(alone, "`x`, `apply`, `layout` must be None with layers.")
         found = tuple(model)
     else:
         found = layers(model, x, apply=apply, layout=layout)
@@ -206,6 +205,14 @@ def balances(
         f"were {', '.join(_text(layer) for layer in found)}.",
     )
     return tuple(balance for _, balance in pairs)
+
+
+def require_channels(channels: str | None) -> None:
+    """Refuse all but the two places of channels, and `None`."""
+    _checks.require(
+        channels in (None, "first", "last"),
+        f"`channels` must be 'first' or 'last', but it was {channels!r}.",
+    )
 
 
 def _are_layers(model: PyTree) -> bool:
@@ -220,7 +227,7 @@ def _text(layer: Layer) -> str:
 def _of_plain(
     found: Sequence[Layer], channels: str | None
 ) -> Iterator[tuple[int, PairBalance]]:
-    """Pairs of dense and convolutional layers, with their places."""
+    """Pairs of dense and convolutional layers, and their places."""
     for (i, below), (j, above) in itertools.combinations(enumerate(found), 2):
         if above.after is None:  # a tree does not tell
             follows = j == i + 1

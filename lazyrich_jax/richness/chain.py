@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from .. import _checks
-from .._layers import Layer, layers_of_tree
+from .._layers import Layer, layers_of_tree, require_layout
 from .._linalg import dot
 
 
@@ -40,7 +40,7 @@ class Chain(eqx.Module):
       "gelu" (its tanh form), "silu", or a function of an array.
     - `layout`: of plain matrices, as for `lazyrich_jax.richness.layers`.
 
-    **Raises:** `ValueError` for another name.
+    **Raises:** `ValueError` for another name or layout.
 
     ```python
     import numpy as np
@@ -61,12 +61,14 @@ class Chain(eqx.Module):
         self, activation: str | Callable[[Array], Array], *, layout: str | None = None
     ):
         _checks.require(
-            callable(activation) or activation in ACTIVATIONS,
+            callable(activation)
+            or (isinstance(activation, str) and activation in ACTIVATIONS),
             f"`activation` must be one of {', '.join(map(repr, ACTIVATIONS))} or a "
             f"function, but it was {activation!r}.",
         )
         if not callable(activation):
             activation = ACTIVATIONS[activation]
+        require_layout(layout)
         self.activation, self.layout = activation, layout
 
     def __call__(self, model: PyTree, x: Float[Array, " in"]) -> Float[Array, " out"]:

@@ -34,6 +34,18 @@ def cost_of(function: Callable[..., Any], *arguments: Any) -> Cost:
     return _cost(trace(arrays).jaxpr)
 
 
+def costs_of_samples(
+    function: Callable[[Any], Any], samples: PyTree[Shaped[Array, "samples ..."]]
+) -> tuple[Cost, Cost]:
+    """What a function of samples costs once, and for each of them."""
+    one, two = (
+        cost_of(function, jax.tree.map(lambda a, n=n: a[np.zeros(n, int)], samples))
+        for n in (1, 2)
+    )
+    each = Cost(two.operations - one.operations, two.bytes - one.bytes)
+    return Cost(one.operations - each.operations, one.bytes - each.bytes), each
+
+
 def _cost(program: jax.extend.core.Jaxpr) -> Cost:
     total = Cost(0.0, 0.0)
     for equation in program.eqns:

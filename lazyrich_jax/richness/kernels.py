@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree, Real, Shaped
 
 from .. import _checks, _dtypes
-from .cost import cost_of, in_chunks, most_samples, parameter_count
+from .cost import in_chunks, most_samples, parameter_count
 from .exact import exact_products, plans
+from .jacobian import costs, transposed
 from .model import Function, pair_of
 from .products import KernelProducts, with_targets
+from .question import one_key, require_concrete
 from .sketch import sketch_size, sketched_products
 
 SKETCH = '`method="sketch"` with a `key`'
@@ -28,7 +28,7 @@ def kernel_products(
     apply: Callable[[Any, Array], Array] | None = None,
     method: str = "exact",
     key: PRNGKeyArray | None = None,
-    directions: int = 256,
+    directions: int = 64,
     memory: float = 1e9,
     work: float = 2e13,
 ) -> KernelProducts:
@@ -42,9 +42,10 @@ def kernel_products(
     - `method="exact"`: for few parameters by $\langle K_0, K_1\rangle = |J_0^\top
       J_1|_F^2$, summed over samples; for few samples by blocks of the kernels. The
       road with fewer operations is taken.
-    - `method="sketch"`: unbiased estimates by derivatives along random directions of
-      the parameters. Standard errors come from the directions (the jackknife). They
-      fall as one over the root of `directions`. Products with targets are exact.
+    - `method="sketch"`: unbiased estimates from $K_0v$ and $K_1v$ for random vectors
+      v of signs, by two derivatives each (Hutchinson 1990). Standard errors come from
+      the vectors (the jackknife). They fall as one over the root of `directions`, the
+      number of vectors. Products with targets are exact.
 
     **Arguments:**
 
@@ -58,7 +59,8 @@ def kernel_products(
       1e11 in a second.
 
     **Raises:** `ValueError` if more memory or work is needed, and for targets that
-    don't fit; and as `lazyrich_jax.richness.layers` for models.
+    don't fit; `TypeError` for traced models and for a sketch without a `key`; and as
+    `lazyrich_jax.richness.layers` for models.
 
     ```python
     import equinox as eqx
@@ -72,11 +74,10 @@ def kernel_products(
     print(products.kernel_distance, products.rich_lazy_index)
     ```
     """
-    _checks.require(
-        method in ("exact", "sketch"),
-        f'`method` must be "exact" or "sketch", but it was {method!r}.',
-    )
-    memory, work = _positive("memory", memory), _positive("work", work)
+    require_concrete(start=start, end=end, x=x)
+    memory, work = bytes_of(method, memory), _positive("work", work)
+    directions = _checks.size("directions", directions, least=2)
+    key = None if key is None else one_key(key)
     before, after, samples = pair_of(start, end, x, apply)
     shape = jax.eval_shape(before, before.parameters, samples[0]).shape
     targets = None if y is None else _targets(y, samples.shape[0], shape[0])
@@ -90,6 +91,15 @@ def kernel_products(
     first, last = (_target(f, samples, targets, memory) for f in (before, after))
     square = float(np.sum(np.square(np.asarray(targets, float))))
     return with_targets(found, first, last, square)
+
+
+def bytes_of(method: str, memory: float) -> float:
+    """The memory as a number; a bad method or memory is refused."""
+    _checks.require(
+        method in ("exact", "sketch"),
+        f'`method` must be "exact" or "sketch", but it was {method!r}.',
+    )
+    return _positive("memory", memory)
 
 
 def _exact(
@@ -124,7 +134,6 @@ def _sketched(
 ) -> KernelProducts:
     if key is None:
         raise TypeError('`key` must be given for `method="sketch"`, but it was None.')
-    directions = _checks.size("directions", directions, least=3)
     size, cost = sketch_size(start, x, outputs, directions, memory)
     _checks.require(
         size > 0,
@@ -138,7 +147,7 @@ def _sketched(
         f"{_sizes(start, x, outputs)} along {directions} directions, but it was "
         f"{work:.2g}; fewer `directions` or samples need fewer.",
     )
-    return sketched_products(start, end, x, size, directions, key)
+    return sketched_products(start, end, x, outputs, size, directions, key)
 
 
 def _sizes(function: Function, x: Array, outputs: int) -> str:
@@ -171,30 +180,9 @@ def _targets(y: Any, samples: int, outputs: int) -> Array:
 
 def _target(function: Function, x: Array, y: Array, memory: float) -> float:
     r"""$\langle K, yy^\top\rangle = |J^\top y|^2$."""
-    dtype = jax.tree.leaves(function.parameters)[0].dtype
-    y = y.astype(dtype)
-    cost = cost_of(_pulled, function, x[:1], y[:1])
-    fixed = 3.0 * dtype.itemsize * parameter_count(function)
-    size = most_samples(memory, fixed, cost.bytes, x.shape[0])
-    gradient = _gradient(function, *in_chunks((x, y), max(size, 1)))
+    y = y.astype(jax.tree.leaves(function.parameters)[0].dtype)
+    once, each = costs(function, x, y)
+    size = max(most_samples(memory, once.bytes, each.bytes, x.shape[0]), 1)
+    gradient = transposed(function, in_chunks(x, size)[0], np.asarray(y))
     squares = [np.sum(np.square(g, dtype=float)) for g in jax.tree.leaves(gradient)]
     return float(sum(squares))
-
-
-def _pulled(function: Function, x: Array, y: Array) -> PyTree:
-    def product(parameters: PyTree) -> Array:
-        outputs = jax.vmap(lambda sample: function(parameters, sample))(x)
-        return jnp.sum(outputs * y)
-
-    return jax.grad(product)(function.parameters)
-
-
-@eqx.filter_jit
-def _gradient(function: Function, chunks: tuple[Array, Array], keep: Array) -> PyTree:
-    def step(total: PyTree, chunk: Any) -> tuple[PyTree, None]:
-        (x, y), keep = chunk
-        more = _pulled(function, x, jnp.where(keep[:, None], y, 0))
-        return jax.tree.map(jnp.add, total, more), None
-
-    zero = jax.tree.map(jnp.zeros_like, function.parameters)
-    return jax.lax.scan(step, zero, (chunks, keep))[0]

@@ -12,7 +12,7 @@ from jaxtyping import Array, PyTree
 from .. import _checks
 from .._layers import Layer, layers_of_tree
 from .._network import LinearNetwork
-from .model import CHUNK, Function, function_of
+from .model import CHUNK, Function, function_of, parameters_of
 from .traced import Found, found_in
 
 Apply = Callable[[Any, Array], Any]
@@ -73,6 +73,7 @@ def layers(
         _checks.require(
             apply is None, "`apply` must be given with samples `x`, but `x` was None."
         )
+        parameters_of("model", model)
         found, others = layers_of_tree(model, layout)
         _require_some(found, [name for name in others if others[name].ndim > 1])
         return found

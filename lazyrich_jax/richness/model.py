@@ -71,7 +71,7 @@ def function_of(
     for outputs that are not one real array.
     """
     function = _split(name, model, apply)
-    function, samples = _dtypes.promoted(function=function, x=_samples(x))
+    function, samples = _dtypes.promoted(function=function, x=samples_of(x))
     _require_applicable(name, function, samples[0])
     return function, samples
 
@@ -89,12 +89,13 @@ def pair_of(
     """
     require_common(start, end)
     before, after = _split("start", start, apply), _split("end", end, apply)
-    before, after, samples = _dtypes.promoted(start=before, end=after, x=_samples(x))
+    before, after, samples = _dtypes.promoted(start=before, end=after, x=samples_of(x))
     _require_applicable("start", before, samples[0])
     return before, after, samples
 
 
-def _samples(x: Any) -> Array:
+def samples_of(x: Any) -> Array:
+    """Samples along the first axis, checked; whole numbers stay as they are."""
     samples = _dtypes.as_real("x", x, whole=True)
     _checks.require(
         samples.ndim > 0 and samples.size > 0,

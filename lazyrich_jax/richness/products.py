@@ -152,25 +152,17 @@ def of_features(start: Square, mixed: Square, change: Square) -> KernelProducts:
     return KernelProducts(*map(float, (*squares, trace, trace + gain)))
 
 
-def of_sketches(start: Square, mixed: Square, change: Square) -> KernelProducts:
-    r"""Unbiased estimates from the same matrices of J r for random directions r.
+def of_sketches(rows: Float[np.ndarray, "directions 6"]) -> KernelProducts:
+    r"""Unbiased estimates from the products of $K_0 v$, $K_1 v$ and v.
 
-    For two independent directions the expectation of $(r^\top J_0^\top J_1 s)^2$ is
-    $\langle K_0, K_1\rangle$. The estimate is the mean over all pairs.
+    Each row has those of one random vector v of signs: $|K_0v|^2$, $|K_1v|^2$,
+    $|K_1v - K_0v|^2$, $K_0v \cdot K_1v$, $v \cdot K_0v$ and $v \cdot K_1v$. As the mean
+    of $vv^\top$ is the identity, their means are the products (Hutchinson 1990).
     """
-    count = start.shape[0]
-    totals, without = [], []
-    for entries in _squares(start, mixed, change):
-        pairs = entries - np.diag(np.diag(entries))
-        total = pairs.sum()
-        totals.append(total / (count * (count - 1)))
-        rest = total - pairs.sum(axis=0) - pairs.sum(axis=1)
-        without.append(rest / ((count - 1) * (count - 2)))
-    own = np.diag(start)
-    for entries in own, own + np.diag(2 * mixed + change):
-        totals.append(entries.mean())
-        without.append((entries.sum() - entries) / (count - 1))
-    return KernelProducts(*map(float, totals), replicates=KernelProducts(*without))
+    total = rows.sum(axis=0)
+    without = (total - rows) / (len(rows) - 1)
+    means = map(float, total / len(rows))
+    return KernelProducts(*means, replicates=KernelProducts(*without.T))
 
 
 def _squares(start: Square, mixed: Square, change: Square) -> tuple[Square, ...]:

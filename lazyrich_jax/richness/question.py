@@ -38,11 +38,34 @@ class Question(NamedTuple):
     key: PRNGKeyArray
 
 
+def one_key(key: Any) -> PRNGKeyArray:
+    """`key`, checked.
+
+    **Raises:** `TypeError` for all but one key of random numbers.
+    """
+    try:
+        jax.eval_shape(jax.random.bits, key)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"`key` must be one key, such as `jax.random.key(0)`, but it was {key!r}."
+        ) from error
+    return key
+
+
+def require_concrete(**models: Any) -> None:
+    """Refuse traced models; their names are the keywords."""
+    for name, model in models.items():
+        if not _checks.is_concrete(model):
+            raise TypeError(
+                f"`{name}` must be concrete, outside of `jax.jit` and the like, but it "
+                "was traced."
+            )
+
+
 def drawn(
     x: Any, y: Any, samples: int, key: PRNGKeyArray
 ) -> tuple[Array, Array | None]:
     """Some of the samples, in their order, and their targets."""
-    samples = _checks.size("samples", samples)
     x = _dtypes.as_real("x", x, whole=True)
     y = None if y is None else _dtypes.as_real("y", y, whole=True)
     _checks.require(

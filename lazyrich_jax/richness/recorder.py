@@ -4,17 +4,18 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, SupportsIndex, final
+from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree, Real, Shaped
 
-from .. import _checks
+from .. import _checks, _dtypes
 from .._network import LinearNetwork
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory
-from .model import function_of
+from .model import function_of, samples_of
 from .states import States, states_of
 from .steps import Steps, chosen_of, index_of, is_chosen
 
@@ -37,7 +38,7 @@ class Recorder:
       50}` or `range(0, 1000, 10)`; or `"doubling"`, for the steps 0, 1, 2, 4, 8, ...,
       which are few in training of any length.
 
-    **Raises:** `ValueError` or `TypeError` for `steps` of another kind.
+    **Raises:** `ValueError` or `TypeError` for bad `steps`, samples and targets.
 
     ```python
     import jax
@@ -68,6 +69,14 @@ class Recorder:
         apply: Callable[[Any, Array], Array] | None = None,
         steps: Steps = "doubling",
     ):
+        count = samples_of(x).shape[0]
+        shape = (count,) if y is None else _dtypes.as_real("y", y, whole=True).shape
+        _checks.require(
+            shape[:1] == (count,),
+            f"`y` must have {count} rows, as `x`, but its shape was {shape}.",
+        )
+        if apply is not None and not callable(apply):
+            raise TypeError(f"`apply` must be a function, but it was {apply!r}.")
         self.x, self.y, self.apply = x, y, apply
         self._chosen = chosen_of(steps)
         self._kept: dict[int, list[np.ndarray]] = {}
@@ -199,8 +208,7 @@ class Recorder:
         chosen = self._chosen
         if isinstance(chosen, frozenset):
             chosen = sorted(chosen)
-        content: dict[str, Any] = {}
-        content |= {"chosen": chosen, "steps": self.steps, "x": np.asarray(self.x)}
+        content: dict[str, Any] = {"chosen": chosen, "steps": self.steps, "x": self.x}
         if self.y is not None:
             content["y"] = np.asarray(self.y)
         if self._states is not None:
@@ -230,13 +238,16 @@ class Recorder:
         **Raises:** `ValueError` for another file, or for one of other arrays than those
         of `like`.
         """
-        with np.load(path) as file:
-            _checks.require(
-                {"chosen", "steps", "x"} <= set(file),
-                "`path` must be a file that `Recorder.save` wrote, but it held "
-                f"{', '.join(file)}.",
-            )
-            content = dict(file)
+        try:
+            with np.load(path) as file:
+                content = dict(file)
+        except (ValueError, TypeError, EOFError, BadZipFile):  # TypeError: one array
+            content = {}
+        _checks.require(
+            {"chosen", "steps", "x"} <= set(content),
+            "`path` must be a file that `Recorder.save` wrote, but it held "
+            f"{', '.join(content) or 'no named arrays'}.",
+        )
         chosen = content.pop("chosen")
         found = cls(
             content.pop("x"),
@@ -244,9 +255,8 @@ class Recorder:
             apply=apply,
             steps=chosen.item() if chosen.ndim == 0 else chosen.tolist(),
         )
-        steps = content.pop("steps").tolist()
-        if steps:
-            found._states = states_of(like)
+        if steps := content.pop("steps").tolist():
+            found._states = states_of(like, "like")
             stacked = {k.removeprefix("state."): v for k, v in content.items()}
             rows = found._states.rows(stacked)
             found._kept = dict(zip(steps, rows, strict=True))

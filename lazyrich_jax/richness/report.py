@@ -1,6 +1,6 @@
 """A report on how rich the training of a model was."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -9,12 +9,14 @@ from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree, Real, Shaped
 
 from .. import _checks
 from .._layers import is_float
+from .balance import require_channels
 from .collected import Collected
+from .kernels import bytes_of
 from .layers import layers
 from .model import pair_of, parameters_of, require_common
 from .of_layers import add_layers, add_pairs, add_weights
 from .of_outputs import add_curvature, add_kernels, add_last_features, add_outputs
-from .question import Question, drawn, targets_of
+from .question import Question, drawn, one_key, require_concrete, targets_of
 from .reported import LAYERS, NUMBERS, PAIRS, Report
 
 # The numbers that can be known without samples.
@@ -65,7 +67,7 @@ def report(
 
     **Raises:** `ValueError` for models without common structure, samples and targets
     that don't fit, unknown names, and kernels that need more memory; `TypeError` for
-    other types.
+    traced models and other types.
 
     ```python
     import equinox as eqx
@@ -79,19 +81,25 @@ def report(
     ```
     """
     collected = Collected(_asked(leave_out))
+    require_concrete(start=start, end=end, x=x)
+    samples, memory = _checks.size("samples", samples), bytes_of(method, memory)
+    key = jax.random.key(0) if key is None else one_key(key)
+    require_channels(channels)
     states, count, outputs = (start, end), 0, 0
     if x is None:
         _checks.require(y is None, "`y` must be given with `x`, but `x` was None.")
+        _checks.require(
+            apply is None, "`apply` must be given with `x`, but `x` was None."
+        )
         require_common(start, end)
         for name, model in (("start", start), ("end", end)):
             parameters_of(name, model)
         found = [layers(model, layout=layout) for model in states]
         collected.leave_out((*NUMBERS, *LAYERS), "it needs samples `x`", OF_WEIGHTS)
     else:
-        key = jax.random.key(0) if key is None else key
         x, y = drawn(x, y, samples, key)
         functions = pair_of(start, end, x, apply)[:2]
-        found = [layers(model, x, apply=apply) for model in states]
+        found = [layers(model, x, apply=apply, layout=layout) for model in states]
         targets = targets_of(y, functions[0].outputs(x[:1]).shape[1])
         question = Question(states, functions, x, targets, apply, memory, key)
         count, outputs = x.shape[0], add_outputs(collected, question)
@@ -118,8 +126,9 @@ def report(
 def _asked(leave_out: Sequence[str]) -> dict[str, str]:
     """The names that the caller leaves out, checked."""
     known = [*NUMBERS, *LAYERS, *PAIRS]
+    is_list = isinstance(leave_out, Collection) and not isinstance(leave_out, str)
     _checks.require(
-        not isinstance(leave_out, str) and all(name in known for name in leave_out),
+        is_list and all(name in known for name in leave_out),
         f"`leave_out` must hold names, each one of {known}, but it was {leave_out!r}.",
     )
     return dict.fromkeys(leave_out, "as asked")

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree, Real, Shaped
 
 from .. import _checks, _dtypes
 from ..measures.curvature import largest_eigenvalue
-from .cost import cost_of, in_chunks, most_samples
+from .cost import costs_of_samples, in_chunks, most_samples
 from .model import Function, function_of
 
 Loss = Callable[[Array, Array], Array]
@@ -85,13 +85,17 @@ def sharpness(
     of_sample = loss if callable(loss) else LOSSES[loss]
     function, targets, samples = _dtypes.promoted(f=function, y=targets, x=samples)
     flat = ravel_pytree(function.parameters)[0]
-    one = (samples[:1], targets[:1]), jnp.ones((1,), bool)
-    cost = cost_of(lambda v: _part(function, *one, of_sample, v), flat)
-    size = most_samples(memory, 0.0, cost.bytes, samples.shape[0])
-    chunks, keep = in_chunks((samples, targets), max(size, 1))
+    once, each = costs_of_samples(
+        lambda part: _part(function, *part, loss=of_sample, vector=flat),
+        (samples, targets, jnp.ones(samples.shape[:1], bool)),
+    )
+    size = most_samples(memory, once.bytes, each.bytes, samples.shape[0])
+    (xs, ys), keep = in_chunks((samples, targets), max(size, 1))
 
     def product(vector: Array) -> Array:
-        total = _product(function, chunks, keep, of_sample, vector)
+        total = jnp.zeros_like(vector)
+        for chunk in zip(xs, ys, keep, strict=True):  # no loop of XLA: see `jacobian`
+            total += _product(function, *chunk, loss=of_sample, vector=vector)
         return total / samples.shape[0]
 
     return largest_eigenvalue(product, flat.size, flat.dtype, float(tolerance))
@@ -125,20 +129,10 @@ def _targets(y: Any, samples: int, outputs: int, loss: str | Loss) -> Array:
     return targets
 
 
-@eqx.filter_jit
-def _product(
-    function: Function, chunks: Any, keep: Array, loss: Loss, vector: Array
-) -> Array:
-    def step(total: Array, chunk: Any) -> tuple[Array, None]:
-        samples, keep = chunk
-        return total + _part(function, samples, keep, loss, vector), None
-
-    return jax.lax.scan(step, jnp.zeros_like(vector), (chunks, keep))[0]
-
-
 def _part(
     function: Function,
-    samples: tuple[Array, Array],
+    samples: Array,
+    targets: Array,
     keep: Array,
     loss: Loss,
     vector: Array,
@@ -152,6 +146,9 @@ def _part(
         def of_sample(sample: Array, target: Array) -> Array:
             return loss(function(parameters, sample), target)
 
-        return jnp.sum(jnp.where(keep, jax.vmap(of_sample)(*samples), 0))
+        return jnp.sum(jnp.where(keep, jax.vmap(of_sample)(samples, targets), 0))
 
     return jax.jvp(jax.grad(total), (flat,), (vector,))[1]
+
+
+_product = eqx.filter_jit(_part)

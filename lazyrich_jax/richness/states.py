@@ -103,14 +103,14 @@ class States:
         return [list(map(np.asarray, row)) for row in zip(*columns, strict=True)]
 
 
-def states_of(model: PyTree) -> States:
+def states_of(model: PyTree, name: str = "model") -> States:
     """The structure of a model.
 
     **Raises:** `TypeError` for a traced model and for one without arrays.
     """
     if not _checks.is_concrete(model):
         raise TypeError(
-            "`model` must be concrete, outside of `jax.jit` and the like, but it was "
+            f"`{name}` must be concrete, outside of `jax.jit` and the like, but it was "
             "traced: call the recorder between the steps."
         )
     paths, structure = jax.tree_util.tree_flatten_with_path(model)
@@ -123,7 +123,7 @@ def states_of(model: PyTree) -> States:
     found = States(structure, leaves)
     if not found.places:
         raise TypeError(
-            "`model` must hold arrays of JAX or NumPy, but it was a "
+            f"`{name}` must hold arrays of JAX or NumPy, but it was a "
             f"`{type(model).__name__}` without any."
         )
     return found
