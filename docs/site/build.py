@@ -154,6 +154,7 @@ def _write(path: Path, text: str) -> None:
     """Write a page; links relative to the repository become relative to the site."""
     for old, new in {
         "](../": "](",
+        "](docs/explorer)": "](explorer/index.md)",
         "](docs/": "](",
         "](notebooks)": "](notebooks/index.md)",
     }.items():
