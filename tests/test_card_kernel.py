@@ -84,5 +84,7 @@ def test_a_kernel_needs_known_times_that_fill_its_lanes():
     x = constants((3, 2, 2))
     assert kernel.fits(x, jnp.zeros((1, sizes.KERNEL_TIMES)))
     assert not kernel.fits(x, jnp.zeros((1, sizes.KERNEL_TIMES - 1)))
+    none = jax.tree.map(lambda a: a[:0], x)
+    assert not kernel.fits(none, jnp.zeros((0, sizes.KERNEL_TIMES)))
     if jax.default_backend() == "cpu":
         assert not has_kernels()

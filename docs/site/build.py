@@ -12,15 +12,15 @@ import sys
 import tomllib
 from pathlib import Path
 
+# Beside this script.
+import api
+import gallery
+from sphinx.cmd.build import build_main
+
+import notebooks
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path.insert(0, str(HERE))
-
-import api  # noqa: E402
-import gallery  # noqa: E402
-from sphinx.cmd.build import build_main  # noqa: E402
-
-import notebooks  # noqa: E402
 
 CONTENTS = """
 ```{toctree}

@@ -103,7 +103,7 @@ def reproduce(
     """Compute one figure, and write it: PNG, vector graphics, NPZ and TXT.
 
     The files are `out/name.*`; `out` must exist. `quick` takes coarser settings;
-    `formats` are those of the vector graphics; a `width` in inches draws the figure
+    `formats` names the vector graphics; a `width` in inches draws the figure
     inside `plot.style`; `track` wraps the figure's longest loop, for a progress bar.
     """
     start = time.perf_counter()

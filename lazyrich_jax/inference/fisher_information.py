@@ -1,4 +1,4 @@
-"""Fisher information: what is determined, how well, and when."""
+"""Fisher information: the precision with which data determine the unknowns."""
 
 import dataclasses
 from functools import cached_property

@@ -19,10 +19,11 @@ from .primitive import count
 
 
 def fits(x: Any, ts: Array) -> bool:
-    """Whether the times fill the lanes of a block."""
+    """Whether there are networks, and enough times for the lanes of a block."""
     networks, times = count((x, ts)), ts.shape[1]
-    known = isinstance(networks, int) and isinstance(times, int)
-    return known and times >= sizes.KERNEL_TIMES
+    if not (isinstance(networks, int) and isinstance(times, int)):  # symbolic
+        return False
+    return networks > 0 and times >= sizes.KERNEL_TIMES
 
 
 def in_one_kernel(
