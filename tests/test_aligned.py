@@ -63,7 +63,17 @@ STARTS = {
 }
 
 
-@pytest.mark.parametrize("name", STARTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "one balance for each mode",
+        "repeated modes",
+        *(
+            pytest.param(x, marks=pytest.mark.slow)
+            for x in ("several units", "repeated modes, at zero", "no task")
+        ),
+    ],
+)
 def test_the_flow_of_the_weights(name):
     """The weights themselves, not only up to a rotation."""
     network, task = STARTS[name]()
@@ -86,6 +96,7 @@ def test_the_flow_of_the_weights(name):
     np.testing.assert_allclose(kernel[1], expected, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_balanced_networks_are_the_same():
     task = lr.Task.random_regression(4, 3, 9, key=KEY).whitened()
     network = lr.Aligned(task, -0.8, 0.5)(4, 3, 3, key=KEY)
@@ -98,6 +109,7 @@ def test_balanced_networks_are_the_same():
     np.testing.assert_allclose(one.qqt(ts), other.qqt(ts), atol=1e-13)
 
 
+@pytest.mark.slow
 def test_rounding_does_not_leave_a_saddle():
     """A rich mode of the wrong sign ends at zero, in both precisions."""
     task = lr.Task.random_regression(4, 3, 9, key=KEY).whitened()
@@ -113,6 +125,7 @@ def test_rounding_does_not_leave_a_saddle():
         np.testing.assert_allclose(last.qqt, solution.qqt(jnp.inf), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_derivatives():
     """By balances, strengths and the scale, against differences."""
     task = lr.Task.random_regression(4, 3, 9, key=KEY).whitened()
@@ -138,6 +151,7 @@ def test_derivatives():
         np.testing.assert_allclose(one, slope, atol=1e-8 * np.abs(slope).max())
 
 
+@pytest.mark.slow
 def test_members_that_are_not_aligned_are_marked_alone():
     task = lr.Task.random_regression(4, 3, 9, key=KEY).whitened()
     good = lr.Aligned(task, [1.0, -2.0, 0.5])(4, 3, 3, key=KEY)
@@ -167,6 +181,7 @@ def test_members_that_are_not_aligned_are_marked_alone():
         lr.learn(good, task, TS)
 
 
+@pytest.mark.slow
 def test_wide_starts_by_name():
     """The same values with fewer hidden units in the solution."""
     task = lr.Task.random_regression(3, 2, 9, key=KEY).whitened()

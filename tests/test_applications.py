@@ -67,6 +67,7 @@ def reverse(opposite):
     return network, ts, run
 
 
+@pytest.mark.slow
 def test_only_a_balance_frees_a_network_from_what_it_has_learned(opposite, reverse):
     network, ts, run = reverse
     outcome = run(INF)
@@ -142,6 +143,7 @@ def longhand(weights, task, second, ts):
     return crossing(ts, losses, 0.02 * losses[0]), 1 - cosine, forgotten
 
 
+@pytest.mark.slow
 def test_transfer_is_two_flows(pair):
     network, task, second, ts = pair
     outcome = app.transfer(
@@ -311,6 +313,7 @@ def items():
     return network, task, np.linspace(0, 6, 7)
 
 
+@pytest.mark.slow
 def test_a_new_attribute_with_all_else_frozen(items):
     network, task, ts = items
 

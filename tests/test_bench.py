@@ -20,6 +20,7 @@ def few():
     return problem((2, 1, 2), 3, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method, most",
     [
@@ -45,6 +46,7 @@ def test_all_methods_find_the_same_losses(few, method, most):
     assert difference(method(one), method(each)) < 1e-12
 
 
+@pytest.mark.slow
 def test_all_gradients_of_the_correlation_agree(few):
     exact = methods.exact_gradient()(few)
     assert [x.shape for x in exact] == [x.shape for x in few[:3]]
@@ -96,6 +98,7 @@ def test_the_command_writes_table_numbers_and_plot(tmp_path, capsys, monkeypatch
     assert (tmp_path / "here" / "speed.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_some_of_the_measurements(tmp_path, capsys, monkeypatch):
     """On a card the report has the share of its limits, and the rivals' speeds."""
     real, small = measurements.problem, ((2, 1, 2), 3, 10)
@@ -129,6 +132,7 @@ def test_a_directory_that_cannot_be_made(tmp_path, capsys):
     assert "`--out` must be a directory" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_hot_loops_have_vector_instructions(tmp_path):
     if platform.machine().lower() not in ("x86_64", "amd64"):
         pytest.skip("read from the code for x86-64")

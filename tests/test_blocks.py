@@ -38,7 +38,13 @@ def frames(sizes, lmda, count):
 
 
 @pytest.mark.parametrize(
-    "sizes, lmda", [((4, 2, 3), 1.0), ((2, 3, 4), 2.0), ((4, 3, 2), -1.0)], ids=str
+    "sizes, lmda",
+    [
+        ((4, 2, 3), 1.0),
+        pytest.param((2, 3, 4), 2.0, marks=pytest.mark.slow),
+        pytest.param((4, 3, 2), -1.0, marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_the_parts_of_qqt(sizes, lmda):
     """Values in lanes and as matrices equal the general form."""
@@ -58,6 +64,7 @@ def test_the_parts_of_qqt(sizes, lmda):
             np.testing.assert_allclose(found, expected[: few.size], atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("largest", [20, 1], ids=["lanes", "matrices"])
 @pytest.mark.parametrize("networks, times", [(3, 37), (37, 3)], ids=str)
 def test_many_small_blocks(monkeypatch, largest, networks, times):
@@ -71,6 +78,7 @@ def test_many_small_blocks(monkeypatch, largest, networks, times):
     np.testing.assert_allclose(found, whole, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_mapped_in_any_order():
     """Maps over networks, times or both, nested in any order, give the right values."""
     frame = frames((2, 1, 1), 1.0, 4)
@@ -114,6 +122,7 @@ def test_where_there_is_more_than_a_cpu(excess):
     np.testing.assert_allclose(found, of_all(frame, ts), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(3, 2, 2), (5, 2, 5)], ids=str)
 def test_blocks_of_a_card(monkeypatch, sizes):
     """A graphics card evaluates losses in lanes block by block."""

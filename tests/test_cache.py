@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import pytest
 
 from lazyrich_jax._xla import cache
 from lazyrich_jax.sweeps.spec import EXAMPLE
@@ -46,6 +47,7 @@ def command(arguments, home):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_second_command_compiles_nothing(tmp_path):
     spec = tmp_path / "spec.toml"
     spec.write_text(EXAMPLE)

@@ -43,6 +43,7 @@ def few_lanes(monkeypatch):
     monkeypatch.setattr(sizes, "KERNEL_LANES", 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_kernel_equals_the_loop(dtype):
     x = jax.tree.map(

@@ -205,6 +205,7 @@ def measured(run):
     return jnp.sum(jnp.sin(w1[1:])) + jnp.sum(w2[2] ** 3) + jnp.sum(run.loss)
 
 
+@pytest.mark.slow
 def test_gradients_of_the_flow():
     law = lr.GradientFlow(rtol=1e-9, atol=1e-11, max_steps=256)
     few, full, by_targets = (
@@ -238,6 +239,7 @@ def test_slopes_of_descent():
             np.testing.assert_allclose(few(network), full(network), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_curvature_of_the_flow():
     options = {"rtol": 1e-5, "atol": 1e-7, "max_steps": 64}
     law = lr.GradientFlow(adjoint=diffrax.DirectAdjoint(), **options)

@@ -70,6 +70,7 @@ def integrated(network, tasks, durations):
     return function
 
 
+@pytest.mark.slow
 def test_continual_learning_is_one_flow_across_the_switches(start, tasks, learned):
     function = integrated(start, tasks, DURATIONS)
     ts = np.asarray(learned.ts)

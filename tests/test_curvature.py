@@ -35,7 +35,10 @@ def hessian(network, task):
     return jax.hessian(lambda x: task.loss(restored(x).function))(flat)
 
 
-@pytest.mark.parametrize("sizes, lmda", CASES)
+@pytest.mark.parametrize(
+    "sizes, lmda",
+    [*CASES[:4], *(pytest.param(*x, marks=pytest.mark.slow) for x in CASES[4:])],
+)
 def test_the_spectrum_along_training(sizes, lmda):
     """Against the whole Hessian, at a saddle, while learning and at the end."""
     task = make_task(sizes)

@@ -47,6 +47,7 @@ def test_deep_networks_learn_mode_by_mode(strengths, s):
         np.testing.assert_allclose(modes, [u @ product(w) @ v for w in end], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_deep_modes_of_two_layers_are_the_aligned_ones():
     s, a0 = jnp.array([1.0, -2.0, 1.0, 0.5, 0.0]), jnp.array([0.1, 1.0, 1e-8, 4.0, 1.0])
     ts = jnp.array([[0.0, 0.3], [1e3, 4.0]])
@@ -90,7 +91,13 @@ def test_deep_modes_of_two_layers_are_the_aligned_ones():
 
 
 @pytest.mark.parametrize(
-    "lmda", [[0.0], [0.0, 0.3], [0.0, 0.0], [0.2, -0.2, 0.5]], ids=str
+    "lmda",
+    [
+        [0.0, 0.3],
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ([0.0], [0.0, 0.0])),
+        pytest.param([0.2, -0.2, 0.5], marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_deep_modes_have_a_derivative_at_the_saddle(lmda):
     t, h = jnp.array([0.8]), 1e-7

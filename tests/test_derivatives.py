@@ -88,10 +88,10 @@ SPECIAL = list(cases.special())
     [
         ((4, 2, 5), 0.0),
         ((4, 2, 5), -1.0),
-        ((2, 3, 4), 1.0),
-        ((2, 3, 4), 0.0),
-        ((2, 6, 3), 0.0),
-        ((5, 1, 1), -3.0),
+        pytest.param((2, 3, 4), 1.0, marks=pytest.mark.slow),
+        pytest.param((2, 3, 4), 0.0, marks=pytest.mark.slow),
+        pytest.param((2, 6, 3), 0.0, marks=pytest.mark.slow),
+        pytest.param((5, 1, 1), -3.0, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -160,6 +160,7 @@ def exact_function(*point):
     return oracle.qqt(w1, w2, sigma, lmda, 3.0, variance)[4:, :4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lmda", [0.0, -10.0])
 def test_with_respect_to_balance_scale_and_data(lmda):
     """The hierarchy has inputs of variance 1/4 and repeated singular values."""
@@ -184,6 +185,7 @@ def test_with_respect_to_balance_scale_and_data(lmda):
         np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_trajectory_has_the_same_derivatives():
     target = cases.sigma(3, 3)
     weights = cases.network((3, 3, 3), 1.0, 0.4, np.eye(3)).weights
@@ -210,6 +212,7 @@ def test_a_trajectory_has_the_same_derivatives():
         np.testing.assert_allclose(ours[1][part], theirs[1], atol=1e-13)
 
 
+@pytest.mark.slow
 def test_vmap_of_grad_is_grad_of_vmap_and_bad_members_are_alone():
     targets = jnp.stack(
         [jnp.eye(3), cases.sigma(3, 3), jnp.diag(jnp.array([2.0, 1, 0]))]

@@ -50,6 +50,7 @@ def values(gaps):
     return np.array(jax.tree.leaves(gaps))
 
 
+@pytest.mark.slow
 def test_theory_describes_descent_from_balanced_weights(described):
     assert described.kind == "balanced" and described.law == "Exact"
     assert described.failing == () and described.checked
@@ -77,6 +78,7 @@ def test_gaps_are_relative_distances(described, end):
     np.testing.assert_allclose(gaps.input_representation, share(*inputs), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_all_states_of_a_record_are_compared(described):
     found: Any = lr.richness.describe(START, recorded(START, TASK), TASK, TIME)
     assert found.theory_and_trained.function >= described.theory_and_trained.function

@@ -57,6 +57,7 @@ def modes(t, s, a0, lmda):
     return np.asarray(lr.theory.aligned_modes(t, s, a0, lmda))
 
 
+@pytest.mark.slow
 def test_the_loss_at_a_deadline_is_least_at_the_largest_stable_balance():
     goal, rate = LossAt(TASK, 0.05), 0.05
     found = design(
@@ -87,6 +88,7 @@ def test_the_loss_at_a_deadline_is_least_at_the_largest_stable_balance():
     assert found.values["lmda"] == 1e3
 
 
+@pytest.mark.slow
 def test_a_target_distance_of_the_kernel_is_reached_or_the_miss_is_said():
     def free(low):
         return {"lmda": (low, 5.0)}
@@ -125,6 +127,7 @@ def ends_of(network):
     return before, flow(before, (U * S) @ V.T, 40.0)
 
 
+@pytest.mark.slow
 def test_the_fastest_reversal_has_the_largest_balance():
     goal = ReversalTime(TASK)
 
@@ -149,6 +152,7 @@ def test_the_fastest_reversal_has_the_largest_balance():
     assert np.isfinite(found.goal) and found.goal > 30
 
 
+@pytest.mark.slow
 def test_the_best_order_of_tasks():
     keys = jax.random.split(jax.random.key(3), 3)
     tasks = [
@@ -305,6 +309,7 @@ def test_ranges_are_covered_logarithmically_and_evenly():
     assert variables.split(np.arange(3.0))["scale"].tolist() == [1.0, 2.0]
 
 
+@pytest.mark.slow
 def test_sensitivity_is_that_of_the_flow():
     # One hidden unit is balanced whatever its weights.
     task = lr.Task.from_correlation(jnp.array([[1.5, 0.3]]))

@@ -34,6 +34,7 @@ def public():
 
 
 def examples():
+    slow = pytest.mark.slow
     for name, item in public():
         methods = vars(item) if inspect.isclass(item) else {}
         for suffix, of in {
@@ -41,9 +42,9 @@ def examples():
             **{f".{k}": v for k, v in methods.items()},
         }.items():
             for block in BLOCK.findall(getattr(of, "__doc__", None) or ""):
-                yield pytest.param(textwrap.dedent(block), id=name + suffix)
+                yield pytest.param(textwrap.dedent(block), id=name + suffix, marks=slow)
     for page in (README, *sorted((ROOT / "docs").glob("*.md"))):
-        marks = () if page == README else pytest.mark.slow
+        marks = () if page == README else slow
         blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
         if page.stem in SESSIONS:
             blocks = ["\n".join(blocks)]

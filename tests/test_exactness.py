@@ -51,7 +51,9 @@ def test_simulated_networks_are_balanced():
     np.testing.assert_allclose(solution.loss(1.0), later, rtol=1e-7)
 
 
-@pytest.mark.parametrize("quantity", ["loss", "qqt"])
+@pytest.mark.parametrize(
+    "quantity", ["loss", pytest.param("qqt", marks=pytest.mark.slow)]
+)
 def test_refused_members_have_no_derivatives(quantity):
     def total(network, task, ts):
         solution = lr.ExactSolution(network, task, throw=False)
@@ -93,6 +95,7 @@ def test_derivatives_at_infinity_from_tiny_starts(size):
     assert all(abs(slope) < 1e-12 for slope in slopes_at_infinity(size))
 
 
+@pytest.mark.slow
 def test_backward_errors():
     """Backward errors are small over all scales, balances, variances and tasks."""
     rng = np.random.default_rng(5)

@@ -50,6 +50,7 @@ def test_a_message_of_the_view_moves_the_course(widget):
     np.testing.assert_allclose(trace, 2 * 3.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings, loss",
     [

@@ -28,7 +28,13 @@ TINY = {
 }
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "figure1",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in TINY if x != "figure1"),
+    ],
+)
 def test_it_computes_agrees_and_is_drawn_from_its_file(name, tmp_path, monkeypatch):
     figure = FIGURES[name]
     settings = figure.QUICK._replace(**TINY[name])
@@ -174,6 +180,7 @@ def test_differences():
     assert refused.ok and refused.cells[-1] == "-"
 
 
+@pytest.mark.slow
 def test_the_exact_curves_owe_nothing_to_the_simulation():
     figure = FIGURES["figure2"]
     settings = figure.QUICK._replace(lmdas=(0.01,), steps=400, points=20)

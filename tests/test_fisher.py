@@ -50,6 +50,7 @@ def percent(observable, **values):
     )
 
 
+@pytest.mark.slow
 def test_many_points_are_each_point():
     lmda = np.linspace(-2, 2, 40)  # two batches
     scale = np.array([[0.2], [0.5]])[:, :1]
@@ -71,6 +72,7 @@ def test_many_points_are_each_point():
         one.knowing("scale")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start, sizes", [("aligned", (3, 2, 2)), (START, (2, 2, 2))])
 def test_the_sign_of_the_balance_is_in_representations_alone(start, sizes):
     """For aligned starts, and for as many inputs, hidden units and outputs."""

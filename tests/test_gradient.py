@@ -84,6 +84,7 @@ def test_lanes_and_matrices(sizes, lmdas):
     check(networks, [target] * len(lmdas))
 
 
+@pytest.mark.slow
 def test_degenerate_tasks_saddles_and_single_precision():
     special = [one for one in cases.special() if one[1].sizes == (3, 3, 3)]
     networks = [network for _, network, _ in special]
@@ -98,7 +99,11 @@ def test_degenerate_tasks_saddles_and_single_precision():
     check([*networks, zero, zero], [*sigmas, target, target], 1e-4, dtype=jnp.float32)
 
 
-@pytest.mark.parametrize("sizes, lmda", [((3, 3, 3), -3.0), ((2, 3, 3), 1.0)], ids=str)
+@pytest.mark.parametrize(
+    "sizes, lmda",
+    [((3, 3, 3), -3.0), pytest.param((2, 3, 3), 1.0, marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_it_keeps_its_digits_as_it_vanishes(sizes, lmda):
     n_in, _, n_out = sizes
     sigma = cases.sigma(n_out, n_in)
@@ -125,6 +130,7 @@ def test_it_keeps_its_digits_as_it_vanishes(sizes, lmda):
         np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "largest, networks, times", [(32, 3, 37), (32, 37, 3), (1, 3, 37)], ids=str
 )
@@ -161,6 +167,7 @@ def test_products_are_those_of_all_slopes(monkeypatch, largest, networks, times)
     assert np.all(np.abs(alone - expected[:, 0]) <= 1e-13 * size[:, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sizes",
     [pytest.param((3, 3, 3), marks=pytest.mark.slow), (4, 2, 3), (2, 5, 3)],
@@ -189,6 +196,7 @@ def test_columns_in_groups(monkeypatch, sizes):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-13 * largest)
 
 
+@pytest.mark.slow
 def test_both_modes_and_all_at_once():
     """Jacobians by rows, by columns, and a gradient by the times too."""
     n_in, _, n_out = sizes = (3, 2, 2)
@@ -218,6 +226,7 @@ def test_both_modes_and_all_at_once():
         np.testing.assert_allclose(of_total, expected, rtol=1e-10, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_a_sweep_of_gradients_keeps_no_slopes():
     """All slopes of 10,000 networks at 100 times would take a gigabyte."""
     count, times = 10_000, 100

@@ -218,6 +218,7 @@ def test_the_lazy_branch_knows_only_a_product(square):
     np.testing.assert_allclose(abs(product), 0.8, rtol=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(BOTH_SIGNS)
 def test_missing_values_and_unknown_noise(square):
     rng = np.random.default_rng(3)
@@ -306,6 +307,7 @@ def test_choices_are_fitted_by_their_likelihood():
     np.testing.assert_allclose(fit.deviance, 2 * terms.sum(), rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_many_curves(wide_input):
     lmdas = jnp.array([-1.0, 0.1, 0.8])
     curves = jnp.stack([wide_input.predict(**(TRUTH | {"lmda": x})) for x in lmdas])

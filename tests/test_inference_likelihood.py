@@ -65,6 +65,7 @@ def test_missing_data_and_noise_of_unknown_level(data):
     assert density(density.encode(point)) == pytest.approx(right, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_derivative_under_jit_and_vmap(log_density):
     u = log_density.encode(POINT) + 0.01
     points = jnp.asarray(np.stack([u, u + 0.1, np.full(5, 1e13), np.full(5, np.nan)]))
@@ -103,6 +104,7 @@ def test_constants_of_laws_of_noise():
     np.testing.assert_allclose(found, right)
 
 
+@pytest.mark.slow
 def test_nuts_over_an_unknown_start_function(log_density):
     """The posterior covers the truth; its spread is that of the Fisher information."""
     if not hasattr(jax, "shard_map"):

@@ -146,6 +146,7 @@ def test_kernels_times_vectors_in_chunks(kernels, size):
         np.testing.assert_allclose(found.T.ravel(), kernel @ v.T.ravel(), rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_the_sketch_is_unbiased_and_states_its_error():
     """Over 40 sketches: means, and errors in units of the stated one."""
     start, end, x, y = states()

@@ -114,6 +114,7 @@ def test_descent_approaches_the_flow_at_order_one():
     np.testing.assert_allclose(traced(rates)[-1], found[-1].loss, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_single_precision():
     network, task = problem((3, 2, 2), 1.0, dtype=jnp.float32)
     ts = TS.astype(jnp.float32)
@@ -229,6 +230,7 @@ def test_trajectories_compare_with_one_tree_map():
     assert "3-2-2" in text and "6 times from 0 to 8" in text and "successful" in text
 
 
+@pytest.mark.slow
 def test_learn_under_jit_vmap_and_grad():
     _, task = problem((3, 2, 2), 0.0)
     ts = jnp.minimum(TS, 1.0)

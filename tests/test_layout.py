@@ -303,7 +303,7 @@ def test_import_is_quiet():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
-@pytest.mark.parametrize("devices", [1, 3])
+@pytest.mark.parametrize("devices", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_decompositions_at_the_same_time_end(devices):
     """Batched decompositions wait for each other for ever in too small a pool.
 
@@ -382,6 +382,7 @@ def test_a_machine_with_many_cores_is_left_alone(monkeypatch):
     assert "NPROC" not in os.environ
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given, cores",
     [({}, 3), ({"NPROC": "6"}, 1), ({"JAX_NUM_CPU_DEVICES": "2"}, 2)],

@@ -199,6 +199,7 @@ def test_limits_in_single_precision_and_traced():
     assert jnp.isfinite(slope.output_representation).all()
 
 
+@pytest.mark.slow
 def test_derivatives_for_any_sizes():
     sigma = np.random.default_rng(0).normal(size=(4, 3))
     network = start((3, 4, 4), 2.0)

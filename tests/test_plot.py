@@ -171,6 +171,7 @@ DRAWN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sans-serif", "serif"])
 @pytest.mark.parametrize("name", DRAWN)
 def test_vector_graphics_of_a_column(name, family, tmp_path):

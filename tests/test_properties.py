@@ -4,6 +4,7 @@ Every law is a property of its own.
 """
 
 import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ from .random_problems import (
 law = settings(max_examples=60, deadline=None, derandomize=True)
 
 
+@pytest.mark.slow
 @law
 @given(problems(), TIMES, SOME_TIMES)
 def test_semigroup(problem, before, ts):

@@ -116,6 +116,7 @@ def quiet(fn, grid, **options):
     return lr.sweeps.run(fn, grid, progress=False, **options)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_the_limit_of_its_starts():
     names = ["loss", "function", "richness", "input_change", "error_estimate"]
     fn = lr.sweeps.learning(TASK, (3, 9, 2), TS, names, kind="gaussian")
@@ -143,6 +144,7 @@ def test_a_sweep_is_the_limit_of_its_starts():
             np.testing.assert_allclose(one.input_change, change, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_defaults_are_those_of_lecun():
     def losses(sizes, **coordinates):
         fn = lr.sweeps.learning(TASK, sizes, TS, kind="gaussian")
@@ -159,6 +161,7 @@ def test_defaults_are_those_of_lecun():
     np.testing.assert_allclose(plain, given, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_averages_over_draws_are_those_of_the_flow():
     """Against gradient flow of full networks: losses agree within their spread."""
     ts, draws, width = jnp.linspace(0, 0.03, 9), 96, 256
@@ -181,6 +184,7 @@ def test_averages_over_draws_are_those_of_the_flow():
     assert np.all(spread < 0.1 * np.ptp(simulated.mean(0)))
 
 
+@pytest.mark.slow
 def test_points_that_no_network_can_have():
     learning = lr.sweeps.learning(TASK, (3, 4, 2), TS, kind="gaussian")
     for axes, reason in (

@@ -154,6 +154,7 @@ def test_arrays_of_every_kind_are_copies(tmp_path):
     assert len(Recorder.load(tmp_path / "b", like=tree)) == 0
 
 
+@pytest.mark.slow
 def test_a_linear_network_is_drawn_and_fitted():
     task = lr.Task.hierarchy(2)
     network = lr.Aligned(task, lmda=1.0, scale=0.3)(4, 4, 4, key=jax.random.key(0))

@@ -22,6 +22,7 @@ from .original_models import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slope", [0.0, 0.3])
 def test_antisymmetric_relu_networks(slope):
     half, network = task_and_start()
@@ -187,6 +188,7 @@ def aligned_weights(u, v, r, first, second):
     return (r * first) @ v.T, (u * second) @ r.T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "s, first, second",
     [
@@ -279,6 +281,7 @@ def test_denoising_autoencoders():
     assert model.start == "any"
 
 
+@pytest.mark.slow
 def test_gated_pathways():
     u, v, r = bases()
     rng = np.random.default_rng(9)

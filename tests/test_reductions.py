@@ -149,6 +149,7 @@ def test_networks_keep_the_dtype_by_which_they_are_judged():
         assert model.loss(TS / 10).dtype == jnp.float64
 
 
+@pytest.mark.slow
 def test_clocks_are_differentiable():
     task, network = task_and_start()
     alpha = jnp.array(2.0)

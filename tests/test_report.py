@@ -104,6 +104,7 @@ def classes():
     return lr.richness.report(start, end, x, y, samples=20), (start, end, x, y)
 
 
+@pytest.mark.slow
 def test_a_network_on_classes(classes):
     report, (_, end, x, y) = classes
     assert report.samples == 20 and report.outputs == 3 and report.parameters == 93
@@ -233,6 +234,7 @@ def files(tmp_path):
     return str(start), str(end), str(data)
 
 
+@pytest.mark.slow
 def test_checkpoints_are_reported(files, tmp_path, capsys):
     start, end, data = files
     out = tmp_path / "out"

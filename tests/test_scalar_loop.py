@@ -60,11 +60,11 @@ def check(networks, sigmas, digits=True):
     "sizes, lmdas",
     [
         ((5, 5, 5), (1.0, -3.0)),
-        ((3, 2, 2), (0.0, -10.0, 20.0)),
-        ((2, 3, 4), (0.0, 1.0, 50.0)),
-        ((4, 3, 2), (0.0, -1.0)),
-        ((4, 2, 3), (0.0, 2.0, -2.0)),
-        ((5, 1, 4), (0.0, -1.0)),
+        pytest.param((3, 2, 2), (0.0, -10.0, 20.0), marks=pytest.mark.slow),
+        pytest.param((2, 3, 4), (0.0, 1.0, 50.0), marks=pytest.mark.slow),
+        pytest.param((4, 3, 2), (0.0, -1.0), marks=pytest.mark.slow),
+        pytest.param((4, 2, 3), (0.0, 2.0, -2.0), marks=pytest.mark.slow),
+        pytest.param((5, 1, 4), (0.0, -1.0), marks=pytest.mark.slow),
         ((2, 5, 3), (0.0, 0.0)),
         ((1, 1, 1), (0.0, 1.0)),
     ],
@@ -77,6 +77,7 @@ def test_the_same_for_all_sizes(sizes, lmdas):
     check(networks, [target] * len(lmdas))
 
 
+@pytest.mark.slow
 def test_degenerate_tasks():
     special = [one for one in cases.special() if one[1].sizes == (3, 3, 3)]
     assert len(special) > 5
@@ -101,6 +102,7 @@ def test_saddles_and_bottlenecks_with_nothing_left_to_learn():
     check([cases.network((4, 2, 3), 1.0, 0.4, low)] * 3, [low] * 3)  # as above
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sizes, most",
     [((3, 3, 3), 1), ((10, 9, 11), tuned.QR_COLUMNS), ((3, 4, 5), 1)],
@@ -134,6 +136,7 @@ def test_more_columns_than_are_written_out(monkeypatch, sizes, most):
             np.testing.assert_allclose(found, expected, rtol=1e-11, atol=atol)
 
 
+@pytest.mark.slow
 def test_single_precision():
     target = cases.sigma(3, 3)
     network = cases.network((3, 3, 3), 1.0, 0.4, target)

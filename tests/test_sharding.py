@@ -68,7 +68,9 @@ def agree(found, expected, atol):
 
 
 @needs_meshes
-@pytest.mark.parametrize("function", [solved, learned, descended])
+@pytest.mark.parametrize(
+    "function", [pytest.param(solved, marks=pytest.mark.slow), learned, descended]
+)
 def test_shard_map_with_its_checks(function):
     mesh = explicit_mesh()
     x, spec = sharded(mesh)
@@ -77,7 +79,14 @@ def test_shard_map_with_its_checks(function):
 
 
 @needs_meshes
-@pytest.mark.parametrize("function", [solved, learned, flowed])
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(solved, marks=pytest.mark.slow),
+        learned,
+        pytest.param(flowed, marks=pytest.mark.slow),
+    ],
+)
 def test_explicit_meshes(function):
     mesh = explicit_mesh()
     x, _ = sharded(mesh)
@@ -110,6 +119,7 @@ def test_what_shard_map_does_not_allow_is_refused_by_name():
             jax.jit(mapped)(x)
 
 
+@pytest.mark.slow
 def test_export_for_batches_of_any_size():
     def values(w1, w2):
         network = lr.LinearNetwork((w1, w2))

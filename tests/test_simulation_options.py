@@ -22,6 +22,7 @@ def last_loss(w1, dynamics):
     return lr.learn(network, TASK, TS, dynamics=dynamics).loss[-1]
 
 
+@pytest.mark.slow
 def test_each_mode_has_its_adjoint():
     def of(**options):
         options = {"rtol": 1e-7, "atol": 1e-9, "max_steps": 64} | options

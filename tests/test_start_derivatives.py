@@ -243,6 +243,7 @@ def ends_and_slopes(sizes, sigma, lmda, network, change, second):
     return *found, twice, jax.grad(lambda sigma: jnp.sum(ends(sigma)))(sigma)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes, strengths, lmda", ENDS, ids=str)
 def test_ends_and_saddles_by_tasks_with_equal_strengths(sizes, strengths, lmda):
     """To first and second order."""

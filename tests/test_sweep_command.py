@@ -105,6 +105,7 @@ def test_ready_measures_are_what_they_say():
     assert diagram.richness[0, 0] > diagram.richness[0, 1]
 
 
+@pytest.mark.slow
 def test_interrupted(spec, tmp_path, capsys, monkeypatch):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
@@ -189,6 +190,7 @@ ONE = (
 REASON = "`lmda` must not be positive for sizes 3-2-1, but it was 2.0"
 
 
+@pytest.mark.slow
 def test_the_status_tells_of_failure_and_its_reason(spec, tmp_path, capsys):
     def command(name, lmda, *more):
         store = str(tmp_path / name)
@@ -219,6 +221,7 @@ def test_the_status_tells_of_failure_and_its_reason(spec, tmp_path, capsys):
     assert status == 0 and "2 of 2 points computed without failure" in out
 
 
+@pytest.mark.slow
 def test_points_that_are_refused_say_why():
     task = lr.Task.random_regression(3, 1, 10, key=jax.random.key(0))
     learning = lr.sweeps.learning(task, (3, 2, 1), jnp.array([0.0, 1.0]))
@@ -324,6 +327,7 @@ def test_files_in_other_encodings(spec, tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_terminal_that_knows_few_characters(tmp_path):
     spec = tmp_path / "λ.toml"
     spec.write_text(f"# λ\n{EXAMPLE}", encoding="utf-8")
@@ -450,6 +454,7 @@ def test_ranges_of_widths_are_rounded_to_distinct_integers():
         assert axes["width"] == widths
 
 
+@pytest.mark.slow
 def test_the_examples_lines_on_random_networks_are_right():
     """They stand at the end of the example, as comments."""
     section, overrides = "", []

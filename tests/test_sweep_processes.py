@@ -187,6 +187,7 @@ def test_a_store_may_be_long_in_the_making(tmp_path, monkeypatch):
         _opened(other, plan, Heartbeat(other, 1, 2))
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_other_and_the_sweep_goes_on(
     tmp_path, start, undisturbed
 ):

@@ -139,6 +139,7 @@ def losses(point):
     return {"loss": lr.ExactSolution(start, task).loss(1.0)}
 
 
+@pytest.mark.slow
 def test_any_mesh_and_any_context():
     grid = Grid(lmda=[0.0, 1.0, -1.0])
     alone = quiet(losses, grid, mesh=jax.sharding.Mesh(ALL[:1], ("d",)))
@@ -188,6 +189,7 @@ def test_outside_of_transformations():
         jax.jit(traced)(1.0)
 
 
+@pytest.mark.slow
 def test_precision_of_the_points_and_of_the_task():
     task = lr.Task.random_regression(2, 2, 5, key=jax.random.key(0))
     ts, grid = jnp.array([0.0, 1.0]), Grid(lmda=[0.3, -0.7], scale=[0.1])

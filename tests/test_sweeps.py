@@ -76,6 +76,7 @@ def test_one_trace_and_one_compilation_whatever_the_size(tmp_path):
         np.testing.assert_allclose(again.wave, waves, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_trajectories_modules_and_arrays():
     task = lr.Task.random_regression(3, 2, 9, key=jax.random.key(0))
     ts = jnp.array([0.0, 1.0])
@@ -134,6 +135,7 @@ def test_failure_is_alone(capsys):
         quiet(lambda p: {"x": p["x"] * (1 / 0)}, Grid(x=XS))
 
 
+@pytest.mark.slow
 def test_devices_share_a_block():
     devices = jax.local_devices()
     assert len(devices) == 2
@@ -152,6 +154,7 @@ def test_devices_share_a_block():
     np.testing.assert_array_equal(alone["sum"], shared["sum"])
 
 
+@pytest.mark.slow
 def test_numerical_flows_and_memory(tmp_path):
     task = lr.Task.random_regression(2, 2, 5, key=jax.random.key(0))
     ts = jnp.array([0.0, 1.0])

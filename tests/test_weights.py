@@ -33,9 +33,11 @@ def flow(network, task, ts: npt.ArrayLike = TS):
 @pytest.mark.parametrize(
     "sizes, lmdas",
     [
-        ((4, 4, 4), (0.0, 1.0, -4.0, 20.0, -20.0, 0.3, -0.1)),
+        pytest.param(
+            (4, 4, 4), (0.0, 1.0, -4.0, 20.0, -20.0, 0.3, -0.1), marks=pytest.mark.slow
+        ),
         ((4, 2, 3), (0.0, 2.0, -2.0, 10.0, -0.5, 1e-3, -7.0)),
-        ((2, 6, 3), (0.0,) * 6),
+        pytest.param((2, 6, 3), (0.0,) * 6, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -164,6 +166,7 @@ def test_own_weights_in_a_trajectory_and_their_gradient():
     np.testing.assert_allclose(slope, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_bad_members_are_marked_and_alone():
     network, task = problem(size=3)
     w1, w2 = network.weights
@@ -178,6 +181,7 @@ def test_bad_members_are_marked_and_alone():
     assert np.all(np.isnan(both[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lmda", [0.0, -2.0])
 def test_a_chain_of_tasks_is_one_run_with_the_task_switched(lmda):
     first, second = cases.sigma(3, 3, seed=2), cases.sigma(3, 3, seed=3)

@@ -60,7 +60,10 @@ def solved(function, sigma, scales, hidden):
 
 @pytest.mark.parametrize(
     "sizes",
-    [(3, 6, 2), (2, 5, 3), pytest.param((2, 4, 2), marks=pytest.mark.slow)],
+    [
+        (2, 5, 3),
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ((3, 6, 2), (2, 4, 2))),
+    ],
     ids=str,
 )
 def test_every_quantity_in_many_digits(sizes):
@@ -90,6 +93,7 @@ def test_every_quantity_in_many_digits(sizes):
             assert np.all(np.abs(parts[5][i, j] - expected) <= size), (i, j)
 
 
+@pytest.mark.slow
 def test_derivatives():
     """By the start, its scales, the task and time, against differences."""
     task = cases.make_task((3, 6, 2))
@@ -120,6 +124,7 @@ def test_derivatives():
         np.testing.assert_allclose(one, slope, atol=1e-8 * np.abs(slope).max())
 
 
+@pytest.mark.slow
 def test_both_classes_in_one_batch_and_one_with_neither():
     """Balanced and wide members have one program; another is refused alone."""
     task = cases.make_task((3, 6, 2))
@@ -155,6 +160,7 @@ def test_both_classes_in_one_batch_and_one_with_neither():
         lr.ExactSolution(random, task)
 
 
+@pytest.mark.slow
 def test_the_flow_has_these_weights():
     task = cases.make_task((3, 7, 2))
     network = lr.WideOrthogonal(0.5, 2.0)(3, 7, 2, key=jax.random.key(0))
