@@ -56,7 +56,13 @@ FLOORS = {
         {"first", "rotation"},
         {"off_class"},
     ),
-    "_riccati/decaying": ({"pairs"}, {"uncoupled"}, {"solution"}),
+    "_riccati/decaying": (
+        {"falling", "phases"},
+        {"adiabatic", "rising"},
+        {"pairs"},
+        {"state", "uncoupled"},
+        {"solution"},
+    ),
     "_dynamics": (
         {"base"},
         {"aligned", "compression", "forward", "wide"},

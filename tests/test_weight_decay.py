@@ -84,9 +84,9 @@ def test_aligned_modes_of_any_balance():
     close(weights, map(np.stack, zip(*expected, strict=True)), 1e-10)
 
 
-def bessel(s, lmda, decay, t):
+def bessel(s, lmda, decay, t, digits=50):
     """The quantities of `pairs` from modified Bessel functions in many digits."""
-    mp.mp.dps = 50
+    mp.mp.dps = digits
     s, lmda, decay, t = (mp.mpf(x) for x in (s, lmda, decay, t))
     half, order = lmda / 2, s / (2 * decay) - mp.mpf(1) / 2
     first, now = half / (2 * decay), half / (2 * decay) * mp.exp(-2 * decay * t)

@@ -20,7 +20,8 @@ Modules from the lowest to the highest; each imports only from those above it:
     differentiable The only entrance for two layers: values by `fast`, with their
                    derivative rules.
     decaying/      Weight decay: F depends on time. `pairs` has the solutions of a mode,
-                   `solution` those of a problem, with JAX's derivatives.
+                   `state` those of a problem at one time, `solution` at many, with
+                   JAX's derivatives.
     symmetric      Any symmetric matrix in place of F, by `reference`; Oja's flow.
 
 `reference` and `fast` do not import each other: their agreement is evidence.

@@ -8,6 +8,7 @@ all remaining exponentials are at most of order one. docs/beyond.md, section 1.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -16,18 +17,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._checks import error_if
-from ..._linalg import dot, mean_decay, merge_repeated
+from ..._linalg import dot, mean_decay, merge_repeated, square_norm
 from ..._singular import nearly_repeated, singular_basis, turned
-from ..._triangular import over, triangle
 from ..fast import losses, values
 from ..frame import SLICES, Frame, Problem, by_falling_rate, eliminate
 from ..rates import last_time
 from ..reference.second import re_eliminated
-from .pairs import Exponential, falling, pairs
+from .falling import falling
+from .pairs import Exponential, pairs
+from .state import State, function_error, solve
 from .uncoupled import uncoupled
 
 MOST_LOST = 1e-4  # times at which rounding reaches this error are NaN
-CUT = 30.0  # larger exponents belong to rows that don't depend on the column
 
 DERIVATIVES = (
     "Derivatives under weight decay must be taken where the task's singular values are "
@@ -95,6 +96,9 @@ class Decaying(eqx.Module):
         self, ts: Float[Array, " times"], part: str
     ) -> Float[Array, "times rows columns"]:
         """`product` by the solutions of the modes."""
+        if part == "function":
+            of = jax.vmap(self.frame.from_singular_basis)
+            return of(self._errors(ts) + self._strengths()[None])
         q = self._units(ts)
         rows, columns = SLICES[part](self.frame.right.shape[0])
         return dot(q[:, rows], q[:, columns].mT)
@@ -109,30 +113,32 @@ class Decaying(eqx.Module):
 
     def general_excess(self, ts: Float[Array, " times"]) -> Float[Array, " times"]:
         """`excess` by the solutions of the modes."""
-
-        def one(q):
-            error = self.frame.function_block(dot(q, q.mT)) - self._strengths()
-            return jnp.sum(error * error) / 2
-
-        return jax.vmap(one)(self._rows(ts))
+        return jax.vmap(square_norm)(self._errors(ts)) / 2
 
     def factor(self, ts: Float[Array, " times"]) -> Float[Array, "times n hidden"]:
         """Q up to a rotation of the hidden units."""
         return dot(self._units(ts), self.frame.basis)
 
     def _units(self, ts: Float[Array, " times"]) -> Float[Array, "times n columns"]:
-        return jax.vmap(self.frame.factor_from_rows)(self._rows(ts))
+        def of(frame, state):
+            return frame.factor_from_rows(state.q)
 
-    def _rows(self, ts: Float[Array, " times"]) -> Float[Array, "times rows columns"]:
+        return self._at(ts, of)
+
+    def _errors(self, ts: Float[Array, " times"]) -> Float[Array, "times out in"]:
+        """The function less the task's, in the singular basis."""
+        return self._at(ts, function_error)
+
+    def _at(
+        self, ts: Float[Array, " times"], quantity: Callable[[Frame, State], Array]
+    ) -> Float[Array, "times ..."]:
         # Nothing changes later, and derivatives keep their digits.
         late = jnp.minimum(ts, self._settled_time())
         # The sizes of terms that cancel, in units of rounding.
         size = jnp.abs(self.lmda) * jnp.minimum(late, 1 / (2 * self.decay + 1 / late))
         lost = jnp.finfo(ts.dtype).eps * size > MOST_LOST
-        rows = jax.vmap(self._solved)(late)
-        return jnp.where(
-            lost[:, None, None] | jnp.isnan(ts)[:, None, None], jnp.nan, rows
-        )
+        found = jax.vmap(lambda t: quantity(self.frame, self._solved(t)))(late)
+        return jnp.where((lost | jnp.isnan(ts))[:, None, None], jnp.nan, found)
 
     def _settled_time(self) -> Float[Array, ""]:
         """A time after which nothing changes.
@@ -158,42 +164,14 @@ class Decaying(eqx.Module):
         m = self.frame.s.size
         return jnp.pad(jnp.diag(self.frame.s), ((0, n_out - m), (0, n_in - m)))
 
-    def _solved(self, t: Float[Array, ""]) -> Float[Array, "rows columns"]:
-        """q with P = q q', by rows of the frame."""
+    def _solved(self, t: Float[Array, ""]) -> State:
+        """The solution at one time."""
         frame, decay = self.frame, self.decay
-        m, count = frame.s.size, frame.rates.size
         if self.is_zero:
             x = uncoupled(frame.s, decay, t)
         else:
             x = pairs(frame.s, self.lmda, decay, t)
-        rest_grow, rest_root = self._left_over(t)
-        # Every column is divided by the growth of its pivot row.
-        none = jnp.zeros_like(frame.s)
-        rate = jnp.concatenate([x.root.rate, rest_root.rate, none])
-        more = jnp.concatenate([x.root.rest, rest_root.rest, none])
-        grows = rate * t + more > 0
-        by = [frame.at_pivots(jnp.where(grows, y, 0.0))[None] for y in (rate, more)]
-        by = jax.lax.stop_gradient(Exponential(*by))
-        shrink = jnp.exp(-by.rate * t - by.rest)
-        grow, rest, fall = jnp.split(frame.lower, (m, count - m))
-
-        def times(rows, x):
-            exponent = (x.rate[:, None] - by.rate) * t + (x.rest[:, None] - by.rest)
-            return rows * jnp.exp(jnp.minimum(exponent, CUT))
-
-        falls = times(fall, x.fall)
-        k = [
-            times(grow, x.root) + x.mixed[:, None] * fall * shrink,
-            times(rest, rest_root),
-            x.last[:, None] * fall * shrink,
-        ]
-        y = [
-            times(grow, x.grow) + x.tilt[:, None] * falls,
-            times(rest, rest_grow),
-            falls - x.across[:, None] * times(grow, x.turn),
-        ]
-        r = triangle(jnp.concatenate([*k, jnp.diag(shrink[0])]))
-        return over(jnp.concatenate(y), r)
+        return solve(frame, x, self._left_over(t), t)
 
     def _left_over(self, t: Float[Array, ""]) -> tuple[Exponential, Exponential]:
         """Left-over directions, and the root of their square's integral.

@@ -18,6 +18,7 @@ def uncoupled(
     """The two solutions of every mode at `t`."""
     none, rise, fall = jnp.zeros_like(s), s - decay, s + decay
     gain, last = (t * mean_decay(2 * rate * t) for rate in (jnp.abs(rise), fall))
+    least = jnp.maximum(gain, jnp.finfo(t.dtype).tiny ** 0.25)  # at early times
     return Pairs(
         grow=Exponential(rise, none),
         turn=Exponential(none, none),
@@ -27,4 +28,5 @@ def uncoupled(
         root=Exponential(jnp.maximum(rise, 0.0), jnp.log(gain) / 2),
         mixed=none,
         last=jnp.sqrt(last),
+        lack=jnp.minimum(s, decay) - jnp.exp(-2 * jnp.abs(rise) * t) / (2 * least),
     )

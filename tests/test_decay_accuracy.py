@@ -1,0 +1,115 @@
+"""Losses and functions under weight decay keep their digits, early and late."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import mpmath as mp
+import numpy as np
+import pytest
+
+import lazyrich_jax as lr
+
+from .test_weight_decay import bessel
+
+STRENGTHS = (2.0, 1.0, 0.5)
+
+
+@functools.cache
+def solved(hidden):
+    """Loss and function of networks on diagonal tasks, compiled once a shape."""
+
+    @jax.jit
+    def f(network, s, decay, ts):
+        task = lr.Task.from_correlation(jnp.diag(s))
+        solution = lr.ExactSolution(network, task, weight_decay=decay)
+        return solution.loss(ts), solution.function(ts)
+
+    return f
+
+
+def network_of(lmda, hidden=3, scale=0.3):
+    return lr.LambdaBalanced(lmda, scale)(3, hidden, 3, key=jax.random.key(2))
+
+
+def error_in_digits(network, strengths, lmda, decay, t):
+    """The task's correlation less the function, by Bessel functions in many digits."""
+    # Exponents of both solutions cancel.
+    rate = float(mp.hypot(max(strengths), lmda / 2))
+    mp.mp.dps = digits = int(60 + 2 * rate * min(t, 1 / decay))
+    w1, w2 = (mp.matrix(np.asarray(w).tolist()) for w in network.weights)
+    rows = (w1.T + w2) / mp.sqrt(2), (w1.T - w2) / mp.sqrt(2)
+    hidden, n = w1.rows, len(strengths)
+    sign, size = (1, lmda) if lmda > 0 else (-1, -lmda)
+    y, b = mp.matrix(2 * n, hidden), mp.eye(hidden)
+    for i, s in enumerate(strengths):
+        grow, across, fall, tilt, root, mixed, last = bessel(s, size, decay, t, digits)
+        order, z = mp.mpf(s) / (2 * decay) - 0.5, size / (4 * mp.mpf(decay))
+        first = mp.besseli(order + 1, z) / mp.besseli(order, z)
+        down = rows[1][i, :]
+        up = rows[0][i, :] - sign * first * down
+        for k in (root * up + sign * mixed * down, last * down):
+            b += k.T * k
+        y[i, :] = grow * up + sign * tilt * fall * down
+        y[n + i, :] = fall * down - sign * across * up
+    p = y * b**-1 * y.T
+    of = mp.matrix(n, n)
+    for i in range(n):
+        for j in range(n):
+            of[i, j] = (p[i, j] + p[i, n + j] - p[n + i, j] - p[n + i, n + j]) / 2
+        of[i, i] -= strengths[i]
+    return -of
+
+
+@pytest.mark.parametrize(
+    "lmda, decay, t, tolerance",
+    [
+        (0.0, 1e-6, 1.0, 1e-14),
+        (0.0, 1e-6, 10.0, 1e-13),
+        (0.0, 1e-6, 20.0, 1e-13),  # the loss is 1e-12
+        (0.0, 0.5, 3.0, 1e-13),  # a strength is the decay
+        (1.0, 0.01, 10.0, 1e-12),
+        (100.0, 0.01, 0.1, 1e-12),
+        (-100.0, 0.01, 0.3, 1e-12),  # the loss is 1e-7, QQ^T is 100
+        (100.0, 1e-3, 0.2, 1e-12),  # the loss is 1e-9
+        (-100.0, 1.0, 0.3, 1e-11),
+        (100.0, 1.0, 1.0, 1e-11),
+        (100.0, 10.0, 0.1, 1e-11),
+    ],
+)
+def test_losses_have_their_digits(lmda, decay, t, tolerance):
+    network = network_of(lmda)
+    found = solved(3)(network, jnp.array(STRENGTHS), decay, jnp.full(3, t))
+    error = error_in_digits(network, STRENGTHS, lmda or mp.mpf(10) ** -40, decay, t)
+    loss = mp.mnorm(error, "f") ** 2 / 2
+    assert abs(float(found[0][0]) - loss) <= tolerance * loss
+    expected = np.diag(STRENGTHS) - np.array(error.tolist(), float)
+    np.testing.assert_allclose(found[1][0], expected, rtol=0, atol=1e-12)
+
+
+def adiabatic_error(s, lmda, decay, t):
+    """s - a of a learned mode at a balance that hardly decays, from its equation.
+
+    It is e' = -2 (kappa + decay) e + 2 decay s, kappa the root of l^2 + a^2.
+    """
+    mp.mp.dps = 40
+    s, lmda, decay = (mp.mpf(x) for x in (s, lmda, decay))
+
+    def kappa(t, a):
+        return mp.sqrt((lmda / 2 * mp.exp(-2 * decay * t)) ** 2 + a**2)
+
+    def first(t):
+        return decay * s / (kappa(t, s) + decay)
+
+    slope = mp.diff(first, mp.mpf(t))
+    return (2 * decay * s - slope) / (2 * (kappa(t, s - first(t)) + decay))
+
+
+@pytest.mark.parametrize("lmda", [-100.0, 3.0, 100.0])
+def test_late_losses_at_a_tiny_decay(lmda):
+    ts = np.array([60.0, 1e3, 1e4])
+    found = solved(3)(network_of(lmda), jnp.array(STRENGTHS), 1e-6, ts)[0]
+    for t, loss in zip(ts, found, strict=True):
+        errors = [adiabatic_error(s, lmda, 1e-6, t) for s in STRENGTHS]
+        expected = float(sum(e**2 for e in errors) / 2)
+        np.testing.assert_allclose(loss, expected, rtol=1e-10)
