@@ -1,8 +1,10 @@
 """`lazyrich fit`: tables, reports and plots of fits."""
 
+import importlib
 import json
 import math
 import re
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -81,12 +83,32 @@ def test_a_table_is_fitted_and_reported(losses, tmp_path, capsys):
 def test_a_sign_that_is_not_identified_is_said(losses, tmp_path, capsys):
     data = written(tmp_path / "curve.csv", "time", TIMES, losses)
     assert main(["fit", data, *OPTIONS, KNOWN, "--out", str(tmp_path)]) == 0
-    assert "As good: lmda = -" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "As good: lmda = -" in printed.out
+    assert "`--bounds lmda=0:inf` chooses one." in printed.out
+    assert printed.err == ""  # no warning of Python, with a file and a line
     report = (tmp_path / "report.md").read_text()
     assert "- lmda is determined up to its sign." in report
     assert "The sign of lmda is not identified" in report
     found = json.loads((tmp_path / "fit.json").read_text())
     assert found["as good"][0]["lmda"] == pytest.approx(-found["values"]["lmda"])
+
+
+def test_what_intervals_warn_of_is_reported(losses, tmp_path, capsys, monkeypatch):
+    def found(fit, level):
+        warnings.warn("A point on the way fits better than the fit.", stacklevel=2)
+        return {label: [(0.1, 1.0)] for label in fit.labels}
+
+    module = importlib.import_module("lazyrich_jax.inference.fit")
+    monkeypatch.setattr(module, "intervals", found)
+    data = written(tmp_path / "curve.csv", "time", TIMES, losses)
+    bounds = "--bounds", "lmda=0:20"
+    assert main(["fit", data, *OPTIONS, KNOWN, *bounds, "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.count("A point on the way fits better") == 1
+    assert printed.err == ""
+    report = (tmp_path / "report.md").read_text()
+    assert "- A point on the way fits better than the fit." in report
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,35 @@ def test_observables_are_those_of_the_trajectory():
     )
 
 
+@pytest.mark.parametrize(
+    "sizes, model, lmda",
+    [
+        ((3, 2, 2), "balanced", -0.7),
+        ((3, 1, 2), "balanced", 0.0),
+        ((2, 4, 2), "wide", 1),
+    ],
+    ids=str,
+)
+def test_an_aligned_start_is_solved_by_its_modes(sizes, model, lmda):
+    """The closed form of the modes against the exact solution of the network."""
+    names = ("loss", "function", "log excess")
+    strengths = np.array([0.5, 0.2])[: min(sizes)]
+    made = build(
+        sizes, start="aligned", strengths=strengths, model=model, observe=names
+    )
+    values = {"lmda": float(lmda), "scale": 0.8, "rate": 0.7}
+    if model == "wide":
+        values["mu"] = 0.4
+    seen = made.predict(**values)
+    path = lr.learn(made.network(**values), made.task, 0.7 * TIMES)
+    np.testing.assert_allclose(seen["loss"], path.loss, rtol=1e-11)
+    np.testing.assert_allclose(seen["function"], path.function, atol=1e-12)
+    best = made.task.loss(made.predict(**(values | {"rate": 1e4}))["function"][-1])
+    np.testing.assert_allclose(
+        np.exp(seen["log excess"]), path.loss - best, rtol=1e-7, atol=1e-12
+    )
+
+
 def test_unknown_task_strengths_keep_the_frame_and_the_noise_of_the_task():
     made = build((2, 2, 2), start="aligned", strengths=[0.5, 0.2], scale=1.0)
     task = made.task

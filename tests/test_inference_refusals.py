@@ -53,6 +53,12 @@ def test_bad_times(untyped, times, message):
         inference.Experiment(task, jnp.array(times))
 
 
+def test_inputs_that_are_not_isotropic(untyped):
+    task = lr.Task(np.diag([1.0, 2.0]), np.eye(2))
+    with pytest.raises(ValueError, match="`task` must have isotropic inputs"):
+        inference.Experiment(task, TIMES)
+
+
 def test_a_task_of_sizes_has_no_strengths_of_its_own(untyped):
     made = inference.Experiment((2, 2, 2), TIMES)
     with pytest.raises(ValueError, match="`unknown` must have 'task_strengths', of wh"):

@@ -1,10 +1,11 @@
 """A fit of a table, and its report."""
 
 import argparse
+import contextlib
 import json
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,8 +50,8 @@ def prepare(options: argparse.Namespace, data: Path) -> tuple[Table, list[Questi
     return table, questions(options, table)
 
 
-def run(prepared: tuple[Table, list[Question]], out: Path) -> Fit:
-    """Fit a table, and write the report into the folder `out`.
+def run(prepared: tuple[Table, list[Question]], out: Path) -> str:
+    """Fit a table, write the report into the folder `out`, and return its summary.
 
     **Raises:** as `lazyrich_jax.inference.fit`.
     """
@@ -61,22 +62,41 @@ def run(prepared: tuple[Table, list[Question]], out: Path) -> Fit:
     candidates.sort(
         key=lambda c: (max(c.criterion - least, EQUAL), len(c.fit.labels), c.criterion)
     )
-    best = candidates[0]
+    best = candidates[0] = _with_intervals(candidates[0])
     (out / "report.md").write_text(_report(table, candidates), encoding="utf-8")
     text = json.dumps(_numbers(table, candidates), indent=2)
     (out / "fit.json").write_text(f"{text}\n", encoding="utf-8")
     _draw(best.fit, table).savefig(out / "fit.png", dpi=160)
-    return best.fit
+    return "\n".join([str(best.fit), *best.warnings])
 
 
 def _fitted(question: Question, table: Table) -> Candidate:
     experiment = question.experiment
     n_in, _, n_out = experiment.sizes
     data = table.data((n_in, n_out), experiment.x.shape[0])
+    with _texts() as texts:
+        found = fit(experiment, data, question.unknown, bounds=question.bounds)
+    return Candidate(found, question.bounds, tuple(texts))
+
+
+def _with_intervals(candidate: Candidate) -> Candidate:
+    """The candidate with its intervals found, and with what these warn of."""
+    with _texts() as texts:
+        candidate.fit.intervals()
+    return candidate._replace(warnings=(*candidate.warnings, *texts))
+
+
+@contextlib.contextmanager
+def _texts() -> Iterator[list[str]]:
+    """The texts of all warnings inside, for the report."""
+    texts: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        found = fit(experiment, data, question.unknown, bounds=question.bounds)
-    return Candidate(found, question.bounds, tuple(str(w.message) for w in caught))
+        yield texts
+    option = "`--bounds lmda=0:inf`"
+    texts += dict.fromkeys(
+        str(w.message).replace('`bounds={"lmda": (0, inf)}`', option) for w in caught
+    )
 
 
 def _model(found: Fit) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from .. import _checks, _dtypes
@@ -80,8 +81,8 @@ def task_of_sizes(
             f"`task` must be a `Task` to observe {name!r}, which depends on its "
             f"singular vectors, but it was the sizes {tuple(sizes)}.",
         )
-    diagonal = jnp.eye(n_out, n_in) * (1.0 + jnp.arange(n_in, 0, -1.0))[None]
-    return Task.from_correlation(diagonal), hidden
+    diagonal = np.eye(n_out, n_in) * (1.0 + np.arange(n_in, 0, -1.0))
+    return Task.from_correlation(diagonal.astype(jnp.result_type(float))), hidden
 
 
 def start_function(start: Any, n_out: int, n_in: int) -> Array:

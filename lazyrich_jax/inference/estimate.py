@@ -1,6 +1,7 @@
 """The most likely values of unknown numbers."""
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -86,7 +87,7 @@ class Estimate:
         """The residuals as a function of coordinates."""
         return Misfit(self.experiment, self.coordinates, self.data)
 
-    @property
+    @functools.cached_property
     def residuals(self) -> Any:
         """Residuals in units of the noise, as the data; missing ones are NaN."""
         values = {k: jnp.asarray(v) for k, v in self.values.items()}

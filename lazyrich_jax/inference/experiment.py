@@ -13,6 +13,7 @@ from .._exactness import is_task
 from .._network import LinearNetwork
 from .._singular import singular_vectors
 from .._task import Task
+from ..theory.assumptions import isotropic_variance
 from .arguments import (
     as_times,
     check_known,
@@ -78,7 +79,6 @@ class Experiment(Learner):
     times: Float[Array, " times"]
     known: dict[str, Array]
     noise: tuple[AbstractNoise, ...]
-    observe: tuple[str, ...] = eqx.field(static=True)
     single: bool = eqx.field(static=True)
     without_value: tuple[str, ...] = eqx.field(static=True)
 
@@ -109,7 +109,9 @@ class Experiment(Learner):
         without_strengths = not isinstance(task, Task) and task_strengths is None
         if not isinstance(task, Task):
             task, hidden_size = task_of_sizes(task, hidden_size, self.observe)
-        is_task("task", task)
+        else:
+            is_task("task", task)
+            isotropic_variance(task, task.x.dtype)
         n_in, n_out = task.in_size, task.out_size
         if hidden_size is None:
             hidden_size = n_in + n_out if model == "wide" else min(n_in, n_out)

@@ -1,6 +1,7 @@
 """Fit the theory to data, and say what the data determine."""
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 
 CLASSES = ("balanced", "wide")
+LEVEL = 0.95  # of intervals
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -39,10 +41,17 @@ class Fit(Estimate):
     comparison: Comparison | None = None
 
     def intervals(
-        self, level: float = 0.95, names: Sequence[str] | None = None
+        self, level: float = LEVEL, names: Sequence[str] | None = None
     ) -> dict[str, list[tuple[float, float]]]:
         """Profile-likelihood intervals; see `lazyrich_jax.inference.intervals`."""
+        if level == LEVEL and names is None:
+            return {label: list(pieces) for label, pieces in self._intervals.items()}
         return intervals(self, level, names)
+
+    @functools.cached_property
+    def _intervals(self) -> dict[str, list[tuple[float, float]]]:
+        """Those of all numbers, found once: they take many further fits."""
+        return intervals(self, LEVEL)
 
     def __str__(self) -> str:
         """The estimates with intervals, and how well and surely they fit."""

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._dynamics import ExactSolution
+from .._feasible import feasible_lmda
 from .._init import balanced_network, wide_network
 from .._linalg import dot
 from .._network import LinearNetwork
 from .._task import Task
-from .observables import Lazy, Setting, Shallow
+from .observables import OBSERVABLES, Aligned, Lazy, Setting, Shallow
 
 Values = Mapping[str, Any]
 
@@ -47,6 +48,7 @@ class Learner(eqx.Module):
     u: Float[Array, "out modes"]
     v: Float[Array, "in modes"]
     sizes: tuple[int, int, int] = eqx.field(static=True)
+    observe: tuple[str, ...] = eqx.field(static=True)
     start: Literal["aligned", "function"] = eqx.field(static=True)
     model: str = eqx.field(static=True)
 
@@ -64,6 +66,8 @@ class Learner(eqx.Module):
         setting = Setting(task, self.u, self.v, hidden, self.x, self.slope)
         if self.model == "shallow":
             return setting, Shallow(self._function(values), task), offset
+        if self._by_modes(values):
+            return setting, self._aligned(values, task), offset
         network = self._network(values)
         if self.model == "lazy":
             return setting, Lazy(network, task), offset
@@ -73,6 +77,24 @@ class Learner(eqx.Module):
         start = "balanced" if self.model == "balanced" else "wide"
         path = ExactSolution(network, task, start=start, throw=False, **more)
         return setting, path, offset
+
+    def _by_modes(self, values: Values) -> bool:
+        """Whether the modes of an aligned start are all that is observed."""
+        return (
+            self.start == "aligned"
+            and self.model in ("balanced", "wide")
+            and "weight_decay" not in values
+            and not any(OBSERVABLES[name].layers for name in self.observe)
+        )
+
+    def _aligned(self, values: Values, task: Task) -> Aligned:
+        k = min(self.sizes)
+        start = values["scale"] ** 2 * values["strengths"]
+        if self.model == "wide":
+            lmda = 2 * jnp.hypot(values["lmda"] / 2, values["mu"])
+        else:
+            lmda = feasible_lmda(values["lmda"], self.sizes)
+        return Aligned(self.u[:, :k], self.v[:, :k], start, lmda, task)
 
     def _task(self, values: Values) -> tuple[Task, Float[Array, ""]]:
         """The task, and the loss that no linear network removes beside it."""
