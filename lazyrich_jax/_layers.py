@@ -148,9 +148,8 @@ def _walk_dict(node: Mapping, path: tuple, layout: str | None) -> Iterator[Found
         if key in weights:
             inside = (*path, DictKey(key.removesuffix(".weight")))
             inside = path if key == "weight" else inside
+            _require_layout("out_in", layout, "PyTorch", (*path, DictKey(key)))
             weight = jnp.asarray(node[key])
-            if weight.ndim == 2 and layout == "in_out":
-                weight = weight.T
             kind = "dense" if weight.ndim == 2 else "convolution"
             yield from _layer(inside, weight, node.get(_bias_key(key)), kind)
         else:
@@ -160,12 +159,21 @@ def _walk_dict(node: Mapping, path: tuple, layout: str | None) -> Iterator[Found
 def _layer(
     path: tuple, weight: Any, bias: Any, kind: str, heads: int = 0
 ) -> Iterator[Found]:
-    """A layer from its weight (out, in, *window), unless it is many layers in one."""
+    """A layer from its weight (out, in, *window), unless it is many layers in one.
+
+    **Raises:** `ValueError` for a matrix whose bias does not fit.
+    """
     if not is_float(weight):  # such as a tree without its arrays
         return
     name, weight = path_name(path) or "weight", jnp.asarray(weight)
     bias = jnp.ravel(jnp.asarray(bias)) if is_float(bias) else None
     fits = bias is None or bias.size == weight.shape[0]
+    _checks.require(
+        fits or weight.ndim != 2,
+        f"`{name}` must have a weight (out, in) and an entry of its bias for each "
+        f"output, but the weight was {weight.shape}, and the bias had "
+        f"{0 if bias is None else bias.size} entries; transpose a weight (in, out).",
+    )
     if fits and (kind == "convolution") == (weight.ndim > 2):
         yield Layer(name, weight, bias, kind, heads)
     else:  # stacked by `jax.vmap`

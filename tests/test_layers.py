@@ -202,6 +202,16 @@ def test_a_torch_state_dict():
         lr.LinearNetwork.from_layers({"conv.weight": draw(3, 2, 3, 3)})
 
 
+def test_weights_in_another_layout_than_their_names_say():
+    square = {"0.weight": draw(3, 3), "1.weight": draw(3, 3, seed=1)}
+    in_out = {"0.weight": draw(3, 8), "0.bias": np.zeros(8)}
+    for read in (lr.LinearNetwork.from_layers, lr.richness.layers):
+        with pytest.raises(ValueError, match=r"layers of PyTorch, such as `0\.weight`"):
+            read(square, layout="in_out")
+        with pytest.raises(ValueError, match=r"the weight was \(3, 8\), and the bias"):
+            read(in_out)
+
+
 def test_plain_matrices_need_a_layout():
     w1, w2 = draw(3, 3), draw(3, 3, seed=1)
     with pytest.raises(ValueError, match=r"`layout` must be .* `\[0\]`, of shape"):

@@ -87,8 +87,8 @@ FLOORS = {
     ),
     "richness": (
         {"model", "products", "states", "steps"},
-        {"cost", "linearised", "recorder", "traced"},
-        {"exact", "jacobian", "layers", "sharpness"},
+        {"cost", "linear", "linearised", "traced"},
+        {"exact", "jacobian", "layers", "recorder", "sharpness"},
         {"balance", "chain", "collected", "gaps", "probes", "question", "reported"}
         | {"sketch"},
         {"kernels"},
