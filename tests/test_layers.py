@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import lazyrich_jax as lr
 from lazyrich_jax.richness.model import function_of, pair_of
@@ -120,6 +121,34 @@ def block(p, tokens):
     z = jax.checkpoint(lambda h: h @ w1 + p["mlp"][1][None])(h)
     h = h + jax.jit(jnp.tanh)(z) @ p["mlp"][2]
     return jax.vmap(lambda row: p["embedding"] @ row)(h)
+
+
+def test_modules_states_and_flat_dicts_of_flax():
+    """Variables of nnx are unwrapped; its running means are no parameters."""
+    keys = [nnx.Rngs(seed) for seed in (0, 1)]
+
+    def build(rngs):
+        norm = nnx.BatchNorm(4, use_running_average=True, rngs=rngs)
+        return nnx.Sequential(
+            nnx.Linear(3, 4, rngs=rngs), norm, nnx.relu, nnx.Linear(4, 3, rngs=rngs)
+        )
+
+    (definition, start), (_, end) = (nnx.split(build(rngs)) for rngs in keys)
+    x, few = draw(5, 3), {"leave_out": ["gradient_alignment"]}
+    apply = lambda state, x: nnx.merge(definition, state)(x)  # noqa: E731
+    report = lr.richness.report(start, end, x, apply=apply, **few)
+    assert report.parameters == 3 * 4 + 4 + 8 + 4 * 3 + 3
+    flat = {"a.kernel": draw(3, 4), "a.bias": draw(4), "b/c.kernel": draw(2, 2, 4, 1)}
+    for model, names, kind in (
+        (start, report.layer_names, "dense"),
+        (flat, ("a", "b.c"), "convolution"),
+    ):
+        found = lr.richness.layers(model)
+        assert tuple(layer.name for layer in found) == names
+        assert found[0].weight.shape == (4, 3) and found[0].bias is not None
+        assert found[1].kind == kind
+    movement = lr.richness.report(start, end)["weight_movement"]
+    np.testing.assert_allclose(movement, report["weight_movement"])
 
 
 def test_a_transformer_block_of_a_plain_dict():

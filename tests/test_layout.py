@@ -86,7 +86,8 @@ FLOORS = {
         {"attention", "gated", "inputs", "rates", "recurrent", "relu", "scale"},
     ),
     "richness": (
-        {"model", "products", "states", "steps"},
+        {"chunks", "products", "states", "steps"},
+        {"model"},
         {"cost", "linear", "linearised", "traced"},
         {"exact", "jacobian", "layers", "recorder", "sharpness"},
         {"balance", "chain", "collected", "gaps", "probes", "question", "reported"}

@@ -11,7 +11,8 @@ from jaxtyping import Array, ArrayLike, Float, PyTree, Real, Shaped
 
 from .. import _checks, _dtypes
 from ..measures.curvature import largest_eigenvalue
-from .cost import costs_of_samples, in_chunks, most_samples
+from .chunks import in_chunks
+from .cost import costs_of_samples, most_samples
 from .model import Function, function_of
 
 Loss = Callable[[Array, Array], Array]
@@ -42,7 +43,7 @@ def sharpness(
 ) -> Float[Array, ""]:
     r"""The largest eigenvalue of the training loss's Hessian by all parameters.
 
-    ARPACK's Lanczos iteration asks for products with the Hessian alone. Gradient
+    Lanczos' iteration asks for products with the Hessian alone. Gradient
     descent at a minimum is stable for learning rates below two over the sharpness
     (Cohen et al. 2021). Rich learning from small weights ends flat, lazy learning at
     large weights stays sharp. For a linear network it equals
