@@ -25,23 +25,23 @@ def test_models_of_samples_in_chunks(monkeypatch):
     x = jax.random.normal(keys[2], (7, 1, 3, 3))
     function, x = function_of("start", start, x, None)
 
-    def found(memory):
+    def found():
         return {
             "outputs": function.outputs(x),
             "linearised": lr.richness.linearised(start, end, x),
             "features": probes.last_features(function, x),
-            "gradients": probes.gradient_products(function, x, memory),
+            "gradients": probes.gradient_products(function, x),
             **lr.richness.activations(start, x),
         }
 
-    whole = found(1e9)
+    whole = found()
     monkeypatch.setattr(chunks, "CHUNK", 3)  # the last chunk is filled up
-    parts = found(1.0)
+    parts = found()
     assert whole["layers[0]"].shape == (7, 2, 2, 2) and whole["gradients"][0] is None
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(b, a, 1e-9, 1e-12), whole, parts
     )
     np.testing.assert_allclose(whole["gradients"][1], np.eye(2), atol=1e-12)
     features, _ = function_of("model", eqx.nn.Sequential(layers[:3]), x, None)
-    assert probes.gradient_products(features, x, 1.0) == [None]
+    assert probes.gradient_products(features, x) == [None]
     np.testing.assert_allclose(whole["outputs"], jax.vmap(start)(x), rtol=1e-12)

@@ -38,10 +38,7 @@ def add_layers(
             [_gradient_alignment(layer, g) for layer, g in zip(of, grams, strict=True)]
             for of, grams in zip(
                 found,
-                (
-                    gradient_products(f, question.x, question.memory)
-                    for f in question.functions
-                ),
+                (gradient_products(f, question.x) for f in question.functions),
                 strict=True,
             )
         ]
