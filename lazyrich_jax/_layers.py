@@ -18,6 +18,7 @@ LAYOUTS = "out_in", "in_out"
 PROJECTIONS = "query", "key", "value", "output"
 FLAX_PROJECTIONS = "query", "key", "value", "out"
 WEIGHT = re.compile("(.*_)?weight(_.*)?")  # also in_proj_weight, weight_ih_l0
+FLAT_KERNEL = re.compile(r".+[./]kernel")  # of Flax's parameters in a flat dict
 LOOKED_UP = re.compile(
     r"embed|(^|[._])emb|_emb|wte|wpe", re.IGNORECASE
 )  # PyTorch's tables of tokens
@@ -88,7 +89,15 @@ def layer_name(path: tuple[Any, ...]) -> str:
     place = path_name(path).removeprefix("params.")
     if place in ("weight", "kernel"):  # the model is the layer
         return "weight"
-    return re.sub(r"\.(weight|kernel)(\.value)?$", "", place)
+    return re.sub(r"[./](weight|kernel)(\.value)?$", "", place)
+
+
+def is_of_flax(node: Any, name: str | None = None) -> bool:
+    """Whether a node is an object of Flax, of a class of this name if one is given."""
+    return any(
+        base.__module__.startswith("flax.") and name in (None, base.__name__)
+        for base in type(node).__mro__
+    )
 
 
 def is_float(leaf: Any) -> bool:
@@ -102,6 +111,8 @@ Found = Layer | tuple[str, Array]
 
 def _walk(node: PyTree, path: tuple[Any, ...], layout: str | None) -> Iterator[Found]:
     """The layers and other arrays in a part of the tree."""
+    if is_of_flax(node):
+        node = _of_flax(node)
     if isinstance(node, eqx.nn.MultiheadAttention):
         for kind in PROJECTIONS:
             linear = getattr(node, f"{kind}_proj")
@@ -127,8 +138,23 @@ def _walk(node: PyTree, path: tuple[Any, ...], layout: str | None) -> Iterator[F
                 yield from _walk(child, (*path, key), layout)
 
 
+def _of_flax(node: PyTree) -> Any:
+    """Modules and states of Flax as dicts, and their variables as arrays."""
+    if is_of_flax(node, "Variable"):
+        leaves = jax.tree.leaves(node) if is_of_flax(node, "Param") else []
+        return leaves[0] if leaves else None
+    if not (is_of_flax(node) or isinstance(node, Mapping | list)):
+        return node
+    children = jax.tree_util.tree_flatten_with_path(
+        node, is_leaf=lambda child: child is not node
+    )[0]
+    return {path_name(path): _of_flax(child) for path, child in children}
+
+
 def _walk_dict(node: Mapping, path: tuple, layout: str | None) -> Iterator[Found]:
     """The layers in a dict of Flax, of PyTorch or of others."""
+    if any(FLAT_KERNEL.fullmatch(key) for key in node if isinstance(key, str)):
+        node = _nested(node)
     if not path and isinstance(node.get("params"), Mapping):
         node = node["params"]  # the other collections of Flax are no parameters
     done: set[str] = set()
@@ -148,9 +174,8 @@ def _walk_dict(node: Mapping, path: tuple, layout: str | None) -> Iterator[Found
         if key in weights:
             inside = (*path, DictKey(key.removesuffix(".weight")))
             inside = path if key == "weight" else inside
+            _require_layout("out_in", layout, "PyTorch", (*path, DictKey(key)))
             weight = jnp.asarray(node[key])
-            if weight.ndim == 2 and layout == "in_out":
-                weight = weight.T
             kind = "dense" if weight.ndim == 2 else "convolution"
             yield from _layer(inside, weight, node.get(_bias_key(key)), kind)
         else:
@@ -160,12 +185,21 @@ def _walk_dict(node: Mapping, path: tuple, layout: str | None) -> Iterator[Found
 def _layer(
     path: tuple, weight: Any, bias: Any, kind: str, heads: int = 0
 ) -> Iterator[Found]:
-    """A layer from its weight (out, in, *window), unless it is many layers in one."""
+    """A layer from its weight (out, in, *window), unless it is many layers in one.
+
+    **Raises:** `ValueError` for a matrix whose bias does not fit.
+    """
     if not is_float(weight):  # such as a tree without its arrays
         return
     name, weight = path_name(path) or "weight", jnp.asarray(weight)
     bias = jnp.ravel(jnp.asarray(bias)) if is_float(bias) else None
     fits = bias is None or bias.size == weight.shape[0]
+    _checks.require(
+        fits or weight.ndim != 2,
+        f"`{name}` must have a weight (out, in) and an entry of its bias for each "
+        f"output, but the weight was {weight.shape}, and the bias had "
+        f"{0 if bias is None else bias.size} entries; transpose a weight (in, out).",
+    )
     if fits and (kind == "convolution") == (weight.ndim > 2):
         yield Layer(name, weight, bias, kind, heads)
     else:  # stacked by `jax.vmap`
@@ -186,6 +220,18 @@ def _plain(array: Any, path: tuple, layout: str | None) -> Iterator[Found]:
     weight = jnp.asarray(array)
     weight = weight if layout == "out_in" else weight.T
     yield Layer(layer_name(path), weight, None, "dense")
+
+
+def _nested(flat: Mapping) -> dict:
+    """Nested dicts of a flat one, with keys such as `Dense_0.kernel`."""
+    found: dict = {}
+    for key, value in flat.items():
+        *path, last = re.split("[./]", key) if isinstance(key, str) else [key]
+        place = found
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return found
 
 
 def _is_flax_attention(node: Mapping) -> bool:

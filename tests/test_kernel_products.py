@@ -12,7 +12,8 @@ from jax.flatten_util import ravel_pytree
 
 import lazyrich_jax as lr
 from lazyrich_jax.richness import exact, jacobian, sketch
-from lazyrich_jax.richness.cost import cost_of, in_chunks
+from lazyrich_jax.richness.chunks import in_chunks
+from lazyrich_jax.richness.cost import cost_of
 from lazyrich_jax.richness.model import pair_of
 
 KEY = jax.random.key(0)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import lazyrich_jax as lr
 from lazyrich_jax.richness.model import function_of, pair_of
@@ -122,6 +123,34 @@ def block(p, tokens):
     return jax.vmap(lambda row: p["embedding"] @ row)(h)
 
 
+def test_modules_states_and_flat_dicts_of_flax():
+    """Variables of nnx are unwrapped; its running means are no parameters."""
+    keys = [nnx.Rngs(seed) for seed in (0, 1)]
+
+    def build(rngs):
+        norm = nnx.BatchNorm(4, use_running_average=True, rngs=rngs)
+        return nnx.Sequential(
+            nnx.Linear(3, 4, rngs=rngs), norm, nnx.relu, nnx.Linear(4, 3, rngs=rngs)
+        )
+
+    (definition, start), (_, end) = (nnx.split(build(rngs)) for rngs in keys)
+    x = draw(5, 3)
+    apply = lambda state, x: nnx.merge(definition, state)(x)  # noqa: E731
+    report = lr.richness.report(start, end, x, apply=apply)
+    assert report.parameters == 3 * 4 + 4 + 8 + 4 * 3 + 3
+    flat = {"a.kernel": draw(3, 4), "a.bias": draw(4), "b/c.kernel": draw(2, 2, 4, 1)}
+    for model, names, kind in (
+        (start, report.layer_names, "dense"),
+        (flat, ("a", "b.c"), "convolution"),
+    ):
+        found = lr.richness.layers(model)
+        assert tuple(layer.name for layer in found) == names
+        assert found[0].weight.shape == (4, 3) and found[0].bias is not None
+        assert found[1].kind == kind
+    movement = lr.richness.report(start, end)["weight_movement"]
+    np.testing.assert_allclose(movement, report["weight_movement"])
+
+
 def test_a_transformer_block_of_a_plain_dict():
     p = {
         "embedding": draw(7, 4),
@@ -200,6 +229,16 @@ def test_a_torch_state_dict():
         lr.LinearNetwork.from_layers(state | {"net.0.bias": np.ones(3)})
     with pytest.raises(ValueError, match=r"kind of `conv` was convolution"):
         lr.LinearNetwork.from_layers({"conv.weight": draw(3, 2, 3, 3)})
+
+
+def test_weights_in_another_layout_than_their_names_say():
+    square = {"0.weight": draw(3, 3), "1.weight": draw(3, 3, seed=1)}
+    in_out = {"0.weight": draw(3, 8), "0.bias": np.zeros(8)}
+    for read in (lr.LinearNetwork.from_layers, lr.richness.layers):
+        with pytest.raises(ValueError, match=r"layers of PyTorch, such as `0\.weight`"):
+            read(square, layout="in_out")
+        with pytest.raises(ValueError, match=r"the weight was \(3, 8\), and the bias"):
+            read(in_out)
 
 
 def test_plain_matrices_need_a_layout():

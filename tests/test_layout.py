@@ -92,9 +92,10 @@ FLOORS = {
         {"attention", "gated", "inputs", "rates", "recurrent", "relu", "scale"},
     ),
     "richness": (
-        {"model", "products", "states", "steps"},
-        {"cost", "linearised", "recorder", "traced"},
-        {"exact", "jacobian", "layers", "sharpness"},
+        {"chunks", "products", "states", "steps"},
+        {"model"},
+        {"cost", "linear", "linearised", "traced"},
+        {"exact", "jacobian", "layers", "recorder", "sharpness"},
         {"balance", "chain", "collected", "gaps", "probes", "question", "reported"}
         | {"sketch"},
         {"kernels"},

@@ -184,6 +184,42 @@ def test_a_linear_network_is_drawn_and_fitted():
     np.testing.assert_allclose(predicted, losses, rtol=2e-2)
 
 
+KEY, W1, W2 = jax.random.key(0), features(2, 4, 3), features(3, 2, 4)
+UNBIASED: Any = {"use_bias": False, "use_final_bias": False, "key": KEY}
+
+
+@pytest.mark.parametrize(
+    "model, options",
+    [
+        (eqx.nn.MLP(3, 2, 4, 1, jnp.positive, **UNBIASED), {}),
+        ({"0.weight": W1, "1.weight": W2, "1.bias": np.zeros(2)}, {}),
+        ({"Dense_0": {"kernel": W1.T}, "Dense_1": {"kernel": W2.T}}, {}),
+        ((W1.T, W2.T), {"layout": "in_out"}),
+    ],
+)
+def test_models_of_linear_layers_have_a_trajectory(model, options):
+    recorder = Recorder(X, Y)
+    recorder.keep(0, model)
+    recorder.keep(3, jax.tree.map(lambda w: 2 * w if eqx.is_array(w) else w, model))
+    trajectory = recorder.trajectory(learning_rate=0.5, **options)
+    network = lr.LinearNetwork.from_layers(model, **options)
+    assert trajectory.network.sizes == (3, 4, 2)
+    np.testing.assert_allclose(trajectory.function[0], network.function)
+    np.testing.assert_allclose(trajectory.function[1], 4 * network.function)
+    np.testing.assert_array_equal(trajectory.ts, [0.0, 1.5])
+
+
+def test_other_models_have_no_trajectory():
+    for model, message in (
+        (eqx.nn.MLP(3, 2, 4, 1, **UNBIASED), "`model` must be linear"),
+        (MODEL, "biases and other parameters"),
+        (ONE, "`layout` must be"),
+        ({"0.weight": np.ones((2, 5))}, "must have the task's 3 inputs"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            keeping(model).trajectory()
+
+
 def keeping(*models):
     recorder = Recorder(X, Y)
     for step, model in enumerate(models):
@@ -256,11 +292,6 @@ ONE, NEXT = {"w": np.ones((2, 3))}, {"w": np.ones((3, 3))}
         ),
         (lambda _: keeping().end, ValueError, "`recorder` must hold a state"),
         (lambda _: keeping().losses(), ValueError, "`recorder` must hold a state"),
-        (
-            lambda _: keeping(ONE).trajectory(),
-            TypeError,
-            "must be a `LinearNetwork`, or",
-        ),
         (lambda _: keeping(ONE).losses(), TypeError, "`model` must be callable on one"),
         (
             lambda path: loaded(path, keeping(ONE), NEXT),

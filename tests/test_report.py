@@ -269,6 +269,7 @@ def test_bad_checkpoints(files, tmp_path, capsys):
         ([start, str(text)], "`END` must be an NPZ file"),
         ([start, str(single)], "`END` must be an NPZ file"),
         ([start, str(other)], "`2.bias` is in `start` and not in `end`"),
+        ([start, end, "--layout", "in_out"], "layers of PyTorch, such as `0.weight`"),
         ([start, end, "--samples", "0"], "`samples` must be an integer of at least 1"),
         ([start, end, "--data", data], "must be given together"),
         ([start, end, "--data", start, "--activation", "relu"], "NPZ file of x"),

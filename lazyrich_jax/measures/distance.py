@@ -146,7 +146,7 @@ def weight_movement(start: PyTree, end: PyTree) -> Float[Array, ""]:
     """
     start, end = (eqx.filter(tree, _is_parameter) for tree in (start, end))
     pairs = []
-    shapes = [jax.tree.map(lambda x: jnp.shape(x), tree) for tree in (start, end)]
+    shapes = [[jnp.shape(x) for x in jax.tree.leaves(tree)] for tree in (start, end)]
     _checks.require(
         jax.tree.structure(start) == jax.tree.structure(end) and shapes[0] == shapes[1],
         "`start` and `end` must have parameters of the same shapes, but they had "

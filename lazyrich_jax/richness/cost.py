@@ -8,7 +8,7 @@ import jax
 import jax.extend
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, PyTree, Shaped
+from jaxtyping import Array, PyTree, Shaped
 
 from .model import Function, inner
 
@@ -89,21 +89,3 @@ def most_samples(memory: float, fixed: float, each: float, samples: int) -> int:
     """How many samples fit into memory at a time; zero if none does."""
     room = (memory - fixed) / each
     return int(min(max(room, 0.0), samples))
-
-
-def in_chunks(
-    tree: PyTree[Shaped[Array, "samples ..."]], size: int
-) -> tuple[PyTree[Shaped[Array, "chunks size ..."]], Bool[Array, "chunks size"]]:
-    """Samples in chunks of one size, at most `size`, and which of them count.
-
-    The last chunk is filled up with samples that do not count.
-    """
-    samples = jax.tree.leaves(tree)[0].shape[0]
-    chunks = -(-samples // size)
-    size = -(-samples // chunks)
-    index = np.arange(chunks * size)
-
-    def split(array: Array) -> Array:
-        return array[index % samples].reshape(chunks, size, *array.shape[1:])
-
-    return jax.tree.map(split, tree), jnp.asarray(index < samples).reshape(chunks, size)

@@ -13,7 +13,6 @@ from .. import _checks, _dtypes
 from .._dynamics import Exact, GradientFlow, WideLimit
 from .._dynamics.base import error_share
 from .._exactness import (
-    check_fit,
     check_two_layers,
     exactness_tolerance,
     is_balanced,
@@ -31,7 +30,7 @@ from .._xla import compiled
 from .balance import PairBalance
 from .described import Description
 from .gaps import States, gaps_of, states_of
-from .model import function_of
+from .linear import linear_network
 from .recorder import Recorder
 
 TIMES = 33  # at which the theory is compared with the flow
@@ -106,9 +105,8 @@ def describe(
     networks, checked = [], True
     for i, model in enumerate([start, *trained]):
         name = "end" if i else "start"
-        network, was_checked = _linear(name, model, task, apply, layout)
+        network, was_checked = linear_network(name, model, task, apply, layout)
         checked &= was_checked
-        check_fit(network, task, name)
         check_two_layers(network, name)
         networks.append(network)
     networks, task = _dtypes.promoted(networks=networks, task=task)
@@ -122,30 +120,6 @@ def describe(
     (first, *rest), task = _in_spanned(networks, task)
     ts = jnp.asarray(shares, task.x.dtype) * check_time.astype(task.x.dtype)
     return _described(first, rest, task, ts, in_size, drift, checked, flow)
-
-
-def _linear(
-    name: str, model: PyTree, task: Task, apply: Callable | None, layout: str | None
-) -> tuple[LinearNetwork, bool]:
-    """A model as a linear network, and whether its outputs were compared with it."""
-    _checks.one(name, model)
-    if isinstance(model, LinearNetwork):
-        return model, True
-    network = LinearNetwork.from_layers(model, layout=layout)
-    check_fit(network, task, name)
-    if apply is None and not callable(model):
-        return network, False
-    function, x = function_of(name, model, task.x, apply)
-    found, expected = function.outputs(x), dot(x, network.function.mT)
-    off = float(norm(found - expected) / jnp.maximum(norm(expected), 1e-30))
-    _checks.require(
-        off <= 1e3 * _dtypes.rounding(model=network),
-        f"`{name}` must be linear, the product of its matrices, but its outputs "
-        f"differed from it by {off:.2g} of their size. The closed forms do not hold "
-        "for nonlinear networks: measure them by `lazyrich_jax.richness.report`, or "
-        "see `lazyrich_jax.reductions.antisymmetric_relu`.",
-    )
-    return network, True
 
 
 def _in_spanned(

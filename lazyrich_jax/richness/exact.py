@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
 
 from .._linalg import dot
-from .cost import cost_of, in_chunks, most_samples, parameter_count
+from .chunks import in_chunks
+from .cost import cost_of, most_samples, parameter_count
 from .model import Function
 from .products import KernelProducts, of_features
 

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree, Real, Shaped
 
 from .. import _checks, _dtypes
-from .cost import in_chunks, most_samples, parameter_count
+from .chunks import in_chunks
+from .cost import most_samples, parameter_count
 from .exact import exact_products, plans
 from .jacobian import costs, transposed
 from .model import Function, pair_of

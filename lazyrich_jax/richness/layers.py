@@ -12,7 +12,8 @@ from jaxtyping import Array, PyTree
 from .. import _checks
 from .._layers import Layer, layers_of_tree
 from .._network import LinearNetwork
-from .model import CHUNK, Function, function_of, parameters_of
+from .chunks import mapped
+from .model import Function, function_of, parameters_of
 from .traced import Found, found_in
 
 Apply = Callable[[Any, Array], Any]
@@ -118,11 +119,11 @@ def activations(
     ```
     """
     function, samples = function_of("model", model, x, apply)
-    seen = _of_all(function, samples)
+    seen = _of_one(function, samples[0])
     _warn(seen.left_out)
     _require_some(seen.layers, seen.left_out)
-    names = [layer.name for layer in seen.layers]  # a dict would be sorted by JAX
-    return {name: seen.activations[name] for name in names}
+    values = mapped(_of_all, function, samples)
+    return {layer.name: values[layer.name] for layer in seen.layers}  # in this order
 
 
 @eqx.filter_jit
@@ -131,16 +132,8 @@ def _of_one(function: Function, sample: Array) -> Found:
 
 
 @eqx.filter_jit
-def _of_all(function: Function, x: Array) -> Found:
-    """The layers, and the pre-activations for all samples, some at a time."""
-
-    def of_sample(sample: Array) -> dict[str, Array]:
-        return found_in(function, sample).activations
-
-    size = min(CHUNK, x.shape[0])
-    values = jax.lax.map(of_sample, x, batch_size=size)
-    found = found_in(function, x[0])
-    return eqx.tree_at(lambda found: found.activations, found, values)
+def _of_all(function: Function, x: Array) -> dict[str, Array]:
+    return jax.vmap(lambda sample: found_in(function, sample).activations)(x)
 
 
 def _with_attention(found: tuple[Layer, ...], model: PyTree) -> tuple[Layer, ...]:

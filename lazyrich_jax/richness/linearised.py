@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree, Shaped
 
-from .model import CHUNK, Function, pair_of
+from .chunks import mapped
+from .model import Function, pair_of
 
 
 def linearised(
@@ -43,11 +44,11 @@ def linearised(
     ```
     """
     before, after, samples = pair_of(start, end, x, apply)
-    return _linearised(before, after.parameters, samples)
+    return mapped(_linearised, before, samples, after.parameters)
 
 
 @eqx.filter_jit
-def _linearised(function: Function, end: PyTree, x: Array) -> Array:
+def _linearised(function: Function, x: Array, end: PyTree) -> Array:
     change = jax.tree.map(jnp.subtract, end, function.parameters)
 
     def of_sample(sample: Array) -> Array:
@@ -55,4 +56,4 @@ def _linearised(function: Function, end: PyTree, x: Array) -> Array:
         f, df = jax.jvp(lambda p: function(p, sample), at, (change,))
         return f + df
 
-    return jax.lax.map(of_sample, x, batch_size=min(CHUNK, x.shape[0]))
+    return jax.vmap(of_sample)(x)

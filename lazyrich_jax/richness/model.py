@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree, Shaped
 
 from .. import _checks, _dtypes
-from .._layers import path_name
+from .._layers import is_of_flax, path_name
+from .chunks import mapped
 
-CHUNK = 128  # samples at a time
 DRAWS = {"random_bits", "rng_bit_generator", "rng_uniform", "threefry2x32"}
 BUFFERS = {"running_mean", "running_var"}  # PyTorch's names
 DROPOUT = (
@@ -48,13 +48,12 @@ class Function(eqx.Module):
         self, x: Shaped[Array, "samples ..."]
     ) -> Float[Array, "samples outputs"]:
         """The outputs for all samples; memory is taken for some samples at a time."""
-        return _outputs(self, x)
+        return mapped(_outputs, self, x)
 
 
 @eqx.filter_jit
 def _outputs(function: Function, x: Array) -> Array:
-    of_sample = functools.partial(function, function.parameters)
-    return jax.lax.map(of_sample, x, batch_size=min(CHUNK, x.shape[0]))
+    return jax.vmap(functools.partial(function, function.parameters))(x)
 
 
 def function_of(
@@ -128,7 +127,9 @@ def parameters_of(name: str, model: PyTree) -> PyTree[bool]:
         _checks.finite(full, jnp.asarray(leaf))
         return True
 
-    chosen = jax.tree_util.tree_map_with_path(is_parameter, model)
+    chosen = jax.tree_util.tree_map_with_path(
+        is_parameter, model, is_leaf=_is_other_variable
+    )
     if not any(jax.tree.leaves(chosen)):
         raise TypeError(
             f"`{name}` must hold its parameters as floating-point arrays, but it had "
@@ -153,6 +154,11 @@ def _split(name: str, model: PyTree, apply: Callable | None) -> Function:
 
 def _call(model: Callable[[Array], Array], sample: Array) -> Array:
     return model(sample)
+
+
+def _is_other_variable(node: Any) -> bool:
+    """Whether a node is a variable of Flax and no parameter, such as running means."""
+    return is_of_flax(node, "Variable") and not is_of_flax(node, "Param")
 
 
 def _is_inexact(leaf: Any) -> bool:

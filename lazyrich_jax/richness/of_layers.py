@@ -16,8 +16,6 @@ from .probes import gradient_products
 from .question import Question
 from .reported import PAIRS
 
-WIDEST = 2048  # inputs of a layer whose gradient alignment is computed
-
 
 def add_layers(
     collected: Collected, question: Question, found: Sequence[Sequence[Layer]]
@@ -48,8 +46,8 @@ def add_layers(
 
 
 def _gradient_alignment(layer: Layer, gram: Array | None) -> float:
-    """The neural feature alignment of a dense layer; NaN for others and wide ones."""
-    if gram is None or layer.weight.shape[1] > WIDEST:
+    """The neural feature alignment of a layer; NaN without its gradients."""
+    if gram is None:
         return np.nan
     weight = layer.weight
     agop = dot(weight.T, gram, weight)
@@ -57,7 +55,9 @@ def _gradient_alignment(layer: Layer, gram: Array | None) -> float:
 
 
 def add_weights(
-    collected: Collected, states: Sequence[PyTree], found: Sequence[Sequence[Layer]]
+    collected: Collected,
+    parameters: Sequence[PyTree],
+    found: Sequence[Sequence[Layer]],
 ) -> None:
     """Movement and ranks of the weights."""
     weights = [
@@ -66,7 +66,7 @@ def add_weights(
     ]
     pairs = list(zip(*weights, strict=True))
     collected.add(
-        weight_movement=measures.weight_movement(*states),
+        weight_movement=measures.weight_movement(*parameters),
         movement=[measures.weight_movement(*pair) for pair in pairs],
         update_rank=[measures.update_rank(*pair) for pair in pairs],
         effective_rank=[[measures.effective_rank(w) for w in pair] for pair in pairs],

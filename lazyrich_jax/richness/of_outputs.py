@@ -37,7 +37,9 @@ def add_outputs(collected: Collected, question: Question) -> int:
     return f0.shape[1]
 
 
-def add_kernels(collected: Collected, question: Question, method: str) -> None:
+def add_kernels(
+    collected: Collected, question: Question, method: str, directions: int
+) -> None:
     """Numbers of the tangent kernels."""
     names = {
         "kernel_distance": ("kernel_distance",),
@@ -54,6 +56,7 @@ def add_kernels(collected: Collected, question: Question, method: str) -> None:
         apply=question.apply,
         method=method,
         key=question.key if method == "sketch" else None,
+        directions=directions,
         memory=question.memory,
     )
     for name, parts in names.items():

@@ -12,9 +12,11 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree, Real, Shaped
 
 from .. import _checks, _dtypes
+from .._layers import is_float
 from .._network import LinearNetwork
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory
+from .linear import linear_network
 from .model import function_of, samples_of
 from .states import States, states_of
 from .steps import Steps, chosen_of, index_of, is_chosen
@@ -172,12 +174,16 @@ class Recorder:
         return self.steps, np.sum((outputs - y[None]) ** 2, axis=2).mean(axis=1) / 2
 
     def trajectory(
-        self, task: Task | None = None, *, learning_rate: float = 1.0
+        self,
+        task: Task | None = None,
+        *,
+        learning_rate: float = 1.0,
+        layout: str | None = None,
     ) -> Trajectory:
         r"""The states of a linear network as a `Trajectory`, for `lazyrich_jax.plot`.
 
-        The models are `LinearNetwork`s, or sequences of matrices (out, in) from the
-        input on.
+        The models are `LinearNetwork`s, models whose layers `LinearNetwork.from_layers`
+        takes, or sequences of matrices from the input on.
 
         **Arguments:**
 
@@ -185,13 +191,16 @@ class Recorder:
         - `learning_rate`: of descent on $\frac1{2P} \sum_n \|y_n - f(x_n)\|^2$; times
           are learning rate x step. If the loss was the mean of squares over samples and
           outputs, multiply its learning rate by 2 / out.
+        - `layout`: as for `LinearNetwork.from_layers`. Sequences of matrices are
+          `"out_in"` by default.
 
-        **Raises:** `ValueError` without states or targets; `TypeError` for other
-        models.
+        **Raises:** `ValueError` without states or targets, for models that are not
+        linear, and as `LinearNetwork.from_layers`.
         """
-        networks = [_linear(model) for model in (self.start, *self.models[1:])]
+        self._state(0)
         if task is None:
             task = Task(np.asarray(self.x), self._targets())
+        networks = [self._network(model, task, layout) for model in self.models]
         rate = float(_checks.positive("learning_rate", jnp.asarray(learning_rate)))
         network = jax.tree.map(lambda *ws: jnp.stack(ws), *networks)
         loss = jax.vmap(task.loss)(network.function)
@@ -282,20 +291,14 @@ class Recorder:
         assert self._states is not None
         return self._states.model(state)
 
+    def _network(self, model: Any, task: Task, layout: str | None) -> LinearNetwork:
+        is_sequence = isinstance(model, tuple | list) and all(map(is_float, model))
+        if layout is None and is_sequence:
+            layout = "out_in"
+        return linear_network("model", model, task, self.apply, layout)[0]
+
     def _targets(self) -> Real[np.ndarray, "samples outputs"]:
         if self.y is None:
             raise ValueError("`y` must be given to the recorder, but it was None.")
         y = np.atleast_1d(np.asarray(self.y))
         return y.reshape(len(y), -1)
-
-
-def _linear(model: Any) -> LinearNetwork:
-    _checks.one("model", model)
-    if isinstance(model, LinearNetwork):
-        return model
-    if isinstance(model, tuple | list):
-        return LinearNetwork(model)
-    raise TypeError(
-        "`model` must be a `LinearNetwork`, or a sequence of its matrices, to have a "
-        f"trajectory, but it was a `{type(model).__name__}`."
-    )

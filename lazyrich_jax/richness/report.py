@@ -8,7 +8,6 @@ import jax
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree, Real, Shaped
 
 from .. import _checks
-from .._layers import is_float
 from .balance import require_channels
 from .collected import Collected
 from .kernels import bytes_of
@@ -35,6 +34,7 @@ def report(
     layout: str | None = None,
     channels: str | None = None,
     method: str = "exact",
+    directions: int = 64,
     memory: float = 1e9,
     leave_out: Sequence[str] = (),
 ) -> Report:
@@ -57,7 +57,7 @@ def report(
       is `jax.random.key(0)` by default.
     - `layout`: of plain matrices without `x`, as for `lazyrich_jax.richness.layers`.
     - `channels`: of a flattened convolution, as for `lazyrich_jax.richness.balances`.
-    - `method`, `memory`: of the kernels, as for
+    - `method`, `directions`, `memory`: of the kernels, as for
       `lazyrich_jax.richness.kernel_products`.
     - `leave_out`: names of numbers not to compute, such as `"sharpness"` of a large
       model.
@@ -83,6 +83,7 @@ def report(
     collected = Collected(_asked(leave_out))
     require_concrete(start=start, end=end, x=x)
     samples, memory = _checks.size("samples", samples), bytes_of(method, memory)
+    directions = _checks.size("directions", directions, least=2)
     key = jax.random.key(0) if key is None else one_key(key)
     require_channels(channels)
     states, count, outputs = (start, end), 0, 0
@@ -92,25 +93,28 @@ def report(
             apply is None, "`apply` must be given with `x`, but `x` was None."
         )
         require_common(start, end)
-        for name, model in (("start", start), ("end", end)):
-            parameters_of(name, model)
+        parameters = [
+            eqx.filter(model, parameters_of(name, model))
+            for name, model in (("start", start), ("end", end))
+        ]
         found = [layers(model, layout=layout) for model in states]
         collected.leave_out((*NUMBERS, *LAYERS), "it needs samples `x`", OF_WEIGHTS)
     else:
         x, y = drawn(x, y, samples, key)
         functions = pair_of(start, end, x, apply)[:2]
+        parameters = [function.parameters for function in functions]
         found = [layers(model, x, apply=apply, layout=layout) for model in states]
         targets = targets_of(y, functions[0].outputs(x[:1]).shape[1])
         question = Question(states, functions, x, targets, apply, memory, key)
         count, outputs = x.shape[0], add_outputs(collected, question)
-        add_kernels(collected, question, method)
+        add_kernels(collected, question, method, directions)
         add_curvature(collected, question)
         add_last_features(collected, question, found)
         add_layers(collected, question, found)
-    add_weights(collected, states, found)
+    add_weights(collected, parameters, found)
     pair_names = add_pairs(collected, found, channels)
     return Report(
-        parameters=sum(a.size for a in jax.tree.leaves(eqx.filter(start, is_float))),
+        parameters=sum(a.size for a in jax.tree.leaves(parameters[0])),
         samples=count,
         outputs=outputs,
         numbers=collected.of(NUMBERS),

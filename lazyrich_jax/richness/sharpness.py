@@ -11,7 +11,8 @@ from jaxtyping import Array, ArrayLike, Float, PyTree, Real, Shaped
 
 from .. import _checks, _dtypes
 from ..measures.curvature import largest_eigenvalue
-from .cost import costs_of_samples, in_chunks, most_samples
+from .chunks import in_chunks
+from .cost import costs_of_samples, most_samples
 from .model import Function, function_of
 
 Loss = Callable[[Array, Array], Array]

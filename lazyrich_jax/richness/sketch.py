@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
-from .cost import Cost, in_chunks, most_samples
+from .chunks import in_chunks
+from .cost import Cost, most_samples
 from .jacobian import along, costs, transposed
 from .model import Function
 from .products import KernelProducts, of_sketches

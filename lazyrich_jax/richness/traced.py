@@ -85,7 +85,7 @@ def found_in(function: Function, sample: Array) -> Found:
 
 
 def searched(
-    function: Function, sample: Array, taps: Sequence[Array] = ()
+    function: Function, sample: Array, taps: Sequence[Array | None] = ()
 ) -> tuple["Search", Float[Array, " outputs"]]:
     """The search for layers in a model's outputs, and the outputs, as a vector.
 
@@ -110,7 +110,7 @@ class Search:
     """The evaluation of a program, and the products found so far."""
 
     names: list[str]
-    taps: Sequence[Array] = ()
+    taps: Sequence[Array | None] = ()
     products: list[Product] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     last: frozenset[int] = frozenset()  # the layers next to the outputs
@@ -154,8 +154,9 @@ class Search:
         origin = Origin(of_sample=True, near=near)
         if name in ("dot_general", "conv_general_dilated"):
             layer = self.product(equation, results[0], inputs)
-            if layer is not None and self.taps:
-                results = [results[0] + self.taps[layer]]
+            tap = self.taps[layer] if layer is not None and self.taps else None
+            if tap is not None:
+                results = [results[0] + tap]
             if layer is not None:
                 origin = replace(origin, layer=layer, near=frozenset([layer]))
         elif name == "add":
