@@ -186,10 +186,13 @@ def test_a_reader_can_use_the_page(site, cases, tmp_path):
     answer = browsed(site, [], tmp_path)
     assert answer.get("failed") is None, answer
     assert answer["errors"] == []
-    assert answer["used"]["unnamed"] == []
+    used = answer["used"]
+    assert used["unnamed"] == used["stuck"] == []
+    assert used["live"] == ["story", "hidden", "copied"]
+    assert used["isReached"]
     presets = {case["name"]: case for case in cases[:7]}
-    assert answer["used"]["presets"].keys() == presets.keys()
-    for name, page in answer["used"]["presets"].items():
+    assert used["presets"].keys() == presets.keys()
+    for name, page in used["presets"].items():
         assert page["isTold"] and page["isDrawn"], name
         assert page["overflow"] <= 0, name  # at a phone's width
         assert "the loss is" in page["said"], name

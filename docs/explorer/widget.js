@@ -32,6 +32,7 @@ function render({ model, el }) {
   const viewRoot = element("section", { className: "view", "aria-label": "Course of learning" });
   controlsRoot.addEventListener("submit", (event) => event.preventDefault());
   el.classList.add("lazyrich");
+  el.dataset.lmSuppressShortcuts = "true"; // JupyterLab takes the arrow keys otherwise
   el.append(element("div", { className: "panes" }, element("div", {}, controlsRoot), viewRoot));
   let state = model.get("state");
   let progress = 0.5;
