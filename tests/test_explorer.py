@@ -199,7 +199,7 @@ def test_a_reader_can_use_the_page(site, cases, tmp_path):
         assert page["hash"] == presets[name]["hash"]
         assert page["python"].startswith("import jax"), name
     noted = answer["noted"]
-    assert noted["isDrawn"] and noted["unnamed"] == []
+    assert noted["isDrawn"] and noted["unnamed"] == noted["heard"] == []
     assert noted["first"] == [2.5]  # while Python computes the others wait
     assert noted["then"] == [2.5, 6.86]
     assert answer["refused"]["text"] == "1 2\n3 4"

@@ -144,10 +144,14 @@ async function noted() {
     slider.dispatchEvent(new Event("input"));
   }
   const isDrawn = await until(() => [...root.querySelectorAll("canvas")].every(hasInk));
+  // The notebook's own shortcuts don't hear the keys of sliders.
+  const heard = [];
+  document.addEventListener("keydown", (event) => heard.push(event.key));
+  slider.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
   const first = model.sent.map((state) => state.lmda);
   // Python answers the first change: the last one follows.
   model.handlers.forEach((handler) => handler());
-  return { isDrawn, first, then: model.sent.map((state) => state.lmda), unnamed: unnamed(root) };
+  return { isDrawn, heard, first, then: model.sent.map((state) => state.lmda), unnamed: unnamed(root) };
 }
 
 async function answer() {
