@@ -1,6 +1,6 @@
 """The style of all figures."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 POINTS = 10.0  # matplotlib's font, for which the figures are designed
 # Settings in points or inches, which shrink with the font.
-LENGTHS = (
+LENGTHS: tuple[Any, ...] = (  # keys of matplotlib's settings
     *("figure.constrained_layout.h_pad", "figure.constrained_layout.w_pad"),
     *("axes.labelpad", "axes.linewidth", "axes.titlepad", "legend.borderaxespad"),
     *(f"{axis}tick.{x}" for axis in "xy" for x in ("major.size", "minor.size")),
@@ -49,8 +49,11 @@ def thinned(figure: "Figure") -> None:
     from matplotlib.lines import Line2D
 
     scale = rcParams["font.size"] / POINTS
-    drawn = [x for ax in figure.axes for x in (*ax.lines, *ax.collections, *ax.patches)]
-    drawn += [x for legend in figure.findobj(Legend) for x in legend.legend_handles]
+    drawn: list[Any] = [
+        x for ax in figure.axes for x in (*ax.lines, *ax.collections, *ax.patches)
+    ]
+    legends: list[Any] = figure.findobj(Legend)
+    drawn += [x for legend in legends for x in legend.legend_handles if x]
     for artist in drawn:
         artist.set_linewidth(np.multiply(artist.get_linewidth(), scale))
         if isinstance(artist, Line2D):
