@@ -186,17 +186,20 @@ def test_a_reader_can_use_the_page(site, cases, tmp_path):
     answer = browsed(site, [], tmp_path)
     assert answer.get("failed") is None, answer
     assert answer["errors"] == []
-    assert answer["used"]["unnamed"] == []
+    used = answer["used"]
+    assert used["unnamed"] == used["stuck"] == []
+    assert used["live"] == ["story", "hidden", "copied"]
+    assert used["isReached"]
     presets = {case["name"]: case for case in cases[:7]}
-    assert answer["used"]["presets"].keys() == presets.keys()
-    for name, page in answer["used"]["presets"].items():
+    assert used["presets"].keys() == presets.keys()
+    for name, page in used["presets"].items():
         assert page["isTold"] and page["isDrawn"], name
         assert page["overflow"] <= 0, name  # at a phone's width
         assert "the loss is" in page["said"], name
         assert page["hash"] == presets[name]["hash"]
         assert page["python"].startswith("import jax"), name
     noted = answer["noted"]
-    assert noted["isDrawn"] and noted["unnamed"] == []
+    assert noted["isDrawn"] and noted["unnamed"] == noted["heard"] == []
     assert noted["first"] == [2.5]  # while Python computes the others wait
     assert noted["then"] == [2.5, 6.86]
     assert answer["refused"]["text"] == "1 2\n3 4"

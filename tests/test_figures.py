@@ -1,6 +1,7 @@
 """Every figure, with fewer steps, and the command that writes them."""
 
 import base64
+import contextlib
 import re
 import shutil
 import subprocess
@@ -18,7 +19,8 @@ from lazyrich_jax.figures.record import (
     difference,
     table,
 )
-from lazyrich_jax.figures.style import new_figure
+from lazyrich_jax.figures.style import new_figure, thinned
+from lazyrich_jax.plot.style import style
 
 # The others take longer to compile: `.ci/run` computes all and checks their bounds.
 TINY = {
@@ -107,6 +109,36 @@ def test_one_figure_and_its_report(stub, tmp_path, capsys):
     assert "learning_rate" in page and "jax" in page
     # The page is self-contained: it fetches nothing.
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
+
+
+def test_panels_of_a_narrow_figure_keep_their_room():
+    def drawn(width):
+        with style(width) if width else contextlib.nullcontext():
+            figure = new_figure(12.0, 6.0)
+            axes = figure.subplots(2, 4)
+            for ax in axes.flat:
+                ax.plot([0, 1], lw=2, marker="o", label="a line")
+                ax.set(title="a title", xlabel="time", ylabel="strength")
+            axes[0, 0].legend()
+            if width:
+                thinned(figure)
+            figure.draw_without_rendering()
+        texts = [ax.title for ax in axes.flat] + axes[0, 0].get_legend().get_texts()
+        points = 72 * figure.get_figwidth()
+        line = axes[0, 0].lines[0]
+        sizes = [text.get_fontsize() for text in texts]
+        sizes += [line.get_linewidth(), line.get_markersize()]
+        return (
+            np.array([ax.get_position().bounds for ax in axes.flat]),
+            np.array(sizes) / points,
+        )
+
+    places, sizes = drawn(None)
+    for width in (3.35, 6.9):
+        narrow, small = drawn(width)
+        np.testing.assert_allclose(narrow, places, atol=0.02)
+        np.testing.assert_allclose(small[-2:], sizes[-2:], rtol=1e-6)
+        assert (small <= sizes * 1.001).all()
 
 
 def test_a_format_a_width_and_the_browser(stub, tmp_path, capsys, monkeypatch):

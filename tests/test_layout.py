@@ -137,7 +137,8 @@ FLOORS = {
         {"animation"},
     ),
     "figures": (
-        {"maps", "nonlinear", "record", "style", "zero_balanced"},
+        {"style"},
+        {"maps", "nonlinear", "record", "zero_balanced"},
         {"comparison", "curves", "forgetting_runs", "neuron"},
         {"aligned_modes", "balance", "continual", "convergence_time"}
         | {"descent_accuracy", "design", "edge_of_stability", "identifiability"}

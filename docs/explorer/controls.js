@@ -1,17 +1,18 @@
 // The controls of a state: one labelled field for each of its values.
 import { element, short } from "./dom.js";
 
+// A key moves a slider by one step.
 const cubic = (top) => ({
-  least: -1000, most: 1000,
+  least: -1000, most: 1000, step: 10,
   value: (place) => Number((top * (place / 1000) ** 3).toPrecision(3)),
   place: (value) => 1000 * Math.cbrt(value / top),
 });
 const logarithmic = (least, most) => ({
-  least: 0, most: 1000,
+  least: 0, most: 1000, step: 5,
   value: (place) => Number((least * (most / least) ** (place / 1000)).toPrecision(3)),
   place: (value) => (1000 * Math.log(value / least)) / Math.log(most / least),
 });
-const whole = (least, most) => ({ least, most, value: (place) => Number(place), place: (value) => value });
+const whole = (least, most) => ({ least, most, step: 1, value: (place) => Number(place), place: (value) => value });
 
 const isBalanced = (state) => state.width === "balanced";
 const isDrawn = (state) => isBalanced(state) && state.start !== "reversed";
@@ -81,8 +82,8 @@ function madeFields({ name, label, options, range, matrix, toggle }, id, onChang
 }
 
 function rangeField(id, name, text, range, onChange) {
-  const input = element("input", { id, type: "range", min: range.least, max: range.most, step: 1 });
-  const output = element("output", { for: id });
+  const input = element("input", { id, type: "range", min: range.least, max: range.most, step: range.step });
+  const output = element("output", { for: id, "aria-live": "off" });
   const change = (isDone) => () => onChange(name, range.value(Number(input.value)), isDone);
   input.addEventListener("input", change(false));
   input.addEventListener("change", change(true));

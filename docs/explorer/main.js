@@ -66,11 +66,16 @@ function rest(isDone = false) {
 function describe() {
   const [nIn, hidden, nOut] = sizesOf(state);
   const isWide = state.width === "wide";
-  const bound = [hidden > nOut && "positive", hidden > nIn && "negative"].filter(Boolean).join(" or ");
+  const more = [hidden > nOut && "outputs", hidden > nIn && "inputs"].filter(Boolean);
+  const balances = { outputs: "λ ≤ 0", inputs: "λ ≥ 0" };
+  const bound = more.length === 2 ? "λ = 0" : balances[more[0]];
   $("sizes").textContent = isWide
     ? `A network of ${nIn} inputs, at least ${nIn + nOut} hidden units and ${nOut} outputs.`
-    : `A ${nIn}-${hidden}-${nOut} network.` + (bound ? ` These sizes have no ${bound} balance.` : "");
-  $("story").textContent = chosen ? PRESETS[chosen].text : "";
+    : `A ${nIn}-${hidden}-${nOut} network.` +
+      (bound ? ` It has more hidden units than ${more.join(" and ")}: these sizes allow ${bound} only.` : "");
+  // The text keeps its place when a slider moves: what is below must stay under the finger.
+  if (chosen) $("story").textContent = PRESETS[chosen].text;
+  $("story").style.visibility = chosen ? "visible" : "hidden";
   for (const button of $("presets").children) button.setAttribute("aria-pressed", String(button.value === chosen));
   const hash = toHash(state) || `task=${DEFAULT.task}`;
   if (location.hash !== `#${hash}`) history.replaceState(null, "", `#${hash}`);

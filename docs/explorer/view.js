@@ -21,6 +21,7 @@ const MOVED = [
   { name: "outputs", text: "outputs", colour: 2, dash: [2, 3] },
 ];
 const PLAY = 8000; // milliseconds for the whole axis
+const SILENCE = 700; // milliseconds of rest before the numbers are said
 
 const most = (x) => x.reduce((top, row) => Math.max(top, ...row.map(Math.abs)), 0);
 
@@ -31,10 +32,12 @@ const most = (x) => x.reduce((top, row) => Math.max(top, ...row.map(Math.abs)), 
 export function createView(root, { onProgress = () => {} } = {}) {
   const panels = panelsIn(root);
   const { slider, play, time, status, table, numbers } = controlsIn(root);
+  const charts = panels.loss.closest(".charts");
   let course = null;
   let progress = 0;
   let pending = 0;
   let playing = 0;
+  let saying = 0;
 
   const shown = () => {
     const step = Math.round(progress * (course.ts.length - 1));
@@ -46,6 +49,7 @@ export function createView(root, { onProgress = () => {} } = {}) {
     pending = 0;
     if (!course || panels.loss.clientWidth === 0) return;
     const { at, frame } = shown();
+    charts.tabIndex = charts.scrollWidth > charts.clientWidth ? 0 : -1; // keys scroll it on a phone
     const theme = themeOf(root);
     const modes = modesOf(frame.function, course.left, course.right, course.strengths.length);
     const moved = movedFrom(course.frames[0], frame);
@@ -63,15 +67,19 @@ export function createView(root, { onProgress = () => {} } = {}) {
 
   const request = () => (pending ||= requestAnimationFrame(draw));
 
-  /** Says the numbers of the shown time, to those who don't see the charts. */
+  /** Says the numbers of the shown time after a rest, to those who don't see the charts. */
   function say() {
-    if (!course) return;
-    const { at, frame } = shown();
-    const modes = modesOf(frame.function, course.left, course.right, course.strengths.length);
-    const { kernel } = movedFrom(course.frames[0], frame);
-    status.textContent =
-      `At time ${short(at)} the loss is ${short(frame.loss)}, the modes are ${modes.map(short).join(", ")} of ` +
-      `${course.strengths.map(short).join(", ")}, and the kernel's distance from the start is ${short(kernel)}.`;
+    clearTimeout(saying);
+    saying = setTimeout(() => {
+      const { at, frame } = shown();
+      const { left, right, strengths } = course;
+      const modes = modesOf(frame.function, left, right, strengths.length);
+      const learned = modes.filter((mode, k) => mode > strengths[k] / 2 && strengths[k] > 1e-9 * strengths[0]);
+      const { kernel } = movedFrom(course.frames[0], frame);
+      status.textContent =
+        `At time ${short(at)} the loss is ${short(frame.loss)}, ${learned.length} of ${modes.length} modes are more ` +
+        `than half learned, and the kernel's distance from the start is ${short(kernel)}.`;
+    }, SILENCE);
   }
 
   function go(to) {
@@ -159,14 +167,14 @@ function drawCharts(panels, theme, course, cursor) {
 function panelsIn(root) {
   const panels = {};
   const figure = (kind) => ({ name, title, note }) => {
-    panels[name] = element("canvas", { role: "img", "aria-label": kind === "chart" ? `${title} over time` : [title, note ?? ""].join(" ") });
+    panels[name] = element("canvas", { role: "img", "aria-label": kind === "chart" ? `${title} over time` : [title, note].join(" ").trim() });
     const caption = element("figcaption", {}, title);
     if (note) caption.append(element("small", {}, ` ${note}`));
     if (name === "moved") caption.append(legend());
     return element("figure", { className: kind }, caption, panels[name]);
   };
   root.append(
-    element("div", { className: "charts" }, ...CHARTS.map(figure("chart"))),
+    element("div", { className: "charts", role: "group", "aria-label": "Charts" }, ...CHARTS.map(figure("chart"))),
     element("div", { className: "matrices" }, ...MATRICES.map(figure("matrix"))),
     element(
       "p", { className: "scale" },
@@ -185,8 +193,8 @@ function legend() {
 function controlsIn(root) {
   const found = {
     play: element("button", { type: "button" }, "Play"),
-    slider: element("input", { type: "range", min: 0, max: 1000, "aria-label": "Time" }),
-    time: element("output", {}),
+    slider: element("input", { type: "range", min: 0, max: 1000, step: 5, "aria-label": "Time" }),
+    time: element("output", { "aria-live": "off" }), // the slider says it
     status: element("p", { className: "hidden", role: "status", "aria-live": "polite" }),
     table: element("table", {}),
   };

@@ -32,6 +32,9 @@ function render({ model, el }) {
   const viewRoot = element("section", { className: "view", "aria-label": "Course of learning" });
   controlsRoot.addEventListener("submit", (event) => event.preventDefault());
   el.classList.add("lazyrich");
+  // JupyterLab takes the arrow keys otherwise: by its shortcuts, or further up in the notebook.
+  el.dataset.lmSuppressShortcuts = "true";
+  el.addEventListener("keydown", (event) => event.stopPropagation());
   el.append(element("div", { className: "panes" }, element("div", {}, controlsRoot), viewRoot));
   let state = model.get("state");
   let progress = 0.5;

@@ -62,7 +62,8 @@ def add(commands: Any) -> None:
         "--width",
         type=_inches,
         metavar="INCHES",
-        help="draw for a paper, with its fonts: 3.35 is a column, 6.9 a page",
+        help="draw for a paper: 6.9 is a page, 3.35 a column; fonts shrink where the "
+        "panels need room, in a column below what can be read",
     )
     command.add_argument(
         "--show", action="store_true", help="open the report in the browser at the end"

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .style import POINTS
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
@@ -38,6 +40,8 @@ def sample() -> dict[str, Any]:
 
 
 def _outlined(width: float) -> list:
+    from matplotlib import rcParams
     from matplotlib.patheffects import Normal, withStroke
 
+    width *= rcParams["font.size"] / POINTS
     return [withStroke(linewidth=width, foreground="k"), Normal()]

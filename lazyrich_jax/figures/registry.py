@@ -41,6 +41,7 @@ from . import (
     wide,
 )
 from .record import Difference, table
+from .style import thinned
 
 FIGURES = {
     "figure1": figure1,
@@ -103,8 +104,9 @@ def reproduce(
     """Compute one figure, and write it: PNG, vector graphics, NPZ and TXT.
 
     The files are `out/name.*`; `out` must exist. `quick` takes coarser settings;
-    `formats` names the vector graphics; a `width` in inches draws the figure
-    inside `plot.style`; `track` wraps the figure's longest loop, for a progress bar.
+    `formats` names the vector graphics; a `width` in inches draws the figure inside
+    `plot.style`, with fonts as small as its panels need; `track` wraps the figure's
+    longest loop, for a progress bar.
     """
     start = time.perf_counter()
     figure = FIGURES[name]
@@ -116,6 +118,8 @@ def reproduce(
         loaded = dict(data)
     with contextlib.nullcontext() if width is None else style(width):
         drawing = figure.draw(loaded)
+        if width is not None:
+            thinned(drawing)
         drawing.savefig(out / f"{name}.png", dpi=160 if width is None else 300)
         for ending in formats:
             drawing.savefig(out / f"{name}.{ending}")

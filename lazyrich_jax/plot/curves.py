@@ -178,7 +178,7 @@ def kernel_distance(
     def distances(trajectory: Trajectory) -> Array:
         return _ntk_distances(trajectory.network, x)
 
-    return _draw(named, distances, "distance of the NTK from its start", ax)
+    return _draw(named, distances, "kernel distance from the start", ax)
 
 
 def modes(

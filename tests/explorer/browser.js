@@ -8,17 +8,18 @@ const frame = document.getElementById("page");
 const errors = [];
 const pause = (time) => new Promise((resolve) => setTimeout(resolve, time));
 /** Waits until a condition holds, and tells whether it did in time. */
-async function until(condition) {
-  for (let tries = 0; tries < 400; tries++, await pause(50)) if (condition()) return true;
+async function until(condition, most = 400) {
+  for (let tries = 0; tries < most; tries++, await pause(50)) if (condition()) return true;
   return false;
 }
 const nextFrame = (window) => new Promise((resolve) => window.requestAnimationFrame(resolve));
 
 async function opened(hash) {
-  frame.src = "about:blank";
-  await pause(50);
-  frame.src = `../explorer/index.html${hash}`;
-  await new Promise((resolve) => frame.addEventListener("load", resolve, { once: true }));
+  for (const place of ["about:blank", `../explorer/index.html${hash}`]) {
+    const isLoaded = new Promise((resolve) => frame.addEventListener("load", resolve, { once: true }));
+    frame.src = place;
+    await isLoaded;
+  }
   frame.contentWindow.addEventListener("error", (event) => errors.push(event.message));
   const document = frame.contentDocument;
   await until(() => document.getElementById("python").textContent !== "");
@@ -54,9 +55,36 @@ function unnamed(document) {
   ];
 }
 
+/** Sliders whose text stays the same after a step, as a key makes it. */
+async function stuck(document) {
+  const sliders = [...document.querySelectorAll(".field:not([hidden]) input[type=range], .time input")];
+  const found = [];
+  const input = (slider) => slider.dispatchEvent(new Event("input", { bubbles: true }));
+  for (const slider of sliders) {
+    const [before, place] = [slider.getAttribute("aria-valuetext"), slider.value];
+    if (place === slider.max) slider.stepDown();
+    else slider.stepUp();
+    input(slider);
+    const isMoved = await until(() => slider.getAttribute("aria-valuetext") !== before, 20);
+    if (!isMoved) found.push(slider.id || slider.getAttribute("aria-label"));
+    slider.value = place;
+    input(slider);
+  }
+  return found;
+}
+
 async function used() {
   const document = await opened("");
-  const found = { unnamed: unnamed(document), presets: {} };
+  const live = [...document.querySelectorAll("output, [aria-live], [role=status]")];
+  const charts = document.querySelector(".charts");
+  const found = {
+    unnamed: unnamed(document),
+    // Moving numbers are not said, and keys reach what scrolls.
+    live: live.filter((x) => x.getAttribute("aria-live") !== "off").map((x) => x.id || x.className),
+    isReached: await until(() => charts.scrollWidth > charts.clientWidth && charts.tabIndex === 0),
+    stuck: await stuck(document),
+    presets: {},
+  };
   for (const [name, { text }] of Object.entries(PRESETS)) {
     const status = document.querySelector("[role=status].hidden");
     status.textContent = "";
@@ -116,10 +144,14 @@ async function noted() {
     slider.dispatchEvent(new Event("input"));
   }
   const isDrawn = await until(() => [...root.querySelectorAll("canvas")].every(hasInk));
+  // The notebook's own shortcuts don't hear the keys of sliders.
+  const heard = [];
+  document.addEventListener("keydown", (event) => heard.push(event.key));
+  slider.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
   const first = model.sent.map((state) => state.lmda);
   // Python answers the first change: the last one follows.
   model.handlers.forEach((handler) => handler());
-  return { isDrawn, first, then: model.sent.map((state) => state.lmda), unnamed: unnamed(root) };
+  return { isDrawn, heard, first, then: model.sent.map((state) => state.lmda), unnamed: unnamed(root) };
 }
 
 async function answer() {
