@@ -24,6 +24,11 @@ torch: Any = importlib.import_module("torch")
 nn = torch.nn
 
 
+def norm(state: dict[str, Any]) -> Any:
+    """The Euclidean norm of all numbers of a state."""
+    return torch.cat([w.flatten() for w in state.values()]).norm()
+
+
 def arrays(model: Any) -> dict[str, np.ndarray]:
     """A state dict as arrays of NumPy, copied: PyTorch changes them in place."""
     return {k: v.detach().cpu().numpy().copy() for k, v in model.state_dict().items()}
@@ -54,8 +59,9 @@ def apply_convolutional(state: dict[str, jax.Array], x: jax.Array) -> jax.Array:
     """The convolutional network in JAX, for one sample."""
 
     def convolution(x: jax.Array, name: str, stride: int, padding: int) -> jax.Array:
-        window = (stride, stride), [(padding, padding)] * 2
-        y = jax.lax.conv(x[None], state[f"{name}.weight"], window[0], window[1])[0]
+        y = jax.lax.conv_general_dilated(
+            x[None], state[f"{name}.weight"], (stride, stride), [(padding, padding)] * 2
+        )[0]
         return y + state[f"{name}.bias"][:, None, None]
 
     x = jax.nn.relu(convolution(x, "0", 1, 1))
@@ -109,8 +115,7 @@ def by_pytorch(model: Any, states: list[dict], x: Any, y: Any) -> dict[str, Any]
     signs = (hidden[0] > 0) != (hidden[1] > 0)
     return {
         "loss": [loss(state) for state in states],
-        "weight_movement": sum(c.square().sum() for c in change.values()).sqrt()
-        / sum(w.square().sum() for w in states[0].values()).sqrt(),
+        "weight_movement": norm(change) / norm(states[0]),
         "linearisation_gap": (f1 - f0 - slope).norm() / (f1 - f0).norm(),
         "kernel_distance": 1 - (k0 * k1).sum() / (k0.norm() * k1.norm()),
         "rich_lazy_index": (k1 - k0).norm() / (k0.norm() + k1.norm()),
@@ -159,8 +164,9 @@ def main() -> None:
         trained(model, x, y, recorder)
         states = [recorder.start, recorder.end]
         expected = by_pytorch(model, states, x, y)
-        report = lr.richness.report(*states, x.numpy(), y.numpy(), apply=apply)
-        found = report.numbers | {k: v[0] for k, v in report.layers.items()}
+        start, end = states
+        report = lr.richness.report(start, end, x.numpy(), y.numpy(), apply=apply)
+        found = {**report.numbers, **{k: v[0] for k, v in report.layers.items()}}
         compare(make.__name__, found, expected)
         compare(
             "recorder",
