@@ -9,6 +9,8 @@ import pytest
 
 import lazyrich_jax as lr
 
+pytestmark = pytest.mark.slow
+
 TIMES = jnp.linspace(0, 8, 20)
 START = np.array([[0.3, -1.2, 0.5], [0.8, 0.5, 0.9]])
 UNKNOWN = ("lmda", "rate")
@@ -33,7 +35,6 @@ def drawn(model, **values):
     return np.asarray(experiment(model).simulate(**values, key=jax.random.key(1)))
 
 
-@pytest.mark.slow
 def test_a_balanced_network_is_told_from_all_others():
     """The input layer of a negative balance has free directions in a 3-2-2 network."""
     data = drawn("balanced", lmda=-0.5)
@@ -94,7 +95,6 @@ def test_a_lazy_or_shallow_network_is_a_limit_of_the_others(model):
     assert np.isclose(found.fits[model].values["rate"], 1, rtol=0.02)
 
 
-@pytest.mark.slow
 def test_cross_validation():
     models = ("balanced", "lazy")
     data = drawn("balanced", lmda=-0.5)

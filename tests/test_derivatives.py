@@ -83,15 +83,16 @@ def test_degenerate_tasks(name, lmda):
 SPECIAL = list(cases.special())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sizes, lmda",
     [
         ((4, 2, 5), 0.0),
         ((4, 2, 5), -1.0),
-        pytest.param((2, 3, 4), 1.0, marks=pytest.mark.slow),
-        pytest.param((2, 3, 4), 0.0, marks=pytest.mark.slow),
-        pytest.param((2, 6, 3), 0.0, marks=pytest.mark.slow),
-        pytest.param((5, 1, 1), -3.0, marks=pytest.mark.slow),
+        ((2, 3, 4), 1.0),
+        ((2, 3, 4), 0.0),
+        ((2, 6, 3), 0.0),
+        ((5, 1, 1), -3.0),
     ],
     ids=str,
 )

@@ -25,6 +25,7 @@ def widget(task):
     return lr.explore(task)
 
 
+@pytest.mark.slow
 def test_the_course_is_the_exact_solution(task, widget):
     state = widget.course["state"]
     assert state["lmda"] == 0.0 and state["hidden"] == 2

@@ -71,8 +71,8 @@ def check(networks, sigmas, tolerance=1e-12, times=8, dtype=float):
 @pytest.mark.parametrize(
     "sizes, lmdas",
     [
-        ((2, 3, 4), (0.0, 1.0, -1.0, 50.0)),
-        ((4, 3, 2), (0.0, 1.0, -1.0, -50.0)),
+        pytest.param((2, 3, 4), (0.0, 1.0, -1.0, 50.0), marks=pytest.mark.slow),
+        pytest.param((4, 3, 2), (0.0, 1.0, -1.0, -50.0), marks=pytest.mark.slow),
         ((4, 1, 3), (0.0, 2.0, -2.0)),
     ],
     ids=str,

@@ -233,6 +233,7 @@ def test_measures_and_kinds_that_are_refused():
         learning(TASK, (3, 2), TS)
 
 
+@pytest.mark.slow
 def test_an_estimate_costs_few_steps_where_learning_is_over():
     """Stiff points took as many steps as the ODE allows, and had no estimate."""
     ts = jnp.array([0.0, 1e-4, 1e3])

@@ -85,6 +85,7 @@ def test_degenerate_tasks():
     check([network for _, network, _ in special], sigmas, digits=False)
 
 
+@pytest.mark.slow
 def test_saddles_and_bottlenecks_with_nothing_left_to_learn():
     target = cases.sigma(3, 3)
     u, s, vt = np.linalg.svd(target)

@@ -12,6 +12,8 @@ import lazyrich_jax as lr
 
 from . import cases
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(1)
 TASK = lr.Task.random_regression(3, 2, 10, key=jax.random.key(0))
 STEP = 1e-4
@@ -243,7 +245,6 @@ def ends_and_slopes(sizes, sigma, lmda, network, change, second):
     return *found, twice, jax.grad(lambda sigma: jnp.sum(ends(sigma)))(sigma)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sizes, strengths, lmda", ENDS, ids=str)
 def test_ends_and_saddles_by_tasks_with_equal_strengths(sizes, strengths, lmda):
     """To first and second order."""

@@ -171,6 +171,7 @@ def test_two_processes_share_a_sweep(tmp_path, start, undisturbed):
     np.testing.assert_array_equal(result.wave, undisturbed.wave)
 
 
+@pytest.mark.slow
 def test_a_store_may_be_long_in_the_making(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "STALE", 0.5)
     dtype, grid = jnp.dtype("float64"), lr.sweeps.Grid(x=[1.0, 2.0])

@@ -193,6 +193,7 @@ def test_the_balance_decays_and_no_decay_is_a_limit():
             np.testing.assert_allclose(qqt, without.qqt(ts), atol=1e-11)
 
 
+@pytest.mark.slow
 def test_derivatives():
     sigma, change = cases.sigma(3, 4), cases.sigma(3, 4, seed=5)
     weights = lr.LambdaBalanced(1.0, 0.5)(4, 3, 3, key=KEY).weights
@@ -250,6 +251,7 @@ def test_repeated_modes_and_single_precision():
     close((loss, qqt), found[:2], 1e-4)
 
 
+@pytest.mark.slow
 def test_the_first_moment_and_large_starts():
     task = lr.Task.from_correlation(1e-4 * np.diag([1.0, 0.5, 0.2]))
     network = lr.LambdaBalanced(1e-5, 1e3)(3, 3, 3, key=jax.random.key(2))
@@ -271,6 +273,7 @@ def test_the_first_moment_and_large_starts():
         )
 
 
+@pytest.mark.slow
 def test_networks_of_one_balance_share_its_solutions():
     task = lr.Task.from_correlation(cases.sigma(3, 3))
     draw = lr.LambdaBalanced(2.0, 0.4)
@@ -326,6 +329,7 @@ def test_a_balance_known_to_be_zero_shifts_the_rates():
         np.testing.assert_allclose(slope, (4 * f1 - f2) / 3, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(4, 2, 6), (9, 9, 9)])
 def test_the_flow_from_a_balance_known_to_be_zero(sizes):
     task = lr.Task.from_correlation(cases.sigma(sizes[2], sizes[0]))
@@ -353,6 +357,7 @@ def unstacked(networks):
     return [jax.tree.map(lambda w, i=i: w[i], networks) for i in range(count)]
 
 
+@pytest.mark.slow
 def test_laws_with_weight_decay_agree():
     task = lr.Task.random_regression(3, 2, samples=8, key=KEY).whitened()
     network = lr.LambdaBalanced(1.0, 0.5)(3, 2, 2, key=KEY)

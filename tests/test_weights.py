@@ -30,14 +30,13 @@ def flow(network, task, ts: npt.ArrayLike = TS):
     return jax.tree.map(lambda *w: np.stack(w), *map(lr.LinearNetwork, found))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sizes, lmdas",
     [
-        pytest.param(
-            (4, 4, 4), (0.0, 1.0, -4.0, 20.0, -20.0, 0.3, -0.1), marks=pytest.mark.slow
-        ),
+        ((4, 4, 4), (0.0, 1.0, -4.0, 20.0, -20.0, 0.3, -0.1)),
         ((4, 2, 3), (0.0, 2.0, -2.0, 10.0, -0.5, 1e-3, -7.0)),
-        pytest.param((2, 6, 3), (0.0,) * 6, marks=pytest.mark.slow),
+        ((2, 6, 3), (0.0,) * 6),
     ],
     ids=str,
 )
