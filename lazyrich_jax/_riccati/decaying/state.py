@@ -25,7 +25,7 @@ Pair = tuple[Float[Array, " modes"], Float[Array, " modes"]]  # of p and m
 
 
 class Rows(NamedTuple):
-    """What U's rows contribute to those of Q, by mode: the columns of Psi B^-1."""
+    """The columns of Psi B^-1 of every mode: Q's rows are their sums with U's rows."""
 
     grow: Pair
     fall: Pair
