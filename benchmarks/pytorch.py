@@ -141,7 +141,7 @@ def compare(name: str, found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 def table(path: Path, first_layer: str) -> dict[str, list[float]]:
-    """The numbers of richness.csv, those of layers for the first one."""
+    """The numbers of the model and of its first layer in richness.csv."""
     found: dict[str, list[float]] = {}
     with path.open() as file:
         for row in csv.DictReader(file):

@@ -135,7 +135,10 @@ def test_modules_states_and_flat_dicts_of_flax():
 
     (definition, start), (_, end) = (nnx.split(build(rngs)) for rngs in keys)
     x = draw(5, 3)
-    apply = lambda state, x: nnx.merge(definition, state)(x)  # noqa: E731
+
+    def apply(state, x):
+        return nnx.merge(definition, state)(x)
+
     report = lr.richness.report(start, end, x, apply=apply)
     assert report.parameters == 3 * 4 + 4 + 8 + 4 * 3 + 3
     flat = {"a.kernel": draw(3, 4), "a.bias": draw(4), "b/c.kernel": draw(2, 2, 4, 1)}

@@ -20,7 +20,7 @@ Modules from the lowest to the highest; each imports only from those above it:
     differentiable The only entrance for two layers: values by `fast`, with their
                    derivative rules.
     decaying/      Weight decay: F depends on time. `pairs` has the solutions of a mode,
-                   `state` those of a problem at one time, `solution` at many, with
+                   `state` has quantities at one time, `solution` at many, with
                    JAX's derivatives.
     symmetric      Any symmetric matrix in place of F, by `reference`; Oja's flow.
 

@@ -22,11 +22,10 @@ LENGTHS: tuple[Any, ...] = (  # keys of matplotlib's settings
 
 
 def new_figure(width: int | float, height: int | float) -> "Figure":
-    """An empty figure of this size (inches), without a window or global state.
+    """An empty figure of this size (inches), without a window.
 
-    Inside `plot.style` it has the width of the style. The panels need room, so fonts
-    shrink in the same proportion, and are never larger than the style's. `thinned`
-    shrinks what is drawn.
+    Inside `plot.style` it has the style's width. Fonts then shrink as the width does:
+    the style's settings change until its end. `thinned` shrinks lines and markers.
     """
     from matplotlib import rcParams, rcParamsDefault
     from matplotlib.figure import Figure

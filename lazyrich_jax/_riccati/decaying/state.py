@@ -125,7 +125,7 @@ def _rows(
         jnp.exp(_quotient(x.grow, x.root, t)),
         -x.across * jnp.exp(_quotient(x.turn, x.root, t)),
     )
-    # The growing column is that of an infinite start, less a part of the falling one.
+    # An infinite start's column, less a part of the falling column.
     part = across / (direct * side)
     lean = growing[0] * falling[0] - growing[1] * falling[1]
     square = falling[0] ** 2 - falling[1] ** 2
