@@ -1,4 +1,4 @@
-"""The explorer's ES modules and the library compute the same numbers.
+"""The explorer's modules and page compute the library's numbers.
 
 node and a headless browser run the modules. Without them the tests are skipped, unless
 CI is set.
@@ -6,12 +6,15 @@ CI is set.
 
 import contextlib
 import functools
+import html
 import http.server
 import io
 import json
 import os
 import pathlib
 import queue
+import re
+import runpy
 import shutil
 import subprocess
 import threading
@@ -30,6 +33,7 @@ EXPLORER = HERE.parent / "docs" / "explorer"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 TOLERANCE = 1e-10
 WAIT = 240  # seconds for the browser's answer
+PAGE = runpy.run_path(str(EXPLORER.parent / "site" / "explorer.py"))["page"]()
 pytestmark = pytest.mark.timeout(900)  # one fixture compiles six programs
 
 
@@ -46,9 +50,10 @@ def program(*names):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """A folder with the explorer beside its tests, as modules import each other."""
+    """A folder with the site's page and its modules, beside their tests."""
     site = tmp_path_factory.mktemp("site")
     shutil.copytree(EXPLORER, site / "explorer")
+    (site / "explorer" / "index.html").write_text(PAGE, "utf-8")
     shutil.copytree(HERE / "explorer", site / "tests")
     shutil.copy(EXPLORER / "package.json", site / "tests")
     (site / "tests" / "widget.js").write_text(script(), "utf-8")
@@ -158,9 +163,16 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+def browser(folder, *args):
+    """The command of a headless browser; `folder` keeps what it writes."""
+    # A container has no sandbox, and little shared memory.
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run")
+    flags += ("--disable-dev-shm-usage", f"--user-data-dir={folder}")
+    return [program(*BROWSERS), *flags, *args]
+
+
 def browsed(site, reference, folder):
     """What a headless browser answers, given the library's numbers."""
-    path = program(*BROWSERS)
     (site / "reference.json").write_text(json.dumps(reference))
     answers = queue.Queue()
     handler = type("Answers", (Handler,), {"answers": answers})
@@ -168,18 +180,30 @@ def browsed(site, reference, folder):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/tests/browser.html"
-        # A container has no sandbox, and little shared memory.
-        flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run")
-        flags += ("--disable-dev-shm-usage", f"--user-data-dir={folder}")
-        command = [path, *flags, "--remote-debugging-port=0", url]
+        command = browser(folder, "--remote-debugging-port=0", url)
         quiet = subprocess.DEVNULL
-        browser = subprocess.Popen(command, stdout=quiet, stderr=quiet)
+        running = subprocess.Popen(command, stdout=quiet, stderr=quiet)
         try:
             return answers.get(timeout=WAIT)
         finally:
-            browser.terminate()
-            browser.wait(30)
+            running.terminate()
+            running.wait(30)
             server.shutdown()
+
+
+def test_the_page_computes_without_a_server(tmp_path):
+    assert not re.search(r" (src|href)=", PAGE)  # nothing is loaded
+    path = tmp_path / "page.html"
+    path.write_text(PAGE, "utf-8")
+    url = f"{path.as_uri()}#task=matrix&matrix=2;1&hidden=1&lmda=0.5&duration=2"
+    # Milliseconds of the page's own time: it says its numbers after a rest.
+    flags = ("--virtual-time-budget=5000", "--dump-dom")
+    command = browser(tmp_path / "kept", *flags, url)
+    page = subprocess.run(command, capture_output=True, check=True, timeout=WAIT)
+    text = html.unescape(page.stdout.decode("utf-8"))
+    (python,) = re.findall(r'id="python">(.*?)</code>', text, re.DOTALL)
+    loss, _ = executed(python)
+    assert f"the loss is {loss:.3g}," in text
 
 
 def test_a_reader_can_use_the_page(site, cases, tmp_path):
@@ -214,17 +238,21 @@ def test_a_browser_computes_the_librarys_numbers(site, reference, tmp_path):
     check(answer["compared"])
 
 
+def executed(python):
+    """The loss that the page's Python lines print, and all their names."""
+    printed, names = io.StringIO(), {}
+    with contextlib.redirect_stdout(printed):
+        exec(python, names)
+    return float(printed.getvalue().split("\n")[0]), names
+
+
 @pytest.mark.slow
 def test_the_python_lines_compute_the_numbers(reference):
     for case in reference[:7]:
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            names = {}
-            exec(case["python"], names)
-        loss, *_ = printed.getvalue().split("\n")
+        loss, names = executed(case["python"])
         solution, t = names["solution"], jnp.array(case["ts"])
         n_in = len(case["sigma"][0])
-        assert float(loss) == pytest.approx(float(solution.loss(names["t"])))
+        assert loss == pytest.approx(float(solution.loss(names["t"])))
         np.testing.assert_allclose(solution.loss(t), case["loss"], atol=TOLERANCE)
         function = np.array(case["qqt"])[:, n_in:, :n_in]
         np.testing.assert_allclose(solution.function(t), function, atol=TOLERANCE)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 # Beside this script.
 import api
+import explorer
 import gallery
 from sphinx.cmd.build import build_main
 
@@ -32,7 +33,7 @@ laws
 sharp-bits
 conventions
 glossary
-%s
+explorer/index
 ```
 
 ```{toctree}
@@ -93,10 +94,10 @@ def main() -> int:
     status = build_main(
         ["-W", "--keep-going", "-q", "-c", str(HERE), str(source), str(out)]
     )
-    explorer = ROOT / "docs" / "explorer"
-    if explorer.exists():  # as it is, in place of its entry in the navigation
-        hidden = shutil.ignore_patterns("node_modules")
-        shutil.copytree(explorer, out / "explorer", ignore=hidden, dirs_exist_ok=True)
+    # In place of its entry in the navigation.
+    page = out / "explorer" / "index.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(explorer.page(), encoding="utf-8")
     return status
 
 
@@ -139,12 +140,9 @@ def _stage(source: Path, options: argparse.Namespace) -> None:
     project = sorted(page.name for page in ROOT.glob("*.md") if page.stem != "README")
     for name in project:
         _write(source / name, (ROOT / name).read_text(encoding="utf-8"))
-    explorer = ""
-    if (ROOT / "docs" / "explorer").exists():
-        explorer = "explorer/index"
-        _write(source / f"{explorer}.md", "# Explorer\n")
+    _write(source / "explorer" / "index.md", "# Explorer\n")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    _write(source / "index.md", readme + CONTENTS % (explorer, "\n".join(project)))
+    _write(source / "index.md", readme + CONTENTS % "\n".join(project))
     api.write(source / "api")
     gallery.write(source, options.figures)
     notebooks.write(source / "notebooks", options.notebooks, options.repository)
