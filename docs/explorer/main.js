@@ -71,7 +71,7 @@ function describe() {
   const bound = more.length === 2 ? "λ = 0" : balances[more[0]];
   $("sizes").textContent = isWide
     ? `A network of ${nIn} inputs, at least ${nIn + nOut} hidden units and ${nOut} outputs.`
-    : `A ${nIn}-${hidden}-${nOut} network.` +
+    : `A network of ${nIn}-${hidden}-${nOut} units.` +
       (bound ? ` It has more hidden units than ${more.join(" and ")}: these sizes allow ${bound} only.` : "");
   // The text keeps its place when a slider moves: what is below must stay under the finger.
   if (chosen) $("story").textContent = PRESETS[chosen].text;
