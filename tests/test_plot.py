@@ -353,6 +353,10 @@ def test_a_gif_has_a_frame_for_every_time(tmp_path):
         assert isinstance(film, GifImageFile)
         assert film.format == "GIF" and film.n_frames == 4
         assert film.info["duration"] == 200
+        drawn = np.asarray(film.convert("L"))
+    # The border cuts off no text.
+    for edge in (drawn[:2], drawn[-2:], drawn[:, :2], drawn[:, -2:]):
+        assert np.all(edge == 255)
     assert plt.get_fignums() == []
 
 

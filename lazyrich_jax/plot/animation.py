@@ -29,7 +29,8 @@ def animate(
 
     - `trajectory`: a `Trajectory`. Each of its times becomes a frame; infinity may be
       the last.
-    - `path`: the file to write: `.gif`, or `.mp4` if ffmpeg is installed.
+    - `path`: the file to write, `.gif` or `.mp4`. An mp4 needs the program ffmpeg:
+      matplotlib looks for it on `PATH` and at its setting `animation.ffmpeg_path`.
     - `which`: `"input"`, `"output"`, `"function"` or `"qqt"`, as for `representation`.
     - `fps`: frames per second, an integer.
 
@@ -61,7 +62,7 @@ def animate(
     values = np.asarray(found)
     limit = float(np.abs(values).max()) or 1.0
 
-    figure = Figure(figsize=inches(4.4, 4.0), dpi=110, layout="constrained")
+    figure = Figure(figsize=inches(4.4, 4.0), dpi=110, layout="compressed")
     ax = maps.representation(
         trajectory, which, index=0, limit=limit, ax=figure.subplots()
     )
@@ -95,8 +96,13 @@ def _check_path(path: str | os.PathLike[str]) -> pathlib.Path:
     suffix = path.suffix.lower()
     able = [end for end, writer in WRITERS.items() if writers.is_available(writer)]
     missing = ""
-    if suffix in set(WRITERS) - set(able):
-        missing = f" {WRITERS[suffix]}, which it needs, isn't installed."
+    if suffix == ".mp4" and suffix not in able:
+        missing = (
+            " ffmpeg, which an mp4 needs, isn't installed: install it by `apt`, `brew` "
+            "or `conda`, or `pip install imageio-ffmpeg` and set "
+            "`matplotlib.rcParams['animation.ffmpeg_path'] = "
+            "imageio_ffmpeg.get_ffmpeg_exe()`."
+        )
     _checks.require(
         suffix in able,
         f"`path` must end in what can be written here ({', '.join(able)}), but it was "
