@@ -9,13 +9,14 @@ import numpy as np
 from jaxtyping import Array, Float, Real
 
 from .. import measures
-from .._dynamics import ExactSolution, GradientDescent
+from .._dynamics import AbstractDynamics, ExactSolution, GradientDescent
 from .._init import Aligned, LambdaBalanced
 from .._learn import learn
 from .._network import LinearNetwork
 from .._task import Task
 from ..theory import aligned_modes, final_sharpness, largest_stable_step, sharpness
-from .record import Data, Difference, Record, difference
+from . import comparison
+from .record import Data, Difference, Record, against_descent, difference
 from .style import COLOURS, new_figure
 
 if TYPE_CHECKING:
@@ -130,14 +131,17 @@ def _learning(settings: Settings, task: Task, data: dict, track) -> list[Differe
     for lmda in track(settings.lmdas):
         start = Aligned(task, lmda, strengths=settings.start)
         start = start(*sizes, key=jax.random.key(settings.seed))
-        run = _descended(start, task, jnp.asarray(some), jnp.asarray(rate))
-        measured.append(_measured(run, task))
+        descent, corrected = (
+            _measured(_learned(start, task, jnp.asarray(some), law), task)
+            for law in comparison.descents(jnp.asarray(rate)).values()
+        )
+        measured.append(descent)
         modes = (aligned_modes(x, s, settings.start, lmda) for x in (ts, some))
         line, at_points = (np.asarray(sharpness(s, a, lmda, sizes)) for a in modes)
         theory.append(line)
-        value = difference(at_points, measured[-1])
         what = f"λ = {lmda:g}: sharpness along learning"
-        differences.append(Difference(what, "descent", value, 1e-2))
+        values = at_points, descent, corrected
+        differences.append(against_descent(what, *values, bound=1e-2))
     data["theory"], data["measured"] = np.stack(theory), np.stack(measured)
     return differences
 
@@ -154,25 +158,28 @@ def _ends(settings: Settings, task: Task, data: dict, track) -> list[Difference]
     draws = eqx.filter_vmap(lambda x: LambdaBalanced(x, 0.3)(*sizes, key=key))
     # Small steps keep the balance; they are proportional to the fastest time scale.
     rates = jnp.asarray(0.02 * data["stable"])
-    law = eqx.filter_vmap(_descended, in_axes=(eqx.if_array(0), None, 0, 0))
-    last = jnp.broadcast_to(jnp.asarray(6 * settings.last), (len(span), 1))
-    ends = law(draws(jnp.asarray(span)), task, last, rates)
-    ends = jax.tree.map(lambda w: w[:, 0], ends)
-    data["measured_end"] = _measured(ends, task)
-    value = difference(data["end"], data["measured_end"])
+    run = eqx.filter_vmap(_learned, in_axes=(eqx.if_array(0), None, None, 0))
+    last, starts = jnp.array([6 * settings.last]), draws(jnp.asarray(span))
+    laws = eqx.filter_vmap(comparison.descents)(rates)
+    ends = [run(starts, task, last, law) for law in laws.values()]
+    descent, corrected = (
+        _measured(jax.tree.map(lambda w: w[:, 0], end), task) for end in ends
+    )
+    data["measured_end"] = descent
     what = f"sharpness at the end, at {len(span)} values of λ"
-    return [Difference(what, "descent", value, 1e-2)]
+    values = data["end"], descent, corrected
+    return [against_descent(what, *values, bound=1e-2)]
 
 
 @eqx.filter_jit
-def _descended(
+def _learned(
     start: LinearNetwork,
     task: Task,
     ts: Real[Array, " times"],
-    rate: Float[Array, ""],
+    law: AbstractDynamics,
 ) -> LinearNetwork:
-    """The networks at `ts` of gradient descent."""
-    return learn(start, task, ts, dynamics=GradientDescent(rate), throw=False).network
+    """The networks at `ts`."""
+    return learn(start, task, ts, dynamics=law, throw=False).network
 
 
 def _outcomes(settings: Settings, task: Task, data: dict) -> list[Difference]:

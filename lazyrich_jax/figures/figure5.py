@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .._dynamics import ExactSolution, GradientDescent
+from .._dynamics import AbstractDynamics, Exact
 from .._init import LambdaBalanced
 from .._learn import learn
 from .._network import LinearNetwork
@@ -18,7 +18,7 @@ from ..measures import kernel_distance
 from ..theory import delayed_rich_time
 from . import comparison
 from .maps import guide
-from .record import Data, Difference, Record, difference
+from .record import Data, Difference, Record, against_descent, difference
 from .style import COLOURS, new_figure
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def caption(settings: Settings) -> str:
         f"Both are drawn where |λ| exceeds the singular values, {strengths}. Right: "
         f"the {NAMES[SHOWN[0]]}'s curves at three λ. The differences are over all "
         "cells of the maps, against gradient descent (learning rate "
-        f"{settings.learning_rate:g}, {settings.steps} steps). White inputs; weights "
+        f"{settings.learning_rate:g}, {settings.steps} steps). At the curves the "
+        "solution corrected for finite steps is compared too. White inputs; weights "
         f"of scale {settings.scale:g}. The seed avoids saddles, whose delays would "
         "show as narrow spikes at small λ. The published summary gives no parameters: "
         "these are this library's."
@@ -84,29 +85,65 @@ def compute(settings: Settings, track=iter) -> Record:
     lmda = np.r_[-half[::-1], half]
     ts = comparison.steps_to(settings.steps, settings.points) * settings.learning_rate
     data = {"lmda": lmda, "ts": ts, "strengths": np.array(settings.strengths)}
-    widest = max(n[0] for n in settings.sizes), max(n[2] for n in settings.sizes)
+    laws = {"exact": Exact(), **comparison.descents(settings.learning_rate)}
     differences = []
     for i, sizes in enumerate(track(settings.sizes)):
-        # All shapes share the program of the widest, since compilation is slow. Other
-        # shapes have zero weights and targets at the unused inputs and outputs.
-        weights = _within(_starts(settings, sizes, lmda), *widest)
-        p = np.asarray(_learn(settings, weights, _task(settings, *widest), ts))
-        used = np.r_[: sizes[0], widest[0] : widest[0] + sizes[2]]
-        p = p[..., used, :][..., used]
-        task = _task(settings, sizes[0], sizes[2])
-        for name, values in _measured(p, task, lmda, sizes[1]).items():
-            data[f"{i}/{name}"] = np.asarray(values)
+        exact, descent = (
+            _measures(settings, sizes, lmda, ts, laws[law])
+            for law in ("exact", "descent")
+        )
+        data[f"{i}/delayed"] = np.asarray(
+            _delayed(_task(settings, sizes), lmda, sizes[1])
+        )
         for name, what in QUANTITIES.items():
-            pair = (data[f"{i}/{law}/{name}"].T for law in ("exact", "descent"))
+            data[f"{i}/exact/{name}"] = exact[name]
+            data[f"{i}/descent/{name}"] = descent[name]
+            value = difference(exact[name].T, descent[name].T)
             what = f"{NAMES[i]}: {what}"
-            differences.append(Difference(what, "descent", difference(*pair), 1e-2))
+            differences.append(Difference(what, "descent", value, 1e-2))
+    # The corrected solution is integrated, in many steps where |λ| is large.
+    i, shown = SHOWN
+    rows = [_nearest(lmda, x) for x in shown]
+    corrected = _measures(
+        settings, settings.sizes[i], lmda[rows], ts, laws["corrected"]
+    )
+    for name, what in QUANTITIES.items():
+        data[f"shown/corrected/{name}"] = corrected[name]
+        both = (data[f"{i}/{law}/{name}"][rows] for law in ("exact", "descent"))
+        values = (x.T for x in (*both, corrected[name]))
+        what = f"{NAMES[i]}, curves: {what}"
+        differences.append(against_descent(what, *values, bound=1e-2))
     return Record(data, differences)
 
 
-def _task(settings: Settings, in_size: int, out_size: int) -> Task:
-    sigma = np.zeros((out_size, in_size))
-    np.fill_diagonal(sigma, (*settings.strengths, *[0] * in_size))
+def _nearest(lmda: np.ndarray, value: float) -> int:
+    return int(np.abs(lmda - value).argmin())
+
+
+def _task(settings: Settings, sizes: tuple[int, ...]) -> Task:
+    sigma = np.zeros((sizes[-1], sizes[0]))
+    np.fill_diagonal(sigma, (*settings.strengths, *[0] * sizes[0]))
     return Task.from_correlation(sigma)
+
+
+def _measures(
+    settings: Settings,
+    sizes: tuple[int, int, int],
+    lmda: Real[ArrayLike, " lmdas"],
+    ts: Real[ArrayLike, " times"],
+    law: AbstractDynamics,
+) -> dict[str, np.ndarray]:
+    """The NTK's distance and the relative loss of one shape, for every balance.
+
+    All shapes share the program of the widest, since compilation is slow. Other shapes
+    have zero weights and targets at the unused inputs and outputs.
+    """
+    widest = tuple(np.max(settings.sizes, axis=0).tolist())
+    weights = _within(_starts(settings, sizes, lmda), widest[0], widest[2])
+    p = np.asarray(_learned(weights, _task(settings, widest), ts, law))
+    used = np.r_[: sizes[0], widest[0] : widest[0] + sizes[2]]
+    measured = _measured(p[..., used, :][..., used], _task(settings, sizes))
+    return {name: np.asarray(value) for name, value in measured.items()}
 
 
 @eqx.filter_jit
@@ -134,31 +171,25 @@ def _within(
 
 
 @eqx.filter_jit
-def _learn(
-    settings: Settings,
+def _learned(
     weights: tuple[Float[ArrayLike, "lmdas _ _"], ...],
     task: Task,
     ts: Real[ArrayLike, " times"],
-) -> Float[Array, "laws lmdas times both both"]:
-    """The matrix QQ^T over time, exact and by gradient descent."""
-    law = GradientDescent(settings.learning_rate)
+    law: AbstractDynamics,
+) -> Float[Array, "lmdas times both both"]:
+    """The matrix QQ^T over time."""
 
     def of(*weights):
-        start = LinearNetwork(weights)
-        exact = ExactSolution(start, task).qqt(ts)
-        return jnp.stack([exact, learn(start, task, ts, dynamics=law).qqt])
+        return learn(LinearNetwork(weights), task, ts, dynamics=law).qqt
 
-    return jax.vmap(of, out_axes=1)(*weights)
+    return jax.vmap(of)(*weights)
 
 
 @eqx.filter_jit
 def _measured(
-    p: Float[ArrayLike, "laws lmdas times both both"],
-    task: Task,
-    lmda: Real[ArrayLike, " lmdas"],
-    hidden_size: int,
-) -> dict[str, Float[Array, "..."]]:
-    """The NTK's distance and the loss by both laws, and the delayed-rich time."""
+    p: Float[ArrayLike, "lmdas times both both"], task: Task
+) -> dict[str, Float[Array, "lmdas times"]]:
+    """The NTK's distance and the relative loss."""
     n = task.in_size
 
     def kernel(p):
@@ -167,17 +198,19 @@ def _measured(
     def over_time(p):
         distance = jax.vmap(lambda q: kernel_distance(kernel(p[0]), kernel(q)))(p)
         loss = jax.vmap(task.loss)(p[:, n:, :n])
-        return distance, loss / loss[0]
+        return {"distance": distance, "loss": loss / loss[0]}
 
-    distance, loss = jax.vmap(jax.vmap(over_time))(jnp.asarray(p))
-    delayed = jax.vmap(lambda x: delayed_rich_time(task, x, hidden_size)[0])(lmda)
-    return {
-        "exact/distance": distance[0],
-        "exact/loss": loss[0],
-        "descent/distance": distance[1],
-        "descent/loss": loss[1],
-        "delayed": delayed,
-    }
+    return jax.vmap(over_time)(jnp.asarray(p))
+
+
+@eqx.filter_jit
+def _delayed(
+    task: Task, lmda: Real[ArrayLike, " lmdas"], hidden_size: int
+) -> Float[Array, " lmdas"]:
+    """The delayed-rich time of the strongest mode."""
+    return jax.vmap(lambda x: delayed_rich_time(task, x, hidden_size)[0])(
+        jnp.asarray(lmda)
+    )
 
 
 def draw(data: Data) -> "Figure":
@@ -231,7 +264,7 @@ def _draw_curves(ax: "Axes", data: Data, quantity: str) -> None:
     i, shown = SHOWN
     ts = data["ts"][1:]
     for colour, lmda in zip(COLOURS, shown, strict=False):
-        j = int(np.abs(data["lmda"] - lmda).argmin())
+        j = _nearest(data["lmda"], lmda)
         label = rf"$\lambda = {data['lmda'][j]:.3g}$"
         curve = data[f"{i}/descent/{quantity}"][j, 1:]
         ax.plot(ts, curve, color=colour, lw=2.5, label=label)
