@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse.linalg
 from jax.flatten_util import ravel_pytree
 
 import lazyrich_jax as lr
+from lazyrich_jax.measures.curvature import largest_eigenvalue
 
 KEY = jax.random.key(0)
 CASES = [
@@ -94,6 +96,26 @@ def test_the_largest_eigenvalue_of_any_network():
     s = np.linalg.svd(white.input_output_correlation, compute_uv=False)
     expected = lr.theory.final_sharpness(s, wide.effective_laziness)
     np.testing.assert_allclose(lr.measures.sharpness(last, white), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("memory", "vectors"), [(np.inf, 20), (10 * 8 * 300, 10), (1.0, 8)]
+)
+def test_few_vectors_give_the_same_eigenvalue(monkeypatch, memory, vectors):
+    """ARPACK keeps as many as fit into the memory; these eigenvalues are close."""
+    values = np.r_[np.linspace(-2, 0.1, 296), 0.97, 0.98, 0.99, 1.0]
+    kept, own = [], scipy.sparse.linalg.eigsh
+
+    def eigsh(*arguments, **options):
+        kept.append(options["ncv"])
+        return own(*arguments, **options)
+
+    monkeypatch.setattr(scipy.sparse.linalg, "eigsh", eigsh)
+    found = largest_eigenvalue(
+        lambda v: jnp.asarray(values) * v, 300, jnp.dtype(float), 1e-8, memory
+    )
+    np.testing.assert_allclose(found, 1.0, rtol=1e-8)
+    assert kept == [vectors]
 
 
 def moved(network, task, rate):

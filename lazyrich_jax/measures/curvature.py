@@ -1,5 +1,6 @@
 """The sharpness of the loss at the weights of any network."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,9 @@ from .. import _checks, _dtypes
 from .._exactness import check_fit
 from .._network import LinearNetwork
 from .._task import Task
+
+# Vectors that ARPACK keeps. Fewer take more products where eigenvalues are close.
+MOST_VECTORS, LEAST_VECTORS = 20, 8
 
 
 def sharpness(
@@ -68,8 +72,13 @@ def largest_eigenvalue(
     size: int,
     dtype: jnp.dtype,
     rtol: float,
+    memory: float = math.inf,
 ) -> Float[Array, ""]:
-    """The largest eigenvalue of a symmetric matrix, from products with vectors."""
+    """The largest eigenvalue of a symmetric matrix, from products with vectors.
+
+    ARPACK keeps vectors of double precision: as many of `MOST_VECTORS` as fit into
+    `memory` (bytes), but not fewer than `LEAST_VECTORS`.
+    """
     from scipy.sparse.linalg import LinearOperator, eigsh  # takes long: on first use
 
     def on_host(vector: np.ndarray) -> np.ndarray:
@@ -81,6 +90,8 @@ def largest_eigenvalue(
     operator: Any = LinearOperator
     operator = operator((size, size), matvec=on_host, dtype=float)
     start = np.random.default_rng(0).normal(size=size)
+    fit = max(min(memory / (8 * size), MOST_VECTORS), LEAST_VECTORS)
     options: dict[str, Any] = {"tol": rtol, "return_eigenvectors": False}
+    options["ncv"] = min(int(fit), size)
     values = eigsh(operator, k=1, which="LA", v0=start, **options)
     return jnp.asarray(values[0], dtype)

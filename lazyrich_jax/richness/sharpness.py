@@ -36,7 +36,7 @@ def sharpness(
     x: Shaped[ArrayLike, "samples ..."],
     y: Real[ArrayLike, "samples ..."],
     *,
-    apply: Callable[[Any, Array], Array] | None = None,
+    apply: Callable[[Any, Array], Any] | None = None,
     loss: str | Loss = "mse",
     rtol: float = 1e-4,
     memory: float = 1e9,
@@ -57,7 +57,9 @@ def sharpness(
       library; `"cross_entropy"` of logits; or a function of one sample's outputs (a
       vector) and its target. The mean over samples is taken.
     - `rtol`: the relative tolerance of the eigenvalue.
-    - `memory`: the most bytes to use for samples at a time.
+    - `memory`: the most bytes to use for samples at a time, and for the vectors of the
+      iteration. It keeps 20 vectors of double precision, or as many as fit, but at
+      least 8. Fewer vectors may take more products.
 
     **Raises:** `ValueError` for targets that don't fit the samples, or labels that
     aren't classes; `TypeError` for labels that aren't whole numbers, and as
@@ -99,7 +101,7 @@ def sharpness(
             total += _product(function, *chunk, loss=of_sample, vector=vector)
         return total / samples.shape[0]
 
-    return largest_eigenvalue(product, flat.size, flat.dtype, float(tolerance))
+    return largest_eigenvalue(product, flat.size, flat.dtype, float(tolerance), memory)
 
 
 def _targets(y: Any, samples: int, outputs: int, loss: str | Loss) -> Array:
