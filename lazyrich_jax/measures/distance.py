@@ -109,8 +109,8 @@ def linearisation_gap(
 
     It is zero for lazy learning, where the outputs are linear in the change of the
     parameters (Chizat et al. 2019; Lee et al. 2019), and about one or larger for rich
-    learning. It is NaN if no outputs moved, and infinite if those of the linear model
-    moved alone.
+    learning. It is zero if nothing moved, and infinite if the outputs of the linear
+    model moved alone.
 
     **Arguments:** outputs before learning, after it, and those of
     `lazyrich_jax.richness.linearised`, arrays of one shape.
@@ -128,7 +128,9 @@ def linearisation_gap(
 
 @compiled
 def _gap(f0: Array, f1: Array, linear: Array) -> Float[Array, ""]:
-    return norm(f1 - linear) / norm(f1 - f0)
+    gap = norm(f1 - linear)
+    moved = norm(f1 - f0)
+    return jnp.where(gap == 0, 0.0, gap / jnp.where(gap == 0, 1.0, moved))
 
 
 def weight_movement(start: PyTree, end: PyTree) -> Float[Array, ""]:

@@ -17,7 +17,7 @@ def linearised(
     end: PyTree,
     x: Shaped[ArrayLike, "samples ..."],
     *,
-    apply: Callable[[Any, Array], Array] | None = None,
+    apply: Callable[[Any, Array], Any] | None = None,
 ) -> Float[Array, "samples outputs"]:
     r"""Outputs of the model linearised at its start, with the parameters of its end.
 
@@ -44,16 +44,16 @@ def linearised(
     ```
     """
     before, after, samples = pair_of(start, end, x, apply)
-    return mapped(_linearised, before, samples, after.parameters)
+    # Outputs of one program: they are equal to the digit if nothing moved.
+    return before.outputs(samples) + mapped(_change, before, samples, after.parameters)
 
 
 @eqx.filter_jit
-def _linearised(function: Function, x: Array, end: PyTree) -> Array:
+def _change(function: Function, x: Array, end: PyTree) -> Array:
     change = jax.tree.map(jnp.subtract, end, function.parameters)
 
     def of_sample(sample: Array) -> Array:
         at = (function.parameters,)
-        f, df = jax.jvp(lambda p: function(p, sample), at, (change,))
-        return f + df
+        return jax.jvp(lambda p: function(p, sample), at, (change,))[1]
 
     return jax.vmap(of_sample)(x)
