@@ -105,6 +105,36 @@ def test_flow_conserves_the_diagonal_of_channels():
         lr.richness.balances(nan)
 
 
+def test_convolutions_by_groups_have_zeros_between_the_groups():
+    keys = jax.random.split(jax.random.key(2), 3)
+    model = eqx.nn.Sequential(
+        [
+            eqx.nn.Conv2d(1, 4, 3, key=keys[0]),
+            eqx.nn.Lambda(jax.nn.relu),
+            eqx.nn.Conv2d(4, 6, 2, groups=2, key=keys[1]),
+            eqx.nn.Lambda(jax.nn.relu),
+            eqx.nn.Conv2d(6, 2, 3, key=keys[2]),
+            eqx.nn.Lambda(jnp.ravel),
+        ]
+    )
+    velocities = drift(model, IMAGES)
+    assert [len(v) for v in velocities] == [4, 6]
+    for velocity in velocities:
+        np.testing.assert_allclose(np.diag(velocity), 0, atol=1e-13)
+    weights = [np.asarray(model.layers[i].weight) for i in (0, 2, 4)]
+    biases = [np.asarray(model.layers[i].bias).ravel() for i in (0, 2)]
+    whole = np.zeros((6, 4, 2, 2))
+    whole[:3, :2], whole[3:, 2:] = weights[1][:3], weights[1][3:]
+    into = [weights[0].reshape(4, -1), whole.reshape(6, -1)]
+    out_of = [
+        np.moveaxis(w, 1, -1).reshape(-1, w.shape[1]) for w in (whole, weights[2])
+    ]
+    for found in (lr.richness.balances(model), lr.richness.balances(model, IMAGES)):
+        for pair, w1, w2, bias in zip(found, into, out_of, biases, strict=True):
+            matrix = w2.T @ w2 - w1 @ w1.T - np.outer(bias, bias)
+            np.testing.assert_allclose(pair.matrix, matrix, atol=1e-14)
+
+
 class Attention(eqx.Module):
     attention: eqx.nn.MultiheadAttention
 

@@ -92,10 +92,11 @@ FLOORS = {
         {"attention", "gated", "inputs", "rates", "recurrent", "relu", "scale"},
     ),
     "richness": (
-        {"chunks", "products", "states", "steps"},
+        {"chunks", "parameters", "products", "programs", "steps"},
+        {"states"},
         {"model"},
         {"cost", "linear", "linearised", "traced"},
-        {"exact", "jacobian", "layers", "recorder", "sharpness"},
+        {"exact", "jacobian", "layers", "pairing", "recorder", "sharpness"},
         {"balance", "chain", "collected", "gaps", "probes", "question", "reported"}
         | {"sketch"},
         {"kernels"},

@@ -73,11 +73,37 @@ def test_numbers_of_pairs(report):
     np.testing.assert_allclose(report["drift"], 0, atol=1e-12)
 
 
+def test_a_pair_that_needs_channels_is_left_out_alone():
+    keys = jax.random.split(jax.random.key(3), 3)
+    start = eqx.nn.Sequential(
+        [
+            eqx.nn.Conv1d(2, 3, 2, key=keys[0]),
+            eqx.nn.Lambda(jnp.ravel),
+            eqx.nn.Linear(9, 4, key=keys[1]),
+            eqx.nn.Lambda(jnp.tanh),
+            eqx.nn.Linear(4, 2, key=keys[2]),
+        ]
+    )
+    end = jax.tree.map(lambda a: 2 * a if eqx.is_array(a) else a, start)
+    whole = lr.richness.report(start, end, channels="first")
+    flattened, dense = "layers[0] -> layers[2]", "layers[2] -> layers[4]"
+    assert whole.pair_names == (flattened, dense) and flattened not in whole.left_out
+    part = lr.richness.report(start, end)
+    assert part.pair_names == (dense,)
+    assert "`channels` must be 'first'" in part.left_out[flattened]
+    assert f"  {flattened}: `channels` must be" in str(part)
+    for name in ("lmda", "residual", "drift"):
+        np.testing.assert_array_equal(part[name], whole[name][1:])
+    lower = start[:3]
+    alone = lr.richness.report(lower, lower)
+    assert alone.pair_names == () and {flattened, "lmda"} <= {*alone.left_out}
+
+
 def test_nothing_moved_is_lazy():
     made = lr.richness.report(START, START, TASK.x)
-    for name in ("weight_movement", "kernel_distance", "rich_lazy_index"):
+    distances = "weight_movement", "kernel_distance", "rich_lazy_index"
+    for name in (*distances, "linearisation_gap"):
         assert made[name] == 0
-    assert np.isnan(made["linearisation_gap"])
     with pytest.raises(KeyError, match="`loss` is left out: it needs targets `y`"):
         made["loss"]
     with pytest.raises(KeyError, match="`name` must be one of"):

@@ -1,7 +1,6 @@
 """The balance of consecutive layers of a model."""
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -15,9 +14,7 @@ from .._linalg import dot
 from .._network import LinearNetwork
 from .._xla import compiled
 from .layers import layers
-
-PLAIN = ("dense", "convolution")
-ATTENTION = (("key", "query"), ("value", "output"))
+from .pairing import pairs_in
 
 
 class PairBalance(eqx.Module):
@@ -37,6 +34,8 @@ class PairBalance(eqx.Module):
     It is not conserved if the first layer's outputs have another use, such as a skip
     connection, if weights are normalised or shared, and with batch or layer
     normalisation or rotary positions between the layers. Weight decay makes it fall.
+    A convolution by groups counts as one with zeros between its groups: of its balances
+    the diagonal alone is conserved.
 
     A positive balance means that the upper layer is larger. At |lambda| far above the
     function's singular values a balanced pair learns lazily, at zero it learns richly
@@ -152,7 +151,7 @@ def balances(
     model: PyTree,
     x: Any = None,
     *,
-    apply: Callable[[Any, Array], Array] | None = None,
+    apply: Callable[[Any, Array], Any] | None = None,
     layout: str | None = None,
     channels: str | None = None,
 ) -> tuple[PairBalance, ...]:
@@ -197,14 +196,27 @@ def balances(
         found = tuple(model)
     else:
         found = layers(model, x, apply=apply, layout=layout)
-    pairs = [*_of_plain(found, channels), *_of_attention(found)]
-    pairs.sort(key=lambda pair: pair[0])
+    pairs, left_out = balances_of(found, channels)
+    for why in left_out.values():
+        raise ValueError(why)
+    return pairs
+
+
+def balances_of(
+    found: Sequence[Layer], channels: str | None
+) -> tuple[tuple[PairBalance, ...], dict[tuple[str, str], str]]:
+    """The balances of layers, and why other pairs have none.
+
+    **Raises:** `ValueError` if no two layers are a pair, and as `pairs_in`.
+    """
+    pairs, left_out = pairs_in(found, channels)
     _checks.require(
-        len(pairs) > 0,
+        len(pairs) + len(left_out) > 0,
         "`model` must have two consecutive layers whose sizes chain, but its layers "
         f"were {', '.join(_text(layer) for layer in found)}.",
     )
-    return tuple(balance for _, balance in pairs)
+    balances = (PairBalance(pair.names, pair.head, pair.network) for pair in pairs)
+    return tuple(balances), left_out
 
 
 def require_channels(channels: str | None) -> None:
@@ -222,79 +234,3 @@ def _are_layers(model: PyTree) -> bool:
 
 def _text(layer: Layer) -> str:
     return f"{layer.name} ({layer.kind}, {_checks.sizes_text(layer.weight.shape)})"
-
-
-def _of_plain(
-    found: Sequence[Layer], channels: str | None
-) -> Iterator[tuple[int, PairBalance]]:
-    """Pairs of dense and convolutional layers, and their places."""
-    for (i, below), (j, above) in itertools.combinations(enumerate(found), 2):
-        if above.after is None:  # a tree does not tell
-            follows = j == i + 1
-        else:
-            follows = above.after == (below.name,) and below.into == (above.name,)
-        if follows and below.kind in PLAIN and above.kind in PLAIN:
-            outward = _outward(below, above, channels)
-            if outward is not None:
-                pair = LinearNetwork((_inward(below), outward))
-                yield i, PairBalance((below.name, above.name), None, pair)
-
-
-def _inward(layer: Layer) -> Float[Array, "out in"]:
-    """The weights into each unit, with its bias as the last column."""
-    rows = layer.weight.reshape(layer.weight.shape[0], -1)
-    if layer.bias is None:
-        return rows
-    return jnp.concatenate([rows, layer.bias.reshape(-1, 1)], axis=1)
-
-
-def _outward(
-    below: Layer, above: Layer, channels: str | None
-) -> Float[Array, "out hidden"] | None:
-    """The weights out of each unit of the layer below, if the sizes chain."""
-    hidden, weight = below.weight.shape[0], above.weight
-    n_out, n_in = weight.shape[:2]
-    if n_in == hidden:
-        return jnp.moveaxis(weight, 1, -1).reshape(-1, hidden)
-    if (below.kind, above.kind) != ("convolution", "dense") or n_in % hidden != 0:
-        return None
-    _checks.require(
-        channels is not None,
-        "`channels` must be 'first' (Equinox, PyTorch) or 'last' (Flax), as "
-        f"`{above.name}` follows the flattened `{below.name}`, but it was None.",
-    )
-    if channels == "first":
-        weight = weight.reshape(n_out, hidden, n_in // hidden).swapaxes(1, 2)
-    return weight.reshape(-1, hidden)
-
-
-def _of_attention(found: Sequence[Layer]) -> Iterator[tuple[int, PairBalance]]:
-    """Pairs of each head of attention, with their places."""
-    for lower, upper in ATTENTION:
-        firsts, seconds = (
-            [(i, layer) for i, layer in enumerate(found) if layer.kind == kind]
-            for kind in (lower, upper)
-        )
-        _checks.require(
-            len(firsts) == len(seconds),
-            f"`model` must have as many layers of kind '{lower}' as of '{upper}', but "
-            f"there were {len(firsts)} and {len(seconds)}.",
-        )
-        for (i, below), (_, above) in zip(firsts, seconds, strict=True):
-            for head, pair in enumerate(_of_heads(below, above)):
-                yield i, PairBalance((below.name, above.name), head, pair)
-
-
-def _of_heads(below: Layer, above: Layer) -> Iterator[LinearNetwork]:
-    rows = _inward(below)
-    columns = _inward(above).mT if above.kind == "query" else above.weight
-    _checks.require(
-        below.heads == above.heads and rows.shape[0] == columns.shape[1],
-        f"`{below.name}` and `{above.name}` must have heads of the same number and "
-        f"size, but they had {below.heads} of {rows.shape[0]} units in all and "
-        f"{above.heads} of {columns.shape[1]}.",
-    )
-    size = rows.shape[0] // below.heads
-    for head in range(below.heads):
-        units = slice(head * size, (head + 1) * size)
-        yield LinearNetwork((rows[units], columns[:, units]))

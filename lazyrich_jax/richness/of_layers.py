@@ -9,7 +9,7 @@ from jaxtyping import Array, PyTree
 from .. import measures
 from .._layers import Layer
 from .._linalg import dot
-from .balance import PairBalance, balances
+from .balance import PairBalance, balances_of
 from .collected import Collected, without_rounding
 from .layers import activations
 from .probes import gradient_products
@@ -78,9 +78,14 @@ def add_pairs(
 ) -> tuple[str, ...]:
     """Balances, and their drift. Returns the names of the pairs."""
     try:
-        before, after = (balances(of, channels=channels) for of in found)
+        (before, left_out), (after, _) = (balances_of(of, channels) for of in found)
     except ValueError as error:  # no two layers are a pair
         collected.leave_out(PAIRS, str(error))
+        return ()
+    for names, why in left_out.items():
+        collected.leave_out([" -> ".join(names)], why)
+    if not before:
+        collected.leave_out(PAIRS, "no other pair is there")
         return ()
     pairs = list(zip(before, after, strict=True))
     collected.add(

@@ -47,6 +47,7 @@ PAIRS = {
     "drift": "change of the balance matrix over its weights: 0 for gradient flow of "
     "linear maps",
 }
+READINGS = NUMBERS | LAYERS | PAIRS
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -64,7 +65,7 @@ class Report:
     - `pairs`: by name, an array with an entry (or two) per pair of layers of
       `pair_names`.
     - `errors`: standard errors, by the name of a number that was estimated.
-    - `left_out`: the reasons, by the name of a number that is not there.
+    - `left_out`: the reasons, by the name of a number, or of a pair, that is not there.
     """
 
     parameters: int
@@ -106,7 +107,7 @@ class Report:
         }
         about = {name: getattr(self, name) for name in ("parameters", "samples")}
         data = xarray.Dataset(fields, coordinates, about)
-        for name, reading in (NUMBERS | LAYERS | PAIRS).items():
+        for name, reading in READINGS.items():
             if name in data:
                 data[name].attrs["reading"] = reading
         return data
@@ -141,7 +142,8 @@ class Report:
             lines.append("Left out")
             for why in dict.fromkeys(self.left_out.values()):
                 names = [n for n, reason in self.left_out.items() if reason == why]
-                lines.append(f"  {', '.join(map(_title, names))}: {why}")
+                titles = [_title(n) if n in READINGS else n for n in names]
+                lines.append(f"  {', '.join(titles)}: {why}")
         return "\n".join(lines)
 
 
