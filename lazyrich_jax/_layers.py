@@ -18,7 +18,7 @@ LAYOUTS = "out_in", "in_out"
 PROJECTIONS = "query", "key", "value", "output"
 FLAX_PROJECTIONS = "query", "key", "value", "out"
 WEIGHT = re.compile("(.*_)?weight(_.*)?")  # also in_proj_weight, weight_ih_l0
-FLAT_KERNEL = re.compile(r".+[./]kernel")  # of Flax's parameters in a flat dict
+FLAT_KERNEL = re.compile(r".+\.kernel")  # of Flax's parameters in a flat dict
 LOOKED_UP = re.compile(
     r"embed|(^|[._])emb|_emb|wte|wpe", re.IGNORECASE
 )  # PyTorch's tables of tokens
@@ -37,6 +37,8 @@ class Layer(eqx.Module):
     - `kind`: `"dense"`, `"convolution"`, or of attention `"query"`, `"key"`, `"value"`
       or `"output"`.
     - `heads`: the number of heads of attention, and zero for other layers.
+    - `groups`: of a convolution by groups, whose weight is (out, in / groups, *window);
+      one for other layers. Flax's and PyTorch's trees alone do not tell it.
     - `after`, `into`: the names of the layers that its inputs are computed from, and of
       those that its outputs enter, with no other layer between. "" in `into` stands for
       the model's outputs. `None` for layers found in a tree, which does not tell.
@@ -49,6 +51,7 @@ class Layer(eqx.Module):
     heads: int = eqx.field(static=True, default=0)
     after: tuple[str, ...] | None = eqx.field(static=True, default=None)
     into: tuple[str, ...] | None = eqx.field(static=True, default=None)
+    groups: int = eqx.field(static=True, default=1)
 
 
 def layers_of_tree(
@@ -80,8 +83,20 @@ def path_name(path: tuple[Any, ...]) -> str:
         if isinstance(key, SequenceKey):
             text += f"[{key.idx}]"
         else:
-            text += f".{getattr(key, 'name', getattr(key, 'key', key))}"
+            name = getattr(key, "name", getattr(key, "key", key))
+            text += "." + ".".join(key_parts(name))
     return text.removeprefix(".")
+
+
+def key_parts(key: Any) -> list[str]:
+    """The parts of a key of a flat dict: a tuple of them, or joined by slashes."""
+    parts = key if isinstance(key, tuple) else str(key).split("/")
+    return [str(part) for part in parts]
+
+
+def is_of_optax(node: Any) -> bool:
+    """Whether a node is a state of an optimiser of Optax."""
+    return type(node).__module__.startswith("optax.")
 
 
 def layer_name(path: tuple[Any, ...]) -> str:
@@ -89,7 +104,7 @@ def layer_name(path: tuple[Any, ...]) -> str:
     place = path_name(path).removeprefix("params.")
     if place in ("weight", "kernel"):  # the model is the layer
         return "weight"
-    return re.sub(r"[./](weight|kernel)(\.value)?$", "", place)
+    return re.sub(r"\.(weight|kernel)(\.value)?$", "", place)
 
 
 def is_of_flax(node: Any, name: str | None = None) -> bool:
@@ -111,6 +126,8 @@ Found = Layer | tuple[str, Array]
 
 def _walk(node: PyTree, path: tuple[Any, ...], layout: str | None) -> Iterator[Found]:
     """The layers and other arrays in a part of the tree."""
+    if is_of_optax(node):
+        return
     if is_of_flax(node):
         node = _of_flax(node)
     if isinstance(node, eqx.nn.MultiheadAttention):
@@ -121,7 +138,8 @@ def _walk(node: PyTree, path: tuple[Any, ...], layout: str | None) -> Iterator[F
     elif isinstance(node, eqx.nn.Linear | eqx.nn.Conv | eqx.nn.ConvTranspose):
         _require_layout("out_in", layout, "Equinox", path)
         kind = "dense" if isinstance(node, eqx.nn.Linear) else "convolution"
-        yield from _layer(path, node.weight, node.bias, kind)
+        groups = getattr(node, "groups", 1)
+        yield from _layer(path, node.weight, node.bias, kind, groups=groups)
     elif isinstance(node, Mapping):
         yield from _walk_dict(node, path, layout)
     elif is_float(node):
@@ -153,7 +171,7 @@ def _of_flax(node: PyTree) -> Any:
 
 def _walk_dict(node: Mapping, path: tuple, layout: str | None) -> Iterator[Found]:
     """The layers in a dict of Flax, of PyTorch or of others."""
-    if any(FLAT_KERNEL.fullmatch(key) for key in node if isinstance(key, str)):
+    if any(FLAT_KERNEL.fullmatch(".".join(key_parts(key))) for key in node):
         node = _nested(node)
     if not path and isinstance(node.get("params"), Mapping):
         node = node["params"]  # the other collections of Flax are no parameters
@@ -183,7 +201,7 @@ def _walk_dict(node: Mapping, path: tuple, layout: str | None) -> Iterator[Found
 
 
 def _layer(
-    path: tuple, weight: Any, bias: Any, kind: str, heads: int = 0
+    path: tuple, weight: Any, bias: Any, kind: str, heads: int = 0, groups: int = 1
 ) -> Iterator[Found]:
     """A layer from its weight (out, in, *window), unless it is many layers in one.
 
@@ -201,7 +219,7 @@ def _layer(
         f"{0 if bias is None else bias.size} entries; transpose a weight (in, out).",
     )
     if fits and (kind == "convolution") == (weight.ndim > 2):
-        yield Layer(name, weight, bias, kind, heads)
+        yield Layer(name, weight, bias, kind, heads, groups=groups)
     else:  # stacked by `jax.vmap`
         yield name, weight
 
@@ -223,14 +241,17 @@ def _plain(array: Any, path: tuple, layout: str | None) -> Iterator[Found]:
 
 
 def _nested(flat: Mapping) -> dict:
-    """Nested dicts of a flat one, with keys such as `Dense_0.kernel`."""
+    """Nested dicts of a flat one, with keys such as `Dense_0.kernel`.
+
+    Keys may also be joined by slashes, or be tuples.
+    """
     found: dict = {}
     for key, value in flat.items():
-        *path, last = re.split("[./]", key) if isinstance(key, str) else [key]
+        *path, last = ".".join(key_parts(key)).split(".")
         place = found
         for part in path:
             place = place.setdefault(part, {})
-        place[last] = value
+        place[last] = _of_flax(value) if is_of_flax(value) else value
     return found
 
 

@@ -305,9 +305,12 @@ def test_pairs_have_one_structure(mlp):
 
 def test_running_means_are_no_parameters():
     tree = {"params": {"w": draw(2, 3)}, "batch_stats": {"mean": draw(2)}}
-    function, x = function_of(
-        "model", tree, draw(4, 3), lambda p, x: p["params"]["w"] @ x
-    )
+
+    def apply(p, x):
+        return p["params"]["w"] @ x - p["batch_stats"]["mean"]
+
+    function, x = function_of("model", tree, draw(4, 3), apply)
     assert len(jax.tree.leaves(function.parameters)) == 1
     assert [layer.name for layer in lr.richness.layers(tree, layout="out_in")] == ["w"]
-    np.testing.assert_allclose(function.outputs(x), x @ tree["params"]["w"].T)
+    expected = x @ tree["params"]["w"].T - tree["batch_stats"]["mean"][None]
+    np.testing.assert_allclose(function.outputs(x), expected)

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree, Shaped
 
-from .model import Function, inner
+from .model import Function
+from .programs import inner
 
 
 class Cost(NamedTuple):

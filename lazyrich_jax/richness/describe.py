@@ -42,7 +42,7 @@ def describe(
     task: Task,
     time: Real[ArrayLike, ""],
     *,
-    apply: Callable[[Any, Array], Array] | None = None,
+    apply: Callable[[Any, Array], Any] | None = None,
     layout: str | None = None,
     flow: GradientFlow = GradientFlow(),  # noqa: B008 (immutable)
 ) -> Description:

@@ -26,7 +26,7 @@ def kernel_products(
     x: Shaped[ArrayLike, "samples ..."],
     *,
     y: Real[ArrayLike, "samples ..."] | None = None,
-    apply: Callable[[Any, Array], Array] | None = None,
+    apply: Callable[[Any, Array], Any] | None = None,
     method: str = "exact",
     key: PRNGKeyArray | None = None,
     directions: int = 64,
@@ -59,9 +59,9 @@ def kernel_products(
     - `work`: the most floating-point operations. A core of a processor does 1e10 to
       1e11 in a second.
 
-    **Raises:** `ValueError` if more memory or work is needed, and for targets that
-    don't fit; `TypeError` for traced models and for a sketch without a `key`; and as
-    `lazyrich_jax.richness.layers` for models.
+    **Raises:** `ValueError` if more memory or work is needed, for targets that don't
+    fit, and for kernels whose squares are not finite; `TypeError` for traced models and
+    for a sketch without a `key`; and as `lazyrich_jax.richness.layers` for models.
 
     ```python
     import equinox as eqx
@@ -82,11 +82,18 @@ def kernel_products(
     before, after, samples = pair_of(start, end, x, apply)
     shape = jax.eval_shape(before, before.parameters, samples[0]).shape
     targets = None if y is None else _targets(y, samples.shape[0], shape[0])
-    if method == "exact":
-        found = _exact(before, after, samples, shape[0], memory, work)
-    else:
-        options = key, directions, memory, work
-        found = _sketched(before, after, samples, shape[0], *options)
+    with np.errstate(over="ignore", invalid="ignore"):  # refused below
+        if method == "exact":
+            found = _exact(before, after, samples, shape[0], memory, work)
+        else:
+            options = key, directions, memory, work
+            found = _sketched(before, after, samples, shape[0], *options)
+    squares = [float(s) for s in (found.start_square, found.end_square)]
+    _checks.require(
+        bool(np.all(np.isfinite(squares))),
+        "`start` and `end` must have tangent kernels with finite squares, but the "
+        "squares of their norms were {:.3g} and {:.3g}.".format(*squares),
+    )
     if targets is None:
         return found
     first, last = (_target(f, samples, targets, memory) for f in (before, after))

@@ -13,7 +13,8 @@ from .. import _checks
 from .._layers import Layer, layers_of_tree
 from .._network import LinearNetwork
 from .chunks import mapped
-from .model import Function, function_of, parameters_of
+from .model import Function, function_of
+from .parameters import parameters_of
 from .traced import Found, found_in
 
 Apply = Callable[[Any, Array], Any]
@@ -67,6 +68,15 @@ def layers(
         print(layer.name, layer.kind, layer.weight.shape)
     ```
     """
+    found, why = layers_in(model, x, apply, layout)
+    _checks.require(len(found) > 0, why)
+    return found
+
+
+def layers_in(
+    model: PyTree, x: Any, apply: Apply | None, layout: str | None
+) -> tuple[tuple[Layer, ...], str]:
+    """As `layers`, without an error if there are none; and the words for that case."""
     _checks.one("model", model)
     if x is None:
         if layout is None and isinstance(model, LinearNetwork):
@@ -76,8 +86,7 @@ def layers(
         )
         parameters_of("model", model)
         found, others = layers_of_tree(model, layout)
-        _require_some(found, [name for name in others if others[name].ndim > 1])
-        return found
+        return found, _none([name for name in others if others[name].ndim > 1])
     _checks.require(
         layout is None,
         "`layout` must be None if `x` is given, which tells the layout, but it was "
@@ -85,9 +94,8 @@ def layers(
     )
     function, samples = function_of("model", model, x, apply)
     seen = _of_one(function, samples[0])
-    _warn(seen.left_out)
-    _require_some(seen.layers, seen.left_out)
-    return _with_attention(seen.layers, model)
+    _warn(seen.left_out, 4)
+    return _with_attention(seen.layers, model), _none(seen.left_out)
 
 
 def activations(
@@ -120,8 +128,8 @@ def activations(
     """
     function, samples = function_of("model", model, x, apply)
     seen = _of_one(function, samples[0])
-    _warn(seen.left_out)
-    _require_some(seen.layers, seen.left_out)
+    _warn(seen.left_out, 3)
+    _checks.require(len(seen.layers) > 0, _none(seen.left_out))
     values = mapped(_of_all, function, samples)
     return {layer.name: values[layer.name] for layer in seen.layers}  # in this order
 
@@ -150,16 +158,12 @@ def _with_attention(found: tuple[Layer, ...], model: PyTree) -> tuple[Layer, ...
     )
 
 
-def _warn(left_out: dict[str, str]) -> None:
+def _warn(left_out: dict[str, str], level: int) -> None:
     if left_out:
         text = ", ".join(f"`{name}` ({why})" for name, why in left_out.items())
-        warnings.warn(f"Some weights are left out: {text}.", stacklevel=3)
+        warnings.warn(f"Some weights are left out: {text}.", stacklevel=level)
 
 
-def _require_some(found: tuple[Layer, ...], left_out: Collection[str]) -> None:
-    _checks.require(
-        len(found) > 0,
-        "`model` must have a product with a weight, but it had none"
-        + (f" besides {', '.join(left_out)}" if left_out else "")
-        + ".",
-    )
+def _none(left_out: Collection[str]) -> str:
+    besides = f" besides {', '.join(left_out)}" if left_out else ""
+    return f"`model` must have a product with a weight, but it had none{besides}."

@@ -1,7 +1,7 @@
 """A model as a function of its parameters."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -12,14 +12,16 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree, Shaped
 
 from .. import _checks, _dtypes
-from .._layers import is_of_flax, path_name
+from .._layers import path_name
 from .chunks import mapped
+from .parameters import is_inexact, parameters_of, short, statistics_of
+from .programs import equations, reached
 
 DRAWS = {"random_bits", "rng_bit_generator", "rng_uniform", "threefry2x32"}
-BUFFERS = {"running_mean", "running_var"}  # PyTorch's names
-DROPOUT = (
-    "Dropout must be off: `eqx.nn.inference_mode(model)` in Equinox, "
-    "`deterministic=True` in Flax."
+INFERENCE = (
+    "Dropout must be off, and batch normalisation must take its running means: "
+    "`eqx.nn.inference_mode(model)` in Equinox, `deterministic=True` and "
+    "`use_running_average=True` in Flax, `model.eval()` in its nnx."
 )
 
 
@@ -65,9 +67,10 @@ def function_of(
     model as they are.
 
     **Raises:** `ValueError` if `x` has no samples or the model can't map one, draws
-    random numbers or has parameters that aren't finite; `TypeError` for a model without
-    parameters or that can't be called, for complex numbers and half precision, and
-    for outputs that are not one real array.
+    random numbers, does not use its running means or has parameters that aren't finite
+    or are in two places; `TypeError` for a model without parameters or that can't be
+    called, for complex numbers and half precision, and for outputs that are not one
+    real array.
     """
     function = _split(name, model, apply)
     function, samples = _dtypes.promoted(function=function, x=samples_of(x))
@@ -106,38 +109,6 @@ def samples_of(x: Any) -> Array:
     return samples
 
 
-def parameters_of(name: str, model: PyTree) -> PyTree[bool]:
-    """Which leaves of a model are its parameters.
-
-    **Raises:** `ValueError` for one that isn't finite; `TypeError` if there is none,
-    and for complex numbers and half precision.
-    """
-    is_flax = isinstance(model, Mapping) and isinstance(model.get("params"), Mapping)
-
-    def is_parameter(path: Any, leaf: Any) -> bool:
-        if not _is_inexact(leaf):
-            return False
-        place = path_name(path)
-        if is_flax and not place.startswith("params."):  # such as running means
-            return False
-        if place.split(".")[-1] in BUFFERS:
-            return False
-        full = name + jax.tree_util.keystr(path)
-        _dtypes.require_precision(full, leaf.dtype)
-        _checks.finite(full, jnp.asarray(leaf))
-        return True
-
-    chosen = jax.tree_util.tree_map_with_path(
-        is_parameter, model, is_leaf=_is_other_variable
-    )
-    if not any(jax.tree.leaves(chosen)):
-        raise TypeError(
-            f"`{name}` must hold its parameters as floating-point arrays, but it had "
-            f"none: it was {_short(model)}."
-        )
-    return chosen
-
-
 def _split(name: str, model: PyTree, apply: Callable | None) -> Function:
     """The model's parameters and the rest of it, checked one by one."""
     chosen = parameters_of(name, model)
@@ -147,7 +118,7 @@ def _split(name: str, model: PyTree, apply: Callable | None) -> Function:
             f"`{type(model).__name__}`; pass `apply`, a function of it and a sample."
         )
     if apply is not None and not callable(apply):
-        raise TypeError(f"`apply` must be a function, but it was {_short(apply)}.")
+        raise TypeError(f"`apply` must be a function, but it was {short(apply)}.")
     parameters, rest = eqx.partition(model, chosen)
     return Function(parameters, rest, _call if apply is None else apply)
 
@@ -156,23 +127,11 @@ def _call(model: Callable[[Array], Array], sample: Array) -> Array:
     return model(sample)
 
 
-def _is_other_variable(node: Any) -> bool:
-    """Whether a node is a variable of Flax and no parameter, such as running means."""
-    return is_of_flax(node, "Variable") and not is_of_flax(node, "Param")
-
-
-def _is_inexact(leaf: Any) -> bool:
-    is_array = isinstance(leaf, jax.Array | np.ndarray)
-    return is_array and jnp.issubdtype(leaf.dtype, jnp.inexact)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 80 else f"a `{type(value).__name__}`"
-
-
 def _require_applicable(name: str, function: Function, sample: Array) -> None:
-    """Refuse a model that does not map the sample to real outputs, or at random."""
+    """Refuse a model that does not map the sample to real outputs, or at random.
+
+    Half precision inside, and batch normalisation in training mode are refused too.
+    """
     program, shapes = program_of(name, function, sample)
     result = jax.tree.leaves(shapes)
     if not isinstance(shapes, jax.ShapeDtypeStruct):
@@ -189,7 +148,49 @@ def _require_applicable(name: str, function: Function, sample: Array) -> None:
     draws = DRAWS.intersection(e.primitive.name for e in equations(program.jaxpr))
     _checks.require(
         not draws,
-        f"`{name}` must be deterministic, but it draws random numbers. {DROPOUT}",
+        f"`{name}` must be deterministic, but it draws random numbers. {INFERENCE}",
+    )
+    low = _low_precision(program)
+    if low is not None:
+        raise TypeError(
+            f"`{name}` must compute in single or double precision, but a part of it "
+            f"was in {low}: set the dtype of the computation, such as "
+            "`dtype=jnp.float32` of Flax's modules. The parameters may stay."
+        )
+    _require_statistics(name, function, sample)
+
+
+def _low_precision(program: jax.extend.core.ClosedJaxpr) -> str | None:
+    """The name of a dtype of half precision inside of a program."""
+    for equation in equations(program.jaxpr):
+        for variable in equation.outvars:
+            dtype: Any = getattr(variable.aval, "dtype", np.dtype(bool))
+            if jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32:
+                return str(dtype)
+    return None
+
+
+def _require_statistics(name: str, function: Function, sample: Array) -> None:
+    """Refuse running means that the outputs do not depend on.
+
+    Batch normalisation in training mode would normalise by the one sample.
+    """
+    model = eqx.combine(function.parameters, function.rest)
+    chosen, others = eqx.partition(model, statistics_of(model))
+    statistics, fixed = eqx.partition(chosen, is_inexact)
+    count = len(jax.tree.leaves(statistics))
+    if count == 0:
+        return
+
+    def apply(statistics: PyTree, sample: Array) -> Array:
+        return function.apply(eqx.combine(statistics, fixed, others), sample)
+
+    program = jax.make_jaxpr(apply)(statistics, sample)
+    marks = [True] * count + [False] * (len(program.jaxpr.invars) - count)
+    _checks.require(
+        any(reached(program.jaxpr, marks)),
+        f"`{name}` must normalise by its running means, but its outputs did not depend "
+        f"on them. {INFERENCE} Leave them out of `{name}` if the outputs need none.",
     )
 
 
@@ -210,30 +211,8 @@ def program_of(
     except Exception as error:
         raise ValueError(
             f"`{name}` must map one sample, of shape {sample.shape}, to an array, but "
-            f"it failed: {error} (`x` holds samples along its first axis. {DROPOUT})"
+            f"it failed: {error} (`x` holds samples along its first axis. {INFERENCE})"
         ) from error
-
-
-def inner(equation: jax.extend.core.JaxprEqn) -> list[jax.extend.core.ClosedJaxpr]:
-    """The programs inside an equation, such as the body of a loop."""
-    found = []
-    for value in equation.params.values():
-        for item in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(item, jax.extend.core.ClosedJaxpr):
-                found.append(item)
-            elif isinstance(item, jax.extend.core.Jaxpr):
-                found.append(jax.extend.core.ClosedJaxpr(item, ()))
-    return found
-
-
-def equations(
-    program: jax.extend.core.Jaxpr,
-) -> Iterator[jax.extend.core.JaxprEqn]:
-    """All equations of a program, also of the programs inside."""
-    for equation in program.eqns:
-        yield equation
-        for inside in inner(equation):
-            yield from equations(inside.jaxpr)
 
 
 def require_common(start: PyTree, end: PyTree) -> None:
@@ -271,7 +250,8 @@ def require_common(start: PyTree, end: PyTree) -> None:
 def _described(leaf: Any) -> str:
     """Text on a leaf that is equal for two states of one model."""
     if isinstance(leaf, jax.Array | np.ndarray):
-        return f"an array of shape {leaf.shape}"
+        kind = "" if is_inexact(leaf) else ", not floating-point,"
+        return f"an array of shape {leaf.shape}{kind}"
     if isinstance(leaf, bool | int | float | complex | str):
         return repr(leaf)
     return getattr(leaf, "__qualname__", f"a `{type(leaf).__name__}`")

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .. import measures
+from .. import _checks, measures
 from .._layers import Layer
 from .collected import Collected, without_rounding
 from .kernels import kernel_products
@@ -16,11 +16,15 @@ from .question import Question
 from .sharpness import LOSSES, sharpness
 
 COLLAPSE = "nc1", "nc2_norms", "nc2_angles", "nc3", "nc4"
+OF_LAST_LAYER = "dynamical_richness", *COLLAPSE
 
 
 def add_outputs(collected: Collected, question: Question) -> int:
     """Losses and the gap of linearisation. Returns the number of outputs."""
-    f0, f1 = (function.outputs(question.x) for function in question.functions)
+    f0, f1 = (
+        _checks.finite(f"{name}(x)", function.outputs(question.x))
+        for name, function in zip(("start", "end"), question.functions, strict=True)
+    )
     targets = question.targets
     if targets is None:
         why = "it needs targets `y`"
@@ -88,7 +92,7 @@ def add_last_features(
     labels = None if question.targets is None else question.targets.labels
     if labels is None:
         collected.leave_out(COLLAPSE, "it needs classes, whole numbers `y`")
-    if not collected.wants("dynamical_richness", *COLLAPSE):
+    if not collected.wants(*OF_LAST_LAYER):
         return
     features = [last_features(f, question.x) for f in question.functions]
     outputs = [f.outputs(question.x) for f in question.functions]

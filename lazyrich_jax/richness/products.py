@@ -187,4 +187,5 @@ def _alignment(
 
 
 def _ratio(trace: Number, square: Number) -> Number:
-    return np.where(square > 0, trace**2 / np.where(square > 0, square, 1.0), 0.0)[()]
+    root = _root(square)
+    return np.where(root > 0, (trace / np.where(root > 0, root, 1.0)) ** 2, 0.0)[()]

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from .. import _checks, _dtypes
 from .model import Function
 
-Apply = Callable[[Any, Array], Array]
+Apply = Callable[[Any, Array], Any]
 
 
 class Targets(NamedTuple):

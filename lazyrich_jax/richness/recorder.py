@@ -61,14 +61,14 @@ class Recorder:
 
     x: Shaped[ArrayLike, "samples ..."]
     y: Real[ArrayLike, "samples ..."] | None
-    apply: Callable[[Any, Array], Array] | None
+    apply: Callable[[Any, Array], Any] | None
 
     def __init__(
         self,
         x: Shaped[ArrayLike, "samples ..."],
         y: Real[ArrayLike, "samples ..."] | None = None,
         *,
-        apply: Callable[[Any, Array], Array] | None = None,
+        apply: Callable[[Any, Array], Any] | None = None,
         steps: Steps = "doubling",
     ):
         count = samples_of(x).shape[0]
@@ -234,7 +234,7 @@ class Recorder:
         path: str | os.PathLike,
         like: PyTree,
         *,
-        apply: Callable[[Any, Array], Array] | None = None,
+        apply: Callable[[Any, Array], Any] | None = None,
     ) -> "Recorder":
         """Read a record, to look at it or to continue it.
 

@@ -8,13 +8,21 @@ import jax
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree, Real, Shaped
 
 from .. import _checks
+from .._layers import Layer
 from .balance import require_channels
 from .collected import Collected
 from .kernels import bytes_of
-from .layers import layers
-from .model import pair_of, parameters_of, require_common
+from .layers import layers_in
+from .model import pair_of, require_common
 from .of_layers import add_layers, add_pairs, add_weights
-from .of_outputs import add_curvature, add_kernels, add_last_features, add_outputs
+from .of_outputs import (
+    OF_LAST_LAYER,
+    add_curvature,
+    add_kernels,
+    add_last_features,
+    add_outputs,
+)
+from .parameters import parameters_of
 from .question import Question, drawn, one_key, require_concrete, targets_of
 from .reported import LAYERS, NUMBERS, PAIRS, Report
 
@@ -28,7 +36,7 @@ def report(
     x: Shaped[ArrayLike, "samples ..."] | None = None,
     y: Real[ArrayLike, "samples ..."] | None = None,
     *,
-    apply: Callable[[Any, Array], Array] | None = None,
+    apply: Callable[[Any, Array], Any] | None = None,
     samples: int = 300,
     key: PRNGKeyArray | None = None,
     layout: str | None = None,
@@ -97,20 +105,21 @@ def report(
             eqx.filter(model, parameters_of(name, model))
             for name, model in (("start", start), ("end", end))
         ]
-        found = [layers(model, layout=layout) for model in states]
+        found = _layers(collected, states, None, None, layout)
         collected.leave_out((*NUMBERS, *LAYERS), "it needs samples `x`", OF_WEIGHTS)
     else:
         x, y = drawn(x, y, samples, key)
         functions = pair_of(start, end, x, apply)[:2]
         parameters = [function.parameters for function in functions]
-        found = [layers(model, x, apply=apply, layout=layout) for model in states]
+        found = _layers(collected, states, x, apply, layout)
         targets = targets_of(y, functions[0].outputs(x[:1]).shape[1])
         question = Question(states, functions, x, targets, apply, memory, key)
         count, outputs = x.shape[0], add_outputs(collected, question)
         add_kernels(collected, question, method, directions)
         add_curvature(collected, question)
-        add_last_features(collected, question, found)
-        add_layers(collected, question, found)
+        if found[0]:
+            add_last_features(collected, question, found)
+            add_layers(collected, question, found)
     add_weights(collected, parameters, found)
     pair_names = add_pairs(collected, found, channels)
     return Report(
@@ -125,6 +134,16 @@ def report(
         errors=collected.errors,
         left_out=collected.left_out,
     )
+
+
+def _layers(
+    collected: Collected, states: Sequence[PyTree], x: Any, apply: Any, layout: Any
+) -> list[tuple[Layer, ...]]:
+    """The layers of both states; the numbers of layers are left out without any."""
+    seen = [layers_in(model, x, apply, layout) for model in states]
+    if not seen[0][0]:
+        collected.leave_out((*LAYERS, *PAIRS, *OF_LAST_LAYER), seen[0][1])
+    return [layers for layers, _ in seen]
 
 
 def _asked(leave_out: Sequence[str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 
 from .. import _checks
 from .._layers import path_name
+from .parameters import require_unshared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,13 +107,15 @@ class States:
 def states_of(model: PyTree, name: str = "model") -> States:
     """The structure of a model.
 
-    **Raises:** `TypeError` for a traced model and for one without arrays.
+    **Raises:** `TypeError` for a traced model and for one without arrays; `ValueError`
+    for a module of Flax with a parameter in two places.
     """
     if not _checks.is_concrete(model):
         raise TypeError(
             f"`{name}` must be concrete, outside of `jax.jit` and the like, but it was "
             "traced: call the recorder between the steps."
         )
+    require_unshared(name, model)
     paths, structure = jax.tree_util.tree_flatten_with_path(model)
     leaves = [
         Place(path_name(path), leaf.shape, leaf.dtype, isinstance(leaf, jax.Array))

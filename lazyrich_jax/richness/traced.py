@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._layers import Layer, layer_name
-from .model import Function, inner, program_of
+from .model import Function, program_of
+from .programs import inner
 
 # Equations whose program is a part of the computation.
 CALLS = {"jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2"}
@@ -76,6 +77,7 @@ class Product:
     result: Array
     out_first: bool
     near: frozenset[int]
+    groups: int
     bias: Array | None = None
 
 
@@ -202,6 +204,7 @@ class Search:
                 result=result,
                 out_first=side == 0,
                 near=other.near,
+                groups=equation.params.get("feature_group_count", 1),
             )
         )
         return len(self.products) - 1
@@ -236,8 +239,8 @@ class Search:
             after = tuple(names[j] for j in sorted(product.near))
             into = [n for n, p in zip(names, self.products, strict=True) if i in p.near]
             into += [""] if i in self.last else []
-            weight, bias, kind = product.weight, product.bias, product.kind
-            layers.append(Layer(name, weight, bias, kind, 0, after, tuple(into)))
+            own = product.weight, product.bias, product.kind
+            layers.append(Layer(name, *own, 0, after, tuple(into), product.groups))
             activations[name] = product.value
         return Found(tuple(layers), activations, self.left_out)
 

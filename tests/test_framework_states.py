@@ -1,0 +1,249 @@
+"""States of models as Flax, Equinox and Optax keep them: what is a parameter."""
+
+import equinox as eqx
+import flax.linen as nn
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+import lazyrich_jax as lr
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(5, 3)).astype(np.float32)
+OF_WEIGHTS = "weight_movement", "movement", "lmda"
+
+
+class Normed(nn.Module):
+    """A Flax network with running means."""
+
+    train: bool = False
+    rate: float = 0.0
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(4)(x)
+        x = nn.BatchNorm(use_running_average=not self.train)(x)
+        x = nn.Dropout(self.rate, deterministic=self.rate == 0)(nn.relu(x))
+        return nn.Dense(2)(x)
+
+
+def variables(seed):
+    """Its variables, with running means of their own."""
+    random = np.random.default_rng(seed)
+    tree = Normed().init(jax.random.key(seed), X[0])
+    draw = lambda a: random.uniform(0.1, 1, size=a.shape).astype(a.dtype)  # noqa: E731
+    return jax.tree.map(lambda a: a + draw(a), tree)
+
+
+START, END = variables(0), variables(1)
+
+
+def without(*names):
+    """Numbers of the report that these tests do not ask for."""
+    found = {"sharpness", "gradient_alignment", "kernel_distance", "kernel_dimension"}
+    found |= {"rich_lazy_index", "target_alignment", "linearisation_gap"}
+    return [*(found - {*names}), "dynamical_richness"]
+
+
+@pytest.mark.parametrize("sep", ["/", ".", None])
+def test_flat_dicts_of_flax_have_the_parameters_of_nested_ones(sep):
+    nested = lr.richness.report(START, END)
+    assert nested.parameters == 3 * 4 + 4 + 8 + 4 * 2 + 2
+
+    def apply(flat, x):
+        return Normed().apply(unflatten_dict(flat, sep=sep), x)
+
+    start, end = (flatten_dict(tree, sep=sep) for tree in (START, END))
+    traced = lr.richness.report(start, end, X, apply=apply, leave_out=without())
+    for report in (lr.richness.report(start, end), traced):
+        assert report.parameters == nested.parameters
+        assert report.layer_names == nested.layer_names == ("Dense_0", "Dense_1")
+        assert report.pair_names == nested.pair_names
+        for name in OF_WEIGHTS:
+            np.testing.assert_allclose(report[name], nested[name])
+
+
+def test_names_with_params_of_pytorch_are_parameters():
+    state = {"params.0.weight": X[:3], "params.1.weight": X[:2], "out.weight": X[:4]}
+    assert lr.richness.report(state, state).parameters == 27
+
+
+def test_batch_normalisation_and_dropout_in_training_mode_are_refused():
+    def train(tree, x):
+        return Normed(train=True).apply(tree, x, mutable=["batch_stats"])[0]
+
+    with pytest.raises(ValueError, match="`start` must normalise by its running means"):
+        lr.richness.report(START, END, X, apply=train)
+    with pytest.raises(ValueError, match="`use_running_average=True` in Flax"):
+        lr.richness.report(START, END, X, apply=Normed(train=True).apply)
+
+    def drop(tree, x):
+        return Normed(rate=0.5).apply(tree, x, rngs={"dropout": jax.random.key(0)})
+
+    with pytest.raises(ValueError, match="`start` must be deterministic"):
+        lr.richness.report(START, END, X, apply=drop)
+
+
+class Module(nnx.Module):
+    """The same network in nnx."""
+
+    def __init__(self, seed, train=False):
+        rngs = nnx.Rngs(seed)
+        options: dict = {"rngs": rngs}
+        self.lower = nnx.Linear(3, 4, **options)
+        self.norm = nnx.BatchNorm(4, use_running_average=not train, **options)
+        self.upper = nnx.Linear(4, 2, **options)
+        self.norm.mean[...] = np.arange(4, dtype=np.float32) / 4
+
+    def __call__(self, x):
+        return self.upper(nnx.relu(self.norm(self.lower(x))))
+
+
+def flat_state(state):
+    return dict(nnx.to_flat_state(state))
+
+
+def test_modules_of_nnx_are_models():
+    """As whole modules, states, pure dicts and flat ones."""
+    start, end = Module(0), Module(1)
+    (definition, first), (_, last) = nnx.split(start), nnx.split(end)
+    expected = lr.richness.report(first, last)
+    assert expected.parameters == 34
+    for form in (lambda s: nnx.merge(definition, s), nnx.to_pure_dict, flat_state):
+        one, other = form(first), form(last)
+        report = lr.richness.report(one, other)
+        assert report.parameters == 34
+        assert report.layer_names == expected.layer_names == ("lower", "upper")
+        for name in OF_WEIGHTS:
+            np.testing.assert_allclose(report[name], expected[name])
+
+    def merged(state, x):
+        return nnx.merge(definition, state)(x)
+
+    leave_out = without("kernel_distance", "linearisation_gap")
+    by_state = lr.richness.report(first, last, X, apply=merged, leave_out=leave_out)
+    called = lr.richness.report(start, end, X, leave_out=leave_out)
+    for name in ("kernel_distance", "linearisation_gap", "feature_alignment"):
+        np.testing.assert_allclose(called[name], by_state[name], rtol=1e-5)
+    with pytest.raises(ValueError, match="`start` must normalise by its running means"):
+        lr.richness.report(Module(0, train=True), Module(1, train=True), X)
+
+
+class Tied(nnx.Module):
+    def __init__(self, seed):
+        self.lower = nnx.Linear(3, 3, rngs=nnx.Rngs(seed))
+        self.upper = self.lower
+
+    def __call__(self, x):
+        return self.upper(jnp.tanh(self.lower(x)))
+
+
+def test_shared_parameters_of_nnx_are_refused():
+    """JAX's tree of the module has them twice."""
+    match = r"each parameter once, but `lower\.bias` and `upper\.bias` were one"
+    with pytest.raises(ValueError, match=match):
+        lr.richness.report(Tied(0), Tied(1), X)
+    with pytest.raises(ValueError, match=match):
+        lr.richness.Recorder(X)(0, Tied(0))
+    assert lr.richness.report(nnx.state(Tied(0)), nnx.state(Tied(1))).parameters == 12
+
+
+class WithState(eqx.Module):
+    lower: eqx.nn.Linear
+    norm: eqx.nn.BatchNorm
+    upper: eqx.nn.Linear
+
+    def __init__(self, key):
+        keys = jax.random.split(key)
+        self.lower = eqx.nn.Linear(3, 4, key=keys[0])
+        self.norm = eqx.nn.BatchNorm(4, "batch", mode="batch")
+        self.upper = eqx.nn.Linear(4, 2, key=keys[1])
+
+    def __call__(self, x, state):
+        x, state = self.norm(self.lower(x), state)
+        return self.upper(jax.nn.relu(x)), state
+
+
+def trained_state(seed):
+    model, state = eqx.nn.make_with_state(WithState)(jax.random.key(seed))
+    batched = jax.vmap(model, axis_name="batch", in_axes=(0, None), out_axes=(0, None))
+    _, state = batched(jnp.asarray(X, float) + seed, state)
+    return eqx.nn.inference_mode(model), state
+
+
+def test_states_of_equinox_are_no_parameters():
+    """A change of the running means alone leaves the parameters where they were."""
+    (model, first), (_, last) = trained_state(0), trained_state(1)
+    report = lr.richness.report(
+        (model, first),
+        (model, last),
+        X.astype(float),
+        apply=lambda both, x: both[0](x, both[1])[0],
+        leave_out=without("kernel_distance"),
+    )
+    assert report.parameters == 34 and report["weight_movement"] == 0
+    parameters, rest = eqx.partition(model, eqx.is_array)
+    flat, restored = jax.flatten_util.ravel_pytree(parameters)
+
+    def outputs(flat, state):
+        whole = eqx.combine(restored(flat), rest)
+        return jnp.concatenate([whole(x, state)[0] for x in jnp.asarray(X, float)])
+
+    j0, j1 = (np.asarray(jax.jacrev(outputs)(flat, state)) for state in (first, last))
+    k0, k1 = j0 @ j0.T, j1 @ j1.T
+    cosine = np.sum(k0 * k1) / np.linalg.norm(k0) / np.linalg.norm(k1)
+    np.testing.assert_allclose(report["kernel_distance"], 1 - cosine, rtol=1e-8)
+    raw = WithState(jax.random.key(0))
+    assert lr.richness.report(raw, raw).parameters == 34
+
+
+def test_states_of_optimisers_are_no_parameters():
+    start, end = START["params"], END["params"]
+    states = [optax.adam(0.1).init(tree) for tree in (start, end)]
+    report = lr.richness.report((start, states[0]), (end, states[1]))
+    expected = lr.richness.report(start, end)
+    assert report.parameters == expected.parameters
+    assert report.layer_names == ("[0].Dense_0", "[0].Dense_1")
+    for name in OF_WEIGHTS:
+        np.testing.assert_allclose(report[name], expected[name])
+
+
+def test_computations_that_have_no_numbers_are_refused():
+    x = X.astype(float)
+    start = {"w": np.ones((2, 3)), "n": np.ones(2)}
+    with pytest.raises(ValueError, match=r"`n` was an array .*, not floating-point"):
+        lr.richness.report(start | {"n": np.ones(2, int)}, start)
+
+    def half(p, x):
+        return (p["w"].astype(jnp.bfloat16) @ x.astype(jnp.bfloat16)).astype(x.dtype)
+
+    with pytest.raises(TypeError, match="a part of it was in bfloat16"):
+        lr.richness.report(start, start, x, apply=half)
+
+    def power(p, x):
+        return (p["w"] @ x) ** 3
+
+    huge = {"w": np.full((2, 3), 1e150), "n": np.ones(2)}
+    with pytest.raises(ValueError, match=r"`end\(x\)` must be finite"):
+        lr.richness.report(start, huge, x, apply=power)
+    large = {"w": np.full((2, 3), 1e60), "n": np.ones(2)}
+    with pytest.raises(ValueError, match="tangent kernels with finite squares"):
+        lr.richness.kernel_products(start, large, x, apply=power)
+
+
+def test_a_model_without_layers_has_the_other_numbers():
+    report = lr.richness.report(
+        {"scale": np.ones(3)},
+        {"scale": np.array([1.0, 1.0, 3.0])},
+        X.astype(float),
+        apply=lambda p, x: p["scale"] * x,
+    )
+    assert report["kernel_distance"] < 1e-15 and report["linearisation_gap"] < 1e-15
+    assert report.layer_names == report.pair_names == ()
+    assert "a product with a weight" in report.left_out["feature_alignment"]
+    assert "Left out" in str(report)
