@@ -99,7 +99,7 @@ def test_the_largest_eigenvalue_of_any_network():
 
 
 @pytest.mark.parametrize(
-    ("memory", "vectors"), [(np.inf, 20), (10 * 8 * 300, 10), (1.0, 8)]
+    ("memory", "vectors"), [(np.inf, 20), (8.0 * 300 * 10, 10), (1.0, 8)]
 )
 def test_few_vectors_give_the_same_eigenvalue(monkeypatch, memory, vectors):
     """ARPACK keeps as many as fit into the memory; these eigenvalues are close."""

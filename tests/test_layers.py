@@ -214,6 +214,20 @@ def test_tied_weights_are_two_layers_and_loops_are_left_out():
     np.testing.assert_array_equal(first.weight, second.weight.T)
 
 
+def test_convolutions_stacked_by_vmap_are_left_out():
+    p = {"stacked": draw(3, 4, 2, 2), "w": draw(2, 4)}
+
+    def apply(p, x):
+        def one(kernel):
+            return jax.lax.conv(x[None], kernel, (1,), "VALID")[0].mean(axis=1)
+
+        return p["w"] @ jax.vmap(one)(p["stacked"]).mean(axis=0)
+
+    with pytest.warns(UserWarning, match="`stacked` .another weight for each part"):
+        (layer,) = lr.richness.layers(p, draw(2, 2, 5), apply=apply)
+    assert layer.name == "w"
+
+
 def test_a_torch_state_dict():
     state = {
         "net.0.weight": draw(3, 2),

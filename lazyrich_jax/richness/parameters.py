@@ -104,7 +104,7 @@ def _statistics_of(model: PyTree) -> Chooses:
             return True
         place = path_name(path)
         before, _, last = place.rpartition(".")
-        if last in BUFFERS or place.startswith("batch_stats."):  # in Flax
+        if last in BUFFERS or "batch_stats" in before.split("."):  # in Flax
             return True
         # Those of Flax beside the parameters, as in `nnx.to_pure_dict`.
         norm = {f"{before}.{key}".removeprefix(".") for key in ("mean", "var")}

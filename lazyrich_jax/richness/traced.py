@@ -96,11 +96,12 @@ def searched(
     """
     leaves = jax.tree_util.tree_leaves_with_path(function.parameters)
     names = [layer_name(path) for path, _ in leaves]
+    ranks = [leaf.ndim for _, leaf in leaves]
     program, _ = program_of("model", function, sample)
     inputs: list[Value] = [
         (leaf, Origin(frozenset([i]), leaf)) for i, (_, leaf) in enumerate(leaves)
     ]
-    search = Search(names, taps)
+    search = Search(names, ranks, taps)
     run = search.run(program, [*inputs, (sample, Origin(of_sample=True))])
     ((outputs, origin),) = run
     search.last = origin.near
@@ -111,7 +112,8 @@ def searched(
 class Search:
     """The evaluation of a program, and the products found so far."""
 
-    names: list[str]
+    names: list[str]  # of the parameters
+    ranks: list[int]  # the numbers of their axes
     taps: Sequence[Array | None] = ()
     products: list[Product] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -188,7 +190,10 @@ class Search:
             pair = _dense(equation, side, weight.raw, result)
         else:
             kind, why = "convolution", "convolved by a sample"
-            if side == 1:
+            (parameter,) = weight.parameters
+            if self.ranks[parameter] > weight.raw.ndim:
+                why = "another weight for each part of a sample"  # by `jax.vmap`
+            elif side == 1:
                 pair = _convolution(equation, weight.raw, result)
         if pair is None:
             self.leave_out(weight.parameters, why)
