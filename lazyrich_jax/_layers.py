@@ -9,10 +9,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import DictKey, GetAttrKey, SequenceKey
+from jax.tree_util import DictKey, GetAttrKey
 from jaxtyping import Array, Float, PyTree
 
 from . import _checks
+from ._paths import key_parts, layer_name, path_name
 
 LAYOUTS = "out_in", "in_out"
 PROJECTIONS = "query", "key", "value", "output"
@@ -76,35 +77,9 @@ def require_layout(layout: str | None) -> None:
     )
 
 
-def path_name(path: tuple[Any, ...]) -> str:
-    """The path of a leaf as text, such as `layers[0].weight` or `Dense_0.kernel`."""
-    text = ""
-    for key in path:
-        if isinstance(key, SequenceKey):
-            text += f"[{key.idx}]"
-        else:
-            name = getattr(key, "name", getattr(key, "key", key))
-            text += "." + ".".join(key_parts(name))
-    return text.removeprefix(".")
-
-
-def key_parts(key: Any) -> list[str]:
-    """The parts of a key of a flat dict: a tuple of them, or joined by slashes."""
-    parts = key if isinstance(key, tuple) else str(key).split("/")
-    return [str(part) for part in parts]
-
-
 def is_of_optax(node: Any) -> bool:
     """Whether a node is a state of an optimiser of Optax."""
     return type(node).__module__.startswith("optax.")
-
-
-def layer_name(path: tuple[Any, ...]) -> str:
-    """The name of the layer with a weight at `path`: that of its module, if any."""
-    place = path_name(path).removeprefix("params.")
-    if place in ("weight", "kernel"):  # the model is the layer
-        return "weight"
-    return re.sub(r"\.(weight|kernel)(\.value)?$", "", place)
 
 
 def is_of_flax(node: Any, name: str | None = None) -> bool:

@@ -16,7 +16,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "lazyrich_jax"
 # The floors of each package from the lowest up; "" is the whole library.
 FLOORS = {
     "": (
-        {"_dtypes", "_kinds", "_xla"},
+        {"_dtypes", "_kinds", "_paths", "_xla"},
         {"_linalg", "_checks"},
         {"_balanced", "_feasible", "_layers", "_singular", "_triangular"},
         {"_compression", "_display", "_rebalance", "_whitening"},
@@ -92,7 +92,7 @@ FLOORS = {
         {"attention", "gated", "inputs", "rates", "recurrent", "relu", "scale"},
     ),
     "richness": (
-        {"chunks", "parameters", "products", "programs", "steps"},
+        {"chunks", "origins", "parameters", "products", "programs", "steps"},
         {"states"},
         {"model"},
         {"cost", "linear", "linearised", "traced"},

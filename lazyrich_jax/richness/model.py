@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree, Shaped
 
 from .. import _checks, _dtypes
-from .._layers import path_name
+from .._paths import path_name
 from .chunks import mapped
 from .parameters import is_inexact, parameters_of, short, statistics_of
 from .programs import equations, reached

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .. import _checks, _dtypes
-from .._layers import is_of_flax, is_of_optax, key_parts, path_name
+from .._layers import is_of_flax, is_of_optax
+from .._paths import key_parts, path_name
 
 BUFFERS = {"running_mean", "running_var"}  # PyTorch's names
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .. import _checks
-from .._layers import path_name
+from .._paths import path_name
 from .parameters import require_unshared
 
 

@@ -12,18 +12,26 @@ import jax.extend
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._layers import Layer, layer_name
+from .._layers import Layer
+from .._paths import layer_name
 from .model import Function, program_of
+from .origins import (
+    CONSTANT,
+    MOVES,
+    SCALES,
+    Origin,
+    Value,
+    bind,
+    of_parameters,
+    scaled,
+    times,
+)
 from .programs import inner
 
 # Equations whose program is a part of the computation.
 CALLS = {"jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2"}
 CUSTOM = {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
 LOOPS = {"scan", "while", "cond"}
-# Equations that move entries, or scale them if all else is one constant.
-MOVES = {"reshape", "transpose", "squeeze", "expand_dims", "broadcast_in_dim", "slice"}
-MOVES |= {"dynamic_slice", "split", "rev", "copy", "copy_p", "convert_element_type"}
-SCALES = {"mul", "div"}
 
 
 class Found(eqx.Module):
@@ -32,33 +40,6 @@ class Found(eqx.Module):
     layers: tuple[Layer, ...]
     activations: dict[str, Array]
     left_out: dict[str, str] = eqx.field(static=True)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """How a value depends on the parameters and on the sample.
-
-    `parameters` are their places among the leaves. `raw` are the entries of a single
-    parameter, moved but not scaled. `layer` is the number of the layer whose product,
-    moved, is the value. Both are still to be multiplied by `scale`. `near` are the
-    layers that the value is computed from, with no other layer between.
-    """
-
-    parameters: frozenset[int] = frozenset()
-    raw: Array | None = None
-    of_sample: bool = False
-    layer: int | None = None
-    scale: Array | None = None
-    near: frozenset[int] = frozenset()
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether the value depends on neither."""
-        return not self.parameters and not self.of_sample
-
-
-CONSTANT = Origin()
-Value = tuple[Array, Origin]
 
 
 @dataclass
@@ -149,9 +130,9 @@ class Search:
         if name in CALLS or (name in CUSTOM and parameters):
             (inside,) = inner(equation)
             return self.run(inside, inputs)
-        results = _bind(equation, [value for value, _ in inputs])
+        results = bind(equation, [value for value, _ in inputs])
         if not any(origin.of_sample for origin in origins):
-            return _of_parameters(equation, results, inputs, parameters)
+            return of_parameters(equation, results, inputs, parameters)
         if name in LOOPS:
             self.leave_out(parameters, f"inside `{name}`")
         near = frozenset().union(*(origin.near for origin in origins))
@@ -168,7 +149,7 @@ class Search:
         elif name in MOVES and not any(origin.of_sample for origin in origins[1:]):
             origin = origins[0]
         elif name in SCALES:
-            origin = _scaled(name, inputs) or origin
+            origin = scaled(name, inputs) or origin
         return [(result, origin) for result in results]
 
     def product(
@@ -223,8 +204,8 @@ class Search:
             fits = of_bias.raw.size == product.weight.shape[0]
             if product.bias is None and fits and result.shape == value.shape:
                 product.bias = of_bias.raw.ravel()
-                product.value = _times(product.value, of_layer) + jnp.broadcast_to(
-                    _times(product.bias, of_bias), product.value.shape
+                product.value = times(product.value, of_layer) + jnp.broadcast_to(
+                    times(product.bias, of_bias), product.value.shape
                 )
 
     def leave_out(self, parameters: frozenset[int], why: str) -> None:
@@ -248,54 +229,6 @@ class Search:
             layers.append(Layer(name, *own, 0, after, tuple(into), product.groups))
             activations[name] = product.value
         return Found(tuple(layers), activations, self.left_out)
-
-
-def _bind(equation: jax.extend.core.JaxprEqn, values: list[Array]) -> list[Array]:
-    """The results of an equation for these values."""
-    functions, settings = (), equation.primitive.get_bind_params(equation.params)
-    if isinstance(settings, tuple):  # older JAX has functions apart
-        functions, settings = settings
-    results = equation.primitive.bind(*functions, *values, **settings)
-    return list(results) if equation.primitive.multiple_results else [results]
-
-
-def _of_parameters(
-    equation: jax.extend.core.JaxprEqn,
-    results: list[Array],
-    inputs: list[Value],
-    parameters: frozenset[int],
-) -> list[Value]:
-    """Results that depend on no sample, with the raw entries of a moved parameter."""
-    name = equation.primitive.name
-    origins = [origin for _, origin in inputs if not origin.is_constant]
-    found = [Origin(parameters)] * len(results)
-    if len(origins) == 1 and origins[0].raw is not None:
-        raw = origins[0].raw
-        if name in MOVES:
-            others = [value for value, origin in inputs if origin.is_constant]
-            moved = _bind(equation, [raw, *others])
-            if moved[0].size > raw.size:  # copies, such as of a bias
-                moved = [raw]
-            found = [replace(origins[0], raw=part) for part in moved]
-        elif name in SCALES:
-            found = [_scaled(name, inputs) or found[0]]
-    return list(zip(results, found, strict=True))
-
-
-def _scaled(name: str, inputs: list[Value]) -> Origin | None:
-    """The origin of a value times or over one constant; `None` for other products."""
-    (first, of_first), (second, of_second) = inputs
-    if of_first.is_constant and name == "mul":
-        first, of_first, second, of_second = second, of_second, first, of_first
-    if not of_second.is_constant or second.size != 1:
-        return None
-    factor = second.reshape(()) if name == "mul" else 1 / second.reshape(())
-    scale = factor if of_first.scale is None else of_first.scale * factor
-    return replace(of_first, scale=scale)
-
-
-def _times(value: Array, origin: Origin) -> Array:
-    return value if origin.scale is None else value * origin.scale
 
 
 def _dense(

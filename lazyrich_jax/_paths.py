@@ -1,0 +1,32 @@
+"""Paths in the tree of a model as text, and the names of its layers."""
+
+import re
+from typing import Any
+
+from jax.tree_util import SequenceKey
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """The path of a leaf as text, such as `layers[0].weight` or `Dense_0.kernel`."""
+    text = ""
+    for key in path:
+        if isinstance(key, SequenceKey):
+            text += f"[{key.idx}]"
+        else:
+            name = getattr(key, "name", getattr(key, "key", key))
+            text += "." + ".".join(key_parts(name))
+    return text.removeprefix(".")
+
+
+def key_parts(key: Any) -> list[str]:
+    """The parts of a key of a flat dict: a tuple of them, or joined by slashes."""
+    parts = key if isinstance(key, tuple) else str(key).split("/")
+    return [str(part) for part in parts]
+
+
+def layer_name(path: tuple[Any, ...]) -> str:
+    """The name of the layer with a weight at `path`: that of its module, if any."""
+    place = path_name(path).removeprefix("params.")
+    if place in ("weight", "kernel"):  # the model is the layer
+        return "weight"
+    return re.sub(r"\.(weight|kernel)(\.value)?$", "", place)
