@@ -15,7 +15,7 @@ def path_name(path: tuple[Any, ...]) -> str:
         else:
             name = getattr(key, "name", getattr(key, "key", key))
             text += "." + ".".join(key_parts(name))
-    return text.removeprefix(".")
+    return text.removeprefix(".").replace(".[", "[")  # also of names such as "[0]"
 
 
 def key_parts(key: Any) -> list[str]:

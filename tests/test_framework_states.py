@@ -134,6 +134,30 @@ def test_modules_of_nnx_are_models():
         lr.richness.report(Module(0, train=True), Module(1, train=True), X)
 
 
+class Attended(nnx.Module):
+    """Attention in a list."""
+
+    def __init__(self, seed):
+        options: dict = {"num_heads": 2, "in_features": 4, "rngs": nnx.Rngs(seed)}
+        layer = nnx.MultiHeadAttention(qkv_features=6, decode=False, **options)
+        self.layers = nnx.List([layer])
+
+    def __call__(self, x):
+        return self.layers[0](x)
+
+
+def test_attention_in_a_list_of_nnx_has_heads():
+    start, end = Attended(0), Attended(1)
+    traced = lr.richness.balances(start, np.ones((1, 3, 4), np.float32))
+    by_tree = lr.richness.balances(end)
+    for pairs in (traced, by_tree):
+        assert [(*pair.names, pair.head) for pair in pairs] == [
+            (f"layers[0].{lower}", f"layers[0].{upper}", head)
+            for lower, upper in (("key", "query"), ("value", "out"))
+            for head in (0, 1)
+        ]
+
+
 class Tied(nnx.Module):
     def __init__(self, seed):
         self.lower = nnx.Linear(3, 3, rngs=nnx.Rngs(seed))
