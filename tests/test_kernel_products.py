@@ -296,6 +296,23 @@ def test_sharpness_of_linear_networks_and_of_others():
     np.testing.assert_allclose(custom, expected, rtol=1e-8)
 
 
+def test_sharpness_of_a_loss_without_curvature_or_value():
+    zero = lr.LinearNetwork((jnp.zeros((3, 4)), jnp.zeros((3, 3)), jnp.zeros((2, 3))))
+    task = lr.Task.random_regression(4, 2, 9, key=KEY)
+    assert lr.richness.sharpness(zero, task.x, task.y) == 0
+    assert lr.measures.sharpness(zero, task) == 0
+    network, x, y = lr.Gaussian(0.5)(4, 3, 2, key=KEY), task.x, task.y
+    cases: tuple = (
+        ({"y": y * jnp.nan}, "`y` must be finite"),
+        ({"loss": lambda f, y: f - y}, "`loss` must give one number per sample"),
+        ({"loss": lambda f, y: jnp.log(-jnp.sum(f**2))}, "`loss.* must be finite"),
+        ({"loss": lambda f, y: jnp.sum(abs(f - f)) ** 0.5}, "finite second deriv"),
+    )
+    for options, words in cases:
+        with pytest.raises(ValueError, match=words):
+            lr.richness.sharpness(network, x, **({"y": y} | options))
+
+
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(
     "name, change, message",

@@ -78,11 +78,18 @@ def largest_eigenvalue(
 
     ARPACK keeps vectors of double precision: as many of `MOST_VECTORS` as fit into
     `memory` (bytes), but not fewer than `LEAST_VECTORS`.
+
+    **Raises:** `ValueError` for a product that isn't finite.
     """
     from scipy.sparse.linalg import LinearOperator, eigsh  # takes long: on first use
 
     def on_host(vector: np.ndarray) -> np.ndarray:
-        return np.asarray(product(jnp.asarray(vector.ravel(), dtype)), float)
+        found = np.asarray(product(jnp.asarray(vector.ravel(), dtype)), float)
+        _checks.require(
+            bool(np.all(np.isfinite(found))),
+            "The loss must have finite second derivatives, but they were not finite.",
+        )
+        return found
 
     if size <= 2:  # too small for the iteration
         matrix = np.stack([on_host(row) for row in np.eye(size)])
@@ -90,6 +97,8 @@ def largest_eigenvalue(
     operator: Any = LinearOperator
     operator = operator((size, size), matvec=on_host, dtype=float)
     start = np.random.default_rng(0).normal(size=size)
+    if not np.any(on_host(start)):  # a matrix of zeros, which ARPACK refuses
+        return jnp.zeros((), dtype)
     fit = max(min(memory / (8 * size), MOST_VECTORS), LEAST_VECTORS)
     options: dict[str, Any] = {"tol": rtol, "return_eigenvectors": False}
     options["ncv"] = min(int(fit), size)

@@ -61,9 +61,9 @@ def sharpness(
       iteration. It keeps 20 vectors of double precision, or as many as fit, but at
       least 8. Fewer vectors may take more products.
 
-    **Raises:** `ValueError` for targets that don't fit the samples, or labels that
-    aren't classes; `TypeError` for labels that aren't whole numbers, and as
-    `kernel_products` for models.
+    **Raises:** `ValueError` for targets that don't fit the samples, labels that
+    aren't classes, and a loss that isn't one finite number per sample; `TypeError` for
+    labels that aren't whole numbers, and as `kernel_products` for models.
 
     ```python
     import equinox as eqx
@@ -87,6 +87,7 @@ def sharpness(
     targets = _targets(y, samples.shape[0], outputs, loss)
     of_sample = loss if callable(loss) else LOSSES[loss]
     function, targets, samples = _dtypes.promoted(f=function, y=targets, x=samples)
+    _require_loss(of_sample, function, samples[0], targets[0])
     flat = ravel_pytree(function.parameters)[0]
     once, each = costs_of_samples(
         lambda part: _part(function, *part, loss=of_sample, vector=flat),
@@ -104,8 +105,19 @@ def sharpness(
     return largest_eigenvalue(product, flat.size, flat.dtype, float(tolerance), memory)
 
 
+def _require_loss(loss: Loss, function: Function, sample: Array, target: Array) -> None:
+    """Refuse a loss that is not one finite number."""
+    value = loss(function(function.parameters, sample), target)
+    _checks.require(
+        jnp.shape(value) == (),
+        "`loss` must give one number per sample, but the shape of its result was "
+        f"{jnp.shape(value)}.",
+    )
+    _checks.finite("loss(model(x[0]), y[0])", value)
+
+
 def _targets(y: Any, samples: int, outputs: int, loss: str | Loss) -> Array:
-    targets = _dtypes.as_real("y", y, whole=loss != "mse")
+    targets = _checks.finite("y", _dtypes.as_real("y", y, whole=loss != "mse"))
     _checks.require(
         targets.ndim > 0 and targets.shape[0] == samples,
         f"`y` must have a row for each of {samples} samples, but its shape was "
