@@ -2,8 +2,8 @@
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,7 +13,7 @@ from jax.tree_util import DictKey, GetAttrKey
 from jaxtyping import Array, Float, PyTree
 
 from . import _checks
-from ._paths import key_parts, layer_name, path_name
+from ._paths import key_parts, layer_name, ordered, path_name
 
 LAYOUTS = "out_in", "in_out"
 PROJECTIONS = "query", "key", "value", "output"
@@ -64,9 +64,27 @@ def layers_of_tree(
     the one of Equinox, Flax or PyTorch.
     """
     require_layout(layout)
-    found = list(_walk(model, (), layout))
-    layers = tuple(item for item in found if isinstance(item, Layer))
-    return layers, dict(item for item in found if not isinstance(item, Layer))
+    layers: list[Layer] = []
+    others: dict[str, Array] = {}
+    for item in _walk(model, (), layout):
+        if isinstance(item, Layer):
+            layers.append(item)
+        elif isinstance(item, Plain):
+            raise ValueError(
+                '`layout` must be "out_in" or "in_out" for plain matrices such as '
+                f"`{item.name}`, of shape {item.shape}, but it was None. PyTorch and "
+                "Equinox have (out, in), Flax and Haiku have (in, out). With samples "
+                "no layout is needed."
+            )
+        else:
+            others[item[0]] = item[1]
+    return tuple(layers), others
+
+
+def attention_of_tree(model: PyTree) -> dict[str, Layer]:
+    """The layers of attention in the tree of a model, by their names."""
+    found = _walk(model, (), None)
+    return {f.name: f for f in found if isinstance(f, Layer) and f.heads > 0}
 
 
 def require_layout(layout: str | None) -> None:
@@ -96,7 +114,14 @@ def is_float(leaf: Any) -> bool:
     return is_array and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
-Found = Layer | tuple[str, Array]
+class Plain(NamedTuple):
+    """A matrix whose layout is not known."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+Found = Layer | Plain | tuple[str, Array]
 
 
 def _walk(node: PyTree, path: tuple[Any, ...], layout: str | None) -> Iterator[Found]:
@@ -163,7 +188,7 @@ def _walk_dict(node: Mapping, path: tuple, layout: str | None) -> Iterator[Found
         yield from _layer(path, weight, node.get("bias"), kind)
     weights = {key for key in node if _is_weight(key, node[key])}
     done |= {_bias_key(key) for key in weights}
-    for key in _ordered(key for key in node if key not in done):
+    for key in ordered(key for key in node if key not in done):
         if key in weights:
             inside = (*path, DictKey(key.removesuffix(".weight")))
             inside = path if key == "weight" else inside
@@ -204,12 +229,9 @@ def _plain(array: Any, path: tuple, layout: str | None) -> Iterator[Found]:
     if array.ndim != 2 or LOOKED_UP.search(path_name(path)):
         yield path_name(path), jnp.asarray(array)
         return
-    _checks.require(
-        layout is not None,
-        '`layout` must be "out_in" or "in_out" for plain matrices such as '
-        f"`{path_name(path)}`, of shape {array.shape}, but it was None. PyTorch and "
-        "Equinox have (out, in), Flax and Haiku have (in, out).",
-    )
+    if layout is None:
+        yield Plain(path_name(path), array.shape)
+        return
     weight = jnp.asarray(array)
     weight = weight if layout == "out_in" else weight.T
     yield Layer(layer_name(path), weight, None, "dense")
@@ -262,23 +284,6 @@ def _is_weight(key: Any, value: Any) -> bool:
 def _bias_key(key: str) -> str:
     before, _, after = key.rpartition("weight")
     return f"{before}bias{after}"
-
-
-def _ordered(keys: Iterable[Any]) -> list[Any]:
-    """Keys in their order, but with ascending numbers: `Dense_2` before `Dense_10`.
-
-    JAX sorts the keys of dicts as texts.
-    """
-    given = list(keys)
-    places: dict[str, list[Any]] = {}
-    for key in given:
-        places.setdefault(re.sub(r"\d+", "0", str(key)), []).append(key)
-
-    def numbers(key: Any) -> list[int]:
-        return [int(number) for number in re.findall(r"\d+", str(key))]
-
-    rows = {stem: iter(sorted(same, key=numbers)) for stem, same in places.items()}
-    return [next(rows[re.sub(r"\d+", "0", str(key))]) for key in given]
 
 
 def _require_layout(own: str, layout: str | None, framework: str, path: tuple) -> None:

@@ -1,6 +1,7 @@
 """Paths in the tree of a model as text, and the names of its layers."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from jax.tree_util import SequenceKey
@@ -30,3 +31,20 @@ def layer_name(path: tuple[Any, ...]) -> str:
     if place in ("weight", "kernel"):  # the model is the layer
         return "weight"
     return re.sub(r"\.(weight|kernel)(\.value)?$", "", place)
+
+
+def ordered(keys: Iterable[Any]) -> list[Any]:
+    """Keys in their order, but with ascending numbers: `Dense_2` before `Dense_10`.
+
+    JAX sorts the keys of dicts as texts.
+    """
+    given = list(keys)
+    places: dict[str, list[Any]] = {}
+    for key in given:
+        places.setdefault(re.sub(r"\d+", "0", str(key)), []).append(key)
+
+    def numbers(key: Any) -> list[int]:
+        return [int(number) for number in re.findall(r"\d+", str(key))]
+
+    rows = {stem: iter(sorted(same, key=numbers)) for stem, same in places.items()}
+    return [next(rows[re.sub(r"\d+", "0", str(key))]) for key in given]

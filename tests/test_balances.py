@@ -166,6 +166,38 @@ def test_flow_conserves_all_of_the_balances_of_heads():
     )
 
 
+class Embedded(eqx.Module):
+    """Attention to embedded positions, of which the values alone can be used."""
+
+    positions: jax.Array
+    attention: eqx.nn.MultiheadAttention
+    head: eqx.nn.MLP
+    values_alone: bool = eqx.field(static=True)
+
+    def __call__(self, x):
+        x = x + self.positions
+        if self.values_alone:
+            return self.head(jax.vmap(self.attention.value_proj)(x).mean(axis=0))
+        return self.head(self.attention(x, x, x).mean(axis=0))
+
+
+def test_pairs_of_attention_are_those_of_its_module():
+    """A plain matrix beside it doesn't matter, nor an unused projection."""
+    keys = jax.random.split(jax.random.key(4))
+    attention = eqx.nn.MultiheadAttention(2, 4, key=keys[0])
+    parts = jnp.ones((3, 4)), attention, eqx.nn.MLP(4, 2, 3, 1, key=keys[1])
+    x = X[:6].reshape(2, 3, 4)
+    pairs = lr.richness.balances(Embedded(*parts, False), x)
+    assert [pair.head for pair in pairs] == [0, 1, 0, 1, None]
+    model = Embedded(*parts, True)
+    report = lr.richness.report(model, model, x, leave_out=["sharpness"])
+    assert report.pair_names == ("head.layers[0] -> head.layers[1]",)
+    words = "`attention.value_proj` must have a layer of kind 'output'"
+    assert report.left_out["attention.value_proj"].startswith(words)
+    with pytest.raises(ValueError, match=words):
+        lr.richness.balances(model, x)
+
+
 def test_pairs_are_those_of_the_computation():
     rng = np.random.default_rng(3)
     model = {name: rng.normal(size=(4, 4)) for name in "abcd"}

@@ -176,8 +176,8 @@ def balances(
     **Returns:** a `PairBalance` for each pair, and each head, in forward order.
 
     **Raises:** as `layers`; `ValueError` if no two layers are a pair, if keys and
-    queries, or values and outputs, differ in their heads, and if `channels` is needed
-    and missing.
+    queries, or values and outputs, differ in their heads or are not both used, and if
+    `channels` is needed and missing.
 
     ```python
     import equinox as eqx
@@ -204,10 +204,10 @@ def balances(
 
 def balances_of(
     found: Sequence[Layer], channels: str | None
-) -> tuple[tuple[PairBalance, ...], dict[tuple[str, str], str]]:
+) -> tuple[tuple[PairBalance, ...], dict[tuple[str, ...], str]]:
     """The balances of layers, and why other pairs have none.
 
-    **Raises:** `ValueError` if no two layers are a pair, and as `pairs_in`.
+    **Raises:** `ValueError` if no two layers are a pair.
     """
     pairs, left_out = pairs_in(found, channels)
     _checks.require(

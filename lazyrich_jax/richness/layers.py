@@ -10,7 +10,7 @@ import jax
 from jaxtyping import Array, PyTree
 
 from .. import _checks
-from .._layers import Layer, layers_of_tree
+from .._layers import Layer, attention_of_tree, layers_of_tree
 from .._network import LinearNetwork
 from .chunks import mapped
 from .model import Function, function_of
@@ -147,12 +147,12 @@ def _of_all(function: Function, x: Array) -> dict[str, Array]:
 def _with_attention(found: tuple[Layer, ...], model: PyTree) -> tuple[Layer, ...]:
     """The layers, those of the attention of Equinox and Flax as the tree has them."""
     try:
-        known = {layer.name: layer for layer in layers_of_tree(model)[0]}
-    except ValueError:  # plain matrices
+        known = attention_of_tree(model)
+    except ValueError:  # weights in another layout than their names say
         return found
     return tuple(
         dataclasses.replace(known[layer.name], after=layer.after, into=layer.into)
-        if layer.name in known and known[layer.name].heads > 0
+        if layer.name in known
         else layer
         for layer in found
     )

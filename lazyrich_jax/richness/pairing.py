@@ -7,7 +7,6 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .. import _checks
 from .._layers import Layer
 from .._network import LinearNetwork
 
@@ -26,20 +25,17 @@ class Pair(NamedTuple):
 
 def pairs_in(
     found: Sequence[Layer], channels: str | None
-) -> tuple[list[Pair], dict[tuple[str, str], str]]:
-    """All pairs of layers in forward order, and why others can't be made.
-
-    **Raises:** `ValueError` for attention whose heads don't fit.
-    """
-    left_out: dict[tuple[str, str], str] = {}
-    pairs = [*_of_plain(found, channels, left_out), *_of_attention(found)]
+) -> tuple[list[Pair], dict[tuple[str, ...], str]]:
+    """All pairs of layers in forward order, and why others can't be made."""
+    left_out: dict[tuple[str, ...], str] = {}
+    pairs = [*_of_plain(found, channels, left_out), *_of_attention(found, left_out)]
     return sorted(pairs, key=lambda pair: pair.place), left_out
 
 
 def _of_plain(
     found: Sequence[Layer],
     channels: str | None,
-    left_out: dict[tuple[str, str], str],
+    left_out: dict[tuple[str, ...], str],
 ) -> Iterator[Pair]:
     """Pairs of dense and convolutional layers; `left_out` gets the others."""
     for (i, below), (j, above) in itertools.combinations(enumerate(found), 2):
@@ -103,33 +99,42 @@ def _outward(
     return weight.reshape(-1, hidden)
 
 
-def _of_attention(found: Sequence[Layer]) -> Iterator[Pair]:
-    """Pairs of each head of attention."""
-    for lower, upper in ATTENTION:
-        firsts, seconds = (
-            [(i, layer) for i, layer in enumerate(found) if layer.kind == kind]
-            for kind in (lower, upper)
-        )
-        _checks.require(
-            len(firsts) == len(seconds),
-            f"`model` must have as many layers of kind '{lower}' as of '{upper}', but "
-            f"there were {len(firsts)} and {len(seconds)}.",
-        )
-        for (i, below), (_, above) in zip(firsts, seconds, strict=True):
-            for head, pair in enumerate(_of_heads(below, above)):
-                yield Pair(i, (below.name, above.name), head, pair)
+def _of_attention(
+    found: Sequence[Layer], left_out: dict[tuple[str, ...], str]
+) -> Iterator[Pair]:
+    """Pairs of each head of attention; `left_out` gets the others."""
+    for kinds in ATTENTION:
+        modules: dict[str, dict[str, tuple[int, Layer]]] = {}
+        for i, layer in enumerate(found):
+            if layer.kind in kinds:
+                module = layer.name.rpartition(".")[0]
+                modules.setdefault(module, {})[layer.kind] = i, layer
+        for layers in modules.values():
+            if len(layers) == 1:
+                ((kind, (_, layer)),) = layers.items()
+                (other,) = {*kinds} - {kind}
+                left_out[layer.name,] = (
+                    f"`{layer.name}` must have a layer of kind '{other}' in its module "
+                    "to be a pair, but there was none."
+                )
+                continue
+            (i, below), (_, above) = (layers[kind] for kind in kinds)
+            names = below.name, above.name
+            rows, columns = _of_heads(below, above)
+            if below.heads != above.heads or rows.shape[0] != columns.shape[1]:
+                left_out[names] = (
+                    f"`{below.name}` and `{above.name}` must have heads of the same "
+                    f"number and size, but they had {below.heads} of {rows.shape[0]} "
+                    f"units in all and {above.heads} of {columns.shape[1]}."
+                )
+                continue
+            size = rows.shape[0] // below.heads
+            for head in range(below.heads):
+                units = slice(head * size, (head + 1) * size)
+                network = LinearNetwork((rows[units], columns[:, units]))
+                yield Pair(i, names, head, network)
 
 
-def _of_heads(below: Layer, above: Layer) -> Iterator[LinearNetwork]:
-    rows = _inward(below)
-    columns = _inward(above).mT if above.kind == "query" else above.weight
-    _checks.require(
-        below.heads == above.heads and rows.shape[0] == columns.shape[1],
-        f"`{below.name}` and `{above.name}` must have heads of the same number and "
-        f"size, but they had {below.heads} of {rows.shape[0]} units in all and "
-        f"{above.heads} of {columns.shape[1]}.",
-    )
-    size = rows.shape[0] // below.heads
-    for head in range(below.heads):
-        units = slice(head * size, (head + 1) * size)
-        yield LinearNetwork((rows[units], columns[:, units]))
+def _of_heads(below: Layer, above: Layer) -> tuple[Array, Array]:
+    """The weights into and out of all units of all heads."""
+    return _inward(below), _inward(above).mT if above.kind == "query" else above.weight

@@ -58,8 +58,9 @@ def report(
       trees of arrays, or dicts of NumPy arrays such as PyTorch's state dicts.
     - `x`: samples along the first axis, such as held-out data. Without it the report
       has the numbers of the weights alone.
-    - `y`: targets (samples, outputs), or a class (whole number) for each sample. The
-      loss is half of the squared error, or the cross entropy of the outputs as logits.
+    - `y`: targets (samples, outputs), or a class (whole number) for each sample of a
+      model with several outputs. The loss is half of the squared error, or the cross
+      entropy of the outputs as logits.
     - `apply`: maps the model and one sample to outputs; without it the model is called.
     - `samples`, `key`: at most so many samples are drawn, without replacement. The key
       is `jax.random.key(0)` by default.
