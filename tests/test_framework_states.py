@@ -134,6 +134,29 @@ def test_modules_of_nnx_are_models():
         lr.richness.report(Module(0, train=True), Module(1, train=True), X)
 
 
+def test_one_module_of_nnx_is_not_two_states():
+    """Training changes it in place, and the states that were split from it."""
+    model = Module(0)
+    kept, first = nnx.clone(model), nnx.split(model)[1]
+    model.lower.kernel[...] = 2 * model.lower.kernel[...]
+    last = nnx.split(model)[1]
+    for start, end in ((model, model), (first, last)):
+        with pytest.raises(ValueError, match=r"keep `nnx.clone\(model\)` before"):
+            lr.richness.report(start, end)
+    assert lr.richness.report(kept, model)["movement"][0] == 1
+
+
+def test_views_of_one_memory_are_not_two_states():
+    """PyTorch's `v.numpy()` is a view of what training changes."""
+    memory = X[:2].copy()
+    start, end = ({"0.weight": memory[:]} for _ in range(2))
+    with pytest.raises(ValueError, match=r"`0\.weight` was one memory"):
+        lr.richness.report(start, end)
+    end["0.weight"] = memory.copy()
+    assert lr.richness.report(start, end)["weight_movement"] == 0
+    assert lr.richness.report(start, start)["weight_movement"] == 0
+
+
 class Attended(nnx.Module):
     """Attention in a list."""
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree, Shaped
 from .. import _checks, _dtypes
 from .._paths import path_name
 from .chunks import mapped
-from .parameters import is_inexact, parameters_of, short, statistics_of
+from .parameters import is_inexact, parameters_of, require_apart, short, statistics_of
 from .programs import equations, reached
 
 DRAWS = {"random_bits", "rng_bit_generator", "rng_uniform", "threefry2x32"}
@@ -217,6 +217,7 @@ def program_of(
 
 def require_common(start: PyTree, end: PyTree) -> None:
     """Refuse models that differ in more than the values of their arrays."""
+    require_apart(start, end)
     leaves = [
         {path_name(path): leaf for path, leaf in jax.tree.leaves_with_path(model)}
         for model in (start, end)
@@ -239,12 +240,24 @@ def require_common(start: PyTree, end: PyTree) -> None:
             f"`start` and `end` must be two states of one model, but `{place}` was "
             f"{was} in `start` and {will} in `end`.",
         )
+        _checks.require(
+            not _is_one_memory(leaf, leaves[1][place]),
+            f"`start` and `end` must be two states of one model, but `{place}` was one "
+            "memory, which training changes in place: copy it before, such as by "
+            "`v.numpy().copy()` in PyTorch.",
+        )
     _checks.require(
         jax.tree.structure(start) == jax.tree.structure(end),
         "`start` and `end` must have one structure, but their static parts differ: "
         f"they were a `{type(start).__name__}` and a `{type(end).__name__}`. Make "
         "both from one model, such as by `eqx.tree_deserialise_leaves`.",
     )
+
+
+def _is_one_memory(one: Any, other: Any) -> bool:
+    """Whether two arrays of NumPy are views of one memory."""
+    both = isinstance(one, np.ndarray) and isinstance(other, np.ndarray)
+    return both and one is not other and np.may_share_memory(one, other)
 
 
 def _described(leaf: Any) -> str:

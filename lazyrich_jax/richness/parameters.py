@@ -1,6 +1,6 @@
 """The parameters of a model, apart from running means and the like."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -55,17 +55,34 @@ def require_unshared(name: str, model: PyTree) -> None:
     JAX takes them for two parameters.
     """
     places: dict[int, str] = {}
+    for place, parameter in _flax_parameters(model):
+        first = places.setdefault(id(parameter), place)
+        _checks.require(
+            first == place,
+            f"`{name}` must hold each parameter once, but `{first}` and `{place}` were "
+            "one. Pass the states of `nnx.split(model)`, and an `apply` that merges "
+            "them.",
+        )
+
+
+def require_apart(start: PyTree, end: PyTree) -> None:
+    """Refuse two states of a module of Flax that are one: it is trained in place."""
+    ours = {id(parameter) for _, parameter in _flax_parameters(start)}
+    for place, parameter in _flax_parameters(end):
+        _checks.require(
+            id(parameter) not in ours,
+            "`start` and `end` must be two states of a model, but they shared the "
+            f"variable `{place}`, which training changes in place: keep "
+            "`nnx.clone(model)` before it.",
+        )
+
+
+def _flax_parameters(model: PyTree) -> Iterator[tuple[str, Any]]:
+    """The parameters among the variables of Flax, and their places."""
     leaves = jax.tree_util.tree_leaves_with_path(model, is_leaf=_is_parameter)
     for path, leaf in leaves:
         if _is_parameter(leaf):
-            place = path_name(path)
-            first = places.setdefault(id(leaf), place)
-            _checks.require(
-                first == place,
-                f"`{name}` must hold each parameter once, but `{first}` and `{place}` "
-                "were one. Pass the states of `nnx.split(model)`, and an `apply` that "
-                "merges them.",
-            )
+            yield path_name(path), leaf
 
 
 def is_inexact(leaf: Any) -> bool:
