@@ -30,6 +30,7 @@ FLOORS = {
     ),
     "commands": ({"usage"}, {"figures", "readings", "speed", "sweep"}),
     "_xla": ({"cache", "cards", "programs", "sharding", "sizes", "threads"},),
+    "_balanced": ({"modes"}, {"pair"}, {"weights"}),
     "_init": ({"base"}, {"balanced", "gaussian", "of_function", "wide"}),
     "_riccati": (
         {"batching", "frame"},
