@@ -79,6 +79,16 @@ def network(sizes, lmda, scale, target, seed=0):
     return start
 
 
+MODES = np.diag([2.0, 1.0, 0.5])
+
+
+def near_saddle(lmda):
+    """Weights near a saddle of the task `MODES`."""
+    w1, w2 = (np.array(w) for w in balanced((3, 3, 3), lmda, 0.5).weights)
+    w2[0] *= -np.sign(np.linalg.det(w2 @ w1))
+    return w1, w2
+
+
 # Every feasible kind of sizes, lambda and scale.
 ROWS = [
     row

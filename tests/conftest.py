@@ -56,6 +56,7 @@ MOST = 3e9  # bytes of a process, between files: compiled programs take most of 
 # Files with few tests that take long. pytest-xdist would start them last.
 FIRST = (
     "test_derivatives",
+    "test_second_derivatives",
     "test_part_gradient",
     "test_wide_exact",
     "test_flow_derivatives",
@@ -98,6 +99,33 @@ def untyped():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def spec(tmp_path):
+    """The path of the example of a sweep's spec."""
+    from lazyrich_jax.sweeps.spec import EXAMPLE
+
+    path = tmp_path / "sweep.toml"
+    path.write_text(EXAMPLE)
+    return path
+
+
+@pytest.fixture
+def closed_figures():
+    """All figures are closed at the end of a test."""
+    yield
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+
+
+@pytest.fixture
+def ax():
+    """Axes of a figure outside pyplot."""
+    from matplotlib.figure import Figure
+
+    return Figure().subplots()
 
 
 @pytest.fixture(autouse=True, scope="module")

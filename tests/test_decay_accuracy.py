@@ -1,4 +1,4 @@
-"""Losses and functions under weight decay keep their digits, early and late."""
+"""Modes, losses and functions under weight decay keep their digits, early and late."""
 
 import functools
 
@@ -9,10 +9,67 @@ import numpy as np
 import pytest
 
 import lazyrich_jax as lr
-
-from .test_weight_decay import bessel
+from lazyrich_jax._riccati.decaying.pairs import pairs
 
 STRENGTHS = (2.0, 1.0, 0.5)
+
+
+def bessel(s, lmda, decay, t, digits=50):
+    """The quantities of `pairs` from modified Bessel functions in many digits."""
+    mp.mp.dps = digits
+    s, lmda, decay, t = (mp.mpf(x) for x in (s, lmda, decay, t))
+    half, order = lmda / 2, s / (2 * decay) - mp.mpf(1) / 2
+    first, now = half / (2 * decay), half / (2 * decay) * mp.exp(-2 * decay * t)
+    i0, i1 = (lambda z, k=k: mp.besseli(order + k, z) for k in (0, 1))
+    k0, k1 = (lambda z, k=k: mp.besselk(order + k, z) for k in (0, 1))
+    root, rest = mp.sqrt(first * now), mp.exp(-decay * t)
+    fall = mp.sqrt(now / first) * i0(now) / i0(first) * rest
+    grow = root * (i0(first) * k1(now) + k0(first) * i1(now)) * rest
+    across = root * (i0(first) * k0(now) - k0(first) * i0(now)) * rest
+    tilt, tilt0 = i1(now) / i0(now), i1(first) / i0(first)
+    square = grow * across / half / rest**2
+    both = across * tilt * fall / half / rest**2
+    last = tilt0 / half - tilt * fall**2 / half / rest**2
+    root = mp.sqrt(square)
+    return grow, across, fall, tilt, root, both / root, mp.sqrt(last - both**2 / square)
+
+
+@pytest.mark.parametrize(
+    "s, lmda, decay, t",
+    [
+        (1.0, 2.0, 0.1, 1.0),
+        (0.5, 30.0, 0.05, 3.0),  # decays slowly from far
+        (0.0, 3.0, 0.2, 4.0),
+        (0.3, 1e-4, 0.3, 20.0),  # the strength is the decay
+        (1e-3, 0.5, 2.0, 30.0),  # the mode dies
+        (2.0, 90.0, 5.0, 10.0),
+        (0.2, 60.0, 0.4, 54.0),  # two time scales
+        (1.0, 40.0, 1.0, 100.0),  # a plateau between two edges
+        (10.0, 100.0, 10.0, 10.0),
+        (0.98, 40.0, 1.0, 100.0),
+        (1e-5, 3e-3, 7e-4, 2.5e-6),  # long before its own time scale
+        (3.0, 1e-3, 1e-2, 50.0),
+        (1e-4, 5e-3, 8.0, 1e-3),
+    ],
+)
+def test_solutions_of_a_mode_are_bessel_functions(s, lmda, decay, t):
+    found = jax.jit(pairs)(jnp.array([s]), *map(jnp.asarray, (lmda, decay, t)))
+
+    def value(x):
+        return float(jnp.exp(x.rate * t + x.rest)[0])
+
+    found = [
+        value(found.grow),
+        float(found.across[0]) * value(found.turn),
+        value(found.fall),
+        float(found.tilt[0]),
+        value(found.root),
+        float(found.mixed[0]),
+        float(found.last[0]),
+    ]
+    # Exponents of up to some hundred lose digits.
+    expected = [float(x) for x in bessel(s, lmda, decay, t)]
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-300)
 
 
 @functools.cache

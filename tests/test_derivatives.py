@@ -4,17 +4,14 @@ import equinox as eqx
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
-import mpmath as mp
 import numpy as np
 import pytest
 
 import lazyrich_jax as lr
-from lazyrich_jax._linalg import decay_difference, mixed_difference
-from lazyrich_jax._riccati.differentiable import evaluate, excess
-from lazyrich_jax._riccati.frame import Frame, Problem
 from lazyrich_jax._riccati.reference.second import tracked
 
 from . import cases, oracle
+from .frames import decomposed
 
 TS = np.array([0.0, 1e-4, 0.05, 0.5, 2.0, 6.0])
 
@@ -236,182 +233,22 @@ def test_vmap_of_grad_is_grad_of_vmap_and_bad_members_are_alone():
     np.testing.assert_allclose(mixed[::2], each[::2], atol=1e-15)
 
 
-def decomposed(w1, w2, sigma, throw=True):
-    """Without the balance check: differences fail it."""
-    lmda = jnp.trace(w2.T @ w2 - w1 @ w1.T) / w1.shape[0]
-    problem = Problem(w1, w2, sigma, lmda, throw)
-    return problem, Frame(problem)
-
-
-def of_state(problem, frame, t):
-    p, error = evaluate(problem, frame, t)
-    return jnp.sum(jnp.cos(error)) + jnp.sum(jnp.sin(p))
-
-
-def of_loss(problem, frame, t):
-    (loss,) = excess(problem, frame, t[None])
-    return 4 * loss
-
-
-def smooth(w1, w2, sigma, t):
-    """A function of everything."""
-    problem, frame = decomposed(w1, w2, sigma)
-    return of_state(problem, frame, t) + of_loss(problem, frame, t)
-
-
-def fourth_order(f, x, move, h=1e-3):
-    """The derivative of `f` at `x` along `move`, by central differences."""
-    up, down, more, less = (f(x + c * h * move) for c in (1, -1, 2, -2))
-    return (8 * (up - down) - (more - less)) / (12 * h)
-
-
-@eqx.filter_jit
-def change_of_gradient(point, change):
-    """The gradient of `smooth` by everything, and its change along `change`."""
-    return jax.jvp(jax.grad(smooth, argnums=(0, 1, 2, 3)), point, change)
-
-
-@pytest.mark.slow
-def test_second_derivatives():
-    """By weights, correlation and time together; refused at repeated modes."""
-    point = (
-        *cases.balanced((2, 3, 4), 1.0, 0.4).weights,
-        cases.sigma(4, 2),
-        np.array(0.7),
-    )
-    flat, unflatten = jax.flatten_util.ravel_pytree(point)
-
-    def gradient_and_change(flat, move):
-        found = change_of_gradient(unflatten(flat), unflatten(move))
-        return jax.flatten_util.ravel_pytree(found)[0].reshape(2, 27)
-
-    rng = np.random.default_rng(1)
-    moves = np.zeros((4, 27))
-    for i, part in enumerate((slice(0, 6), slice(6, 18), slice(18, 26), slice(26, 27))):
-        moves[i, part] = rng.normal(size=27)[part]
-    found = np.stack([gradient_and_change(flat, move)[1] for move in moves])
-    products = found @ moves.T
-    np.testing.assert_allclose(products, products.T, atol=1e-11)
-    for one, move in zip(found, moves, strict=True):
-        expected = fourth_order(
-            lambda x, move=move: gradient_and_change(x, move)[0], flat, move
-        )
-        np.testing.assert_allclose(one, expected, rtol=1e-7, atol=1e-7)
-    repeated = *point[:2], jnp.eye(4, 2), point[3]
-    with pytest.raises(Exception, match=r"Second derivatives .* must be taken where"):
-        jax.block_until_ready(change_of_gradient(repeated, unflatten(moves[2])))
-
-
-@eqx.filter_jit
-def by_weights_and_time(w1, w2, sigma, t, change):
-    """The gradient of `smooth` by weights and time, and its change along `change`."""
-    gradient = jax.grad(lambda w1, w2, t: smooth(w1, w2, sigma, t), argnums=(0, 1, 2))
-    return jax.jvp(gradient, (w1, w2, t), change)
-
-
-@jax.jit
-def by_task(w1, w2, sigma, t):
-    """Second derivatives of the parts of `smooth` by the task, along ones."""
-    found = []
-    for part in (of_state, of_loss):
-        gradient = jax.grad(
-            lambda m, part=part: part(*decomposed(w1, w2, m, throw=False), t)
-        )
-        found.append(jax.jvp(gradient, (sigma,), (jnp.ones_like(sigma),))[1])
-    return found
-
-
-@pytest.mark.slow
-def test_second_derivatives_at_repeated_modes():
-    """They are right by weights (and so the balance) and time, and NaN by the task."""
-    w1, w2 = cases.network((3, 3, 3), 1.0, 0.4, np.eye(3)).weights
-    t, repeated = jnp.float64(0.7), jnp.eye(3)
-
-    def gradient(flat, change):
-        v1, v2, t = unflatten(flat)
-        slope, second = by_weights_and_time(v1, v2, repeated, t, unflatten(change))
-        return jax.flatten_util.ravel_pytree((slope, second))[0].reshape(2, 19)
-
-    flat, unflatten = jax.flatten_util.ravel_pytree((w1, w2, t))
-    moves = np.zeros((3, 19))
-    moves[0, :9] = np.cos(np.arange(9))
-    moves[1, 9:18] = np.sin(np.arange(9))
-    moves[2, 18] = 1
-    for move in jnp.asarray(moves):
-        found = gradient(flat, move)[1]
-        expected = fourth_order(lambda x, m=move: gradient(x, m)[0], flat, move)
-        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
-    w1, w2 = cases.network((2, 2, 2), 1.0, 0.4, np.eye(2)).weights
-    for second in by_task(w1, w2, jnp.eye(2), t):
-        assert np.all(np.isnan(second))
-    for second in by_task(w1, w2, jnp.diag(jnp.array([1.0, 2.0])), t):
-        assert np.all(np.isfinite(second))
-
-
-MODES = np.diag([2.0, 1.0, 0.5])
-
-
-def near_saddle(lmda):
-    """Weights near a saddle of the task `MODES`."""
-    w1, w2 = (np.array(w) for w in cases.balanced((3, 3, 3), lmda, 0.5).weights)
-    w2[0] *= -np.sign(np.linalg.det(w2 @ w1))
-    return w1, w2
-
-
 def test_near_a_saddle():
     """First derivatives keep their digits; the frame's derivatives are refused."""
     for lmda in (1e-4, 1e-8, 1e-12):
-        network = lr.LinearNetwork(near_saddle(lmda))
-        check(network, lr.Task.from_correlation(MODES), TS[:5])
+        network = lr.LinearNetwork(cases.near_saddle(lmda))
+        check(network, lr.Task.from_correlation(cases.MODES), TS[:5])
 
     @eqx.filter_jit
     def change_of_frame(weights):
         """Second derivatives take it."""
 
         def frame(w1, w2):
-            return tracked(*decomposed(w1, w2, jnp.asarray(MODES))).lower
+            return tracked(*decomposed(w1, w2, jnp.asarray(cases.MODES))).lower
 
         return jax.jvp(frame, weights, weights)[1]
 
     with pytest.raises(Exception, match="not near a saddle"):
-        jax.block_until_ready(change_of_frame(near_saddle(1e-12)))
-    w1, w2 = near_saddle(1.0)
+        jax.block_until_ready(change_of_frame(cases.near_saddle(1e-12)))
+    w1, w2 = cases.near_saddle(1.0)
     assert np.all(np.isfinite(change_of_frame((w1, w2 * [[-1], [1], [1]]))))
-
-
-@pytest.mark.slow
-def test_second_derivatives_near_a_saddle_are_refused():
-    w1, w2 = (jnp.asarray(w) for w in near_saddle(1e-12))
-    point = w1, w2, jnp.asarray(MODES), jnp.float64(0.7)
-    with pytest.raises(Exception, match="not near a saddle"):
-        jax.block_until_ready(by_weights_and_time(*point, (w1, w2, jnp.zeros(()))))
-
-
-def test_divided_differences():
-    """Values and slopes are right far from, near and at coinciding arguments."""
-    rates = np.array([0.0, 1e-12, 1e-3, 0.2, 0.2 + 1e-9, 0.25, 0.5, 3.0, 40.0])
-    rates = jnp.asarray(rates)
-
-    def f(x):
-        return (1 - mp.exp(-2 * x)) / (2 * x) if x else mp.mpf(1)
-
-    def difference(x, y):
-        with mp.workdps(150):
-            x, y = (
-                mp.mpf(float(z)) + mp.mpf("1e-25") * k for k, z in enumerate((x, y))
-            )
-            return -(f(x) - f(y)) / (x - y)
-
-    gap = jnp.abs(rates[:, None] - rates[None])
-    found = decay_difference(rates, gap, jnp.array(1.0))
-    expected = [[float(difference(x, y)) for y in rates] for x in rates]
-    np.testing.assert_allclose(found, expected, rtol=2e-14)
-
-    def mixed(x, y):
-        with mp.workdps(150):
-            x, y = mp.mpf(float(x)) + mp.mpf("1e-30"), mp.mpf(float(y))
-            return (f(y) * mp.exp(-x) - f(x) * mp.exp(-y)) / (x + y)
-
-    found = mixed_difference(rates[:, None], rates[None], jnp.array(1.0))
-    expected = np.array([[float(mixed(x, y)) for y in rates] for x in rates])
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-18)

@@ -1,15 +1,11 @@
 """Every module lives on one floor, and imports only from floors below its own."""
 
 import ast
-import os
 import pathlib
 import subprocess
 import sys
 
-import jax
 import pytest
-
-from lazyrich_jax._xla import threads as _threads
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "lazyrich_jax"
 
@@ -34,6 +30,7 @@ FLOORS = {
     ),
     "commands": ({"usage"}, {"figures", "readings", "speed", "sweep"}),
     "_xla": ({"cache", "cards", "programs", "sharding", "sizes", "threads"},),
+    "_balanced": ({"modes"}, {"pair"}, {"weights"}),
     "_init": ({"base"}, {"balanced", "gaussian", "of_function", "wide"}),
     "_riccati": (
         {"batching", "frame"},
@@ -71,10 +68,11 @@ FLOORS = {
         {"exact", "wide_limit"},
     ),
     "theory": (
-        {"assumptions", "deep", "initialisation", "modes", "roots", "symmetric"},
-        {"curvature", "rates", "representations", "saddle", "shallow", "spiked"}
-        | {"steps"},
-        {"correlations", "decay", "generalisation", "limits", "neuron", "wide"},
+        {"assumptions", "deep", "initialisation", "modes", "neuron", "roots"}
+        | {"symmetric"},
+        {"curvature", "mode_times", "rates", "representations", "saddle", "shallow"}
+        | {"spiked", "steps"},
+        {"correlations", "decay", "generalisation", "limits", "neuron_flow", "wide"},
     ),
     "measures": (
         {"course", "curvature", "operators"},
@@ -249,7 +247,7 @@ def test_every_room_exists():
         ("_riccati/reference/first", "from ..fast import values", "must not import"),
         ("_riccati/reference/first", "from . import rotation", "must not import"),
         ("_riccati/reference/first", "from .. import solve", "must not import"),
-        ("theory/rates", "from .neuron import SingleNeuron", "must not import"),
+        ("theory/rates", "from .limits import rich_limit", "must not import"),
         ("theory/new", "import jax", "no floor"),
         ("theory/new/inside", "import jax", "no floor"),
         ("_learn", "def f():\n    from ._task import Task", "hides"),
@@ -310,115 +308,3 @@ def test_import_is_quiet():
         "assert not jax.config.jax_enable_x64, 'x64 was set'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
-
-
-@pytest.mark.parametrize("devices", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_decompositions_at_the_same_time_end(devices):
-    """Batched decompositions wait for each other for ever in too small a pool.
-
-    The cases are one program in a pool of two, and as many devices as threads.
-    """
-    code = (
-        "import jax; jax.config.update('jax_enable_x64', True); "
-        "from lazyrich_jax.bench import problems; "
-        "on = [jax.device_put(jax.random.key(0), d) for d in jax.devices()]; "
-        f"assert len(on) == {devices}; "
-        "draw = jax.jit(jax.vmap(lambda key: jax.numpy.linalg.svd("
-        "jax.random.normal(key, (5, 5)))[0])); "
-        "split = [jax.random.split(key, 3000) for key in on]; "
-        "[jax.block_until_ready([draw(keys) for keys in split * 3]) "
-        "for _ in range(5)]; "
-        "problems.problem((5, 2, 5), 1000, 100).w1.block_until_ready()"
-    )
-    environment = {
-        k: v
-        for k, v in os.environ.items()
-        if k not in ("NPROC", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
-    }
-    flags = ["--xla_backend_optimization_level=0"]  # compiles faster
-    if devices > 1:
-        flags.append(f"--xla_force_host_platform_device_count={devices}")
-    environment["XLA_FLAGS"] = " ".join(flags)
-    run = [sys.executable, "-c", code]
-    subprocess.run(run, check=True, timeout=120, env=environment)
-
-
-@pytest.mark.parametrize(
-    "environment, threads",
-    [
-        ({}, 4),
-        ({"JAX_NUM_CPU_DEVICES": "8"}, 16),
-        ({"XLA_FLAGS": "--a=1 --xla_force_host_platform_device_count=3 --b=2"}, 6),
-        ({"JAX_NUM_CPU_DEVICES": "-1", "XLA_FLAGS": "--a=1"}, 4),
-    ],
-    ids=str,
-)
-def test_room_for_the_devices_that_are_asked_for(monkeypatch, environment, threads):
-    for name in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert _threads.threads() == threads
-
-
-def test_importing_sets_one_variable_or_says_that_it_is_too_late(monkeypatch):
-    for name in ("NPROC", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(_threads, "cores", lambda: 2)
-    jax.devices()
-    assert _threads.pool_runs() == sys.platform.startswith("linux")
-    monkeypatch.setenv("LAZYRICH_JAX_NPROC", "0")
-    _threads.make_room()
-    monkeypatch.delenv("LAZYRICH_JAX_NPROC")
-    with pytest.warns(RuntimeWarning, match="NPROC=4 in the environment"):
-        monkeypatch.setattr(_threads, "pool_runs", lambda: True)
-        _threads.make_room()
-    assert "NPROC" not in os.environ
-    before = dict(os.environ)
-    monkeypatch.setattr(_threads, "pool_runs", lambda: False)
-    _threads.make_room()
-    monkeypatch.setenv("NPROC", os.environ["NPROC"])  # so that monkeypatch restores it
-    assert dict(os.environ) == before | {"NPROC": "4"}
-    _threads.make_room()
-    assert os.environ["NPROC"] == "4"
-
-
-def test_a_machine_with_many_cores_is_left_alone(monkeypatch):
-    monkeypatch.delenv("NPROC", raising=False)
-    monkeypatch.setattr(_threads, "cores", lambda: 64)
-    monkeypatch.setattr(_threads, "pool_runs", lambda: True)
-    _threads.make_room()
-    assert "NPROC" not in os.environ
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "given, cores",
-    [({}, 3), ({"NPROC": "6"}, 1), ({"JAX_NUM_CPU_DEVICES": "2"}, 2)],
-    ids=str,
-)
-def test_a_command_takes_all_cores_before_its_first_computation(given, cores):
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("NPROC", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
-    }
-    code = (
-        "import os, jax\n"
-        "from lazyrich_jax._xla import threads\n"
-        "threads.cores = lambda: 3\n"
-        "threads.use_all_cores()\n"
-        "print(len(jax.devices('cpu')), os.environ['NPROC'])\n"
-        "threads.use_all_cores()\n"  # too late: nothing changes
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment | given,
-    )
-    if not hasattr(jax.config, "jax_num_cpu_devices"):  # before jax 0.5
-        cores = 1
-    pool = given.get("NPROC", "6" if cores == 3 else "4")
-    assert done.stdout.split() == [str(cores), pool]

@@ -10,6 +10,8 @@ import scipy.linalg
 from lazyrich_jax import _linalg
 from lazyrich_jax._xla import sizes
 
+from .differences import fourth_order
+
 SIZES = np.array([0.0, 1e-30, 1e-9, 0.01, 0.0999, 0.1, 0.2499, 0.25, 0.6, 3.0, 40.0])
 
 
@@ -18,12 +20,6 @@ def in_many_digits(f, *grids):
     with mp.workdps(120):
         numbers = np.vectorize(lambda *x: float(f(*map(mp.mpf, x))), otypes=[float])
         return numbers(*np.meshgrid(*grids, indexing="ij"))
-
-
-def fourth_order(f, x, move, h=1e-3):
-    """The derivative of `f` at `x` along `move`, by central differences."""
-    up, down, more, less = (f(x + c * h * move) for c in (1, -1, 2, -2))
-    return (8 * (up - down) - (more - less)) / (12 * h)
 
 
 def test_products():
@@ -240,3 +236,33 @@ def test_symmetric_root():
     )
     within = np.array([[0.25, 0.5, 0.5], [0.5, 0, 0], [0.5, 0, 0]])
     np.testing.assert_allclose(basis.T @ slope @ basis, within, atol=1e-12)
+
+
+def test_divided_differences():
+    """Values and slopes are right far from, near and at coinciding arguments."""
+    rates = np.array([0.0, 1e-12, 1e-3, 0.2, 0.2 + 1e-9, 0.25, 0.5, 3.0, 40.0])
+    rates = jnp.asarray(rates)
+
+    def f(x):
+        return (1 - mp.exp(-2 * x)) / (2 * x) if x else mp.mpf(1)
+
+    def difference(x, y):
+        with mp.workdps(150):
+            x, y = (
+                mp.mpf(float(z)) + mp.mpf("1e-25") * k for k, z in enumerate((x, y))
+            )
+            return -(f(x) - f(y)) / (x - y)
+
+    gap = jnp.abs(rates[:, None] - rates[None])
+    found = _linalg.decay_difference(rates, gap, jnp.array(1.0))
+    expected = [[float(difference(x, y)) for y in rates] for x in rates]
+    np.testing.assert_allclose(found, expected, rtol=2e-14)
+
+    def mixed(x, y):
+        with mp.workdps(150):
+            x, y = mp.mpf(float(x)) + mp.mpf("1e-30"), mp.mpf(float(y))
+            return (f(y) * mp.exp(-x) - f(x) * mp.exp(-y)) / (x + y)
+
+    found = _linalg.mixed_difference(rates[:, None], rates[None], jnp.array(1.0))
+    expected = np.array([[float(mixed(x, y)) for y in rates] for x in rates])
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-18)

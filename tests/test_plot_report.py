@@ -5,24 +5,11 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 import lazyrich_jax as lr
 
 loose: Any = lr.plot  # for arguments that its annotations refuse
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    """Close all figures at the end of every test."""
-    yield
-    plt.close("all")
-
-
-@pytest.fixture
-def ax():
-    """Axes of a figure outside pyplot."""
-    return Figure().subplots()
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def of_model():

@@ -11,7 +11,7 @@ import pytest
 
 import lazyrich_jax as lr
 from lazyrich_jax.__main__ import main
-from lazyrich_jax.sweeps.spec import EXAMPLE, MEASURES, SpecError, decoded, parse
+from lazyrich_jax.sweeps.spec import EXAMPLE, MEASURES, SpecError, parse
 from lazyrich_jax.sweeps.store import Store
 
 SMALL = (
@@ -22,13 +22,6 @@ SMALL = (
     "--set",
     "times.values={ from = 0, to = 5, count = 6 }",
 )
-
-
-@pytest.fixture
-def spec(tmp_path):
-    path = tmp_path / "sweep.toml"
-    path.write_text(EXAMPLE)
-    return path
 
 
 def test_the_example_runs_is_shown_and_resumes(spec, tmp_path, capsys):
@@ -117,33 +110,6 @@ def test_interrupted(spec, tmp_path, capsys, monkeypatch):
     assert "Interrupted. Run the same sweep again" in capsys.readouterr().out
     assert main(["show", str(store)]) == 0
     assert "6 pending (the first at index (0, 0, 0))" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        (("[network]", "[netwrok]"), "`netwrok` (line 4) must be a known section"),
-        (
-            ("scale =", "scael ="),
-            "`target_scael` (line 10) must be a known key of [task]",
-        ),
-        (("[3, 2, 2]", "[3, 2]"), "`network.sizes` (line 5) must be three integers"),
-        (('"richness"', '"richnes"'), "`measure.names` (line 23) must be one of loss"),
-        (('"float64"', '"float16"'), "`run.dtype` (line 28) must be one of float32"),
-        (("from = -10,", ""), "`axes.lmda` (line 15) must be a number, a list"),
-        (
-            ("count = 5 }", "count = 0 }"),
-            "`axes.seed` (line 17) must be an integer of at",
-        ),
-        (("[task]", "task"), "must be TOML, but"),
-        (('kind = "regression"', ""), "`task.kind` must be given"),
-        (("from = 0, to = 20", "from = 5, to = 0"), "`times.values` (line 20) must be"),
-    ],
-)
-def test_what_is_wrong_is_named_with_its_line(spec, change, message, capsys):
-    spec.write_text(EXAMPLE.replace(*change))
-    assert main(["sweep", str(spec), "--store", "never.zarr"]) == 2
-    assert message in capsys.readouterr().err
 
 
 def test_wrong_words(spec, tmp_path, capsys):
@@ -266,67 +232,6 @@ def test_the_reason_is_there_when_a_sweep_is_cut_off(tmp_path, monkeypatch):
         assert data.attrs["error"].startswith(REASON)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "axes.scale=-1",
-        "axes.scale=0",
-        "axes.scale=nan",
-        "axes.scale=[-1, 1]",
-        "axes.scale={from=-1, to=1, count=3}",
-        "axes.lmda=inf",
-        "axes.lmda=nan",
-        "axes.lmda=true",
-        f"axes.lmda=1{400 * '0'}",
-        "axes.lmda={from=1, to=2, count=99999999999}",
-        "axes.seed=true",
-        "axes.seed=[true]",
-        "axes.seed={count=99999999999}",
-        "axes.seed=99999999999999999999",
-        "task.samples=99999999999999999999",
-        "task.target_scale=inf",
-        "measure.threshold=nan",
-        "times.values=nan",
-        "run.memory=inf",
-    ],
-)
-def test_values_that_make_no_sweep(spec, tmp_path, change, capsys):
-    store = tmp_path / "a.zarr"
-    assert main(["sweep", str(spec), "--store", str(store), "--set", change]) == 2
-    assert f"`{change.partition('=')[0]}`" in capsys.readouterr().err
-    assert not store.exists()
-
-
-def test_sections_that_are_none(spec, tmp_path, capsys):
-    words = ["sweep", str(spec), "--store", str(tmp_path / "a"), "--set"]
-    for change in (".=1", "axes.=1", ".seed=1"):
-        assert main([*words, change]) == 2
-        assert "`--set` must be SECTION.KEY=VALUE" in capsys.readouterr().err
-    spec.write_text(f"task = 3\n{EXAMPLE.replace('[task]', '[other]')}")
-    assert main([*words, "task.seed=1"]) == 2
-    assert "`task` must be a section" in capsys.readouterr().err
-    spec.write_text("a = " + 10**5 * "[")
-    assert main([*words, "task.seed=1"]) == 2
-    assert "must be TOML" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_files_with_marks_of_their_encoding(encoding):
-    text = f"# λ\r\n{EXAMPLE}"
-    assert parse(decoded(text.encode(encoding))) == parse(EXAMPLE)
-
-
-def test_files_in_other_encodings(spec, tmp_path, capsys):
-    for text, message in (
-        (f"a\n# é\n{EXAMPLE}".encode("latin-1"), "byte 0xe9 on line 2 is not"),
-        (EXAMPLE.encode("utf-16")[:-1], "must be UTF-8"),
-        (EXAMPLE.encode("utf-32"), "must be TOML"),
-    ):
-        spec.write_bytes(text)
-        assert main(["sweep", str(spec), "--store", str(tmp_path / "a")]) == 2
-        assert message in capsys.readouterr().err
-
-
 @pytest.mark.slow
 def test_a_terminal_that_knows_few_characters(tmp_path):
     spec = tmp_path / "λ.toml"
@@ -349,124 +254,3 @@ def test_a_terminal_that_knows_few_characters(tmp_path):
         text=True,
     )
     assert listed.stdout.startswith("figure1") and not listed.stderr
-
-
-SHORT = """
-network = { sizes = [4, 4, 4] }
-task = { kind = "hierarchy", levels = 2 }
-axes = { seed = 3 }
-times = { values = [0, 1] }
-measure = { names = ["loss"] }
-"""
-
-
-def test_a_spec_of_the_hierarchy():
-    function, grid, _ = parse(SHORT).build()
-    assert function({"seed": 3})["loss"][1].shape == (2,)
-    assert grid.shape == (1,)
-
-
-@pytest.mark.parametrize(
-    "line, other, message",
-    [
-        ("seed = 3", "", "`axes` must hold at least one"),
-        ('names = ["loss"]', "names = []", "must be a list of loss"),
-        ("{ seed = 3 }", "3", r"`axes` must be a section, \[axes\]"),
-    ],
-    ids=str,
-)
-def test_sections_that_are_refused(line, other, message):
-    with pytest.raises(SpecError, match=message):
-        parse(SHORT.replace(line, other))
-
-
-def test_a_spec_is_a_file_of_this_machine(capsys):
-    assert main(["sweep", "memory://spec.toml", "--store", "x"]) == 2
-    assert "`SPEC` must be a path of this machine" in capsys.readouterr().err
-
-
-RANDOM = """
-network = { sizes = [3, 9, 2], kind = "gaussian" }
-task = { kind = "regression", samples = 10 }
-axes = { seed = 3, width = { from = 4, to = 64, count = 3, spacing = "log" } }
-times = { values = [0, 0.1] }
-measure = { names = ["loss", "error_estimate"] }
-"""
-
-
-@pytest.mark.slow
-def test_a_sweep_over_widths_of_random_networks(tmp_path, capsys):
-    spec, store = tmp_path / "widths.toml", tmp_path / "widths.zarr"
-    spec.write_text(RANDOM)
-    command = ["sweep", str(spec), "--store", str(store)]
-    assert main(command) == main([*command, "--resume"]) == 0
-    assert "seed: 1, width: 3; 3 points" in capsys.readouterr().out
-    data = lr.sweeps.load(store).isel(seed=0)
-    assert data.width.values.tolist() == [4, 16, 64] and data.width.dtype.kind == "i"
-    task = lr.Task.random_regression(3, 2, 10, key=jax.random.key(0))
-    start = lr.Gaussian.lecun().compressed(3, 64, 2, key=jax.random.key(3))
-    ts, law = jnp.array([0.0, 0.1]), lr.WideLimit()
-    limit = lr.learn(start, task, ts, dynamics=law)
-    one = data.sel(width=64)
-    np.testing.assert_allclose(one.loss, limit.loss, rtol=1e-10)
-    assert limit.error_estimate is not None and one.error_estimate > 0
-    most = np.max(limit.error_estimate)
-    np.testing.assert_allclose(one.error_estimate, most, rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ("axes.lmda=1", "`axes.lmda` must be .* 'gaussian' uses .* 'balanced' uses it"),
-        ("network.kind=balanced", r"`axes.width` must be .* 'balanced' uses \(lmda"),
-        ("network.kind=gausian", "`network.kind` must be one of balanced, gaussian"),
-        ("axes.width=0", "`axes.width` must be an integer of at least 1"),
-        ("axes.width=[8, 2.5]", "`axes.width` must be an integer of at least 1"),
-        ("axes.width={from=0, to=9, count=3}", "`axes.width` must be an integer of at"),
-        ("axes.width={from=1, count=3}", "`axes.width` must be a number, a list"),
-        ("axes.input_variance=-1", "`axes.input_variance` must be .* of at least 0"),
-        ("axes.output_variance=[0, -1]", "`axes.output_variance` must be .* least 0"),
-    ],
-)
-def test_axes_of_random_networks_that_are_refused(change, message):
-    with pytest.raises(SpecError, match=message):
-        parse(RANDOM, [change])
-
-
-def test_keys_of_the_other_kind_are_named_with_their_lines():
-    text = EXAMPLE.replace("scale = [0.1, 1.0] ", "width = [8] ")
-    with pytest.raises(SpecError, match=r"`axes.width` \(line 16\) must be a coord"):
-        parse(text)
-    text = EXAMPLE.replace('"richness"', '"error_estimate"')
-    with pytest.raises(SpecError, match=r"`measure.names` \(line 23\) .* exactly"):
-        parse(text)
-
-
-def test_ranges_of_widths_are_rounded_to_distinct_integers():
-    for given, widths in (
-        ("{from=1, to=8, count=10, spacing='log'}", [1, 2, 3, 4, 5, 6, 8]),
-        ("{from=64, to=1, count=4, spacing='log'}", [64, 16, 4, 1]),
-        ("{from=1, to=3, count=9}", [1, 2, 3]),
-        ("7", [7]),
-        ("[7, 9]", [7, 9]),
-    ):
-        axes = parse(RANDOM, [f"axes.width={given}"]).values["axes"]
-        assert axes["width"] == widths
-
-
-@pytest.mark.slow
-def test_the_examples_lines_on_random_networks_are_right():
-    """They stand at the end of the example, as comments."""
-    section, overrides = "", []
-    for line in EXAMPLE.split("in place of lmda and scale:")[1].splitlines():
-        text = line.removeprefix("#").strip()
-        if text.startswith("["):
-            section = text.strip("[]")
-        elif text:
-            name, _, value = text.partition("=")
-            overrides.append(f"{section}.{name.strip()}={value}")
-    lines = [x for x in EXAMPLE.splitlines() if not x.startswith(("lmda =", "scale ="))]
-    function, grid, _ = parse("\n".join(lines), overrides).build()
-    assert grid.shape == (5, 9, 2, 1)
-    point = {"width": 64, "input_variance": 0.1, "output_variance": 0.01, "seed": 0}
-    assert function(point)["loss"][1].shape == (50,)
