@@ -302,6 +302,9 @@ def test_a_task_file(tmp_path, capsys):
     path.write_text("time,function[0][0]\n0,1\n")
     assert main(["fit", str(path)]) == 2
     assert "`--task` must be given for the function" in capsys.readouterr().err
+    command = ["fit", str(path), "--task", str(path), "--out", str(tmp_path)]
+    assert main(command) == 2
+    assert "NPZ file of x and y, but '" in capsys.readouterr().err
     np.savez(task, x=np.eye(2))
     command = ["fit", str(path), "--task", str(task), "--out", str(tmp_path)]
     assert main(command) == 2

@@ -116,7 +116,7 @@ def unknown_measure(names: Sequence[str], kind: str) -> str | None:
         if name not in list(known):
             is_exact = name in list(ESTIMATE)
             reason = f": kind {kind!r} is solved exactly" if is_exact else ""
-            return f"of {', '.join(known)}, but one was {name!r}{reason}."
+            return f"some of {', '.join(known)}, but one was {name!r}{reason}."
     return None
 
 
@@ -182,6 +182,10 @@ def learning(
     _checks.require(
         kind in list(KINDS),
         f"`kind` must be one of {', '.join(KINDS)}, but it was {kind!r}.",
+    )
+    _checks.require(
+        not isinstance(names, str),
+        f"`names` must be a list of names, such as [{names!r}], but it was {names!r}.",
     )
     must = unknown_measure(names, kind)
     _checks.require(must is None, f"`names` must be {must}")
