@@ -122,6 +122,7 @@ def test_what_intervals_warn_of_is_reported(losses, tmp_path, capsys, monkeypatc
         ("lmda", [(0.0, 5.0)], {"lmda": (0, 100)}, "is at most 5"),
         ("lmda", [(2.0, 100.0)], {"lmda": (0, 100)}, "is at least 2"),
         ("scale", [(0.0, 2.0)], {}, "is at most 2"),
+        ("scale", [(0.0, 1.0), (2.0, 3.0)], {}, "is at most 3, in one of 2 ranges"),
         ("scale", [(0.1, np.inf)], {}, "is at least 0.1"),
         ("rate", [(0.1, 1.0)], {}, "is known roughly, from 0.1 to 1"),
         ("function[0, 1]", [(-np.inf, np.inf)], {}, "is not determined"),
@@ -274,6 +275,7 @@ GOOD = "time,loss\n" + "".join(f"{i},{1 / (1 + i)}\n" for i in range(9))
     "options, message",
     [
         ("--sizes 2-2", "`--sizes` must be IN-HIDDEN-OUT, .* it was '2-2'"),
+        ("--sizes 2-2-2 --unknown lmda function", '`start="any"` makes it a parameter'),
         ("--sizes 2-2-2 --unknown lamda", "`unknown` must be names of .*'lamda'"),
         ("--known scale", "`--known` must be NAME=VALUE .* was 'scale'"),
         ("--known scale=a", "`--known` must be NAME=VALUE, but it was 'scale=a'"),
