@@ -68,12 +68,35 @@ def run(prepared: tuple[Table, list[Question]], out: Path) -> str:
     text = json.dumps(_numbers(table, candidates), indent=2)
     (out / "fit.json").write_text(f"{text}\n", encoding="utf-8")
     _draw(best.fit, table).savefig(out / "fit.png", dpi=160)
-    return "\n".join([_printed(best.fit), *best.warnings])
+    return "\n".join([_printed(best.fit), *steps(table, best.fit), *best.warnings])
 
 
 def _printed(found: Fit) -> str:
     """The fit in words, with the command's options."""
     return str(found).replace(ANY_START, "`--start any`")
+
+
+def steps(table: Table, found: Fit) -> list[str]:
+    """The error of a theory without steps, for steps of a known size."""
+    experiment = found.experiment
+    is_known = table.clock == "step" and "rate" not in found.unknown
+    if not is_known or experiment.model != "balanced":
+        return []
+    values = {**experiment.known, **found.values}
+    variance = float(experiment.task.input_variance)
+    if "task_strengths" in values:
+        strongest = np.max(values["task_strengths"])
+    else:
+        strongest = np.linalg.norm(experiment.task.input_output_correlation, 2)
+    # Descent multiplies the distance from the optimum by 1 - z, not exp(-z).
+    z = float(values["rate"]) * math.hypot(
+        variance * float(values["lmda"]), 2 * float(strongest)
+    )
+    return [
+        f"The theory has no steps. At the rate {float(values['rate']):g} those of "
+        f"descent change the speed of learning by up to {50 * z:.2g} %. An interval "
+        "may miss the truth by as much."
+    ]
 
 
 def _fitted(question: Question, table: Table) -> Candidate:
@@ -142,6 +165,7 @@ def _report(table: Table, candidates: list[Candidate]) -> str:
         *(refuted if faults(found) else []),
         "\n".join(f"- {line}" for line in identified(found, best.bounds)),
     ]
+    parts += steps(table, found)
     if best.warnings:
         parts.append("\n".join(f"- {text}" for text in best.warnings))
     if len(candidates) > 1:
