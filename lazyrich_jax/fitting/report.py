@@ -94,8 +94,8 @@ def steps(table: Table, found: Fit) -> list[str]:
     )
     return [
         f"The theory has no steps. At the rate {float(values['rate']):g} those of "
-        f"descent change the speed of learning by up to {50 * z:.2g} %. An interval "
-        "may miss the truth by as much."
+        f"descent change the speed of learning by up to {50 * z:.2g} %. The intervals "
+        "leave this out."
     ]
 
 
