@@ -174,6 +174,8 @@ def test_wrong_words(spec, tmp_path, capsys):
         parse(EXAMPLE, ["axes.scale={from=0,to=10,count=3,spacing='log'}"])
     with pytest.raises(ValueError, match="`names` must be some of loss"):
         lr.sweeps.learning(lr.Task.hierarchy(2), (4, 4, 4), jnp.ones(1), ["los"])
+    with pytest.raises(ValueError, match="`sizes` must have the task's 4 inputs and 4"):
+        lr.sweeps.learning(lr.Task.hierarchy(2), (3, 4, 4), jnp.ones(1))
     with pytest.raises(ValueError, match=r"such as \['loss'\], but it was 'loss'"):
         lr.sweeps.learning(lr.Task.hierarchy(2), (4, 4, 4), jnp.ones(1), "loss")
 

@@ -162,10 +162,10 @@ def learning(
       `convergence_time`.
     - `kind`: `"balanced"` or `"gaussian"`.
 
-    **Raises:** `ValueError` for unknown names and kinds, and for times that are
-    negative or decrease; when the function is called, before any computation of a
-    sweep, for coordinates that the kind does not use, both `key` and `seed`, and widths
-    that aren't integers.
+    **Raises:** `ValueError` for unknown names and kinds, for sizes that don't fit the
+    task, and for times that are negative or decrease; when the function is called,
+    before any computation of a sweep, for coordinates that the kind does not use, both
+    `key` and `seed`, and widths that aren't integers.
 
     ```python
     import jax
@@ -194,6 +194,11 @@ def learning(
         f"`sizes` must be three, (in, hidden, out), but they were {tuple(sizes)}.",
     )
     n_in, hidden, n_out = (_checks.size(f"sizes[{i}]", n) for i, n in enumerate(sizes))
+    _checks.require(
+        (n_in, n_out) == (task.in_size, task.out_size),
+        f"`sizes` must have the task's {task.in_size} inputs and {task.out_size} "
+        f"outputs, but they were {tuple(sizes)}.",
+    )
     ts = _dtypes.as_real("ts", ts)
     fault = _checks.times_fault(np.asarray(ts), ordered=True, infinite=True)
     _checks.require(fault is None, str(fault))
