@@ -23,7 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (commands.UsageError, SpecError) as error:
         print(f"lazyrich: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        for note in getattr(error, "__notes__", ()):
+            print(note)
         return 130
     except BrokenPipeError:  # such as `lazyrich list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

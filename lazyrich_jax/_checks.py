@@ -15,6 +15,7 @@ from ._kinds import ARRAY as ARRAY
 from ._kinds import instance as instance
 from ._kinds import not_swapped as not_swapped
 from ._kinds import one as one
+from ._kinds import random_key as random_key
 from ._xla import sharded_over
 
 

@@ -4,6 +4,7 @@ import inspect
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 ARRAY = jax.Array | np.ndarray
@@ -51,6 +52,18 @@ def not_swapped(**given: tuple[Any, Any]) -> None:
         raise TypeError(
             f"`{first}` must be {_kind(kind_a)} and `{second}` {_kind(kind_b)}, but "
             f"they were {_what(a)} and {_what(b)}: swap them."
+        )
+
+
+def random_key(value: Any) -> None:
+    """Raise a `TypeError` unless `key`, `value`, is a random key, new or old."""
+    dtype = getattr(value, "dtype", np.dtype(bool))
+    is_new = jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not (is_new or dtype == np.uint32):
+        was = repr(value) if isinstance(value, int) else _what(value)
+        raise TypeError(
+            f"`key` must be a random key, `jax.random.key(0)` for example, but it was "
+            f"{was}."
         )
 
 

@@ -200,6 +200,7 @@ class Task(eqx.Module):
         """
         scale = _checks.as_scalar("target_scale", target_scale)
         scale = _checks.finite("target_scale", scale)
+        _checks.random_key(key)
         xkey, ykey = jax.random.split(key)
         x = _white_inputs(xkey, in_size, samples, scale.dtype)
         out_size = _checks.size("out_size", out_size)
@@ -226,6 +227,7 @@ class Task(eqx.Module):
         noise = _checks.as_scalar("noise", noise)
         noise = _checks.positive("noise", noise, zero=True)
         function, noise = _dtypes.promoted(function=function, noise=noise)
+        _checks.random_key(key)
         xkey, ykey = jax.random.split(key)
         x = _white_inputs(xkey, function.shape[1], samples, function.dtype)
         y = dot(x, function.mT)

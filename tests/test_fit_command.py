@@ -21,6 +21,7 @@ from lazyrich_jax.inference.ambiguity import ordered
 from lazyrich_jax.inference.anchored import unit
 from lazyrich_jax.inference.coordinates import Coordinates
 from lazyrich_jax.inference.least_squares import begin
+from lazyrich_jax.inference.words import faults, unordered
 
 TIMES = np.linspace(0, 4, 20)
 SIZES = 2, 2, 2
@@ -76,6 +77,8 @@ def test_a_table_is_fitted_and_reported(losses, tmp_path, capsys):
     report = (out / "report.md").read_text()
     assert "a linear 2-2-2 network, λ-balanced layers" in report
     assert "- lmda is determined.\n- scale is determined." in report
+    # z / 2 with z = rate * sqrt(lmda**2 + 4 strength**2) = 0.01 * sqrt(17)
+    assert "change the speed of learning by up to 2.1 %" in report
     assert "rate = 0.01" in report and "task_strengths = [2. 1.]" in report
     assert (out / "fit.png").read_bytes().startswith(b"\x89PNG")
 
@@ -122,6 +125,7 @@ def test_what_intervals_warn_of_is_reported(losses, tmp_path, capsys, monkeypatc
         ("lmda", [(0.0, 5.0)], {"lmda": (0, 100)}, "is at most 5"),
         ("lmda", [(2.0, 100.0)], {"lmda": (0, 100)}, "is at least 2"),
         ("scale", [(0.0, 2.0)], {}, "is at most 2"),
+        ("scale", [(0.0, 1.0), (2.0, 3.0)], {}, "is at most 3, in one of 2 ranges"),
         ("scale", [(0.1, np.inf)], {}, "is at least 0.1"),
         ("rate", [(0.1, 1.0)], {}, "is known roughly, from 0.1 to 1"),
         ("function[0, 1]", [(-np.inf, np.inf)], {}, "is not determined"),
@@ -170,7 +174,7 @@ def test_an_optimum_at_a_bound_is_one(losses):
     assert found.deviance == pytest.approx(best / 0.02**2, rel=1e-9)
 
 
-def test_modes_that_can_be_exchanged_are_ordered():
+def test_modes_that_can_be_exchanged_are_ordered(untyped):
     names = "lmda", "task_strengths"
     coordinates = Coordinates(EXPERIMENT, names)
     u = np.array([[0.5, 1.0, 2.0], [0.5, 2.0, 1.0]])
@@ -182,6 +186,8 @@ def test_modes_that_can_be_exchanged_are_ordered():
     np.testing.assert_array_equal(result.gradient[one], (u[one] + 10)[other])
     np.testing.assert_array_equal(result.hessian[one], a[other][:, other])
     np.testing.assert_array_equal(result.hessian[1], a)
+    fit: Any = SimpleNamespace(experiment=EXPERIMENT, coordinates=coordinates)
+    assert "hold another's" in unordered(fit)[0]
     # Modes with names of their own stay as they are.
     task = [2.0, 1.0]
     of_modes = lr.inference.Experiment(
@@ -193,6 +199,23 @@ def test_modes_that_can_be_exchanged_are_ordered():
     for experiment in (named, of_modes):
         same = ordered(experiment, Coordinates(experiment, names), members)
         np.testing.assert_array_equal(same.u, u)
+
+
+@pytest.mark.parametrize("start", ["aligned", "function"])
+def test_what_follows_from_a_wrong_theory(untyped, start):
+    fit: Any = SimpleNamespace(
+        known_noise=True,
+        p_value=1e-3,
+        correlation=0.0,
+        observations=100,
+        experiment=SimpleNamespace(start=start),
+    )
+    lines = faults(fit)
+    assert "does not describe the data at this level" in lines[0]
+    assert "hold only for a theory" in lines[1]
+    assert any('`start="any"`' in line for line in lines) == (start == "aligned")
+    fit.p_value = 0.5
+    assert faults(fit) == []
 
 
 def test_a_balance_far_above_a_tiny_scale_is_within_the_range(untyped):
@@ -274,6 +297,7 @@ GOOD = "time,loss\n" + "".join(f"{i},{1 / (1 + i)}\n" for i in range(9))
     "options, message",
     [
         ("--sizes 2-2", "`--sizes` must be IN-HIDDEN-OUT, .* it was '2-2'"),
+        ("--sizes 2-2-2 --unknown lmda function", '`start="any"` makes it a parameter'),
         ("--sizes 2-2-2 --unknown lamda", "`unknown` must be names of .*'lamda'"),
         ("--known scale", "`--known` must be NAME=VALUE .* was 'scale'"),
         ("--known scale=a", "`--known` must be NAME=VALUE, but it was 'scale=a'"),
@@ -302,6 +326,9 @@ def test_a_task_file(tmp_path, capsys):
     path.write_text("time,function[0][0]\n0,1\n")
     assert main(["fit", str(path)]) == 2
     assert "`--task` must be given for the function" in capsys.readouterr().err
+    command = ["fit", str(path), "--task", str(path), "--out", str(tmp_path)]
+    assert main(command) == 2
+    assert "NPZ file of x and y, but '" in capsys.readouterr().err
     np.savez(task, x=np.eye(2))
     command = ["fit", str(path), "--task", str(task), "--out", str(tmp_path)]
     assert main(command) == 2

@@ -275,6 +275,7 @@ def test_a_wrong_theory_is_told(square):
     assert fit.p_value < 1e-6
     assert "does not describe the data" in str(fit)
     assert "Residuals of neighbouring times are correlated" in str(fit)
+    assert "hold only for a theory that describes the data" in str(fit)
 
 
 def test_several_observables_have_levels_of_their_own():

@@ -113,7 +113,7 @@ FLOORS = {
         {"fisher", "likelihood", "search"},
         {"levels", "variants"},
         {"estimate"},
-        {"anchored", "held_out", "profile"},
+        {"anchored", "held_out", "profile", "words"},
         {"rays"},
         {"intervals"},
         {"compare"},

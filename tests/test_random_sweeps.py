@@ -225,7 +225,9 @@ def test_coordinates_that_a_kind_does_not_use(kind, point, message, monkeypatch)
 
 def test_measures_and_kinds_that_are_refused():
     learning = lr.sweeps.learning
-    with pytest.raises(ValueError, match=r"`names` must be of .* is solved exactly"):
+    with pytest.raises(
+        ValueError, match=r"`names` must be some of .* is solved exactly"
+    ):
         learning(TASK, (3, 2, 2), TS, ["error_estimate"])
     with pytest.raises(ValueError, match="`kind` must be one of balanced, gaussian"):
         learning(TASK, (3, 2, 2), TS, kind="gausian")

@@ -1,6 +1,7 @@
 """`lazyrich sweep` and `lazyrich show`, and their measures."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -137,8 +138,12 @@ def test_wrong_words(spec, tmp_path, capsys):
     np.testing.assert_allclose(spec.values["axes"]["scale"], [0.1, 1, 10])
     with pytest.raises(SpecError, match="above zero"):
         parse(EXAMPLE, ["axes.scale={from=0,to=10,count=3,spacing='log'}"])
-    with pytest.raises(ValueError, match="`names` must be of loss"):
+    with pytest.raises(ValueError, match="`names` must be some of loss"):
         lr.sweeps.learning(lr.Task.hierarchy(2), (4, 4, 4), jnp.ones(1), ["los"])
+    with pytest.raises(ValueError, match="`sizes` must have the task's 4 inputs and 4"):
+        lr.sweeps.learning(lr.Task.hierarchy(2), (3, 4, 4), jnp.ones(1))
+    with pytest.raises(ValueError, match=r"such as \['loss'\], but it was 'loss'"):
+        lr.sweeps.learning(lr.Task.hierarchy(2), (4, 4, 4), jnp.ones(1), "loss")
 
 
 ONE = (
@@ -154,6 +159,31 @@ ONE = (
     "network.sizes=[3, 2, 1]",
 )
 REASON = "`lmda` must not be positive for sizes 3-2-1, but it was 2.0"
+
+
+OWN = "task.kind=correlation", "network.sizes=[3, 2, 2]"
+
+
+def test_a_task_of_its_own():
+    rows = [[2.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
+    task = parse(EXAMPLE, [*OWN, f"task.correlation={rows}"])._task()
+    np.testing.assert_allclose(task.input_output_correlation, rows, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (OWN, "be given with kind 'correlation', but it was not"),
+        (["task.correlation=[[1.0]]"], "be left out with kind 'regression', but it"),
+        ([*OWN, "task.correlation=[[1, 2, 3]]"], "of shape (2, 3), (out, in), but its"),
+        ([*OWN, "task.correlation=[[1], [1, 2]]"], "a list of rows of one length"),
+        ([*OWN, "task.correlation=[1, 2]"], "a list of rows, such as"),
+        ([*OWN, "task.correlation=[['a']]"], "a finite number"),
+    ],
+)
+def test_a_correlation_that_does_not_fit(changes, message):
+    with pytest.raises(SpecError, match=re.escape(message)):
+        parse(EXAMPLE, changes)
 
 
 @pytest.mark.slow
@@ -205,7 +235,7 @@ def test_points_that_are_refused_say_why():
         assert data.attrs["error"].startswith(reason)
 
 
-def test_the_reason_is_there_when_a_sweep_is_cut_off(tmp_path, monkeypatch):
+def test_the_reason_is_there_when_a_sweep_is_cut_off(tmp_path, monkeypatch, capsys):
     write, written = Store.write, []
 
     def interrupted(self, *args):
@@ -222,14 +252,18 @@ def test_the_reason_is_there_when_a_sweep_is_cut_off(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Store, "write", interrupted)
     path, grid = tmp_path / "a.zarr", lr.sweeps.Grid(lmda=[2.0, 0.0, -1.0, -2.0])
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         lr.sweeps.run(fn, grid, store=path, chunk_size=1, progress=False)
+    assert f"go on with {path}" in stopped.value.__notes__[0]
     monkeypatch.undo()
     for data in (
         lr.sweeps.load(path),
         lr.sweeps.run(fn, grid, store=path, progress=False),
     ):
         assert data.attrs["error"].startswith(REASON)
+    capsys.readouterr()
+    lr.sweeps.run(fn, grid, store=path)
+    assert not capsys.readouterr().err  # nothing is left, so there is no bar
 
 
 @pytest.mark.slow

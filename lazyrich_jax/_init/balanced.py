@@ -58,6 +58,7 @@ class _Balanced(AbstractInitialiser):
             _checks.size("hidden_size", hidden_size),
             _checks.size("out_size", out_size),
         )
+        _checks.random_key(key)
         task, strengths = self._modes(sizes)
         task, strengths, lmda, scale = _dtypes.promoted(
             task=task, strengths=strengths, lmda=self.lmda, scale=self.scale

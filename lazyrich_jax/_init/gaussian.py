@@ -77,6 +77,7 @@ class Gaussian(AbstractInitialiser):
         self, in_size: int, hidden_size: int, *sizes: int, key: PRNGKeyArray
     ) -> LinearNetwork:
         """Draw a network of sizes (in, hidden, ..., out)."""
+        _checks.random_key(key)
         stds = self.standard_deviations(in_size, hidden_size, *sizes)
         return LinearNetwork(_normal(stds, (in_size, hidden_size, *sizes), key))
 
@@ -118,6 +119,7 @@ class Gaussian(AbstractInitialiser):
         print(networks.function.shape)  # (16, 4, 5)
         ```
         """
+        _checks.random_key(key)
         out_size = _checks.size("out_size", out_size)
         stds = self.standard_deviations(in_size, hidden_size, out_size)
         width = jnp.asarray(hidden_size, stds.dtype)

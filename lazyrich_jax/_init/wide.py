@@ -54,6 +54,7 @@ class WideOrthogonal(AbstractInitialiser):
         self, in_size: int, hidden_size: int, out_size: int, *, key: PRNGKeyArray
     ) -> LinearNetwork:
         """Draw a network; the draw differs for different sizes."""
+        _checks.random_key(key)
         in_size = _checks.size("in_size", in_size)
         out_size = _checks.size("out_size", out_size)
         hidden_size = _wide_enough(hidden_size, in_size, out_size)

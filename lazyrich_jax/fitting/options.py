@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -178,19 +179,25 @@ def _unknown(
 
 def _task(path: Path) -> Task:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = {"x", "y"} - set(file)
-            if missing:
-                raise ValueError(
-                    f"`--task` must be an NPZ file of x and y, but {path} had "
-                    f"{sorted(file)}."
-                )
-            return Task(file["x"], file["y"])
+        file = path.open("rb")
     except OSError as error:
         raise ValueError(
             f"`--task` must be a file that can be read, but {str(path)!r} can't: "
             f"{error.strerror or error}."
         ) from error
+    with file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError(
+                f"`--task` must be an NPZ file of x and y, but {str(path)!r} is none."
+            )
+        file.seek(0)
+        arrays = np.load(file, allow_pickle=False)
+        if not {"x", "y"} <= set(arrays):
+            raise ValueError(
+                f"`--task` must be an NPZ file of x and y, but {str(path)!r} had "
+                f"{sorted(arrays)}."
+            )
+        return Task(arrays["x"], arrays["y"])
 
 
 def _sizes(text: str) -> tuple[int, int, int]:

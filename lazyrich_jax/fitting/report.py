@@ -15,6 +15,7 @@ from .. import plot
 from ..inference import Fit, Relative, fit
 from ..inference.compare import EQUAL
 from ..inference.identified import rank
+from ..inference.words import ANY_START, faults
 from .options import Question, questions
 from .table import Table, read
 
@@ -67,7 +68,35 @@ def run(prepared: tuple[Table, list[Question]], out: Path) -> str:
     text = json.dumps(_numbers(table, candidates), indent=2)
     (out / "fit.json").write_text(f"{text}\n", encoding="utf-8")
     _draw(best.fit, table).savefig(out / "fit.png", dpi=160)
-    return "\n".join([str(best.fit), *best.warnings])
+    return "\n".join([_printed(best.fit), *steps(table, best.fit), *best.warnings])
+
+
+def _printed(found: Fit) -> str:
+    """The fit in words, with the command's options."""
+    return str(found).replace(ANY_START, "`--start any`")
+
+
+def steps(table: Table, found: Fit) -> list[str]:
+    """The error of a theory without steps, for steps of a known size."""
+    experiment = found.experiment
+    is_known = table.clock == "step" and "rate" not in found.unknown
+    if not is_known or experiment.model != "balanced":
+        return []
+    values = {**experiment.known, **found.values}
+    variance = float(experiment.task.input_variance)
+    if "task_strengths" in values:
+        strongest = np.max(values["task_strengths"])
+    else:
+        strongest = np.linalg.norm(experiment.task.input_output_correlation, 2)
+    # Descent multiplies the distance from the optimum by 1 - z, not exp(-z).
+    z = float(values["rate"]) * math.hypot(
+        variance * float(values["lmda"]), 2 * float(strongest)
+    )
+    return [
+        f"The theory has no steps. At the rate {float(values['rate']):g} those of "
+        f"descent change the speed of learning by up to {50 * z:.2g} %. The intervals "
+        "leave this out."
+    ]
 
 
 def _fitted(question: Question, table: Table) -> Candidate:
@@ -121,23 +150,28 @@ def _report(table: Table, candidates: list[Candidate]) -> str:
     found = best.fit
     experiment = found.experiment
     clock = f"{table.times[0]:g} to {table.times[-1]:g}"
+    refuted = [
+        "The theory does not describe the data. What follows holds for it alone."
+    ]
     parts = [
         f"# Fit of {table.path.name}",
         f"{len(table.times)} rows, {table.clock} {clock}; "
         f"{', '.join(c.text for c in table.columns)}.",
         f"Model: {_model(found)}. Its loss is half the squared error, the sum over "
         "outputs and the mean over samples.",
-        f"```\n{found}\n```",
+        f"```\n{_printed(found)}\n```",
         "![data, theory and residuals](fit.png)",
         "## What is identified",
+        *(refuted if faults(found) else []),
         "\n".join(f"- {line}" for line in identified(found, best.bounds)),
     ]
+    parts += steps(table, found)
     if best.warnings:
         parts.append("\n".join(f"- {text}" for text in best.warnings))
     if len(candidates) > 1:
         parts += ["## Models tried", _table_of(candidates)]
     known = {
-        name: np.array2string(np.asarray(value), precision=4)
+        name: np.array2string(np.asarray(value), precision=4).removesuffix(".")
         for name, value in experiment.known.items()
         if name not in found.unknown and np.all(np.isfinite(value))
     }
@@ -169,12 +203,14 @@ def _in_words(name: str, pieces: list[tuple[float, float]], bounds: Bounds) -> s
         return "is determined up to its sign"
     if no_least and no_most:
         return "is not determined"
+    one_of = f"in one of {len(pieces)} ranges"
+    several = f", {one_of}" if len(pieces) > 1 else ""
     if no_least:
-        return f"is at most {high:.3g}"
+        return f"is at most {high:.3g}{several}"
     if no_most:
-        return f"is at least {low:.3g}"
-    if len(pieces) > 1:
-        return f"is in one of {len(pieces)} ranges"
+        return f"is at least {low:.3g}{several}"
+    if several:
+        return f"is {one_of}"
     if name == "lmda" and low < 0 < high:
         return f"is at most {max(-low, high):.3g} in size"
     if positive and high > math.e**2 * low:

@@ -136,10 +136,12 @@ def checked_names(
     """
     names = (unknown,) if isinstance(unknown, str) else tuple(unknown)
     for name in names:
+        aligned = name == "function" and experiment.start == "aligned"
+        hint = '; `start="any"` makes it a parameter of the experiment'
         _checks.require(
             name in experiment.parameters,
             f"`unknown` must be names of {list(experiment.parameters)}, but it had "
-            f"{name!r}.",
+            f"{name!r}{hint if aligned else ''}.",
         )
     _checks.require(
         len(names) > 0 and len(set(names)) == len(names),

@@ -19,6 +19,7 @@ from .estimate import Estimate, best_of_each, estimate
 from .experiment import Experiment
 from .intervals import intervals
 from .search import limits
+from .words import quality, unordered
 
 if TYPE_CHECKING:
     import xarray
@@ -78,6 +79,7 @@ def _lines(fit: Fit) -> list[str]:
     for label, value in zip(fit.labels, values, strict=True):
         shown = " or ".join(f"{low:.4g} to {high:.4g}" for low, high in ends[label])
         lines.append(f"  {label:<{width}} {value:10.4g}   95 %: {shown}")
+    lines += unordered(fit)
     for other in fit.alternatives:
         texts = [
             f"{name} = {np.array2string(x, precision=4)}" for name, x in other.items()
@@ -85,7 +87,7 @@ def _lines(fit: Fit) -> list[str]:
         lines.append(f"  As good: {', '.join(texts)}")
     if fit.comparison is not None:
         lines += _classes(fit.comparison)
-    lines += _quality(fit)
+    lines += quality(fit)
     return lines
 
 
@@ -99,30 +101,6 @@ def _classes(comparison: Comparison) -> list[str]:
         *comparison.notes,
         comparison.recommendation,
     ]
-
-
-def _quality(fit: Fit) -> list[str]:
-    lines = [f"Found by {fit.reached} of {fit.starts} starts."]
-    if not fit.success:
-        lines.append("The best start has not converged: no success.")
-    if fit.known_noise:
-        lines.append(
-            f"Deviance {fit.deviance:.4g} for {fit.freedom} degrees of freedom, "
-            f"p = {fit.p_value:.2g}."
-        )
-        if fit.p_value < 0.01:
-            lines.append(
-                "The theory does not describe the data at this level of noise."
-            )
-    else:
-        levels = ", ".join(f"{x:.2g} ({name})" for name, x in fit.noise.items())
-        lines.append(f"Noise, estimated: {levels}.")
-    if abs(fit.correlation) > 4 / np.sqrt(max(fit.observations, 1)):
-        lines.append(
-            f"Residuals of neighbouring times are correlated ({fit.correlation:.2f}): "
-            "the theory does not describe the data."
-        )
-    return lines
 
 
 def fit(

@@ -116,7 +116,7 @@ def unknown_measure(names: Sequence[str], kind: str) -> str | None:
         if name not in list(known):
             is_exact = name in list(ESTIMATE)
             reason = f": kind {kind!r} is solved exactly" if is_exact else ""
-            return f"of {', '.join(known)}, but one was {name!r}{reason}."
+            return f"some of {', '.join(known)}, but one was {name!r}{reason}."
     return None
 
 
@@ -162,10 +162,10 @@ def learning(
       `convergence_time`.
     - `kind`: `"balanced"` or `"gaussian"`.
 
-    **Raises:** `ValueError` for unknown names and kinds, and for times that are
-    negative or decrease; when the function is called, before any computation of a
-    sweep, for coordinates that the kind does not use, both `key` and `seed`, and widths
-    that aren't integers.
+    **Raises:** `ValueError` for unknown names and kinds, for sizes that don't fit the
+    task, and for times that are negative or decrease; when the function is called,
+    before any computation of a sweep, for coordinates that the kind does not use, both
+    `key` and `seed`, and widths that aren't integers.
 
     ```python
     import jax
@@ -183,6 +183,10 @@ def learning(
         kind in list(KINDS),
         f"`kind` must be one of {', '.join(KINDS)}, but it was {kind!r}.",
     )
+    _checks.require(
+        not isinstance(names, str),
+        f"`names` must be a list of names, such as [{names!r}], but it was {names!r}.",
+    )
     must = unknown_measure(names, kind)
     _checks.require(must is None, f"`names` must be {must}")
     _checks.require(
@@ -190,6 +194,11 @@ def learning(
         f"`sizes` must be three, (in, hidden, out), but they were {tuple(sizes)}.",
     )
     n_in, hidden, n_out = (_checks.size(f"sizes[{i}]", n) for i, n in enumerate(sizes))
+    _checks.require(
+        (n_in, n_out) == (task.in_size, task.out_size),
+        f"`sizes` must have the task's {task.in_size} inputs and {task.out_size} "
+        f"outputs, but they were {tuple(sizes)}.",
+    )
     ts = _dtypes.as_real("ts", ts)
     fault = _checks.times_fault(np.asarray(ts), ordered=True, infinite=True)
     _checks.require(fault is None, str(fault))

@@ -176,7 +176,7 @@ def _loop(
     from tqdm import tqdm
 
     total = sum(_count(b) for b in todo)
-    with tqdm(total=total, unit=" points", disable=not progress) as bar:
+    with tqdm(total=total, unit=" points", disable=not (progress and todo)) as bar:
         for block in todo:
             if heart is not None:
                 heart.check()
@@ -202,8 +202,11 @@ def _writing(store: Store) -> Iterator[None]:
             f"writing to {str(store.path)!r} failed ({error.strerror or error}); "
             f"{there} are there and safe: run the same sweep again to go on",
         ) from error
-    except KeyboardInterrupt:
-        print(f"Interrupted. Run the same sweep again to go on with {store.path}.")
+    except KeyboardInterrupt as error:
+        # A note follows the traceback, which is long while the program is compiled.
+        error.add_note(
+            f"Interrupted. Run the same sweep again to go on with {store.path}."
+        )
         raise
 
 

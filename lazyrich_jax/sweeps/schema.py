@@ -67,6 +67,15 @@ def _sizes(value: Any) -> list[int]:
     return [_integer(1)(n) for n in value]
 
 
+def _matrix(value: Any) -> list[list[float]]:
+    rows: list[Any] = value if isinstance(value, list) else []
+    if not rows or not all(isinstance(row, list) and row for row in rows):
+        raise ValueError("a list of rows, such as [[2, 0], [0, 1]]")
+    if len({len(row) for row in rows}) > 1:
+        raise ValueError("a list of rows of one length")
+    return [[float(_number()(x)) for x in row] for row in rows]
+
+
 def _names(value: Any) -> list[str]:
     if not isinstance(value, list) or not value:
         raise ValueError(f"a list of {', '.join(MEASURES)}")
@@ -133,11 +142,12 @@ _ALL_MEASURES = {
 SCHEMA: dict[str, dict[str, Callable]] = {
     "network": {"sizes": _sizes, "kind": _one_of(*KINDS)},
     "task": {
-        "kind": _one_of("regression", "hierarchy"),
+        "kind": _one_of("regression", "hierarchy", "correlation"),
         "samples": _integer(1),
         "target_scale": _number(),
         "seed": _integer(0),
         "levels": _integer(1),
+        "correlation": _matrix,
     },
     "axes": {
         "lmda": _values(_number()),
@@ -158,7 +168,7 @@ SCHEMA: dict[str, dict[str, Callable]] = {
 
 
 def conflict(values: dict[str, dict[str, Any]]) -> tuple[str, str, str] | None:
-    """The first key that the network's kind does not use: section, key and fault.
+    """The first key that does not fit the kinds or the sizes: section, key and fault.
 
     The last text completes the message "the key must be". All keys are checked alone.
     """
@@ -168,4 +178,23 @@ def conflict(values: dict[str, dict[str, Any]]) -> tuple[str, str, str] | None:
         if must is not None:
             return "axes", axis, must
     must = unknown_measure(values["measure"]["names"], kind)
-    return None if must is None else ("measure", "names", must)
+    if must is not None:
+        return "measure", "names", must
+    must = _misfit(values["task"], values["network"]["sizes"])
+    return None if must is None else ("task", "correlation", must)
+
+
+def _misfit(task: dict[str, Any], sizes: list[int]) -> str | None:
+    """What the correlation must be, if it is not."""
+    given, used = "correlation" in task, task["kind"] == "correlation"
+    if given != used:
+        word = "given" if used else "left out"
+        return (
+            f"{word} with kind {task['kind']!r}, but it was{'' if given else ' not'}."
+        )
+    n_in, _, n_out = sizes
+    shape = (n_out, n_in)
+    if used and np.shape(task["correlation"]) != shape:
+        was = np.shape(task["correlation"])
+        return f"of shape {shape}, (out, in), but its shape was {was}."
+    return None

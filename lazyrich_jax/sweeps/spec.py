@@ -53,6 +53,11 @@ dtype = "float64"            # or "float32"
 # The measures:
 {_LIST}
 #
+# A task of your own has white inputs and a given correlation of outputs and inputs:
+#   [task]
+#   kind = "correlation"
+#   correlation = [[2, 0, 0], [0, 1, 0]]  # mean of y x^T: a row for each output
+#
 # Gaussian networks of any width, in the limit of infinite width (approximate:
 # error_estimate tells the error), have these axes, in place of lmda and scale:
 #   [network]
@@ -110,6 +115,8 @@ class Spec:
         task = self.values["task"]
         if task["kind"] == "hierarchy":
             return Task.hierarchy(task.get("levels", 3))
+        if task["kind"] == "correlation":
+            return Task.from_correlation(np.asarray(task["correlation"], self.dtype))
         n_in, _, n_out = self.values["network"]["sizes"]
         return Task.random_regression(
             n_in,
