@@ -95,8 +95,8 @@ def programs(few: bool) -> Iterator[tuple[str, Callable, tuple]]:
             continue
         for part, product in values.products.items():
             yield f"{name} {part}", product, (constants, ts)
-        yield f"{name} jvp", gradient.jvps, (*whole, numbers)
-        yield f"{name} vjp", gradient.vjps, (*whole, weights)
+        yield f"{name} jvp", gradient.operations[False][0], (*whole, numbers)
+        yield f"{name} vjp", gradient.operations[False][1], (*whole, weights)
         changes, pulled = part_gradient.operations["function"]
         alone = jax.ShapeDtypeStruct((200, count), ts.dtype)
         yield f"{name} function jvp", changes, (*whole, alone)

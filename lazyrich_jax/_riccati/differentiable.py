@@ -7,7 +7,6 @@ where it exists and refused elsewhere, never silently wrong.
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -22,7 +21,7 @@ from .frame import SLICES, Frame, Problem
 from .rates import settled
 from .reference.first import Change, Variation, vary
 from .reference.second import filled, tracked
-from .reference.solution import function_error, solve
+from .reference.solution import State, function_error, solve
 
 
 @eqx.filter_custom_jvp
@@ -116,13 +115,14 @@ def excess(
 @excess.def_jvp
 def _excess_jvp(primals, tangents):
     moved, _, dts = tangents
-    slope = jnp.zeros_like(primals[2])
-    if dts is not None:
-        slope += _slopes(*primals, by="time")[:, 0] * dts
-    if jax.tree.leaves(moved):
-        problem, frame, ts, change = _changed(primals, moved)
-        slope += gradient.jvps(*_one(problem, frame, ts, change[:, None]))[0, :, 0]
-    return excess(*primals), slope
+    found = excess(*primals)
+    if not jax.tree.leaves(moved):
+        return found, _slopes(*primals, by="time")[:, 0] * dts
+    problem, frame, ts, change = _changed(primals, moved)
+    with_time = dts is not None
+    change = jnp.concatenate([change, dts]) if with_time else change
+    product = gradient.operations[with_time][0]
+    return found, product(*_one(problem, frame, ts, change[:, None]))[0, :, 0]
 
 
 def _changed(
@@ -131,9 +131,8 @@ def _changed(
     """The arguments of products with a change of the problem."""
     problem, frame, ts = primals
     turned = tracked(problem, frame)
-    lower, core, lmda = _in_frame(turned, problem, moved)
-    generator = turned.generator_to_rows(core, lmda)
-    return problem, frame, ts, gradient.flat(turned, lower, generator)
+    change = gradient.flat(turned, *_in_rows(problem, turned, moved))
+    return problem, frame, ts, change
 
 
 def _one(*args: Any) -> Any:
@@ -149,11 +148,18 @@ def _no_generator(frame: Frame) -> Float[Array, "rows rows"]:
 def _slopes(
     problem: Problem, frame: Frame, ts: Float[Array, " times"], *, by: str
 ) -> Float[Array, "times numbers"]:
-    """Slopes of `excess` by "time", or by the "problem" in the order of `flat`."""
+    """Slopes of `excess` by "time", by the "problem" in the order of `flat`, or "both".
+
+    Of both, time is the last.
+    """
     ts = settled(frame, ts)
     if by == "time":
         return gradient.slope_by_time(frame, ts)[:, None]
-    return gradient.slopes(frame, ts)
+    slopes = gradient.slopes(frame, ts)
+    if by == "problem":
+        return slopes
+    by_time = gradient.slope_by_time(frame, ts)
+    return jnp.concatenate([slopes, by_time[:, None]], axis=1)
 
 
 @_slopes.def_jvp
@@ -163,10 +169,10 @@ def _slopes_jvp(primals, tangents, *, by):
 
     def at(problem, t):
         """The transpose of the variation at one time, in the general form."""
-        error = evaluate(problem, frame, t)[1]
         turned = tracked(problem, frame)
         late = settled(turned, t)
         state = solve(turned, late)
+        error = _error(problem, turned, late, state)
 
         def slope(numbers, dt):
             change = Change(*gradient.unflat(turned, numbers), dt)
@@ -174,7 +180,8 @@ def _slopes_jvp(primals, tangents, *, by):
 
         still = gradient.flat(frame, jnp.zeros_like(frame.lower), _no_generator(frame))
         by_problem, by_time = jax.grad(slope, (0, 1))(still, jnp.zeros_like(t))
-        return by_time[None] if by == "time" else by_problem
+        found = {"problem": [by_problem], "time": [by_time[None]]}
+        return jnp.concatenate(found.get(by, [by_problem, by_time[None]]))
 
     def at_all_times(problem, ts):
         return jax.vmap(lambda t: at(problem, t))(ts)
@@ -182,43 +189,42 @@ def _slopes_jvp(primals, tangents, *, by):
     return eqx.filter_jvp(at_all_times, (problem, ts), (moved, dts))
 
 
-def _slopes_of_all(turned, problem, frame, ts, vectors):
-    """The product that `gradient.jvps` and `vjps` make, in the general form."""
+def _slopes_of_all(with_time, turned, problem, frame, ts, vectors):
+    """The product that `gradient.operations` make, in the general form."""
     problem, frame, ts, vectors = for_each((problem, frame, ts, vectors))
-    matrix = jax.vmap(functools.partial(_slopes, by="problem"))(problem, frame, ts)
-    return dot(matrix.mT if turned else matrix, vectors)
+    of_one = functools.partial(_slopes, by="both" if with_time else "problem")
+    matrix = jax.vmap(of_one)(problem, frame, ts)
+    if not with_time:
+        return dot(matrix.mT if turned else matrix, vectors)
+    matrix, by_time = matrix[..., :-1], matrix[..., -1:]
+    if turned:
+        return jnp.concatenate([dot(matrix.mT, vectors), by_time * vectors], axis=1)
+    numbers = matrix.shape[-1]
+    return dot(matrix, vectors[:, :numbers]) + by_time * vectors[:, numbers:]
 
 
-are_transposes(gradient.jvps, gradient.vjps, _slopes_of_all)
-
-
-def _at_all_times(both: Callable, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    """`both(primals, tangents)`, value and slope, at every time."""
-    problem, frame, ts = primals
-    moved, still, dts = tangents
-    dts = jnp.zeros_like(ts) if dts is None else dts
-    at = jax.vmap(lambda t, dt: both((problem, frame, t), (moved, still, dt)))
-    return at(ts, dts)
+for _with_time, _products in gradient.operations.items():
+    are_transposes(*_products, functools.partial(_slopes_of_all, _with_time))
 
 
 @eqx.filter_custom_jvp
-def evaluate(
-    problem: Problem, frame: Frame, t: Float[Array, ""]
-) -> tuple[Float[Array, "n n"], Float[Array, "out in"]]:
-    r"""$QQ^\top$, and $W_2 W_1 - \Sigma$ without cancellation near zero.
+def _error(
+    problem: Problem, frame: Frame, t: Float[Array, ""], state: State
+) -> Float[Array, "out in"]:
+    r"""$W_2 W_1 - \Sigma$ of the `state` at a time.
 
-    Derivatives start from this general form.
+    Neither the value nor its derivative cancels near zero.
     """
-    state = solve(frame, t)
-    p = frame.matrix_from_rows(dot(state.q, state.q.mT))
-    return p, frame.from_singular_basis(function_error(frame, state))
+    return frame.from_singular_basis(function_error(frame, state))
 
 
-@evaluate.def_jvp
-def _evaluate_jvp(primals, tangents):
-    frame, change = _variation(primals, tangents)
-    p, error = frame.matrix_from_rows(change.p), _function(frame, change)
-    return evaluate(*primals), (p, error)
+@_error.def_jvp
+def _error_jvp(primals, tangents):
+    problem, frame, t, state = primals
+    moved, _, dt, _ = tangents
+    dt = jnp.zeros_like(t) if dt is None else dt
+    change = Change(*_in_rows(problem, frame, moved), dt)
+    return _error(*primals), _function(frame, vary(frame, t, state, change))
 
 
 def _function(frame: Frame, change: Variation) -> Float[Array, "out in"]:
@@ -236,36 +242,30 @@ def factor(
 
 @factor.def_jvp
 def _factor_jvp(primals, tangents):
-    def both(primals, tangents):
-        frame, change = _variation(primals, tangents)
+    problem, frame, ts = primals
+    moved, _, dts = tangents
+    turned = tracked(problem, frame)
+    change = _in_rows(problem, turned, moved)
+
+    def at(t, dt):
+        late = settled(turned, t)
+        found = vary(turned, late, solve(turned, late), Change(*change, dt))
         # Not `factor`: the next derivative must rotate value and slope alike.
-        q = solve(frame, primals[2]).q, change.q
-        return tuple(dot(frame.factor_from_rows(rows), frame.basis) for rows in q)
+        q = solve(turned, t).q, found.q
+        return tuple(dot(turned.factor_from_rows(rows), turned.basis) for rows in q)
 
-    return _at_all_times(both, primals, tangents)
-
-
-def _variation(
-    primals: tuple[Problem, Frame, Array], tangents: tuple[Any, Any, Any]
-) -> tuple[Frame, Variation]:
-    """The decomposition with its derivatives, and the change of the solution."""
-    problem, frame, t = primals
-    moved, _, dt = tangents
-    dt = jnp.zeros_like(t) if dt is None else dt
-    t = settled(frame, t)
-    frame = tracked(problem, frame)
-    lower, core, lmda = _in_frame(frame, problem, moved)
-    change = Change(lower, frame.generator_to_rows(core, lmda), dt)
-    return frame, vary(frame, t, solve(frame, t), change)
+    return jax.vmap(at)(ts, jnp.zeros_like(ts) if dts is None else dts)
 
 
-def _in_frame(frame: Frame, problem: Problem, moved: Problem) -> tuple[Array, ...]:
-    """The change of Q0 by rows, of Sigma in its singular basis, and of the balance."""
+def _in_rows(
+    problem: Problem, frame: Frame, moved: Problem
+) -> tuple[Float[Array, "rows columns"], Float[Array, "rows rows"]]:
+    """The changes of Q0 and of the generator, by rows of the frame."""
     moved = filled(problem, moved)
     # Not `weights_to_rows`: reverse mode makes many operations of written-out sums.
     rows = frame.to_rows(dot(frame.right.mT, moved.w1.mT), dot(frame.left.mT, moved.w2))
     core = dot(frame.left.mT, moved.sigma, frame.right)
-    return dot(rows, frame.basis.mT), core, moved.lmda
+    return dot(rows, frame.basis.mT), frame.generator_to_rows(core, moved.lmda)
 
 
 class Solved(eqx.Module):

@@ -7,6 +7,7 @@ is made and multiplied block by block.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -111,15 +112,23 @@ def count_of_numbers(frame: Frame) -> int:
     return _numbers(m, frame.rates.shape[-1] - 2 * m, n)
 
 
-def _jvps(on_cpu: bool, *args: Any) -> Array:
-    x, ts, v = prepared(*args)
-    return matrix_times_vectors(_of_loss, on_cpu, x, ts, v)
-
-
-def _vjps(on_cpu: bool, *args: Any) -> Array:
+def _jvps(with_time: bool, on_cpu: bool, *args: Any) -> Array:
     x, ts, v = prepared(*args)
     numbers = _numbers(*of_one(x).sizes)
-    return vectors_times_matrix(_of_loss, numbers, on_cpu, x, ts, v)
+    found = matrix_times_vectors(_of_loss, on_cpu, x, ts, v[:, :numbers])
+    if with_time:
+        found += _slope_by_time(x, ts)[..., None] * v[:, numbers:]
+    return found
+
+
+def _vjps(with_time: bool, on_cpu: bool, *args: Any) -> Array:
+    x, ts, v = prepared(*args)
+    numbers = _numbers(*of_one(x).sizes)
+    found = vectors_times_matrix(_of_loss, numbers, on_cpu, x, ts, v)
+    if with_time:
+        by_time = _slope_by_time(x, ts)[..., None] * v
+        found = jnp.concatenate([found, by_time], axis=1)
+    return found
 
 
 def prepared(
@@ -144,19 +153,35 @@ def _more_vectors(
     return (problem, frame, ts, v.reshape(*v.shape[:-2], -1)), separate
 
 
-# `jvps` is `slopes @ changes` with changes (networks, numbers, vectors); `vjps` is
-# `slopes.T @ weights` with weights (networks, times, vectors).
-jvps = Operation(
-    "lazyrich_jvp",
-    lambda problem, frame, ts, v: (ts.shape[1], v.shape[2]),
-    functools.partial(_jvps, True),
-    functools.partial(_jvps, False),
-    _more_vectors,
-)
-vjps = Operation(
-    "lazyrich_vjp",
-    lambda problem, frame, ts, v: (count_of_numbers(frame), v.shape[2]),
-    functools.partial(_vjps, True),
-    functools.partial(_vjps, False),
-    _more_vectors,
-)
+def _operation(name: str, length: Callable, product: Callable) -> Operation:
+    return Operation(
+        name,
+        lambda *args: (length(*args), args[-1].shape[2]),
+        functools.partial(product, True),
+        functools.partial(product, False),
+        _more_vectors,
+    )
+
+
+def _operations(with_time: bool) -> tuple[Operation, Operation]:
+    ending = "_with_time" if with_time else ""
+    return (
+        _operation(
+            f"lazyrich_jvp{ending}",
+            lambda problem, frame, ts, v: ts.shape[1],
+            functools.partial(_jvps, with_time),
+        ),
+        _operation(
+            f"lazyrich_vjp{ending}",
+            lambda problem, frame, ts, v: (
+                count_of_numbers(frame) + with_time * ts.shape[1]
+            ),
+            functools.partial(_vjps, with_time),
+        ),
+    )
+
+
+# The first of each pair is `slopes @ changes` with changes (networks, numbers,
+# vectors), the second `slopes.T @ weights` with weights (networks, times, vectors). By
+# whether times change too: changes then hold those of the times after the numbers.
+operations = {with_time: _operations(with_time) for with_time in (False, True)}
