@@ -229,8 +229,10 @@ def test_a_key_that_is_none(call):
 
 def test_old_keys_are_keys():
     old, new = jax.random.PRNGKey(0), jax.random.key(0)
-    weights = [lr.Gaussian(1.0)(3, 2, 2, key=key).weights[0] for key in (old, new)]
-    np.testing.assert_array_equal(*weights)
+    first, second = (
+        lr.Gaussian(1.0)(3, 2, 2, key=key).weights[0] for key in (old, new)
+    )
+    np.testing.assert_array_equal(first, second)
 
 
 def test_divergence_is_reported_never_returned_in_silence():
