@@ -58,7 +58,8 @@ class RESULTS(eqx.Enumeration):
     )
     invalid_setting = (
         "`dynamics` must have finite and positive numbers (the learning rate and "
-        "`step_time`, `rtol` and `atol`, or `tolerance`), but one was not."
+        "`step_time`, `rtol` and `atol`, or `tolerance`) and a finite and non-negative "
+        "`weight_decay`, but one was not."
     )
     unaligned_weights = (
         "`network` must be aligned with the task for `start='aligned'` (function and "
