@@ -54,6 +54,7 @@ FLOORS = {
         {"off_class"},
     ),
     "_riccati/decaying": (
+        {"even"},
         {"falling", "phases"},
         {"adiabatic", "rising"},
         {"pairs"},

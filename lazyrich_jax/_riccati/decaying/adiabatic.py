@@ -9,7 +9,6 @@ $\sinh u = s / \ell$, is the eigenvector of F at the present balance. It learns 
 The rest of the integrals is s - a, of order $\gamma$. docs/beyond.md, section 1.
 """
 
-import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -17,9 +16,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ..._linalg import safe_hypot
+from . import even
 
 POINTS = 20  # of the means
-TERMS = 6  # of power series
 WIDEST = 1 / 100  # 2 decay / h: the decay is slow where it is less
 
 
@@ -40,31 +39,23 @@ def adiabatic(
     width = 2 * decay / size
     is_slow = (h > 0) & (width < WIDEST)
     width = jnp.where(is_slow, width, WIDEST)
-    along = (s / size)[:, None]
-    # Gauss's rule: the weights are close to Gaussian.
+    # Gauss's rule: the weights are close to Gaussian. Its nodes are pairs.
     x, rule = np.polynomial.hermite_e.hermegauss(POINTS)
-    x, rule = (jnp.asarray(y, s.dtype)[None] for y in (x, rule))
-    v = x * jnp.sqrt(width + jnp.finfo(s.dtype).eps ** 2)[:, None]
-    skew = v * (v * _series(v * v, 4) + along * _series(v * v, 3))
-    weight = rule * jnp.exp(-x * x * skew)
-    up = jnp.exp(v / 2)
-    down = 1 / up
-    sinh, cosh = v / 2 * _series(v * v / 4, 1), (up + down) / 2
-    terms = jnp.ones_like(v), up, down, sinh * sinh / cosh, sinh / (cosh * cosh)
-    total, *means = (jnp.sum(weight * y, axis=1) for y in terms)
+    x, rule = (jnp.asarray(y[POINTS // 2 :], s.dtype)[None] for y in (x, rule))
+    y = x * x * width[:, None]  # v^2
+    skew = x * x * (s / size)[:, None] * even.series(y, 3)  # the odd exponent over v
+    both = rule * jnp.exp(-x * x * y * even.series(y, 4))
+    cosh, sinh = even.cosh(y / 4), even.sinh_quotient(y / 4)  # of v / 2
+    weight = both * even.cosh(y * skew**2)
+    odd = -both * y * skew * even.sinh_quotient(y * skew**2)  # v times the odd weight
+    up, down = (both * even.cosh(y * (skew - z / 2) ** 2) for z in (1, -1))
+    square, skewed = weight * y / 4 * sinh**2 / cosh, odd * sinh / (2 * cosh**2)
+    total, *means = (jnp.sum(z, axis=1) for z in (weight, up, down, square, skewed))
     a, b, square, skewed = (mean / total for mean in means)
     # Minus twice the mean of sinh(v / 2), by parts.
     lean = 2 * s / size * square + width / 2 * skewed
     lack = lean / 2 * ((h + s) / b + half**2 / (size + s) / a)
     return Adiabatic((h + s) * a / b, lack, is_slow)
-
-
-def _series(y: Float[Array, "..."], first: int) -> Float[Array, "..."]:
-    """The sum of y^k / (2k + first)!."""
-    found = jnp.zeros_like(y)
-    for k in range(TERMS - 1, -1, -1):
-        found = found * y + 1 / math.factorial(2 * k + first)
-    return found
 
 
 def lack(

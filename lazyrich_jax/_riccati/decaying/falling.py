@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._linalg import safe_hypot
+from . import even
 
 STEPS = 12  # of the continued fraction, before its tail
-POINTS = 40  # of the tail's integral
+POINTS = 40  # of the tail's integral, at one side
 DROP = 38.0  # the integrand is left out below e^-38 of its maximum
 
 
@@ -26,18 +27,27 @@ class Falling(NamedTuple):
 
 
 def falling(
-    s: Float[Array, " modes"], half: Float[Array, ""], decay: Float[Array, ""]
+    s: Float[Array, " modes"],
+    half: Float[Array, ""],
+    decay: Float[Array, ""],
+    last: Float[Array, ""] | None = None,
 ) -> Falling:
     r"""The falling solution's ratio $\varrho = p / \ell m$ at the present $\ell$.
 
     It is the continued fraction $\varrho_k = 1 / (2s + (4k + 2)\gamma + \ell^2
     \varrho_{k+1})$ of $I_{\sigma + 1/2} / I_{\sigma - 1/2}$ (DLMF 10.33.1). Poisson's
-    integral (DLMF 10.32.2) around its maximum is the tail.
+    integral (DLMF 10.32.2) around its maximum is the tail. Tails of one decision, by
+    the smaller balance `last`, have a quotient.
     """
     tiny = jnp.finfo(half.dtype).tiny ** 0.5
     strength = s + 2 * STEPS * decay
     size = strength + safe_hypot(strength, half) + tiny
-    mean, tail = _mean(decay / (strength + tiny), half / size)
+    # The width is zero over zero where s and the decay vanish. No first derivative
+    # depends on it there.
+    width, least = decay / (strength + tiny), jnp.finfo(half.dtype).eps ** 0.5
+    is_flat = strength < least * (half if last is None else last)
+    width = jnp.where(is_flat, jax.lax.stop_gradient(width), width)
+    mean, tail = _mean(width, half / size)
     ratio, ratios = mean / size, []
     for k in reversed(range(STEPS)):
         ratio = 1 / (2 * s + (4 * k + 2) * decay + half**2 * ratio + tiny)
@@ -52,41 +62,40 @@ def _mean(
 
     $\psi = \tau \sinh v / D - \log D$, $D = \cosh v + \tau \sinh v$.
     """
-    root = jnp.sqrt(width + jnp.finfo(width.dtype).eps)
-    # -psi >= v^2 / (2 - tau + v), and v^2 / (2 - tau - (1 - tau) v) below zero. The
-    # trapezoidal rule has all digits: the integrand is analytic.
-    low, high = (
-        (lin + jnp.sqrt(lin**2 + 4 * DROP * (2 - tau))) / 2
-        for lin in (DROP * root * (1 - tau), DROP * root)
-    )
-    low, high = jax.lax.stop_gradient((-low, high))
-    step = (high - low) / (POINTS - 1)
-    x = low[:, None] + step[:, None] * jnp.arange(POINTS, dtype=width.dtype)[None]
-    v, tau = x * root[:, None], tau[:, None]
-    half_sinh, sinh = _sinh_quotient(v / 2), _sinh_quotient(v)
-    slope = v * half_sinh**2 / 2 + tau * sinh  # (D - 1) / v
-    d = 1 + v * slope
-    psi = slope**2 * _log_lack(v * slope) - half_sinh**2 / 2 / d  # over v^2
-    weight = jnp.exp(x * x * psi)
-    total = jnp.sum(weight, axis=1)
-    return jnp.sum(weight / (d * d), axis=1) / total, total * step
+    # -psi >= v^2 / (2 - tau + v), and no less below zero. The trapezoidal rule has all
+    # digits: the integrand is analytic. Its nodes are pairs.
+    lin = DROP * jnp.sqrt(width)
+    high = jax.lax.stop_gradient(lin + jnp.sqrt(lin**2 + 4 * DROP * (2 - tau))) / 2
+    step = high / (POINTS - 1)
+    x = step[:, None] * jnp.arange(POINTS, dtype=width.dtype)[None]
+    y, tau = x * x * width[:, None], tau[:, None]  # y = v^2
+    cosh, sinh = even.cosh(y), even.sinh_quotient(y)
+    more = (1 - tau**2) * y * sinh**2  # the product of D at both nodes, less one
+    tangent = tau * sinh / cosh
+    # The exponent is `both` + v `skew`.
+    both = -x * x * sinh**2 * (tau**2 / (1 + more) + (1 - tau**2) * _log(more) / 2)
+    skew = x * x * tangent**3 * _lack(y * tangent**2)
+    weight = even.cosh(y * skew**2, both)
+    odd = y * skew * even.sinh_quotient(y * skew**2, both)  # v times the odd weight
+    square = (cosh**2 + tau**2 * y * sinh**2) * weight - 2 * tau * cosh * sinh * odd
+    square = square / (1 + more) ** 2
+    total, mean = (jnp.sum(z, axis=1) - z[:, 0] / 2 for z in (weight, square))
+    return mean / total, total * step
 
 
-def _log_lack(a: Float[Array, "..."]) -> Float[Array, "..."]:
-    """(a / (1 + a) - log(1 + a)) / a^2 for a > -1."""
-    small = jnp.abs(a) < 0.1
-    near = jnp.where(small, a, 0.0)
-    series = jnp.zeros_like(a)
-    for k in range(16, 1, -1):
-        series = series * near + (-1) ** (k - 1) * (1 - 1 / k)
-    far = jnp.where(small, 1.0, a)
-    return jnp.where(small, series, (far / (1 + far) - jnp.log1p(far)) / far**2)
+def _log(a: Float[Array, "..."]) -> Float[Array, "..."]:
+    """log(1 + a) / a for a >= 0."""
+    small = a < 0.1
+    near, far = jnp.where(small, a, 0.0), jnp.where(small, 1.0, a)
+    terms = [(-1) ** k / (k + 1) for k in range(16)]
+    return jnp.where(small, even.polynomial(near, terms), jnp.log1p(far) / far)
 
 
-def _sinh_quotient(v: Float[Array, "..."]) -> Float[Array, "..."]:
-    """sinh(v) / v."""
-    small = jnp.abs(v) < 0.1
-    square = jnp.where(small, v, 0.0) ** 2
-    series = 1 + square / 6 * (1 + square / 20 * (1 + square / 42 * (1 + square / 72)))
-    far = jnp.where(small, 1.0, v)
-    return jnp.where(small, series, jnp.sinh(far) / far)
+def _lack(q: Float[Array, "..."]) -> Float[Array, "..."]:
+    """1 / (1 - q) less atanh(u) / u, over q = u^2 < 1."""
+    small = q < 0.1
+    near, far = jnp.where(small, q, 0.0), jnp.where(small, 0.5, q)
+    root = jnp.sqrt(far)
+    lack = (1 / (1 - far) - jnp.arctanh(root) / root) / far
+    terms = [1 - 1 / (2 * k + 3) for k in range(16)]
+    return jnp.where(small, even.polynomial(near, terms), lack)

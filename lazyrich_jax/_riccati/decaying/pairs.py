@@ -66,7 +66,7 @@ def pairs(
     """The two solutions of every mode at `t`."""
     sign, half = jnp.where(lmda >= 0, 1.0, -1.0), jnp.where(lmda >= 0, lmda, -lmda) / 2
     later = half * jnp.exp(-2 * decay * t)
-    start, end = falling(s, half, decay), falling(s, later, decay)
+    start, end = (falling(s, x, decay, later) for x in (half, later))
     # The falling solution is e^{-(s + decay) t + shrink}.
     shrink = (
         phase(s + 2 * STEPS * decay, half, later, decay, t)
@@ -74,8 +74,8 @@ def pairs(
         + jnp.log(end.tail / start.tail)
     )
     rho0, rho = start.ratios[0], end.ratios[0]
-    over, under = jnp.maximum(s - decay, 0.0), jnp.maximum(decay - s, 0.0)
-    gap = jnp.abs(s - decay)
+    over, under = parts(s - decay)
+    gap = over + under
     reach = log_rise(gap, half, later, decay, t)
     # The part of the growing solution's p that is due to its m.
     share = half**2 * rho * jnp.exp((2 * under - 4 * decay) * t + shrink + reach)
@@ -106,6 +106,17 @@ def pairs(
         last=jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0),
         lack=jnp.where(present.is_slow, slow, lost),
     )
+
+
+def parts(
+    x: Float[Array, "*shape"],
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """The positive and the negative part.
+
+    What depends on x smoothly has its derivatives at zero too, of one side.
+    """
+    positive = x >= 0
+    return jnp.where(positive, x, 0.0), jnp.where(positive, 0.0, -x)
 
 
 def _early_square(

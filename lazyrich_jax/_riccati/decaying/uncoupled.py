@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._linalg import mean_decay
-from .pairs import Exponential, Pairs
+from .pairs import Exponential, Pairs, parts
 
 
 def uncoupled(
@@ -17,7 +17,9 @@ def uncoupled(
 ) -> Pairs:
     """The two solutions of every mode at `t`."""
     none, rise, fall = jnp.zeros_like(s), s - decay, s + decay
-    gain, last = (t * mean_decay(2 * rate * t) for rate in (jnp.abs(rise), fall))
+    over, under = parts(rise)
+    gap = over + under
+    gain, last = (t * mean_decay(2 * rate * t) for rate in (gap, fall))
     least = jnp.maximum(gain, jnp.finfo(t.dtype).tiny ** 0.25)  # at early times
     return Pairs(
         grow=Exponential(rise, none),
@@ -25,8 +27,8 @@ def uncoupled(
         across=none,
         fall=Exponential(-fall, none),
         tilt=none,
-        root=Exponential(jnp.maximum(rise, 0.0), jnp.log(gain) / 2),
+        root=Exponential(over, jnp.log(gain) / 2),
         mixed=none,
         last=jnp.sqrt(last),
-        lack=jnp.minimum(s, decay) - jnp.exp(-2 * jnp.abs(rise) * t) / (2 * least),
+        lack=s - over - jnp.exp(-2 * gap * t) / (2 * least),
     )
