@@ -144,6 +144,18 @@ def test_losses_have_their_digits(lmda, decay, t, tolerance):
     np.testing.assert_allclose(found[1][0], expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("lmda", [0.0, 1.0, -100.0])
+def test_functions_of_dying_networks_have_their_digits(lmda):
+    ts = jnp.array([0.3, 1.0, 2.0])  # the last function is below 1e-13
+    found = solved(3)(network_of(lmda), jnp.array(STRENGTHS), 10.0, ts)[1]
+    for t, function in zip(np.asarray(ts), found, strict=True):
+        balance = lmda or mp.mpf(10) ** -40
+        error = error_in_digits(network_of(lmda), STRENGTHS, balance, 10.0, float(t))
+        expected = np.array((mp.diag(STRENGTHS) - error).tolist(), float)
+        size = np.max(np.abs(expected))
+        np.testing.assert_allclose(function, expected, rtol=0, atol=1e-12 * size)
+
+
 def adiabatic_error(s, lmda, decay, t):
     """s - a of a learned mode at a balance that hardly decays, from its equation.
 

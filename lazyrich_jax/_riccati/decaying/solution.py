@@ -24,8 +24,8 @@ from ..frame import SLICES, Frame, Problem, by_falling_rate, eliminate
 from ..rates import last_time
 from ..reference.second import re_eliminated
 from .falling import falling
-from .pairs import Exponential, pairs
-from .state import State, function_error, solve
+from .pairs import Exponential, pairs, parts
+from .state import State, function, function_error, solve
 from .uncoupled import uncoupled
 
 MOST_LOST = 1e-4  # times at which rounding reaches this error are NaN
@@ -98,7 +98,7 @@ class Decaying(eqx.Module):
         """`product` by the solutions of the modes."""
         if part == "function":
             of = jax.vmap(self.frame.from_singular_basis)
-            return of(self._errors(ts) + self._strengths()[None])
+            return of(self._at(ts, function))
         q = self._units(ts)
         rows, columns = SLICES[part](self.frame.right.shape[0])
         return dot(q[:, rows], q[:, columns].mT)
@@ -159,11 +159,6 @@ class Decaying(eqx.Module):
         time = jnp.where(algebraic, jnp.maximum(time, least), time)
         return jax.lax.stop_gradient(jnp.minimum(time, last_time(decay.dtype)))
 
-    def _strengths(self) -> Float[Array, "out in"]:
-        n_out, n_in = self.frame.left.shape[0], self.frame.right.shape[0]
-        m = self.frame.s.size
-        return jnp.pad(jnp.diag(self.frame.s), ((0, n_out - m), (0, n_in - m)))
-
     def _solved(self, t: Float[Array, ""]) -> State:
         """The solution at one time."""
         frame, decay = self.frame, self.decay
@@ -181,8 +176,8 @@ class Decaying(eqx.Module):
         n_out, n_in = self.frame.left.shape[0], self.frame.right.shape[0]
         spent = t * mean_decay(2 * self.decay * t)
         total = (self.lmda if n_out > n_in else -self.lmda) * spent
-        up = jnp.maximum(total, 0.0)
-        gain = jnp.log(spent) + jnp.log(mean_decay(2 * up - total)) + up
+        up, down = parts(total)
+        gain = jnp.log(spent) + jnp.log(mean_decay(up + down)) + up
         zero = jnp.zeros(abs(n_out - n_in), t.dtype)
         return (
             Exponential(zero - self.decay, zero + total / 2),

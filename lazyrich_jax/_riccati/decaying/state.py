@@ -11,7 +11,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ..._linalg import dot
 from ..._triangular import over, triangle
@@ -170,11 +170,31 @@ def _above(
 
 def function_error(frame: Frame, state: State) -> Float[Array, "out in"]:
     r"""$W_2 W_1 - \Sigma$ in the singular basis, without cancellation near zero."""
+    direct, late, is_late = _both_functions(frame, state)
     m = frame.s.size
-    inputs, outputs = frame.from_rows(state.q)
-    direct = dot(outputs, inputs.mT)
     modes = jnp.arange(m)
     direct = direct.at[modes, modes].add(-frame.s)
+    return direct.at[:m, :m].set(jnp.where(is_late, late, direct[:m, :m]))
+
+
+def function(frame: Frame, state: State) -> Float[Array, "out in"]:
+    r"""$W_2 W_1$ in the singular basis, without cancellation where modes die."""
+    direct, late, is_late = _both_functions(frame, state)
+    m = frame.s.size
+    is_learned = jnp.abs(jnp.diagonal(late)) < frame.s / 2
+    late += jnp.diag(frame.s)
+    late = jnp.where(is_late & is_learned[None], late, direct[:m, :m])
+    return direct.at[:m, :m].set(late)
+
+
+def _both_functions(
+    frame: Frame, state: State
+) -> tuple[
+    Float[Array, "out in"], Float[Array, "modes modes"], Bool[Array, "modes modes"]
+]:
+    """The function, the modes' error by small terms, and where the latter holds."""
+    m = frame.s.size
+    inputs, outputs = frame.from_rows(state.q)
 
     def side(sign, growing):
         by_rows = state.rows.grow, state.rows.fall
@@ -188,5 +208,4 @@ def function_error(frame: Frame, state: State) -> Float[Array, "out in"]:
     grows, out_falls = side(-1, state.grow)
     late = dot(grows, (near + falls).mT) + dot(out_falls, inputs[:m].mT)
     late -= jnp.diag(state.lack)
-    late = jnp.where(is_pivot[:, None] & is_late[None], late, direct[:m, :m])
-    return direct.at[:m, :m].set(late)
+    return dot(outputs, inputs.mT), late, is_pivot[:, None] & is_late[None]
