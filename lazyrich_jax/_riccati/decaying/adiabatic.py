@@ -45,7 +45,7 @@ def adiabatic(
     y = x * x * width[:, None]  # v^2
     skew = x * x * (s / size)[:, None] * even.series(y, 3)  # the odd exponent over v
     both = rule * jnp.exp(-x * x * y * even.series(y, 4))
-    cosh, sinh = even.cosh(y / 4), even.sinh_quotient(y / 4)  # of v / 2
+    cosh, sinh = (even.series(y / 4, first) for first in (0, 1))  # of v / 2
     weight = both * even.cosh(y * skew**2)
     odd = -both * y * skew * even.sinh_quotient(y * skew**2)  # v times the odd weight
     up, down = (both * even.cosh(y * (skew - z / 2) ** 2) for z in (1, -1))

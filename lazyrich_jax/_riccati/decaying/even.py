@@ -10,7 +10,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-TERMS = 10  # of power series
+TERMS = 10  # of power series, for y up to 1
 
 
 def cosh(
@@ -31,9 +31,11 @@ def sinh_quotient(
     return jnp.where(far, found, jnp.exp(exponent) * series(near, 1))
 
 
-def series(y: Float[Array, "..."], first: int) -> Float[Array, "..."]:
-    """The sum of y^k / (2k + first)!."""
-    return polynomial(y, [1 / math.factorial(2 * k + first) for k in range(TERMS)])
+def series(
+    y: Float[Array, "..."], first: int, terms: int = TERMS
+) -> Float[Array, "..."]:
+    """The sum of y^k / (2k + first)!: cosh for `first` 0, sinh(v) / v for 1."""
+    return polynomial(y, [1 / math.factorial(2 * k + first) for k in range(terms)])
 
 
 def polynomial(y: Float[Array, "..."], terms: list[float]) -> Float[Array, "..."]:
