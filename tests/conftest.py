@@ -68,6 +68,7 @@ FIRST = (
 )
 
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_threefry_partitionable", True)  # as by default from jax 0.5 on
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

@@ -53,7 +53,10 @@ def keep_programs() -> None:
 def prepare() -> None:
     """Compute in double precision and keep programs: the command and its processes.
 
-    Not in `__main__`, which processes of `python -m lazyrich_jax` can't import.
+    Random numbers are those of jax 0.5 and later, in older versions too: the figures'
+    seeds are chosen for them. Not in `__main__`, which processes of `python -m
+    lazyrich_jax` can't import.
     """
     jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_threefry_partitionable", True)
     keep_programs()
