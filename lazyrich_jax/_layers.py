@@ -101,10 +101,16 @@ def is_of_optax(node: Any) -> bool:
 
 
 def is_of_flax(node: Any, name: str | None = None) -> bool:
-    """Whether a node is an object of Flax, of a class of this name if one is given."""
+    """Whether a node is an object of Flax, of a class of this name if one is given.
+
+    Until Flax 0.11 a `VariableState` stands for a variable, and has its class.
+    """
+    bases = type(node).__mro__
+    if type(node).__name__ == "VariableState":
+        bases += node.type.__mro__
     return any(
         base.__module__.startswith("flax.") and name in (None, base.__name__)
-        for base in type(node).__mro__
+        for base in bases
     )
 
 

@@ -26,7 +26,7 @@ def key_parts(key: Any) -> list[str]:
 
 
 def layer_name(path: tuple[Any, ...]) -> str:
-    """The name of the layer with a weight at `path`: that of its module, if any."""
+    """The name of the layer with a weight at `path`: its module's name, if any."""
     place = path_name(path).removeprefix("params.")
     if place in ("weight", "kernel"):  # the model is the layer
         return "weight"

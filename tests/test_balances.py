@@ -167,7 +167,7 @@ def test_flow_conserves_all_of_the_balances_of_heads():
 
 
 class Embedded(eqx.Module):
-    """Attention to embedded positions, of which the values alone can be used."""
+    """Attention to embedded positions. Its values alone can be used."""
 
     positions: jax.Array
     attention: eqx.nn.MultiheadAttention

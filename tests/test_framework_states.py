@@ -89,6 +89,11 @@ def test_batch_normalisation_and_dropout_in_training_mode_are_refused():
         lr.richness.report(START, END, X, apply=drop)
 
 
+modules_are_trees = pytest.mark.skipif(
+    not hasattr(nnx, "List"), reason="modules of nnx are trees from Flax 0.12 on"
+)
+
+
 class Module(nnx.Module):
     """The same network in nnx."""
 
@@ -108,6 +113,7 @@ def flat_state(state):
     return dict(nnx.to_flat_state(state))
 
 
+@modules_are_trees
 def test_modules_of_nnx_are_models():
     """As whole modules, states, pure dicts and flat ones."""
     start, end = Module(0), Module(1)
@@ -134,6 +140,7 @@ def test_modules_of_nnx_are_models():
         lr.richness.report(Module(0, train=True), Module(1, train=True), X)
 
 
+@modules_are_trees
 def test_one_module_of_nnx_is_not_two_states():
     """Training changes it in place, and the states that were split from it."""
     model = Module(0)
@@ -169,6 +176,7 @@ class Attended(nnx.Module):
         return self.layers[0](x)
 
 
+@modules_are_trees
 def test_attention_in_a_list_of_nnx_has_heads():
     start, end = Attended(0), Attended(1)
     traced = lr.richness.balances(start, np.ones((1, 3, 4), np.float32))
@@ -190,6 +198,7 @@ class Tied(nnx.Module):
         return self.upper(jnp.tanh(self.lower(x)))
 
 
+@modules_are_trees
 def test_shared_parameters_of_nnx_are_refused():
     """JAX's tree of the module has them twice."""
     match = r"each parameter once, but `lower\.bias` and `upper\.bias` were one"

@@ -1,4 +1,4 @@
-"""Balanced weights of all hidden units: those of the modes, and surplus ones."""
+"""Balanced weights of all hidden units: units of the modes, and surplus ones."""
 
 import equinox as eqx
 import jax

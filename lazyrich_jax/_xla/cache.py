@@ -53,9 +53,9 @@ def keep_programs() -> None:
 def prepare() -> None:
     """Compute in double precision and keep programs: the command and its processes.
 
-    Random numbers are those of jax 0.5 and later, in older versions too: the figures'
-    seeds are chosen for them. Not in `__main__`, which processes of `python -m
-    lazyrich_jax` can't import.
+    All versions of jax draw the random numbers of jax 0.5: the figures' seeds are
+    chosen for them. Not in `__main__`, which processes of `python -m lazyrich_jax`
+    can't import.
     """
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_threefry_partitionable", True)

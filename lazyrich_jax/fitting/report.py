@@ -93,9 +93,9 @@ def steps(table: Table, found: Fit) -> list[str]:
         variance * float(values["lmda"]), 2 * float(strongest)
     )
     return [
-        f"The theory has no steps. At the rate {float(values['rate']):g} those of "
-        f"descent change the speed of learning by up to {50 * z:.2g} %. The intervals "
-        "leave this out."
+        f"The theory has no steps. The steps of descent at the rate "
+        f"{float(values['rate']):g} change the speed of learning by up to "
+        f"{50 * z:.2g} %. The intervals leave this out."
     ]
 
 

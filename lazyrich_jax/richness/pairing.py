@@ -15,7 +15,7 @@ ATTENTION = (("key", "query"), ("value", "output"))
 
 
 class Pair(NamedTuple):
-    """Two layers, one after the other, or those of a head of attention."""
+    """Two layers, one after the other, or two projections of a head of attention."""
 
     place: int  # of the first layer
     names: tuple[str, str]
@@ -65,7 +65,7 @@ def _is_flattened(below: Layer, above: Layer) -> bool:
 
 
 def _dense(layer: Layer) -> Float[Array, "out in *window"]:
-    """The weight; that of a convolution by groups with zeros between the groups."""
+    """The weight; convolutions by groups have zeros between the groups."""
     weight, groups = layer.weight, layer.groups
     if groups == 1:
         return weight

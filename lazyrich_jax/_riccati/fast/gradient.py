@@ -181,7 +181,7 @@ def _operations(with_time: bool) -> tuple[Operation, Operation]:
     )
 
 
-# The first of each pair is `slopes @ changes` with changes (networks, numbers,
-# vectors), the second `slopes.T @ weights` with weights (networks, times, vectors). By
-# whether times change too: changes then hold those of the times after the numbers.
+# Pairs of products, without and with changes of the times. The first of a pair is
+# `slopes @ changes` with changes (networks, numbers, vectors), the second `slopes.T @
+# weights` with weights (networks, times, vectors). Numbers of the times come last.
 operations = {with_time: _operations(with_time) for with_time in (False, True)}
