@@ -29,7 +29,7 @@ from lazyrich_jax.sweeps.store import Store
 # What takes longest is imported once, before any sweep starts threads: every line on
 # the input is a sweep in a fork of this process.
 SCRIPT = """
-    import json, os, signal, sys, time
+    import inspect, json, os, signal, sys, time
     import jax, jax.numpy as jnp, numpy as np, xarray, zarr
     import lazyrich_jax as lr
 
@@ -54,9 +54,9 @@ SCRIPT = """
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), stream)
     if shared:
         lr.sweeps.processes.STALE = 2.0
-        jax.distributed.initialize(
-            shared[1], 2, shared[0], heartbeat_timeout_seconds=5
-        )
+        start, options = jax.distributed.initialize, {"heartbeat_timeout_seconds": 5}
+        known = options.keys() <= inspect.signature(start).parameters.keys()
+        start(shared[1], 2, shared[0], **(options if known else {}))  # new in jax 0.5
 
     def fn(point):
         jax.debug.callback(lambda x: time.sleep(0.01), point["x"])

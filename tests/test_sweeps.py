@@ -116,6 +116,10 @@ def test_every_result_has_a_status():
     assert len(MEANINGS) == 4 + len(lr.RESULTS) - 1  # success is "ok"
 
 
+@pytest.mark.skipif(
+    jax.__version_info__ < (0, 5),
+    reason="with several devices of a CPU all later programs fail too (docs/sweeps.md)",
+)
 def test_failure_is_alone(capsys):
     def risky(point):
         x = eqx.error_if(point["x"], point["x"] == XS[2], "`x` must not be this one.")

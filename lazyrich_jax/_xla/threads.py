@@ -62,7 +62,10 @@ def use_all_cores() -> None:
 
 
 def pool_runs() -> bool:
-    """Whether XLA has started its pool for the CPU; always false outside Linux."""
+    """Whether XLA has started its pool for the CPU.
+
+    It is false outside Linux, and with jax 0.4, whose threads have no names.
+    """
     names = glob.glob("/proc/self/task/*/comm")
     return any(name.startswith("tf_XLA") for name in map(_read, names))
 

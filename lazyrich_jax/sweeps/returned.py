@@ -80,8 +80,8 @@ def _array(name: str, value: Any) -> tuple[tuple[str, ...], Array]:
     if _is_labelled(value):
         names, value = value
         names = (names,) if isinstance(names, str) else tuple(names)
-    try:
-        array = None if isinstance(value, tuple | str) else jnp.asarray(value)
+    try:  # jax 0.4 takes None as NaN
+        array = None if isinstance(value, tuple | str | None) else jnp.asarray(value)
     except (TypeError, ValueError):
         array = None
     if array is None:
