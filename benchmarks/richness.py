@@ -2,9 +2,10 @@
 
 Run `python -m benchmarks.richness NAME`, a process per name for its peak of memory:
 `digits` (exact products of 1797 samples and a 64-32-10 network), `convolution` (a
-sketch for a convolutional network of ten million parameters and 256 samples), `rank`
-(the effective rank of a kernel of 1000 samples), `sharpness` (of the digits network),
-`regimes` (the table of docs/richness.md: a lazy and a rich training).
+sketch for a convolutional network of ten million parameters and 256 samples), `whole`
+(a report of this network), `rank` (the effective rank of a kernel of 1000 samples),
+`sharpness` (of the digits network), `regimes` (the table of docs/richness.md: a lazy
+and a rich training).
 """
 
 import argparse
@@ -87,6 +88,14 @@ def convolution(directions: int = 16) -> None:
     measure(lambda: lr.richness.kernel_products(model, end, x, **options))
 
 
+def whole(directions: int = 16) -> None:
+    """A report of the large network after a change of its weights by 2 %."""
+    model, x = convolutional()
+    y = jax.random.randint(jax.random.key(5), (x.shape[0],), 0, 10)
+    options = {"method": "sketch", "key": jax.random.key(3), "directions": directions}
+    measure(lambda: lr.richness.report(model, moved(model, 0.02), x, y, **options))
+
+
 def rank() -> None:
     """The effective rank of a kernel, compiled first."""
     x = jax.random.normal(jax.random.key(0), (1000, 300))
@@ -140,7 +149,7 @@ def regimes(steps: int = 5000) -> None:
 def main() -> None:
     """Run the benchmark that is named."""
     benchmarks = {
-        f.__name__: f for f in (digits, convolution, rank, sharpness, regimes)
+        f.__name__: f for f in (digits, convolution, whole, rank, sharpness, regimes)
     }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=benchmarks)
