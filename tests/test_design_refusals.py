@@ -1,4 +1,4 @@
-"""Designs refuse what they cannot reach, and name it."""
+"""Designs name the aim or the range that they refuse."""
 
 import jax
 import jax.numpy as jnp

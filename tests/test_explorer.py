@@ -164,7 +164,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 
 def browser(folder, *args):
-    """The command of a headless browser; `folder` keeps what it writes."""
+    """The command of a headless browser, with its profile in `folder`."""
     # A container has no sandbox, and little shared memory.
     flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run")
     flags += ("--disable-dev-shm-usage", f"--user-data-dir={folder}")

@@ -1,4 +1,4 @@
-"""States of models as Flax, Equinox and Optax keep them: what is a parameter."""
+"""The parameters in states of Flax, Equinox and Optax."""
 
 import equinox as eqx
 import flax.linen as nn
@@ -36,8 +36,11 @@ def variables(seed):
     """Its variables, with running means of their own."""
     random = np.random.default_rng(seed)
     tree = Normed().init(jax.random.key(seed), X[0])
-    draw = lambda a: random.uniform(0.1, 1, size=a.shape).astype(a.dtype)  # noqa: E731
-    return jax.tree.map(lambda a: a + draw(a), tree)
+
+    def moved(a):
+        return a + random.uniform(0.1, 1, size=a.shape).astype(a.dtype)
+
+    return jax.tree.map(moved, tree)
 
 
 START, END = variables(0), variables(1)

@@ -1,4 +1,4 @@
-"""Specs of sweeps: what they hold, their files, and the lines of their faults."""
+"""Specifications of sweeps: their entries, files, and the lines of their faults."""
 
 import pytest
 

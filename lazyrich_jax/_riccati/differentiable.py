@@ -180,8 +180,8 @@ def _slopes_jvp(primals, tangents, *, by):
 
         still = gradient.flat(frame, jnp.zeros_like(frame.lower), _no_generator(frame))
         by_problem, by_time = jax.grad(slope, (0, 1))(still, jnp.zeros_like(t))
-        found = {"problem": [by_problem], "time": [by_time[None]]}
-        return jnp.concatenate(found.get(by, [by_problem, by_time[None]]))
+        found = {"problem": by_problem, "time": by_time[None]}
+        return found[by] if by in found else jnp.concatenate([*found.values()])
 
     def at_all_times(problem, ts):
         return jax.vmap(lambda t: at(problem, t))(ts)
