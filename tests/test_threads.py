@@ -90,34 +90,38 @@ def test_a_machine_with_many_cores_is_left_alone(monkeypatch):
     assert "NPROC" not in os.environ
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "given, cores",
-    [({}, 3), ({"NPROC": "6"}, 1), ({"JAX_NUM_CPU_DEVICES": "2"}, 2)],
+    "cores, pool, programs",
+    [(2, "4", 2), (2, None, 1), (8, None, 4), (8, "16", 8), (8, "1", 1), (1, "4", 1)],
     ids=str,
 )
-def test_a_command_takes_all_cores_before_its_first_computation(given, cores):
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("NPROC", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
-    }
+def test_programs_have_room_in_the_pool(monkeypatch, cores, pool, programs):
+    monkeypatch.setattr(_threads, "cores", lambda: cores)
+    monkeypatch.delenv("NPROC", raising=False)
+    if pool is not None:
+        monkeypatch.setenv("NPROC", pool)
+    assert _threads.concurrent_programs() == programs
+
+
+@pytest.mark.parametrize("given, pool", [(False, "16"), (True, "3")])
+def test_a_command_makes_room_for_all_cores(monkeypatch, given, pool):
+    monkeypatch.setattr(_threads, "cores", lambda: 8)
+    monkeypatch.setattr(_threads, "_POOL_IS_GIVEN", given)
+    monkeypatch.setenv("NPROC", "3")
+    _threads.make_room_for_all_cores()
+    assert os.environ["NPROC"] == pool
+
+
+@pytest.mark.slow
+def test_a_sweep_of_decompositions_in_threads_ends():
     code = (
-        "import os, jax\n"
-        "from lazyrich_jax._xla import threads\n"
-        "threads.cores = lambda: 3\n"
-        "threads.use_all_cores()\n"
-        "print(len(jax.devices('cpu')), os.environ['NPROC'])\n"
-        "threads.use_all_cores()\n"  # too late: nothing changes
+        "import jax, lazyrich_jax as lr, numpy as np; "
+        "svd = lambda p: jax.numpy.linalg.svd("
+        "jax.random.normal(jax.random.key(p['x']), (5, 5)))[1]; "
+        "grid = lr.sweeps.Grid(x=np.arange(60_000)); "
+        "lr.sweeps.run(svd, grid, chunk_size=6000, progress=False)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment | given,
-    )
-    if not hasattr(jax.config, "jax_num_cpu_devices"):  # before jax 0.5
-        cores = 1
-    pool = given.get("NPROC", "6" if cores == 3 else "4")
-    assert done.stdout.split() == [str(cores), pool]
+    given = ("NPROC", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
+    environment = {k: v for k, v in os.environ.items() if k not in given}
+    run = [sys.executable, "-c", code]
+    subprocess.run(run, check=True, timeout=120, env=environment)

@@ -10,7 +10,8 @@
     cards      `has_kernels`: whether Pallas compiles kernels for this machine's card.
     cache      `keep_programs`, `prepare`: JAX's persistent cache, for the command.
     threads    NPROC, the size of XLA's thread pool, on machines with few cores. Nothing
-               else is set at import. `use_all_cores`, for the command.
+               else is set at import. `concurrent_programs`, for sweeps.
+               `make_room_for_all_cores`, for the command.
 
 `_riccati.batching.primitive` and `_singular` choose an algorithm for each platform.
 docs/speed.md has the measurements.
@@ -33,4 +34,5 @@ from .sharding import on_any_mesh as on_any_mesh
 from .sharding import sharded_over as sharded_over
 from .sharding import varying as varying
 from .sharding import varying_like as varying_like
-from .threads import use_all_cores as use_all_cores
+from .threads import concurrent_programs as concurrent_programs
+from .threads import make_room_for_all_cores as make_room_for_all_cores

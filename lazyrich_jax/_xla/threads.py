@@ -16,8 +16,6 @@ import os
 import re
 import warnings
 
-import jax
-
 SWITCH = "LAZYRICH_JAX_NPROC"
 
 LEAST = 4
@@ -45,20 +43,27 @@ def threads() -> int:
     return max(LEAST, PER_DEVICE * devices())
 
 
-def use_all_cores() -> None:
-    """One of JAX's devices for each core, for a command, before its first computation.
+def pool() -> int:
+    """The size of XLA's pool."""
+    given = os.environ.get("NPROC", "")
+    return int(given) if given.isdecimal() else cores()
 
-    Loops over blocks then take all of them (docs/speed.md). Where the environment has
-    the number of devices or the size of the pool, these stay.
+
+def concurrent_programs() -> int:
+    """The number of programs that may run on one CPU device at the same time.
+
+    It is the number of cores where the pool has room for their decompositions.
     """
-    count = cores()
-    if devices() > 1 or _POOL_IS_GIVEN or os.environ.get(SWITCH) == "0":
-        return
-    try:
-        jax.config.update("jax_num_cpu_devices", count)
-    except (AttributeError, RuntimeError):  # before jax 0.5; after a computation
-        return
-    os.environ["NPROC"] = str(max(LEAST, PER_DEVICE * count))
+    return max(1, min(cores(), pool() // PER_DEVICE))
+
+
+def make_room_for_all_cores() -> None:
+    """A pool with room for a program on each core, for a command before it computes.
+
+    A pool that the environment sets stays.
+    """
+    if not _POOL_IS_GIVEN and os.environ.get(SWITCH) != "0":
+        os.environ["NPROC"] = str(max(threads(), PER_DEVICE * cores()))
 
 
 def pool_runs() -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from .. import sweeps
-from .._xla import keep_programs, use_all_cores
+from .._xla import keep_programs, make_room_for_all_cores
 from ..sweeps.place import Place, local, place
 from ..sweeps.spec import EXAMPLE, decoded, parse
 from ..sweeps.store import Store
@@ -78,7 +78,7 @@ def _sweep(options: argparse.Namespace) -> int:
             )
         jax.config.update("jax_enable_x64", spec.dtype == "float64")
         keep_programs()
-        use_all_cores()
+        make_room_for_all_cores()
         fn, grid, settings = spec.build()
         print(f"{grid} -> {store}")
         data = sweeps.run(fn, grid, store=store, **settings)

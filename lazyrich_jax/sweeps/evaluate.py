@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import equinox as eqx
@@ -12,6 +13,7 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 
+from .._xla import concurrent_programs
 from . import program
 from .returned import named
 from .status import MEANINGS, STATUS, meaning
@@ -34,7 +36,11 @@ class Output:
 
 
 class Lanes:
-    """`fn`, traced once, and compiled once for each number of points."""
+    """`fn`, traced once, and compiled once for each number of points.
+
+    Several devices share a block in one program. Most programs use one core, so a CPU
+    that is one device runs the program in several threads at the same time.
+    """
 
     def __init__(
         self,
@@ -48,6 +54,8 @@ class Lanes:
             traced, shapes = trace(template)
         self.program = program.on_no_device(traced)
         self.fn, self.template, self.mesh = fn, template, mesh
+        one_cpu = mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
+        self.threads = concurrent_programs() if one_cpu else 1
         self.error: str | None = None  # the reason of the first failed point
         self._explained = {STATUS.index("ok")}  # codes with a known reason
         self.outputs = {
@@ -57,18 +65,22 @@ class Lanes:
         self._keys = sorted(template)
 
     def memory(self, lanes: int) -> int:
-        """The bytes that the program for `lanes` points uses, summed over devices."""
+        """The bytes that `lanes` points use, summed over devices and threads."""
         with program.no_mesh():
-            compiled = self._compiled(self._shared(lanes))
-        return self.mesh.size * program.memory(compiled)
+            compiled, _ = self._compiled(self._share(lanes))
+        return max(self.mesh.size, min(self.threads, lanes)) * program.memory(compiled)
 
-    def _shared(self, lanes: int) -> int:
-        """The smallest larger number of lanes that all devices share equally."""
-        return lanes + -lanes % self.mesh.size
+    def _share(self, lanes: int) -> int:
+        """The points in a run of the program: a thread's, equal on all devices."""
+        share = -(-lanes // self.threads)
+        return share + -share % self.mesh.size
 
     @functools.cache  # noqa: B019 (one for every size, as long as the sweep lives)
-    def _compiled(self, lanes: int) -> Callable:
-        """The program for `lanes` points; compilation errors are raised here."""
+    def _compiled(self, lanes: int) -> tuple[Callable, Any]:
+        """The program for `lanes` points, and the sharding of its arguments.
+
+        Compilation errors are raised here.
+        """
         batch = jax.vmap(jax.extend.core.jaxpr_as_fun(self.program))
         sharding: Any = jax.sharding.SingleDeviceSharding(self.mesh.devices.flat[0])
         if self.mesh.size > 1:
@@ -79,7 +91,7 @@ class Lanes:
             jax.ShapeDtypeStruct((lanes, *v.shape), v.dtype, sharding=sharding)
             for v in (self.template[k] for k in self._keys)
         ]
-        return program.compiled(batch, shapes, self.program, self.mesh)
+        return program.compiled(batch, shapes, self.program, self.mesh), sharding
 
     def __call__(self, points: dict[str, Any], lanes: int) -> dict[str, np.ndarray]:
         """The values and the status of all points; a failed point affects no other."""
@@ -110,12 +122,16 @@ class Lanes:
         self, points: dict[str, Any], count: int, lanes: int
     ) -> dict[str, np.ndarray] | None:
         """The values and the status; `None` if the program raised an error."""
-        lanes = self._shared(lanes)
-        compiled = self._compiled(lanes)
-        padding = np.minimum(np.arange(lanes), count - 1)
-        padded = [points[k][padding] for k in self._keys]
+        share = self._share(lanes)
+        compiled, sharding = self._compiled(share)
+        shares = []
+        for first in range(0, count, share):
+            padded = np.minimum(np.arange(first, first + share), count - 1)
+            columns = [points[k][padded] for k in self._keys]
+            # Settings of JAX such as x64 may be this thread's: arrays have its dtypes.
+            shares.append(jax.device_put(columns, sharding))
         try:
-            flat = jax.device_get(compiled(*padded))
+            flat = _side_by_side(lambda each: jax.device_get(compiled(*each)), shares)
         except (eqx.EquinoxRuntimeError, jax.errors.JaxRuntimeError) as error:
             if "RESOURCE_EXHAUSTED" in str(error):
                 raise MemoryError(
@@ -141,6 +157,15 @@ class Lanes:
                 vague = MEANINGS[code] in ("nan", "error", "nonfinite_values")
                 refusal = _refusal(self.fn, point) if vague else None
                 self.error = refusal or meaning(code)
+
+
+def _side_by_side(run: Callable, shares: list[Any]) -> list[np.ndarray]:
+    """The results of all shares, joined; each share has a thread."""
+    if len(shares) == 1:
+        return run(shares[0])
+    with ThreadPoolExecutor(len(shares)) as threads:
+        parts = list(threads.map(run, shares))
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
 def _shard_map(

@@ -64,8 +64,9 @@ def run(
     - `chunk_size`: points per block; by default as many as fit in `memory`.
     - `memory`: the bytes that a block may use, by the compiler's analysis of its
       program; by default a gigabyte, or a quarter of the free memory if that is less.
-    - `mesh`: the devices that share a block; by default all local ones. A mesh that
-      `jax.set_mesh` has set is ignored.
+    - `mesh`: the devices that share a block; by default all local ones. One device of
+      a CPU runs the program in several threads. A mesh that `jax.set_mesh` has set is
+      ignored.
     - `order`: an axis whose absolute values measure stiffness. Points of similar
       stiffness then share blocks. This speeds up numerical flows.
     - `dtype`: the dtype of the grid's floating-point coordinates, float32 or float64;
