@@ -33,8 +33,8 @@ FLOORS = {
     "_balanced": ({"modes"}, {"pair"}, {"weights"}),
     "_init": ({"base"}, {"balanced", "gaussian", "of_function", "wide"}),
     "_riccati": (
-        {"batching", "frame"},
-        {"rates"},
+        {"batching", "echelon"},
+        {"frame", "rates"},
         {"fast", "reference"},
         {"decaying", "differentiable", "symmetric"},
     ),

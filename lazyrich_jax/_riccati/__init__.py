@@ -5,6 +5,7 @@ formula.
 
 Modules from the lowest to the highest; each imports only from those above it:
 
+    echelon        Rows in echelon form, by elimination.
     frame          A problem decomposed once: eigenbasis of F, Q0 in echelon form.
     batching/      Functions of many networks and times: JAX operations, blocks,
                    products, linear maps. No formula of this equation.

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float
 
 from ..._linalg import decay_difference, dot, mean_decay, mixed_difference
 from ..._triangular import over
-from ..frame import Echelon
+from ..echelon import Echelon
 from ..rates import decay, exponents, gain, gaps, growth
 from .solution import State
 
