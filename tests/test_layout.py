@@ -40,8 +40,9 @@ FLOORS = {
     ),
     "_riccati/batching": ({"primitive"}, {"blocks", "kernel"}, {"linear", "products"}),
     "_riccati/fast": (
-        {"constants", "thin_qr"},
-        {"scalar_loop", "values"},
+        {"constants", "lanes", "thin_qr"},
+        {"scalar_loop", "solved"},
+        {"values"},
         {"exponentials", "losses", "slope_by_p"},
         {"cotangents"},
         {"slopes"},

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from ..._linalg import decay_quotient, gain_of_decay, mixed_quotient
 from ..._xla import kept, mapped
 from .constants import GradientConstants
-from .values import AtTime
+from .solved import AtTime
 
 
 class Exponentials(eqx.Module):
