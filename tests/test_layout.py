@@ -18,7 +18,7 @@ FLOORS = {
         {"_compression", "_display", "_rebalance", "_whitening"},
         {"_task", "_network", "_riccati", "_wide"},
         {"_exactness", "_init", "kernels"},
-        {"_trajectory"},
+        {"_alignment", "_trajectory"},
         {"_dynamics", "theory", "measures"},
         {"_explore", "_learn"},
         {"applications", "sweeps", "reductions"},
