@@ -14,7 +14,7 @@ FLOORS = {
     "": (
         {"_dtypes", "_kinds", "_paths", "_xla"},
         {"_linalg", "_checks"},
-        {"_balanced", "_feasible", "_layers", "_singular", "_triangular"},
+        {"_balanced", "_decays", "_feasible", "_layers", "_singular", "_triangular"},
         {"_compression", "_display", "_rebalance", "_whitening"},
         {"_task", "_network", "_riccati", "_wide"},
         {"_exactness", "_init", "kernels"},
