@@ -250,16 +250,12 @@ class Task(eqx.Module):
         """
         levels = _checks.size("levels", levels)
         items = 2**levels
-        columns = [np.ones(items)]
+        attributes = [np.ones((1, items), int)]
         for level in range(levels):
             half = items >> (level + 1)
-            for branch in range(2**level):
-                column = np.zeros(items)
-                start = 2 * half * branch
-                column[start : start + half] = 1
-                column[start + half : start + 2 * half] = -1
-                columns.append(column)
-        y = np.stack(columns, axis=1)
+            sides = np.repeat([1, -1], half)
+            attributes.append(np.kron(np.eye(2**level, dtype=int), sides))
+        y = np.concatenate(attributes).T
         if separate:
             y = y * (1 + 0.1 / np.arange(1, items + 1))
         dtype = jnp.result_type(float)
