@@ -69,6 +69,7 @@ FLOORS = {
         {"nearly_exact", "solution"},
         {"exact", "wide_limit"},
     ),
+    "kernels": ({"empirical", "linear"},),
     "theory": (
         {"assumptions", "deep", "initialisation", "modes", "neuron", "roots"}
         | {"symmetric"},
