@@ -93,7 +93,8 @@ FLOORS = {
         {"attention", "gated", "inputs", "rates", "recurrent", "relu", "scale"},
     ),
     "richness": (
-        {"chunks", "origins", "parameters", "products", "programs", "steps"},
+        {"archive", "chunks", "origins", "parameters", "products", "programs"}
+        | {"steps"},
         {"states"},
         {"model"},
         {"cost", "linear", "linearised", "traced"},
