@@ -15,7 +15,8 @@ FLOORS = {
         {"_dtypes", "_kinds", "_paths", "_xla"},
         {"_linalg", "_checks"},
         {"_balanced", "_decays", "_feasible", "_layers", "_singular", "_triangular"},
-        {"_compression", "_display", "_rebalance", "_whitening"},
+        {"_compression", "_display", "_imbalance", "_rebalance", "_weights"}
+        | {"_whitening"},
         {"_task", "_network", "_riccati", "_wide"},
         {"_exactness", "_init", "kernels"},
         {"_alignment", "_trajectory"},
