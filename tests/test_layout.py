@@ -143,7 +143,7 @@ FLOORS = {
     "figures": (
         {"style"},
         {"maps", "nonlinear", "record", "zero_balanced"},
-        {"comparison", "curves", "forgetting_runs", "neuron"},
+        {"comparison", "curves", "forgetting_runs", "leaving_minima", "neuron"},
         {"aligned_modes", "balance", "continual", "convergence_time"}
         | {"descent_accuracy", "design", "edge_of_stability", "identifiability"}
         | {"nonlinear_balance"}
