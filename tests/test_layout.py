@@ -143,7 +143,9 @@ FLOORS = {
     "figures": (
         {"style"},
         {"maps", "nonlinear", "record", "zero_balanced"},
-        {"comparison", "curves", "forgetting_runs", "leaving_minima", "neuron"},
+        {"comparison", "curves", "design_problem", "forgetting_runs", "neuron"}
+        | {"leaving_minima"},
+        {"protocols"},
         {"aligned_modes", "balance", "continual", "convergence_time"}
         | {"descent_accuracy", "design", "edge_of_stability", "identifiability"}
         | {"nonlinear_balance"}
