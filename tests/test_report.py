@@ -225,3 +225,39 @@ def test_bad_weights_alone_are_named():
     ):
         with pytest.raises((ValueError, TypeError), match=message):
             lr.richness.report(start, end)
+
+
+def test_computations_that_have_no_numbers_are_refused():
+    x = np.random.default_rng(0).normal(size=(5, 3))
+    start = {"w": np.ones((2, 3)), "n": np.ones(2)}
+    with pytest.raises(ValueError, match=r"`n` was an array .*, not floating-point"):
+        lr.richness.report(start | {"n": np.ones(2, int)}, start)
+
+    def half(p, x):
+        return (p["w"].astype(jnp.bfloat16) @ x.astype(jnp.bfloat16)).astype(x.dtype)
+
+    with pytest.raises(TypeError, match="a part of it was in bfloat16"):
+        lr.richness.report(start, start, x, apply=half)
+
+    def power(p, x):
+        return (p["w"] @ x) ** 3
+
+    huge = {"w": np.full((2, 3), 1e150), "n": np.ones(2)}
+    with pytest.raises(ValueError, match=r"`end\(x\)` must be finite"):
+        lr.richness.report(start, huge, x, apply=power)
+    large = {"w": np.full((2, 3), 1e60), "n": np.ones(2)}
+    with pytest.raises(ValueError, match="tangent kernels with finite squares"):
+        lr.richness.kernel_products(start, large, x, apply=power)
+
+
+def test_a_model_without_layers_has_the_other_numbers():
+    report = lr.richness.report(
+        {"scale": np.ones(3)},
+        {"scale": np.array([1.0, 1.0, 3.0])},
+        np.random.default_rng(0).normal(size=(5, 3)),
+        apply=lambda p, x: p["scale"] * x,
+    )
+    assert report["kernel_distance"] < 1e-15 and report["linearisation_gap"] < 1e-15
+    assert report.layer_names == report.pair_names == ()
+    assert "a product with a weight" in report.left_out["feature_alignment"]
+    assert "Left out" in str(report)
