@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from .imports import imported, relative_imports
+
 PACKAGE = pathlib.Path(__file__).parents[1] / "lazyrich_jax"
 
 # The floors of each package from the lowest up; "" is the whole library.
@@ -199,30 +201,6 @@ def floor(package: str, name: str) -> int | None:
     """The floor of a module of a package."""
     floors = enumerate(FLOORS.get(package, ()))
     return next((i for i, names in floors if name in names), None)
-
-
-def imported(node: ast.AST) -> list[str]:
-    """The modules that an absolute import names."""
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom) and node.level == 0:
-        return [node.module or ""]
-    return []
-
-
-def relative_imports(
-    tree: ast.AST, own: tuple[str, ...]
-) -> list[tuple[ast.ImportFrom, tuple[str, ...]]]:
-    """Relative imports, each with the path of the imported module."""
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level > 0:
-            base = own[: len(own) - node.level]
-            if node.module:
-                found.append((node, (*base, *node.module.split("."))))
-            else:
-                found += [(node, (*base, alias.name)) for alias in node.names]
-    return found
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
