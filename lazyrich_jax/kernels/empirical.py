@@ -1,6 +1,7 @@
 """The tangent kernel of any Equinox model, from its derivatives.
 
 In: a model that maps one sample, and samples. Out: its kernel, outputs before samples.
+The docstring of `empirical_ntk` has the formula.
 """
 
 from collections.abc import Callable
