@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import lazyrich_jax as lr
-from lazyrich_jax._riccati.frame import by_falling_rate
+from lazyrich_jax._riccati.echelon import by_falling_rate
 from tests import cases, oracle
 
 ATTACKS = 120

@@ -13,8 +13,8 @@ import numpy as np
 
 from lazyrich_jax import _linalg
 from lazyrich_jax._riccati.batching import blocks
+from lazyrich_jax._riccati.echelon import eliminate
 from lazyrich_jax._riccati.fast import scalar_loop
-from lazyrich_jax._riccati.frame import eliminate
 from lazyrich_jax._singular import by_library, by_rotations, singular_basis
 from lazyrich_jax.bench import methods
 from lazyrich_jax.bench.measure import measure

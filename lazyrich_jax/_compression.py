@@ -1,7 +1,9 @@
 """Wide layers in few hidden units.
 
-Two layers use at most as many directions of hidden units as there are inputs and
-outputs. A rotation of the hidden units leaves all other directions without weights.
+In: the weights of two layers. Out: those of an equivalent network of few hidden units,
+and what follows from them at their cost. Two layers use at most as many directions of
+hidden units as there are inputs and outputs. A rotation of the hidden units leaves all
+other directions without weights. docs/theory.md, section 8.
 """
 
 import jax
@@ -9,8 +11,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ._checks import refuse_derivative
-from ._linalg import norm
+from ._linalg import dot, norm
 from ._triangular import orthonormal
+from ._xla import compiled
 
 OF_UNITS = (
     "Derivatives of compressed weights must be taken where the hidden directions of "
@@ -22,6 +25,7 @@ OF_UNITS = (
 _decomposed = jnp.vectorize(orthonormal, signature="(m,n)->(m,n),(n,n)")
 
 
+@compiled
 def compressed_pair(
     w1: Float[Array, "*batch hidden in"], w2: Float[Array, "*batch out hidden"]
 ) -> tuple[
@@ -45,3 +49,17 @@ def compressed_pair(
     rotation, r = (refuse_derivative(x, lost, message=OF_UNITS) for x in (rotation, r))
     n_in = w1.shape[-1]
     return rotation, r[..., :n_in], r[..., n_in:].mT
+
+
+def imbalance_spectrum(
+    w1: Float[Array, "*batch hidden in"], w2: Float[Array, "*batch out hidden"]
+) -> Float[Array, "*batch hidden"]:
+    """The increasing eigenvalues of `w2.mT @ w2 - w1 @ w1.mT`."""
+    unused = w1.shape[-2] - w1.shape[-1] - w2.shape[-2]
+    if unused > 0:
+        _, w1, w2 = compressed_pair(w1, w2)
+    values = jnp.linalg.eigvalsh(dot(w2.mT, w2) - dot(w1, w1.mT))
+    if unused > 0:
+        zeros = jnp.zeros((*values.shape[:-1], unused), values.dtype)
+        values = jnp.sort(jnp.concatenate([values, zeros], axis=-1), axis=-1)
+    return values

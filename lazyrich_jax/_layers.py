@@ -20,9 +20,8 @@ PROJECTIONS = "query", "key", "value", "output"
 FLAX_PROJECTIONS = "query", "key", "value", "out"
 WEIGHT = re.compile("(.*_)?weight(_.*)?")  # also in_proj_weight, weight_ih_l0
 FLAT_KERNEL = re.compile(r".+\.kernel")  # of Flax's parameters in a flat dict
-LOOKED_UP = re.compile(
-    r"embed|(^|[._])emb|_emb|wte|wpe", re.IGNORECASE
-)  # PyTorch's tables of tokens
+# PyTorch's tables of tokens.
+LOOKED_UP = re.compile(r"embed|(^|[._])emb|_emb|wte|wpe", re.IGNORECASE)
 
 
 class Layer(eqx.Module):

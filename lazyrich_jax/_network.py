@@ -9,10 +9,11 @@ from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
 from . import _checks, _display, _dtypes
 from ._balanced import rebalanced_pair
-from ._compression import compressed_pair
+from ._compression import compressed_pair, imbalance_spectrum
 from ._feasible import feasible_lmda
-from ._layers import layers_of_tree
-from ._linalg import dot, short_dot
+from ._imbalance import distance_from_balance, nearest_balance
+from ._linalg import dot
+from ._weights import chained, of_dense_layers, require_two_layers
 from ._xla import compiled
 
 
@@ -45,21 +46,7 @@ class LinearNetwork(eqx.Module):
     weights: tuple[Float[Array, "..."], ...]
 
     def __init__(self, weights: Sequence[Real[ArrayLike, "out in"]]):
-        _checks.require(
-            len(weights) > 0, "`weights` must hold at least one matrix, but was empty."
-        )
-        matrices = {f"weights[{i}]": w for i, w in enumerate(weights)}
-        self.weights = _dtypes.promoted(
-            **{name: _checks.as_matrix(name, w) for name, w in matrices.items()}
-        )
-        for i in range(len(weights) - 1):
-            below, above = self.weights[i].shape, self.weights[i + 1].shape
-            _checks.require(
-                below[0] == above[1],
-                f"`weights` must chain, the columns of `weights[{i + 1}]` being as "
-                f"many as the rows of `weights[{i}]`, but their shapes were {above} "
-                f"and {below}; each matrix is (out, in), from the input on.",
-            )
+        self.weights = chained(weights)
 
     def __call__(self, x: Real[ArrayLike, " in"]) -> Float[Array, " out"]:
         """The output for one sample."""
@@ -102,30 +89,9 @@ class LinearNetwork(eqx.Module):
         print(lr.LinearNetwork.from_layers(model).sizes)  # (4, 8, 3)
         ```
         """
-        _checks.one("model", model)
         if isinstance(model, LinearNetwork) and layout is None:
             layout = "out_in"
-        layers, others = layers_of_tree(model, layout)
-        _checks.require(
-            len(layers) > 0, "`model` must have dense layers, but none was found."
-        )
-        for layer in layers:
-            _checks.require(
-                layer.kind == "dense",
-                "`model` must have dense layers alone, but the kind of "
-                f"`{layer.name}` was {layer.kind}.",
-            )
-            if layer.bias is not None:
-                others = others | {f"{layer.name}.bias": layer.bias}
-        for name, values in others.items():
-            known = _checks.known(values)
-            _checks.require(
-                known is not None and not bool(known.any()),
-                "`model` must have biases and other parameters of zero, as a linear "
-                f"network has none, but those of `{name}` were "
-                f"{'traced' if known is None else 'not all zero'}.",
-            )
-        return cls([layer.weight for layer in layers])
+        return cls(of_dense_layers(model, layout))
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -160,16 +126,7 @@ class LinearNetwork(eqx.Module):
 
         **Raises:** `ValueError` for a network of one layer, which has no balance.
         """
-        self._require_balance()
-        squares = [jnp.sum(w * w, axis=(-2, -1)) for w in self.weights]
-        return self._per_hidden_layer(
-            [
-                (above - below) / size
-                for size, below, above in zip(
-                    self.sizes[1:-1], squares[:-1], squares[1:], strict=True
-                )
-            ]
-        )
+        return nearest_balance(self.weights)
 
     @property
     @compiled
@@ -178,14 +135,7 @@ class LinearNetwork(eqx.Module):
 
         It has the shape of `lmda` and the units of a squared weight.
         """
-        residuals = []
-        for balance in self._balances():
-            n = balance.shape[-1]
-            lmda = jnp.trace(balance, axis1=-2, axis2=-1) / n
-            eye = jnp.broadcast_to(jnp.eye(n, dtype=lmda.dtype), balance.shape)
-            excess = balance - lmda[..., None, None] * eye
-            residuals.append(jnp.sqrt(jnp.sum(excess**2, axis=(-2, -1))))
-        return self._per_hidden_layer(residuals)
+        return distance_from_balance(self.weights)
 
     @property
     @compiled
@@ -200,16 +150,8 @@ class LinearNetwork(eqx.Module):
 
         **Raises:** `ValueError` for a depth other than two.
         """
-        self._two_layers("imbalance_spectrum")
-        w1, w2 = self.weights
-        unused = self.sizes[1] - self.sizes[0] - self.sizes[2]
-        if unused > 0:
-            _, w1, w2 = compressed_pair(w1, w2)
-        values = jnp.linalg.eigvalsh(dot(w2.mT, w2) - dot(w1, w1.mT))
-        if unused > 0:
-            zeros = jnp.zeros((*values.shape[:-1], unused), values.dtype)
-            values = jnp.sort(jnp.concatenate([values, zeros], axis=-1), axis=-1)
-        return values
+        require_two_layers("imbalance_spectrum", self.weights)
+        return imbalance_spectrum(*self.weights)
 
     @property
     @compiled
@@ -249,23 +191,6 @@ class LinearNetwork(eqx.Module):
         below, above = self.effective_scales
         return above - below
 
-    def _require_balance(self) -> None:
-        _checks.require(
-            self.depth >= 2,
-            "`weights` must hold at least two matrices to have a balance, but it "
-            f"held {self.depth}.",
-        )
-
-    def _balances(self) -> list[Float[Array, "*batch hidden hidden"]]:
-        self._require_balance()
-        return [
-            short_dot(above.mT, above) - short_dot(below, below.mT)
-            for below, above in zip(self.weights[:-1], self.weights[1:], strict=True)
-        ]
-
-    def _per_hidden_layer(self, values: list[Array]) -> Float[Array, "..."]:
-        return values[0] if self.depth == 2 else jnp.stack(values, axis=-1)
-
     @property
     @compiled
     def input_representation(self) -> Float[Array, "*batch in in"]:
@@ -286,7 +211,7 @@ class LinearNetwork(eqx.Module):
         Its blocks are the input representation, the function and the output
         representation (Fukumizu 1998; Braun et al. 2022).
         """
-        self._two_layers("qqt")
+        require_two_layers("qqt", self.weights)
         w1, w2 = self.weights
         q = jnp.concatenate([w1.mT, w2], axis=-2)
         return dot(q, q.mT)
@@ -304,14 +229,11 @@ class LinearNetwork(eqx.Module):
         `hidden <= in`. A traced `lmda` of the wrong sign gives NaN weights.
         """
         _checks.one("network", self)
-        self._two_layers("rebalanced")
-        finer, balance = _dtypes.promoted(
-            network=self, lmda=_checks.as_scalar("lmda", lmda)
-        )
-        balance = feasible_lmda(balance, self.sizes)
-        return LinearNetwork(
-            rebalanced_pair(finer.weights[0], finer.weights[1], balance)
-        )
+        require_two_layers("rebalanced", self.weights)
+        balance = _checks.as_scalar("lmda", lmda)
+        finer, balance = _dtypes.promoted(network=self, lmda=balance)
+        feasible = feasible_lmda(balance, self.sizes)
+        return LinearNetwork(rebalanced_pair(*finer.weights, lmda=feasible))
 
     def compressed(self) -> tuple["LinearNetwork", Float[Array, "hidden few"]]:
         r"""An equivalent network of few hidden units, and its rotation, for two layers.
@@ -348,12 +270,11 @@ class LinearNetwork(eqx.Module):
         ```
         """
         _checks.one("network", self)
-        self._two_layers("compressed")
+        require_two_layers("compressed", self.weights)
         n_in, hidden, n_out = self.sizes
-        w1, w2 = self.weights
         if hidden <= n_in + n_out:
-            return self, jnp.eye(hidden, dtype=w1.dtype)
-        rotation, v1, v2 = _compressed(w1, w2)
+            return self, jnp.eye(hidden, dtype=self.weights[0].dtype)
+        rotation, v1, v2 = compressed_pair(*self.weights)
         return LinearNetwork((v1, v2)), rotation
 
     def __repr__(self) -> str:
@@ -367,28 +288,11 @@ class LinearNetwork(eqx.Module):
         return _display.shown(self, lambda: self.batch_shape, self._content)
 
     def _content(self) -> tuple[dict[str, str], str]:
-        function = self.function
-        rows = {
-            "singular values of the function": _display.numbers(
-                jnp.linalg.svd(function, compute_uv=False)
-            )
-        }
+        strengths = jnp.linalg.svd(self.function, compute_uv=False)
+        rows = {"singular values of the function": _display.numbers(strengths)}
         if self.depth > 1:
-            balances = zip(
-                jnp.ravel(self.lmda), jnp.ravel(self.balance_residual), strict=True
-            )
-            for i, (lmda, residual) in enumerate(balances):
-                rows[f"λ of layers {i + 1} and {i + 2}"] = (
-                    f"{float(lmda):.4g}, with a residual of {float(residual):.2g}"
-                )
-        return rows, _display.heat_map(function, "function")
-
-    def _two_layers(self, name: str) -> None:
-        _checks.require(
-            self.depth == 2,
-            f"`{name}` must be asked of a network of two layers, but this one had "
-            f"{self.depth}.",
-        )
-
-
-_compressed = compiled(compressed_pair)
+            lmdas, residuals = map(jnp.ravel, (self.lmda, self.balance_residual))
+            for i, (x, y) in enumerate(zip(lmdas, residuals, strict=True), start=1):
+                text = f"{float(x):.4g}, with a residual of {float(y):.2g}"
+                rows[f"λ of layers {i} and {i + 1}"] = text
+        return rows, _display.heat_map(self.function, "function")

@@ -1,7 +1,5 @@
 """Regression tasks: inputs, targets and their correlations."""
 
-import functools
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,7 +8,7 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
 from . import _checks, _display, _dtypes
 from ._linalg import dot, square_norm
-from ._whitening import Whitening, whiten
+from ._whitening import Whitening, white_inputs, whiten
 from ._xla import compiled
 
 
@@ -202,7 +200,7 @@ class Task(eqx.Module):
         scale = _checks.finite("target_scale", scale)
         _checks.random_key(key)
         xkey, ykey = jax.random.split(key)
-        x = _white_inputs(xkey, in_size, samples, scale.dtype)
+        x = white_inputs(xkey, in_size, samples, scale.dtype)
         out_size = _checks.size("out_size", out_size)
         return cls(x, scale * jax.random.normal(ykey, (samples, out_size), scale.dtype))
 
@@ -229,7 +227,7 @@ class Task(eqx.Module):
         function, noise = _dtypes.promoted(function=function, noise=noise)
         _checks.random_key(key)
         xkey, ykey = jax.random.split(key)
-        x = _white_inputs(xkey, function.shape[1], samples, function.dtype)
+        x = white_inputs(xkey, function.shape[1], samples, function.dtype)
         y = dot(x, function.mT)
         return cls(x, y + noise * jax.random.normal(ykey, y.shape, y.dtype))
 
@@ -252,16 +250,12 @@ class Task(eqx.Module):
         """
         levels = _checks.size("levels", levels)
         items = 2**levels
-        columns = [np.ones(items)]
+        attributes = [np.ones((1, items), int)]
         for level in range(levels):
             half = items >> (level + 1)
-            for branch in range(2**level):
-                column = np.zeros(items)
-                start = 2 * half * branch
-                column[start : start + half] = 1
-                column[start + half : start + 2 * half] = -1
-                columns.append(column)
-        y = np.stack(columns, axis=1)
+            sides = np.repeat([1, -1], half)
+            attributes.append(np.kron(np.eye(2**level, dtype=int), sides))
+        y = np.concatenate(attributes).T
         if separate:
             y = y * (1 + 0.1 / np.arange(1, items + 1))
         dtype = jnp.result_type(float)
@@ -302,26 +296,3 @@ class Task(eqx.Module):
             "singular values": _display.numbers(strengths),
         }
         return rows, _display.heat_map(sigma, "input-output correlation")
-
-
-def _white_inputs(
-    key: PRNGKeyArray, in_size: int, samples: int, dtype: jnp.dtype
-) -> Float[Array, "samples in"]:
-    """Random inputs of mean zero and identity correlation."""
-    in_size = _checks.size("in_size", in_size)
-    samples = _checks.size("samples", samples)
-    _checks.require(
-        samples > in_size,
-        "`samples` must be more than the number of inputs for the inputs to be "
-        f"centred and white, but it was {samples} for {in_size} inputs.",
-    )
-    return _drawn_white(key, in_size, samples, dtype)
-
-
-@functools.partial(compiled, static_argnums=(1, 2, 3))
-def _drawn_white(
-    key: PRNGKeyArray, in_size: int, samples: int, dtype: jnp.dtype
-) -> Float[Array, "samples in"]:
-    x = jax.random.normal(key, (samples, in_size), dtype)
-    q, r = jnp.linalg.qr(x - jnp.mean(x, axis=0, keepdims=True))
-    return samples**0.5 * q * jnp.sign(jnp.diagonal(r))[None]

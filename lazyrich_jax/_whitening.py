@@ -1,11 +1,20 @@
-"""Coordinates in which inputs are white."""
+"""White inputs: coordinates in which given inputs are white, and random white inputs.
+
+In: inputs (samples, in), or a key and sizes. Out: inputs whose correlation is the
+identity, and the map to them. They come from the singular value decomposition of the
+inputs; random ones from a QR decomposition of centred normal inputs.
+"""
+
+import functools
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, Real
 
 from . import _checks, _dtypes
 from ._linalg import dot
+from ._xla import compiled
 
 
 class Whitening(eqx.Module):
@@ -132,3 +141,26 @@ def _spans(
     raise ValueError(
         f"`rank` must be at most the rank of the inputs, {count}, but it was {kept}."
     )
+
+
+def white_inputs(
+    key: PRNGKeyArray, in_size: int, samples: int, dtype: jnp.dtype
+) -> Float[Array, "samples in"]:
+    """Random inputs of mean zero and identity correlation."""
+    in_size = _checks.size("in_size", in_size)
+    samples = _checks.size("samples", samples)
+    _checks.require(
+        samples > in_size,
+        "`samples` must be more than the number of inputs for the inputs to be "
+        f"centred and white, but it was {samples} for {in_size} inputs.",
+    )
+    return _drawn_white(key, in_size, samples, dtype)
+
+
+@functools.partial(compiled, static_argnums=(1, 2, 3))
+def _drawn_white(
+    key: PRNGKeyArray, in_size: int, samples: int, dtype: jnp.dtype
+) -> Float[Array, "samples in"]:
+    x = jax.random.normal(key, (samples, in_size), dtype)
+    q, r = jnp.linalg.qr(x - jnp.mean(x, axis=0, keepdims=True))
+    return samples**0.5 * q * jnp.sign(jnp.diagonal(r))[None]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import lazyrich_jax as lr
-from lazyrich_jax._riccati.frame import Frame, Problem, by_falling_rate, eliminate
+from lazyrich_jax._riccati.echelon import by_falling_rate, eliminate
+from lazyrich_jax._riccati.frame import Frame, Problem
 
 SHAPES = [(3, 3), (2, 4), (4, 2)]  # outputs, inputs
 LMDAS = [0.0, 1.5, -2.0, 1e6]

@@ -270,39 +270,3 @@ def test_states_of_optimisers_are_no_parameters():
     assert report.layer_names == ("[0].Dense_0", "[0].Dense_1")
     for name in OF_WEIGHTS:
         np.testing.assert_allclose(report[name], expected[name])
-
-
-def test_computations_that_have_no_numbers_are_refused():
-    x = X.astype(float)
-    start = {"w": np.ones((2, 3)), "n": np.ones(2)}
-    with pytest.raises(ValueError, match=r"`n` was an array .*, not floating-point"):
-        lr.richness.report(start | {"n": np.ones(2, int)}, start)
-
-    def half(p, x):
-        return (p["w"].astype(jnp.bfloat16) @ x.astype(jnp.bfloat16)).astype(x.dtype)
-
-    with pytest.raises(TypeError, match="a part of it was in bfloat16"):
-        lr.richness.report(start, start, x, apply=half)
-
-    def power(p, x):
-        return (p["w"] @ x) ** 3
-
-    huge = {"w": np.full((2, 3), 1e150), "n": np.ones(2)}
-    with pytest.raises(ValueError, match=r"`end\(x\)` must be finite"):
-        lr.richness.report(start, huge, x, apply=power)
-    large = {"w": np.full((2, 3), 1e60), "n": np.ones(2)}
-    with pytest.raises(ValueError, match="tangent kernels with finite squares"):
-        lr.richness.kernel_products(start, large, x, apply=power)
-
-
-def test_a_model_without_layers_has_the_other_numbers():
-    report = lr.richness.report(
-        {"scale": np.ones(3)},
-        {"scale": np.array([1.0, 1.0, 3.0])},
-        X.astype(float),
-        apply=lambda p, x: p["scale"] * x,
-    )
-    assert report["kernel_distance"] < 1e-15 and report["linearisation_gap"] < 1e-15
-    assert report.layer_names == report.pair_names == ()
-    assert "a product with a weight" in report.left_out["feature_alignment"]
-    assert "Left out" in str(report)

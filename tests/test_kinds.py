@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import lazyrich_jax as lr
@@ -225,3 +226,28 @@ def test_what_is_given_in_place_of_an_object(name):
     call, message = OTHERS[name]
     with pytest.raises(TypeError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda key: lr.LambdaBalanced(1.0)(3, 2, 2, key=key),
+        lambda key: lr.Gaussian(1.0)(3, 2, 2, key=key),
+        lambda key: lr.Gaussian(1.0).compressed(3, 2, 2, key=key),
+        lambda key: lr.WideOrthogonal(1.0, 1.0)(3, 5, 2, key=key),
+        lambda key: lr.Task.random_regression(3, 2, 5, key=key),
+        lambda key: lr.Task.teacher(jnp.eye(2), 5, key=key),
+    ],
+)
+def test_a_key_that_is_none(call):
+    for key, was in ((0, "0"), (np.random.default_rng(), "a `Generator`")):
+        with pytest.raises(TypeError, match=f"`key` must be a random .* it was {was}"):
+            call(key)
+
+
+def test_old_keys_are_keys():
+    old, new = jax.random.PRNGKey(0), jax.random.key(0)
+    first, second = (
+        lr.Gaussian(1.0)(3, 2, 2, key=key).weights[0] for key in (old, new)
+    )
+    np.testing.assert_array_equal(first, second)

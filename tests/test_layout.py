@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from .imports import imported, relative_imports
+
 PACKAGE = pathlib.Path(__file__).parents[1] / "lazyrich_jax"
 
 # The floors of each package from the lowest up; "" is the whole library.
@@ -14,11 +16,12 @@ FLOORS = {
     "": (
         {"_dtypes", "_kinds", "_paths", "_xla"},
         {"_linalg", "_checks"},
-        {"_balanced", "_feasible", "_layers", "_singular", "_triangular"},
-        {"_compression", "_display", "_rebalance", "_whitening"},
+        {"_balanced", "_decays", "_feasible", "_layers", "_singular", "_triangular"},
+        {"_compression", "_display", "_imbalance", "_rebalance", "_weights"}
+        | {"_whitening"},
         {"_task", "_network", "_riccati", "_wide"},
         {"_exactness", "_init", "kernels"},
-        {"_trajectory"},
+        {"_alignment", "_trajectory"},
         {"_dynamics", "theory", "measures"},
         {"_explore", "_learn"},
         {"applications", "sweeps", "reductions"},
@@ -33,15 +36,16 @@ FLOORS = {
     "_balanced": ({"modes"}, {"pair"}, {"weights"}),
     "_init": ({"base"}, {"balanced", "gaussian", "of_function", "wide"}),
     "_riccati": (
-        {"batching", "frame"},
-        {"rates"},
+        {"batching", "echelon"},
+        {"frame", "rates"},
         {"fast", "reference"},
         {"decaying", "differentiable", "symmetric"},
     ),
     "_riccati/batching": ({"primitive"}, {"blocks", "kernel"}, {"linear", "products"}),
     "_riccati/fast": (
-        {"constants", "thin_qr"},
-        {"scalar_loop", "values"},
+        {"constants", "lanes", "thin_qr"},
+        {"scalar_loop", "solved"},
+        {"values"},
         {"exponentials", "losses", "slope_by_p"},
         {"cotangents"},
         {"slopes"},
@@ -68,6 +72,7 @@ FLOORS = {
         {"nearly_exact", "solution"},
         {"exact", "wide_limit"},
     ),
+    "kernels": ({"empirical", "linear"},),
     "theory": (
         {"assumptions", "deep", "initialisation", "modes", "neuron", "roots"}
         | {"symmetric"},
@@ -91,7 +96,8 @@ FLOORS = {
         {"attention", "gated", "inputs", "rates", "recurrent", "relu", "scale"},
     ),
     "richness": (
-        {"chunks", "origins", "parameters", "products", "programs", "steps"},
+        {"archive", "chunks", "origins", "parameters", "products", "programs"}
+        | {"steps"},
         {"states"},
         {"model"},
         {"cost", "linear", "linearised", "traced"},
@@ -139,7 +145,9 @@ FLOORS = {
     "figures": (
         {"style"},
         {"maps", "nonlinear", "record", "zero_balanced"},
-        {"comparison", "curves", "forgetting_runs", "neuron"},
+        {"comparison", "curves", "design_problem", "forgetting_runs", "neuron"}
+        | {"leaving_minima"},
+        {"protocols"},
         {"aligned_modes", "balance", "continual", "convergence_time"}
         | {"descent_accuracy", "design", "edge_of_stability", "identifiability"}
         | {"nonlinear_balance"}
@@ -193,30 +201,6 @@ def floor(package: str, name: str) -> int | None:
     """The floor of a module of a package."""
     floors = enumerate(FLOORS.get(package, ()))
     return next((i for i, names in floors if name in names), None)
-
-
-def imported(node: ast.AST) -> list[str]:
-    """The modules that an absolute import names."""
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom) and node.level == 0:
-        return [node.module or ""]
-    return []
-
-
-def relative_imports(
-    tree: ast.AST, own: tuple[str, ...]
-) -> list[tuple[ast.ImportFrom, tuple[str, ...]]]:
-    """Relative imports, each with the path of the imported module."""
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level > 0:
-            base = own[: len(own) - node.level]
-            if node.module:
-                found.append((node, (*base, *node.module.split("."))))
-            else:
-                found += [(node, (*base, alias.name)) for alias in node.names]
-    return found
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from lazyrich_jax import _linalg
+from lazyrich_jax import _decays, _linalg
 from lazyrich_jax._xla import sizes
 
 from .differences import fourth_order
@@ -254,7 +254,7 @@ def test_divided_differences():
             return -(f(x) - f(y)) / (x - y)
 
     gap = jnp.abs(rates[:, None] - rates[None])
-    found = _linalg.decay_difference(rates, gap, jnp.array(1.0))
+    found = _decays.decay_difference(rates, gap, jnp.array(1.0))
     expected = [[float(difference(x, y)) for y in rates] for x in rates]
     np.testing.assert_allclose(found, expected, rtol=2e-14)
 
@@ -263,6 +263,6 @@ def test_divided_differences():
             x, y = mp.mpf(float(x)) + mp.mpf("1e-30"), mp.mpf(float(y))
             return (f(y) * mp.exp(-x) - f(x) * mp.exp(-y)) / (x + y)
 
-    found = _linalg.mixed_difference(rates[:, None], rates[None], jnp.array(1.0))
+    found = _decays.mixed_difference(rates[:, None], rates[None], jnp.array(1.0))
     expected = np.array([[float(mixed(x, y)) for y in rates] for x in rates])
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-18)

@@ -11,6 +11,7 @@ import pytest
 import lazyrich_jax as lr
 
 from . import cases
+from .sweeping import quiet
 
 KEYS = jax.random.split(jax.random.key(0), 4000)
 STDS = (0.5, 2.0)
@@ -110,10 +111,6 @@ def test_bad_widths(untyped):
 TASK = cases.make_task((3, 1, 2))
 TS = jnp.array([0.0, 0.2, 1.0, jnp.inf])
 WIDTHS = [4, 64, 2000]
-
-
-def quiet(fn, grid, **options):
-    return lr.sweeps.run(fn, grid, progress=False, **options)
 
 
 @pytest.mark.slow

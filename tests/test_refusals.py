@@ -210,31 +210,6 @@ def test_wrong_types(call, message):
         call()
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda key: lr.LambdaBalanced(1.0)(3, 2, 2, key=key),
-        lambda key: lr.Gaussian(1.0)(3, 2, 2, key=key),
-        lambda key: lr.Gaussian(1.0).compressed(3, 2, 2, key=key),
-        lambda key: lr.WideOrthogonal(1.0, 1.0)(3, 5, 2, key=key),
-        lambda key: lr.Task.random_regression(3, 2, 5, key=key),
-        lambda key: lr.Task.teacher(jnp.eye(2), 5, key=key),
-    ],
-)
-def test_a_key_that_is_none(call):
-    for key, was in ((0, "0"), (np.random.default_rng(), "a `Generator`")):
-        with pytest.raises(TypeError, match=f"`key` must be a random .* it was {was}"):
-            call(key)
-
-
-def test_old_keys_are_keys():
-    old, new = jax.random.PRNGKey(0), jax.random.key(0)
-    first, second = (
-        lr.Gaussian(1.0)(3, 2, 2, key=key).weights[0] for key in (old, new)
-    )
-    np.testing.assert_array_equal(first, second)
-
-
 def test_divergence_is_reported_never_returned_in_silence():
     descent = lr.GradientDescent(2.0)
     ts = jnp.array([0.0, 10.0, 1000.0])

@@ -9,7 +9,7 @@ import pytest
 
 import lazyrich_jax as lr
 from benchmarks.accuracy import derivative_errors
-from lazyrich_jax._riccati.frame import eliminate
+from lazyrich_jax._riccati.echelon import eliminate
 
 from . import cases, oracle
 

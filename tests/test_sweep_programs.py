@@ -11,14 +11,12 @@ import lazyrich_jax as lr
 from lazyrich_jax.sweeps import program as programs
 from lazyrich_jax.sweeps.evaluate import Lanes
 
-run, Grid = lr.sweeps.run, lr.sweeps.Grid
+from .sweeping import quiet
+
+Grid = lr.sweeps.Grid
 XS = np.array([1.0, 2.0, 4.0, 8.0])
 P = jax.sharding.PartitionSpec
 ALL = np.array(jax.local_devices())
-
-
-def quiet(fn, grid, **kwargs):
-    return run(fn, grid, progress=False, **kwargs)
 
 
 @pytest.fixture

@@ -13,13 +13,11 @@ import pytest
 import lazyrich_jax as lr
 from lazyrich_jax.sweeps.evaluate import Lanes
 
-run, Grid, Zip = lr.sweeps.run, lr.sweeps.Grid, lr.sweeps.Zip
+from .sweeping import quiet
+
+Grid, Zip = lr.sweeps.Grid, lr.sweeps.Zip
 XS = np.array([1.0, 2.0, 4.0])
 KEYS = jax.random.split(jax.random.key(0), 2)
-
-
-def quiet(fn, grid, **kwargs):
-    return run(fn, grid, progress=False, **kwargs)
 
 
 class Pair(collections.namedtuple("Pair", ["loss", "steps"])):

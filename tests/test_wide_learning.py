@@ -8,7 +8,7 @@ import pytest
 import lazyrich_jax as lr
 
 from . import cases, numerical_flow
-from .test_start_derivatives import differences
+from .differences import differences
 
 KEY = jax.random.key(0)
 TIMES = np.array([0.0, 0.1, 0.5, 2.0])

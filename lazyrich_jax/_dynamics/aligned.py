@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._exactness import misalignment, shared_basis, tolerated_imbalance
+from .._alignment import misalignment, shared_basis
+from .._exactness import tolerated_imbalance
 from .._linalg import dot, norm, safe_hypot
 from .._network import LinearNetwork
 from .._riccati.decaying.solution import Decaying

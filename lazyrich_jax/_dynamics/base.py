@@ -11,10 +11,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .. import _checks
+from .._alignment import aligned_hint, alignment_text
 from .._dtypes import as_real
 from .._exactness import (
-    aligned_hint,
-    alignment_text,
     anisotropy_text,
     imbalance_text,
     may_be_wide,

@@ -5,6 +5,7 @@ formula.
 
 Modules from the lowest to the highest; each imports only from those above it:
 
+    echelon        Rows in echelon form, by elimination.
     frame          A problem decomposed once: eigenbasis of F, Q0 in echelon form.
     batching/      Functions of many networks and times: JAX operations, blocks,
                    products, linear maps. No formula of this equation.
@@ -13,8 +14,9 @@ Modules from the lowest to the highest; each imports only from those above it:
                    `first` and `second` derivatives, the hidden `rotation`,
                    `off_class`, the flow's derivatives off the balanced class, and
                    `along`, which integrates equations along the solution.
-    fast/          Many networks at many times. `constants` (of time), `thin_qr`,
-                   `values` (loss, parts of QQ^T, Q), `scalar_loop` (loss of few units);
+    fast/          Many networks at many times. `constants` (of time), `lanes` (products
+                   of matrices), `thin_qr`, `solved` (K = (orthonormal) R), `values`
+                   (loss, parts of QQ^T, Q), `scalar_loop` (loss of few units);
                    for gradients `exponentials`, `slope_by_p`, `cotangents` and
                    `slopes`; `gradient` of the loss, `part_gradient` of parts.
     differentiable The only entrance for two layers: values by `fast`, with their

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._linalg import mean_decay
-from .frame import Echelon
+from .echelon import Echelon
 
 
 def gaps(frame: Echelon) -> Float[Array, "rows rows"]:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from .._linalg import dot, mean_decay, merge_repeated
 from .._triangular import over, triangle
-from .frame import Echelon, eliminate
+from .echelon import Echelon, eliminate
 from .rates import decay, gaps, growth, settled
 from .reference.first import Change, as_start, vary
 from .reference.off_class import without_derivatives

@@ -6,17 +6,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Real
 
 from .. import measures
-from .._dynamics import AbstractDynamics, ExactSolution, GradientDescent
+from .._dynamics import AbstractDynamics
 from .._init import Aligned, LambdaBalanced
 from .._learn import learn
 from .._network import LinearNetwork
 from .._task import Task
 from ..theory import aligned_modes, final_sharpness, largest_stable_step, sharpness
-from . import comparison
-from .record import Data, Difference, Record, against_descent, difference
+from . import comparison, leaving_minima
+from .record import Data, Difference, Record, against_descent
 from .style import COLOURS, new_figure
 
 if TYPE_CHECKING:
@@ -91,10 +91,13 @@ def compute(settings: Settings, track=iter) -> Record:
         "factors": np.array(settings.factors),
         "shown": np.array(settings.shown),
     }
+    descents = leaving_minima.Descents(
+        *(getattr(settings, name) for name in leaving_minima.Descents._fields)
+    )
     differences = [
         *_learning(settings, task, data, track),
         *_ends(settings, task, data, track),
-        *_outcomes(settings, task, data),
+        *leaving_minima.compute(descents, task, data),
     ]
     return Record(data, differences)
 
@@ -182,99 +185,20 @@ def _learned(
     return learn(start, task, ts, dynamics=law, throw=False).network
 
 
-def _outcomes(settings: Settings, task: Task, data: dict) -> list[Difference]:
-    """Where descent goes from the minimum of the flow, at many learning rates."""
-    lmda, rates = np.meshgrid(data["span"], data["rates"])
-    near = np.linspace(*settings.near)
-    close = near[:, None] * data["stable"]
-    factors = data["factors"]
-    shown = np.full(len(factors), settings.shown)
-    stable = np.asarray(
-        largest_stable_step(jnp.array(settings.strengths), settings.shown)
-    )
-    # All descents are one program.
-    lmdas = np.concatenate([lmda.ravel(), np.resize(data["span"], close.size), shown])
-    rates = np.concatenate([rates.ravel(), close.ravel(), factors * stable])
-    steps = np.r_[np.arange(0, 401, 2), settings.steps]
-    sharp, loss = (
-        np.asarray(x)
-        for x in _leaving(settings, task, jnp.asarray(lmdas), jnp.asarray(rates), steps)
-    )
-    converged = loss[:, -1] < settings.converged
-    relative = np.where(converged, sharp / np.sqrt(lmdas**2 + 4 * _square(data)), -1)
-    cuts = np.cumsum([lmda.size, close.size])
-    data["map"] = relative[: cuts[0]].reshape(lmda.shape)
-    stays = np.abs(relative[cuts[0] : cuts[1]].reshape(close.shape) - 1) < 1e-3
-    first = np.argmin(stays, axis=0)  # the first that leaves
-    edge = (near[first] + near[first - 1]) / 2 * data["stable"]
-    data["edge"] = edge
-    data["steps"], data["losses"] = steps[:-1], loss[cuts[1] :, :-1]
-    ones = np.ones_like(edge)
-    value = difference(edge / data["stable"], ones)
-    what = f"largest stable rate, at {len(edge)} values of λ"
-    differences = [Difference(what, "descent", value, 1e-2)]
-    growth = 2 * np.log(factors * 2 - 1)  # a step's, of the loss
-    data["growth"] = growth
-    window = slice(10, 20)  # after slower modes, before any leaves
-    for factor, predicted, loss in zip(factors, growth, data["losses"], strict=True):
-        logs = np.log(loss[window])
-        slope = np.polyfit(data["steps"][window], logs, 1)[0]
-        what = f"growth of the loss at {factor:g} of the largest stable rate"
-        value = abs(slope - predicted)
-        differences.append(Difference(what, "descent", value, 1e-2))
-    return differences
-
-
-def _square(data: Data) -> float:
-    return float(np.max(data["strengths"])) ** 2
-
-
-@eqx.filter_jit
-def _leaving(
-    settings: Settings,
-    task: Task,
-    lmdas: Float[Array, " descents"],
-    rates: Float[Array, " descents"],
-    steps: np.ndarray,
-) -> tuple[Float[Array, " descents"], Float[Array, "descents times"]]:
-    """The sharpness at the end, and the losses, of descents from a noisy minimum."""
-    sizes, key = _sizes(settings), jax.random.key(settings.seed + 2)
-
-    def of(lmda, rate):
-        start = LambdaBalanced(lmda, 1.0)(*sizes, key=key)
-        minimum = ExactSolution(start, task, throw=False).network(jnp.inf)
-        noise = [
-            settings.noise * jax.random.normal(k, w.shape, w.dtype)
-            for k, w in zip(jax.random.split(key), minimum.weights, strict=True)
-        ]
-        noisy = [w + n for w, n in zip(minimum.weights, noise, strict=True)]
-        law = GradientDescent(rate)
-        run = learn(
-            LinearNetwork(tuple(noisy)), task, steps * rate, dynamics=law, throw=False
-        )
-        # At a minimum the sharpness is the sum of the representations' largest.
-        ends = run.input_representation[-1], run.output_representation[-1]
-        ends = (jnp.where(jnp.isfinite(x), x, 0.0) for x in ends)
-        first, second = (jnp.linalg.eigvalsh(x)[-1] for x in ends)
-        return first + second, run.loss
-
-    return jax.vmap(of)(lmdas, rates)
-
-
 def draw(data: Data) -> "Figure":
     """Draw sharpness along learning and at its ends, and the outcomes of descent."""
     figure = new_figure(10.0, 7.4)
     axes = figure.subplots(2, 2)
     _draw_learning(axes[0, 0], data)
     _draw_ends(axes[0, 1], data)
-    _draw_losses(axes[1, 0], data)
-    _draw_map(axes[1, 1], data)
+    leaving_minima.draw_losses(axes[1, 0], data)
+    leaving_minima.draw_map(axes[1, 1], data)
     return figure
 
 
 def _draw_learning(ax: "Axes", data: Data) -> None:
     for i, lmda in enumerate(data["lmdas"]):
-        end = np.sqrt(lmda**2 + 4 * _square(data))
+        end = np.hypot(lmda, 2 * data["strengths"].max())
         label = rf"$\lambda = {lmda:g}$"
         ax.plot(data["ts"], data["theory"][i] / end, color=COLOURS[i], label=label)
         circles = {"color": COLOURS[i], "mfc": "w", "ms": 4.5}
@@ -295,34 +219,3 @@ def _draw_ends(ax: "Axes", data: Data) -> None:
     ax.set(xlabel=r"balance $\lambda$", ylabel="sharpness", ylim=(0, None))
     ax.set_title("learning sharpens rich networks")
     ax.legend(frameon=False, loc="upper center")
-
-
-def _draw_losses(ax: "Axes", data: Data) -> None:
-    steps, first = data["steps"], 10
-    for i, (factor, losses) in enumerate(
-        zip(data["factors"], data["losses"], strict=True)
-    ):
-        label = f"{factor:g} of the largest stable rate"
-        ax.plot(steps, losses, color=COLOURS[i], label=label)
-        line = losses[first] * np.exp(data["growth"][i] * (steps - steps[first]))
-        shown = line < 1e-2
-        ax.plot(steps[shown], line[shown], "k:", lw=1.3)
-    ax.set(yscale="log", xlabel="training step", ylabel="loss", ylim=(1e-20, 1))
-    ax.set_title(rf"descent from the minimum, $\lambda = {data['shown']:g}$")
-    ax.legend(frameon=False, loc="lower right")
-
-
-def _draw_map(ax: "Axes", data: Data) -> None:
-    span, rates = data["span"], data["rates"]
-    values = np.where(data["map"] < 0, np.nan, data["map"])
-    ax.set_facecolor("0.75")
-    mesh = ax.pcolormesh(
-        span, rates, values, shading="nearest", rasterized=True, vmin=0, vmax=1
-    )
-    ax.plot(span, data["stable"], "w", lw=1.5)
-    ax.plot(span, data["edge"], "o", color="k", mfc="w", ms=4)
-    ax.axhline(1 / data["strengths"].max(), color="w", ls="--", lw=1.2)
-    ax.set(xlabel=r"balance $\lambda$", ylabel="learning rate")
-    ax.set_title("where descent from the minimum ends")
-    bar = ax.figure.colorbar(mesh, ax=ax)
-    bar.set_label("sharpness, relative to the minimum of the flow")

@@ -7,13 +7,8 @@ from jax.tree_util import Partial
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .. import _checks, _dtypes
-from .._exactness import (
-    check_fit,
-    check_two_layers,
-    exactness_tolerance,
-    misalignment,
-    shared_basis,
-)
+from .._alignment import misalignment, shared_basis
+from .._exactness import check_fit, check_two_layers, exactness_tolerance
 from .._linalg import dot, norm
 from .._network import LinearNetwork
 from .._task import Task

@@ -2,9 +2,7 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, SupportsIndex, final
-from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +14,7 @@ from .._layers import is_float
 from .._network import LinearNetwork
 from .._task import Task
 from .._trajectory import RESULTS, Trajectory
+from . import archive
 from .linear import linear_network
 from .model import function_of, samples_of
 from .states import States, states_of
@@ -223,10 +222,7 @@ class Recorder:
         if self._states is not None:
             stacked = self._states.stacked(list(self._kept.values()))
             content |= {f"state.{name}": arrays for name, arrays in stacked.items()}
-        partial = Path(f"{os.fspath(path)}.partial")
-        with partial.open("wb") as file:
-            np.savez(file, **content)
-        os.replace(partial, path)
+        archive.write(path, content)
 
     @classmethod
     def load(
@@ -247,11 +243,7 @@ class Recorder:
         **Raises:** `ValueError` for another file, or for one of other arrays than those
         of `like`.
         """
-        try:
-            with np.load(path) as file:
-                content = dict(file)
-        except (ValueError, TypeError, EOFError, BadZipFile):  # TypeError: one array
-            content = {}
+        content = archive.read(path)
         _checks.require(
             {"chosen", "steps", "x"} <= set(content),
             "`path` must be a file that `Recorder.save` wrote, but it held "

@@ -97,10 +97,7 @@ def report(
     require_channels(channels)
     states, count, outputs = (start, end), 0, 0
     if x is None:
-        _checks.require(y is None, "`y` must be given with `x`, but `x` was None.")
-        _checks.require(
-            apply is None, "`apply` must be given with `x`, but `x` was None."
-        )
+        _need_samples(y=y, apply=apply)
         require_common(start, end)
         parameters = [
             eqx.filter(model, parameters_of(name, model))
@@ -135,6 +132,14 @@ def report(
         errors=collected.errors,
         left_out=collected.left_out,
     )
+
+
+def _need_samples(**arguments: object) -> None:
+    """Refuse arguments that have no meaning without samples."""
+    for name, value in arguments.items():
+        _checks.require(
+            value is None, f"`{name}` must be given with `x`, but `x` was None."
+        )
 
 
 def _layers(

@@ -10,6 +10,7 @@ from .._linalg import (
     finite_time,
     mean_decay,
     norm,
+    safe_hypot,
     split_singular_values,
     square_norm,
 )
@@ -21,7 +22,6 @@ from .neuron import (
     growing_part,
     neuron_from_function,
 )
-from .representations import squared_strengths
 
 SECOND = (
     "Second derivatives of `single_neuron` with respect to `target` must be taken at "
@@ -166,8 +166,7 @@ def neuron_boundary(
             f"`delta` must be at most a^2 = {_checks.number(a * a)} (it is a^2 - "
             f"|w|^2), but it was {_checks.number(delta)}.",
         )
-    _, of_a = squared_strengths(norm(target), delta)
-    return jnp.where(balanced, -a * of_a, jnp.nan)
+    return jnp.where(balanced, -a * _squared_readout(norm(target), delta), jnp.nan)
 
 
 def neuron_one_datum(
@@ -223,3 +222,16 @@ def neuron_one_datum(
     upper = target + across
     lower = s / jnp.where(along == 0, jnp.nan, along) * function
     return jnp.where(infinite, jnp.where(delta > 0, upper, lower), finite)
+
+
+def _squared_readout(s: Float[Array, ""], delta: Float[Array, ""]) -> Float[Array, ""]:
+    r"""The squared strength of a mode's readout, $(\sqrt{\delta^2 + 4s^2} + \delta)/2$.
+
+    Division gives it where it is the smaller one of both layers'. At `s = delta = 0`
+    the derivative by `delta` is one-sided, from above.
+    """
+    rate = safe_hypot(delta, 2 * s)
+    size = jnp.abs(delta)
+    larger = jnp.where(rate == 0, size, (size + rate) / 2)
+    smaller = s * (s / jnp.where(rate == 0, 1.0, larger))
+    return jnp.where(delta >= 0, larger, smaller)

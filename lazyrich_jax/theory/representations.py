@@ -20,7 +20,7 @@ from .._balanced import (
     modes_of_matrix,
 )
 from .._exactness import exactness_tolerance, is_network
-from .._linalg import dot, nearest_isometry, safe_hypot, square_norm
+from .._linalg import dot, nearest_isometry, square_norm
 from .._network import LinearNetwork
 from .._task import Task
 from .._xla import compiled
@@ -245,24 +245,6 @@ def _converged(
     is_between = n_in < hidden < n_out or n_out < hidden < n_in
     found = _representations(end, modes, lmda, hidden, start if is_between else None)
     return found, values, tie
-
-
-def squared_strengths(
-    s: Float[Array, "*modes"], lmda: Float[Array, ""]
-) -> tuple[Float[Array, "*modes"], Float[Array, "*modes"]]:
-    r"""The squared strengths of both layers, $(\sqrt{\lambda^2 + 4s^2} \mp \lambda)/2$.
-
-    Division gives the smaller one. At `s = lmda = 0` the derivative by `lmda` is
-    one-sided, from above.
-    """
-    rate = safe_hypot(lmda, 2 * s)
-    size = jnp.abs(lmda)
-    larger = jnp.where(rate == 0, size, (size + rate) / 2)
-    smaller = s * (s / jnp.where(rate == 0, 1.0, larger))
-    return (
-        jnp.where(lmda >= 0, smaller, larger),
-        jnp.where(lmda >= 0, larger, smaller),
-    )
 
 
 def _representations(

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .. import _checks, _dtypes
-from .._linalg import decay_difference, dot, finite_time, mean_decay, square_norm
+from .._decays import decay_difference
+from .._linalg import dot, finite_time, mean_decay, square_norm
 from .._task import Task
 from .._xla import compiled
 from .assumptions import function_of

@@ -19,8 +19,9 @@ from jaxtyping import Array, Float
 from ..._checks import error_if
 from ..._linalg import dot, mean_decay, merge_repeated, square_norm
 from ..._singular import nearly_repeated, singular_basis, turned
+from ..echelon import by_falling_rate, eliminate
 from ..fast import losses, values
-from ..frame import SLICES, Frame, Problem, by_falling_rate, eliminate
+from ..frame import SLICES, Frame, Problem
 from ..rates import last_time
 from ..reference.second import re_eliminated
 from .falling import falling

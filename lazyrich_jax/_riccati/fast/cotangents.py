@@ -15,8 +15,9 @@ from ..._xla import kept, traced_once
 from ..batching.blocks import total
 from .constants import GradientConstants
 from .exponentials import Exponentials, evaluate_exponentials
+from .lanes import contracted, crossed, same
 from .slope_by_p import SlopeByP, of_error
-from .values import Solved, contracted, crossed, same, solve
+from .solved import Solved, solve
 
 
 class Solution(eqx.Module):

@@ -11,10 +11,11 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..._linalg import decay_quotient, gain_of_decay, mixed_quotient
+from ..._decays import decay_quotient, mixed_quotient
+from ..._linalg import gain_of_decay
 from ..._xla import kept, mapped
 from .constants import GradientConstants
-from .values import AtTime
+from .solved import AtTime
 
 
 class Exponentials(eqx.Module):

@@ -22,10 +22,11 @@ from ..frame import Frame
 from .constants import GradientConstants
 from .cotangents import evaluate_solution, slope_of_loss
 from .gradient import count_of_numbers, prepared, stacked
+from .lanes import contracted
 from .slope_by_p import of_part
 from .slopes import slopes_by_numbers
-from .values import contracted, shape_of
 from .values import of_part as in_units
+from .values import shape_of
 
 
 def by_time(

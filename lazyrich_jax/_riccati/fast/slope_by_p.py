@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from ..._xla import kept
 from .constants import Constants, GradientConstants
-from .values import contracted, crossed
+from .lanes import contracted, crossed
 
 
 class SlopeByP(eqx.Module):

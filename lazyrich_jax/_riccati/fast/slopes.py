@@ -15,8 +15,8 @@ from ..._xla import kept, traced_once
 from ..batching.blocks import total
 from .constants import GradientConstants
 from .cotangents import Cotangents, Solution, evaluate_cotangents
+from .lanes import contracted, crossed
 from .slope_by_p import SlopeByP, kinds
-from .values import contracted, crossed
 
 
 @traced_once

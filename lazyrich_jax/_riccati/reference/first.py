@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..._linalg import decay_difference, dot, mean_decay, mixed_difference
+from ..._decays import decay_difference, mixed_difference
+from ..._linalg import dot, mean_decay
 from ..._triangular import over
-from ..frame import Echelon
+from ..echelon import Echelon
 from ..rates import decay, exponents, gain, gaps, growth
 from .solution import State
 

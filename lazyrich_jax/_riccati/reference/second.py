@@ -13,7 +13,8 @@ from jaxtyping import Array, Float
 from ..._checks import error_if
 from ..._linalg import dot
 from ..._singular import nearly_repeated, turned
-from ..frame import Frame, Problem, by_falling_rate, spectrum
+from ..echelon import by_falling_rate
+from ..frame import Frame, Problem, spectrum
 
 SECOND_DERIVATIVES = (
     "Second derivatives of the exact solution (and first ones of `weights`) must be "

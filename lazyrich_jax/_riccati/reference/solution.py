@@ -13,7 +13,8 @@ from jaxtyping import Array, Float
 
 from ..._linalg import dot
 from ..._triangular import over, triangle
-from ..frame import Echelon, Frame
+from ..echelon import Echelon
+from ..frame import Frame
 from ..rates import decay, gain, growth
 
 
