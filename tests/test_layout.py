@@ -263,11 +263,11 @@ SWEEPS = sorted((PACKAGE / "sweeps").glob("*.py"))
 
 
 def science(path: pathlib.Path, package: pathlib.Path) -> set[str]:
-    """What a sweeps module imports, except checks, results and their display."""
+    """What a sweeps module imports, except checks, XLA, results and their display."""
     own = path.relative_to(package).with_suffix("").parts
     tree = ast.parse(path.read_text())
     rooms = {target[0] for _, target in relative_imports(tree, own)}
-    return rooms - {"sweeps", "_checks", "_display", "_trajectory"}
+    return rooms - {"sweeps", "_checks", "_display", "_trajectory", "_xla"}
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda f: f.stem)
