@@ -68,6 +68,7 @@ FLOORS = {
     "_dynamics": (
         {"base"},
         {"aligned", "compression", "forward", "wide"},
+        {"posed"},
         {"descent", "expansion", "flow", "quantities", "reduction"},
         {"nearly_exact", "solution"},
         {"exact", "wide_limit"},

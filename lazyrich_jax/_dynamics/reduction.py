@@ -8,28 +8,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .. import _checks, _dtypes
-from .._exactness import (
-    Scales,
-    check_fit,
-    exactness_tolerance,
-    is_balanced,
-    may_be_wide,
-    scales_of,
-    tolerated_imbalance,
-)
+from .._exactness import check_fit, exactness_tolerance, may_be_wide
 from .._linalg import dot
 from .._network import LinearNetwork
 from .._riccati.decaying.solution import Decaying
 from .._riccati.differentiable import Solved
-from .._riccati.frame import Frame, Problem
 from .._riccati.reference.off_class import OffClass
-from .._singular import singular_basis
 from .._task import Task
 from .._trajectory import RESULTS
 from .._xla import on_any_mesh
-from .aligned import Modes, modes_of
+from .aligned import Modes
 from .base import all_finite, first_failure
-from .wide import Weights, Wide, effective_scales, narrowed, wide_or_balanced
+from .posed import of_matrices, of_modes
+from .wide import Wide
 
 STARTS = ("any", "balanced", "wide", "aligned")
 
@@ -142,133 +133,73 @@ def _reduced(
     root = jnp.sqrt(variance)
     clean = jax.tree.map(lambda w: jnp.where(finite, w, 0.0) * root, network)
     sigma = jnp.where(fine, task.input_output_correlation, 0.0)
-    lmda = jnp.where(finite, network.lmda * variance, 0.0)
     optimum = task.loss(sigma / variance)
-    one = jnp.ones_like(variance)
-    wide = modes = None
-    exact = aligned = has_lmda = jnp.array(True)
-    own = lmda
-    if given_lmda is not None:
-        lmda = given_lmda * variance
-
-    def posed(*arrays: Array) -> Problem:
-        return Problem(*arrays, throw)  # pyright: ignore (four arrays)
-
     if start == "aligned":
-        (w1, w2, target, lmda), modes, aligned = modes_of(clean, sigma, of_network)
-        w1, w2, target = (x[:, None, None] for x in (w1, w2, target))
-        posed = jax.vmap(posed)
-        start_of = posed(w1, w2, target, lmda)
-        frame = jax.vmap(Frame)(start_of)
+        posed = of_modes(clean, sigma, of_network, throw)
     else:
-        w1, w2 = clean.weights
-        if limit or (start in ("any", "wide") and may_be_wide(network.sizes)):
-            (w1, w2), lmda, wide, exact = _of_wide(
-                clean, sigma, lmda, of_network, start, limit
-            )
-        start_of = posed(w1, w2, sigma, lmda)
-        frame = Frame(start_of)
-        if wide is None:
-            exact = is_balanced(network, variance, frame.s, of_network)
-        if given_lmda is not None:
-            most = tolerated_imbalance(clean, one, frame.s, lmda, of_network)
-            has_lmda = jnp.abs(lmda - own) <= most
-        target = task.input_output_correlation
+        own = jnp.where(finite, network.lmda * variance, 0.0)
+        given = None if given_lmda is None else given_lmda * variance
+        posed = of_matrices(clean, sigma, own, given, of_network, throw, start, limit)
     result = first_failure(
         (~all_finite(network, task), RESULTS.nonfinite_values),
         (~isotropic, RESULTS.anisotropic_inputs),
-        (~exact, RESULTS.unbalanced_weights),
-        (~aligned, RESULTS.unaligned_weights),
-        (~has_lmda, RESULTS.other_balance),
+        *posed.faults,
         (~_valid(weight_decay), RESULTS.invalid_setting),
     )
     ok = result == RESULTS.successful
     mark = jnp.where(ok, 1.0, jnp.nan)
-    frame = eqx.tree_at(lambda f: f.lower, frame, frame.lower * mark)
     # NaN marks derivatives too, which are by the given arrays, not by replacements.
     nothing = jnp.where(ok, 0.0, jnp.nan)
-    given = sum(jnp.sum(w) for w in network.weights) * nothing
-    of_task = jnp.sum(task.input_output_correlation) * nothing
-    problem = posed(
-        w1 * mark + given,
-        w2 * mark + given,
-        target * mark + of_task,
-        lmda * mark + given,
+    of_weights = sum(jnp.sum(w) for w in network.weights) * nothing
+    of_targets = jnp.sum(task.input_output_correlation) * nothing
+    exact = posed.problem
+    problem = eqx.tree_at(
+        lambda p: (p.w1, p.w2, p.sigma, p.lmda),
+        exact,
+        (
+            exact.w1 * mark + of_weights,
+            exact.w2 * mark + of_weights,
+            exact.sigma * mark + of_targets,
+            exact.lmda * mark + of_weights,
+        ),
     )
-    # `where`, not only a product: XLA would not make one loop of a loss with a product
-    # added to it (docs/speed.md).
-    optimum = jnp.where(ok, optimum * mark, jnp.nan)
-    off = None
-    if flow_derivatives:
-        (w1, w2), eye = network.weights, jnp.eye(network.sizes[1], dtype=mark.dtype)
-        balance = (dot(w2.mT, w2) - dot(w1, w1.mT)) * variance * mark
-        unit = jnp.eye(task.in_size, dtype=mark.dtype)
-        off = OffClass(
-            balance - problem.lmda * eye, task.input_correlation / variance - unit
-        )
+    frame = eqx.tree_at(lambda f: f.lower, posed.frame, posed.frame.lower * mark)
     core = Solved(problem, frame)
     if weight_decay is not None:
         decay = jnp.where(_valid(weight_decay), weight_decay, 1.0)
-        if modes is None:
-            core = Decaying(start_of, decay, is_zero)
+        if posed.modes is None:
+            core = Decaying(exact, decay, is_zero)
         else:
-            core = jax.vmap(Decaying, in_axes=(0, None))(start_of, decay)
-        marked = core.frame.lower * mark + given + weight_decay * nothing
+            core = jax.vmap(Decaying, in_axes=(0, None))(exact, decay)
+        marked = core.frame.lower * mark + of_weights + weight_decay * nothing
         core = eqx.tree_at(lambda c: c.frame.lower, core, marked)
-    return Reduced(core, variance, optimum, wide, modes, off, result)
+    # `where`, not only a product: XLA would not make one loop of a loss with a product
+    # added to it (docs/speed.md).
+    optimum = jnp.where(ok, optimum * mark, jnp.nan)
+    off = (
+        _off_class(network, task, variance, problem.lmda) if flow_derivatives else None
+    )
+    return Reduced(core, variance, optimum, posed.wide, posed.modes, off, result)
+
+
+def _off_class(
+    network: LinearNetwork,
+    task: Task,
+    variance: Float[Array, ""],
+    lmda: Float[Array, ""],
+) -> OffClass:
+    """The deviations from balanced weights, and from white inputs."""
+    w1, w2 = network.weights
+    balance = (dot(w2.mT, w2) - dot(w1, w1.mT)) * variance
+    of_units, of_inputs = (
+        jnp.eye(n, dtype=lmda.dtype) for n in (network.sizes[1], task.in_size)
+    )
+    return OffClass(
+        balance - lmda * of_units, task.input_correlation / variance - of_inputs
+    )
 
 
 def _valid(weight_decay: Float[Array, ""] | None) -> Bool[Array, ""]:
     if weight_decay is None:
         return jnp.array(True)
     return jnp.isfinite(weight_decay) & (weight_decay >= 0)
-
-
-def _of_wide(
-    network: LinearNetwork,
-    sigma: Float[Array, "out in"],
-    lmda: Float[Array, ""],
-    tolerance: float,
-    start: str,
-    limit: bool,
-) -> tuple[Weights, Float[Array, ""], Wide, Bool[Array, ""]]:
-    """The reduction of a network that may be wide, and whether it is exact."""
-    small, rotation = narrowed(network)
-    n_in, _, n_out = network.sizes
-    if limit:
-        scales, exact = effective_scales(small), jnp.array(True)
-        is_wide = scales.laziness > 0
-    else:
-        scales = scales_of(small)
-        is_wide, exact = _is_wide(small, sigma, scales, tolerance, start)
-    # Wide networks need fewer units than balanced ones to their rounding.
-    hidden = n_in + n_out if start == "any" and not limit else max(n_in, n_out)
-    weights, lmda, wide = wide_or_balanced(
-        small, rotation, scales, is_wide, lmda, hidden=hidden, is_limit=limit
-    )
-    return weights, lmda, wide, exact
-
-
-def _is_wide(
-    network: LinearNetwork,
-    sigma: Float[Array, "out in"],
-    scales: Scales,
-    tolerance: float,
-    start: str,
-) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
-    """Whether the network is in the wide class, and whether it is in an allowed one.
-
-    The inputs have variance one. Small scales are within the tolerance of a balance of
-    zero: the class with the far smaller residual is chosen.
-    """
-    s = singular_basis(jax.lax.stop_gradient(sigma))[1]
-    one = jnp.ones_like(scales.residual)
-    most = tolerated_imbalance(network, one, s, scales.laziness, tolerance)
-    rounding = 64 * jnp.finfo(one.dtype).eps * jnp.trace(network.qqt)
-    is_wide = (scales.residual <= most) & (scales.laziness > rounding)
-    if start == "wide":
-        return is_wide, is_wide
-    balanced = is_balanced(network, one, s, tolerance)
-    off = network.balance_residual
-    is_wide &= ~balanced | (off > jnp.maximum(rounding, 1e3 * scales.residual))
-    return is_wide, is_wide | balanced
