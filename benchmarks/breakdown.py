@@ -14,7 +14,7 @@ import numpy as np
 from lazyrich_jax import _linalg
 from lazyrich_jax._riccati.batching import blocks
 from lazyrich_jax._riccati.echelon import eliminate
-from lazyrich_jax._riccati.fast import scalar_loop
+from lazyrich_jax._riccati.fast import scalar_loop, scalar_rows
 from lazyrich_jax._singular import by_library, by_rotations, singular_basis
 from lazyrich_jax.bench import methods
 from lazyrich_jax.bench.measure import measure
@@ -56,8 +56,9 @@ def summed(p):
 
 def without(name, measurement, p):
     """A measurement with `keeping` or `once` switched off."""
-    places = [place for place in (blocks, scalar_loop, _linalg) if hasattr(place, name)]
-    real = getattr(scalar_loop, name)
+    rooms = blocks, scalar_loop, scalar_rows, _linalg
+    places = [room for room in rooms if hasattr(room, name)]
+    real = getattr(places[0], name)
     nothing = {"keeping": lambda _: contextlib.nullcontext(), "once": lambda x: x}[name]
     for place in places:
         setattr(place, name, nothing)

@@ -44,6 +44,7 @@ FLOORS = {
     "_riccati/batching": ({"primitive"}, {"blocks", "kernel"}, {"linear", "products"}),
     "_riccati/fast": (
         {"constants", "lanes", "thin_qr"},
+        {"scalar_rows"},
         {"scalar_loop", "solved"},
         {"values"},
         {"exponentials", "losses", "slope_by_p"},

@@ -4,37 +4,28 @@ In: `ScalarConstants` and times. Out: losses (networks, times). The formulas are
 of reference/solution.py, entry by entry. Every scalar is an array over networks and
 times. XLA makes one loop of all, whose numbers hardly leave the registers
 (docs/speed.md).
-
-Rows are named by kind: "grow" and "fall" are a mode's rows, "rest" a left-over row. The
-growing rows are triangular in the columns of `ScalarConstants`. Modified Gram-Schmidt
-from the last column on finds K = (orthonormal) R and keeps the zeros.
 """
 
 import functools
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..._linalg import gain_of_decay
-from ..._xla import has_kernels, inverse_root, keeping, kept, once, sizes
+from ..._xla import has_kernels, keeping, kept, sizes
 from ..batching import kernel
 from ..batching.blocks import evaluated, more_times
 from ..batching.primitive import Operation, count
 from ..frame import Frame
 from .constants import ScalarConstants
-
-Scalar = Float[Array, "..."]  # for one network at one time, or for many
-
-
-class Roots(NamedTuple):
-    """Roots of the gains of rows by kind."""
-
-    grow: Sequence[Scalar]
-    fall: Sequence[Scalar]
-    rest: Scalar
+from .scalar_rows import (
+    Column,
+    Exponentials,
+    Scalar,
+    dot,
+    exponentials,
+    orthonormal_columns,
+)
 
 
 def fits(frame: Frame) -> bool:
@@ -73,53 +64,15 @@ def _excess(x: ScalarConstants, t: Scalar) -> Scalar:
     m, r, n = x.sizes
     modes, rest, columns = range(m), range(r), range(n)
     bottleneck = n < m
-
-    # Exponentials as products: e^{-kappa t}, and ratios of growing rows.
-    step = [once(jnp.exp(-x.steps[i] * t)) for i in modes]
-    rest_decay = once(jnp.exp(-jnp.abs(x.rate) * t)) if r else jnp.ones_like(t)
-    rest_up = jnp.where(x.rate > 0, rest_decay, 1.0)
-    rest_down = jnp.where(x.rate < 0, rest_decay, 1.0)
-    ratio: list[list[Scalar]] = [[jnp.ones_like(t)] * m for _ in range(m + 1)]
-    for i in range(1, m + 1):  # row m stands for the left-over rows
-        for j in range(i):
-            ratio[i][j] = ratio[i - 1][j] * step[i - 1] if j < i - 1 else step[j]
-    decay = [ratio[m][j] * rest_up for j in modes]
-    mode = [_of_mode(x, i, decay[i], t) for i in modes]
-    root, fall_root, up, down = zip(*mode, strict=True)
-    rest_gain = gain_of_decay(jnp.abs(x.rate), rest_decay, t)
-    rest_inverse_root = once(inverse_root(rest_gain))
-    rest_root = rest_gain * rest_inverse_root
-    roots = Roots(root, fall_root, rest_root)
-
-    # The columns of K: rows that grow, left-over ones, rows that decay, the start.
-    k: list[dict[tuple[str, int], Scalar]] = []
-    for j in columns:
-        shrink = jnp.where(x.of_rest[j], rest_up, 1.0)
-        lag = dict.fromkeys(range(m + 1), jnp.ones_like(t))
-        if not bottleneck and j < m:
-            shrink = jnp.where(x.is_pivot[j], decay[j], shrink)
-            lag = {i: ratio[i][j] for i in range(j, m)}
-            lag[m] = jnp.where(x.is_pivot[j], ratio[m][j], 1.0)
-        for mode in range(j, m) if bottleneck else ():
-            is_own = x.of_modes[j, mode]
-            shrink = jnp.where(is_own, decay[mode], shrink)
-            for i in range(mode + 1, m + 1):
-                lag[i] = jnp.where(is_own, ratio[i][mode], lag[i])
-        column = {("start", j): shrink}
-        for i in range(j, m):
-            column["grow", i] = x.grow[i, j] * root[i] * lag[i]
-        for i in rest:
-            column["rest", i] = x.rest[i, j] * rest_root * lag[m]
-        for i in modes:
-            column["fall", i] = x.fall[i, j] * fall_root[i] * shrink
-        k.append(column)
-    _orthonormalise(k)
+    e = exponentials(x, t)
+    k = orthonormal_columns(x, e)
 
     # Rows of q: rows of K times a factor each.
-    grow = [{j: k[j]["grow", i] * up[i] for j in columns[: i + 1]} for i in modes]
-    fall = [{j: k[j]["fall", i] * down[i] for j in columns} for i in modes]
-    rest_factor = rest_down * rest_inverse_root
-    others = [{j: k[j]["rest", i] * rest_factor for j in columns} for i in rest]
+    grow = [
+        {j: k[j]["grow", i] * e.grow_factor[i] for j in columns[: i + 1]} for i in modes
+    ]
+    fall = [{j: k[j]["fall", i] * e.fall_factor[i] for j in columns} for i in modes]
+    others = [{j: k[j]["rest", i] * e.rest_factor for j in columns} for i in rest]
 
     # `at` has each mode's row of the inputs (of the outputs if inputs are left over).
     # `near` has its distance from the limit once it is late: all terms are small.
@@ -127,16 +80,16 @@ def _excess(x: ScalarConstants, t: Scalar) -> Scalar:
     near: list[dict[int, Scalar]] = []
     missing: list[Scalar] = []
     for i in modes:
-        late = x.settles[i] & _is_late(x, i, t, decay, ratio, roots)
+        late = x.settles[i] & _is_late(x, i, e)
         mine, theirs = (x.cos[i], -x.sin[i]) if x.is_wide else (x.sin[i], x.cos[i])
-        slow = _overlap(x, k, i, roots, decay, ratio, bottleneck)
+        slow = _overlap(x, k, i, e)
         direct, distant = {}, {}
         for j in columns:
             falls = theirs * fall[i][j]
             direct[j] = falls + mine * grow[i][j] if j in grow[i] else falls
             other = falls - 2 * x.kappa[i] * mine * slow[j]
             if j in grow[i]:
-                other += mine * decay[i] * decay[i] * grow[i][j]
+                other += mine * e.decay[i] * e.decay[i] * grow[i][j]
             distant[j] = jnp.where(late, other, direct[j])
         at.append(direct)
         near.append(distant)
@@ -152,14 +105,14 @@ def _excess(x: ScalarConstants, t: Scalar) -> Scalar:
             side = near[j]
             if bottleneck:
                 side = {c: jnp.where(x.is_pivot[i], near[j][c], at[j][c]) for c in side}
-            entry = mine * _dot(grow[i], side) + theirs * _dot(fall[i], at[j])
+            entry = mine * dot(grow[i], side) + theirs * dot(fall[i], at[j])
             if i == j:
                 entry -= missing[j]
             total += entry * entry
         for i in rest:
             pivot = x.rest_is_pivot[i]
             side = {c: jnp.where(pivot, near[j][c], at[j][c]) for c in columns}
-            entry = _dot(others[i], side)
+            entry = dot(others[i], side)
             total += entry * entry
     return total / 2
 
@@ -184,110 +137,55 @@ losses = Operation(
 )
 
 
-def _of_mode(
-    x: ScalarConstants, i: int, decay: Scalar, t: Scalar
-) -> tuple[Scalar, Scalar, Scalar, Scalar]:
-    """The roots of the gains of a mode's rows, and the rows' factors from K to q.
-
-    The row that grows comes before the one that falls.
-    """
-
-    def roots(rate: Scalar, decay: Scalar) -> tuple[Scalar, Scalar]:
-        gain = gain_of_decay(rate, decay, t)
-        inverse = once(inverse_root(gain))
-        return gain * inverse, inverse
-
-    if x.falls is None:
-        root, inverse = roots(x.kappa[i], decay)
-        return root, root, inverse, decay * inverse
-    sunk, fallen = (
-        once(jnp.exp(-rate[i] * t)) for rate in (x.falls.sink, x.falls.fall)
-    )
-    root, inverse = roots(x.kappa[i] + x.falls.sink[i], decay * sunk)
-    fall_root, fall_inverse = roots(x.falls.fall[i], fallen)
-    return root, fall_root, sunk * inverse, fallen * fall_inverse
-
-
-def _orthonormalise(k: list[dict[tuple[str, int], Scalar]]) -> None:
-    """Replace sparse columns by orthonormal ones of the same span, from the last on."""
-    for late in range(len(k) - 1, -1, -1):
-        unit = k[late]
-        scale = once(inverse_root(_dot(unit, unit)))
-        for row in unit:
-            unit[row] = unit[row] * scale
-        for early in range(late):
-            column = k[early]
-            along = _dot(unit, column)
-            for row in unit:
-                part = unit[row] * along
-                column[row] = column[row] - part if row in column else -part
-
-
 def _overlap(
     x: ScalarConstants,
-    k: list[dict[tuple[str, int], Scalar]],
+    k: list[Column],
     mode: int,
-    roots: Roots,
-    decay: list[Scalar],
-    ratio: list[list[Scalar]],
-    bottleneck: bool,
+    e: Exponentials,
 ) -> list[Scalar]:
     """Overlap of K's non-pivot rows with their expression in the pivot rows.
 
     It is `others.T @ above[:, mode]` in `reference.solution`.
     """
-    m, r, _ = x.sizes
+    m, r, n = x.sizes
+    bottleneck = n < m
     found = []
     for column in k:
         terms = [
-            column["fall", i] * roots.fall[i] * x.fall_echelon[i, mode]
-            for i in range(m)
+            column["fall", i] * e.fall[i] * x.fall_echelon[i, mode] for i in range(m)
         ]
         terms += [
             column["start", i] * x.inverse[i, mode]
             for i in range(0 if bottleneck else mode, len(k))
             if ("start", i) in column
         ]
-        part = sum(terms[1:], terms[0]) * decay[mode]
+        part = sum(terms[1:], terms[0]) * e.decay[mode]
         for i in range(r):
-            entry = column["rest", i] * roots.rest * ratio[m][mode]
+            entry = column["rest", i] * e.rest * e.ratio[m][mode]
             part += entry * x.rest_echelon[i, mode]
         if bottleneck:
             for i in range(mode + 1, m):
                 if ("grow", i) in column:
-                    entry = column["grow", i] * roots.grow[i] * ratio[i][mode]
+                    entry = column["grow", i] * e.grow[i] * e.ratio[i][mode]
                     part += entry * x.grow_echelon[i, mode]
         found.append(part)
     return found
 
 
-def _is_late(
-    x: ScalarConstants,
-    mode: int,
-    t: Scalar,
-    decay: list[Scalar],
-    ratio: list[list[Scalar]],
-    roots: Roots,
-) -> Bool[Array, "..."]:
+def _is_late(x: ScalarConstants, mode: int, e: Exponentials) -> Bool[Array, "..."]:
     """Whether a mode is nearer to its limit than to its start, by a bound.
 
     The bound is on the mode's column of `above` in `reference.solution`.
     """
     m, r, _ = x.sizes
-    fall_gain = gain = roots.fall[-1] * roots.fall[-1]  # the largest
+    fall_gain = gain = e.fall[-1] * e.fall[-1]  # the largest
     if x.falls is not None and mode + 1 < m:
-        others = [root * root for root in roots.grow[mode + 1 :]]
+        others = [root * root for root in e.grow[mode + 1 :]]
         gain = functools.reduce(jnp.maximum, others)
     start, fall, rest, grow = (square[mode] for square in x.square_sums)
-    bound = decay[mode] * decay[mode] * (start + fall_gain * fall)
+    bound = e.decay[mode] * e.decay[mode] * (start + fall_gain * fall)
     if r > 0:
-        bound += (ratio[m][mode] * roots.rest) ** 2 * rest
+        bound += (e.ratio[m][mode] * e.rest) ** 2 * rest
     if mode + 1 < m:
-        bound += ratio[mode + 1][mode] ** 2 * gain * grow
+        bound += e.ratio[mode + 1][mode] ** 2 * gain * grow
     return 2 * x.kappa[mode] * bound < 1
-
-
-def _dot(a: dict, b: dict) -> Scalar:
-    """The sum of products over the entries that `a` and `b` share."""
-    terms = [value * b[key] for key, value in a.items() if key in b]
-    return sum(terms[1:], terms[0])
