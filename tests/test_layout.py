@@ -60,8 +60,8 @@ FLOORS = {
     ),
     "_riccati/decaying": (
         {"even"},
-        {"falling", "phases"},
-        {"adiabatic", "rising"},
+        {"adiabatic", "phases"},
+        {"falling", "rising"},
         {"pairs"},
         {"state", "uncoupled"},
         {"solution"},

@@ -1,12 +1,12 @@
-r"""The error of a mode's function under weight decay, without cancellation.
+r"""The solutions of a mode that depend on the present balance alone, at a slow decay.
 
-A network that starts infinitely large in the growing direction of a mode learns
-$a = (1/r - \ell^2 r) / 2$, $r = -m / \ell p$ of the growing solution. It approaches the
-adiabatic solution, which depends on the present balance alone:
-$p / (-m) = K_{\sigma + 1/2}(z) / K_{\sigma - 1/2}(z)$, $z = |\ell| / 2\gamma$. They are
-integrals of $e^{-z \cosh u + (\sigma \pm 1/2) u}$. The maximum of the common exponent,
-$\sinh u = s / \ell$, is the eigenvector of F at the present balance. It learns a = s.
-The rest of the integrals is s - a, of order $\gamma$. docs/beyond.md, section 1.
+In: strength s, half the balance $\ell$ and the decay. Out: the ratios of p and m of the
+growing one, $p / (-m) = K_{\sigma + 1/2}(z) / K_{\sigma - 1/2}(z)$, and of the falling
+one, $z = |\ell| / 2\gamma$. Both are integrals around the eigenvector of F at the
+present balance, $\sinh u = s / \ell$, and one function of the decay: the falling one
+has it negative. A network that starts infinitely large in the growing direction
+learns $a = (1/r - \ell^2 r) / 2$, $r = -m / \ell p$, in place of s. docs/beyond.md,
+section 1.
 """
 
 from typing import NamedTuple
@@ -27,18 +27,27 @@ class Adiabatic(NamedTuple):
 
     rise: Float[Array, " modes"]  # -l p / m
     lack: Float[Array, " modes"]  # s - a
-    is_slow: Bool[Array, " modes"]
+    size: Float[Array, " modes"]  # the logarithm of m, less the exponent of `phases`
+
+
+def is_slow(
+    s: Float[Array, " modes"], half: Float[Array, ""], decay: Float[Array, ""]
+) -> Bool[Array, " modes"]:
+    r"""Whether the decay is slow: $2\gamma \ll h$."""
+    return 2 * decay < WIDEST * safe_hypot(s, half)
 
 
 def adiabatic(
     s: Float[Array, " modes"], half: Float[Array, ""], decay: Float[Array, ""]
 ) -> Adiabatic:
-    r"""The adiabatic solution where the decay is slow: $2\gamma \ll h$."""
+    """The growing solution at a slow decay, the falling one at a negative decay.
+
+    The ratio of the falling one is p / m = l / rise.
+    """
     h = safe_hypot(s, half)
+    slow = is_slow(s, half, jnp.abs(decay))
     size = jnp.where(h > 0, h, 1.0)
-    width = 2 * decay / size
-    is_slow = (h > 0) & (width < WIDEST)
-    width = jnp.where(is_slow, width, WIDEST)
+    width = jnp.where(slow, 2 * decay / size, WIDEST)
     # Gauss's rule: the weights are close to Gaussian. Its nodes are pairs.
     x, rule = np.polynomial.hermite_e.hermegauss(POINTS)
     x, rule = (jnp.asarray(y[POINTS // 2 :], s.dtype)[None] for y in (x, rule))
@@ -55,7 +64,8 @@ def adiabatic(
     # Minus twice the mean of sinh(v / 2), by parts.
     lean = 2 * s / size * square + width / 2 * skewed
     lack = lean / 2 * ((h + s) / b + half**2 / (size + s) / a)
-    return Adiabatic((h + s) * a / b, lack, is_slow)
+    log_size = jnp.log(total * a) + jnp.log1p(s / size) / 2
+    return Adiabatic(jnp.where(slow, (h + s) * a / b, 1.0), lack, log_size)
 
 
 def lack(
@@ -69,6 +79,5 @@ def lack(
 
     `falling` is relative to the adiabatic m. `share` is $\ell^2\varrho$.
     """
-    rise = jnp.where(end.is_slow, end.rise, 1.0)
-    more = falling * (1 + share / rise)
-    return end.lack - more / 2 * (rise + later**2 / (rise * (1 + more)))
+    more = falling * (1 + share / end.rise)
+    return end.lack - more / 2 * (end.rise + later**2 / (end.rise * (1 + more)))

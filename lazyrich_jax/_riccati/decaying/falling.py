@@ -1,29 +1,31 @@
-r"""The falling solution's ratio of p and m, from the present balance alone.
+r"""The falling solution of a mode: its ratio of p and m, and its size.
 
-In: strength s, half the balance $\ell$ and the decay. Out: $\varrho = p / \ell m$, by
-a continued fraction of modified Bessel functions and an integral in place of its tail.
-docs/beyond.md, section 1.
+In: strength s, half the balance $\ell$ and the decay. Out: $\varrho = p / \ell m$, of
+the adiabatic solution where the decay is slow. Elsewhere it is a continued fraction of
+modified Bessel functions, with an integral in place of its tail. docs/beyond.md,
+section 1.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ..._linalg import safe_hypot
-from . import even
+from .adiabatic import adiabatic, is_slow
 
 STEPS = 12  # of the continued fraction, before its tail
-POINTS = 32  # of the tail's integral, at one side
+POINTS = 40  # of the tail's integral
 DROP = 38.0  # the integrand is left out below e^-38 of its maximum
 
 
 class Falling(NamedTuple):
-    r"""Ratios $p / \ell m$ of falling solutions with the strengths s + 2k decay."""
+    r"""The ratio $p / \ell m$ of falling solutions, and their size."""
 
-    ratios: Float[Array, "steps modes"]
-    tail: Float[Array, " modes"]  # integral of the last, times a constant of time
+    ratio: Float[Array, " modes"]
+    size: Float[Array, " modes"]  # log m less the `phase` of the strength s + shift
+    shift: Float[Array, " modes"]
 
 
 def falling(
@@ -32,71 +34,59 @@ def falling(
     decay: Float[Array, ""],
     last: Float[Array, ""] | None = None,
 ) -> Falling:
-    r"""The falling solution's ratio $\varrho = p / \ell m$ at the present $\ell$.
+    """The falling solution at the present balance.
+
+    Sizes of one decision, by the smaller balance `last`, have a difference.
+    """
+    slow = is_slow(s, half if last is None else last, decay)
+    near, far = adiabatic(s, half, -decay), _fraction(s, half, decay, slow)
+    pairs = zip((1 / near.rise, near.size, 0.0), far, strict=True)
+    return Falling(*(jnp.where(slow, x, y) for x, y in pairs))
+
+
+def _fraction(
+    s: Float[Array, " modes"],
+    half: Float[Array, ""],
+    decay: Float[Array, ""],
+    slow: Bool[Array, " modes"],
+) -> Falling:
+    r"""`falling` where the decay is not slow.
 
     It is the continued fraction $\varrho_k = 1 / (2s + (4k + 2)\gamma + \ell^2
     \varrho_{k+1})$ of $I_{\sigma + 1/2} / I_{\sigma - 1/2}$ (DLMF 10.33.1). Poisson's
-    integral (DLMF 10.32.2) around its maximum is the tail. Tails of one decision, by
-    the smaller balance `last`, have a quotient.
+    integral (DLMF 10.32.2) around its maximum is the tail.
     """
-    tiny = jnp.finfo(half.dtype).tiny ** 0.5
-    strength = s + 2 * STEPS * decay
-    size = strength + safe_hypot(strength, half) + tiny
-    # The width is zero over zero where s and the decay vanish. No first derivative
-    # depends on it there.
-    width, least = decay / (strength + tiny), jnp.finfo(half.dtype).eps ** 0.5
-    is_flat = strength < least * (half if last is None else last)
-    width = jnp.where(is_flat, jax.lax.stop_gradient(width), width)
-    mean, tail = _mean(width, half / size)
-    ratio, ratios = mean / size, []
+    tiny = jnp.finfo(half.dtype).tiny ** 0.5  # everything may be zero
+    shift = jnp.broadcast_to(2 * STEPS * decay, s.shape)
+    size = s + shift + safe_hypot(s + shift, half) + tiny
+    some = ~slow & (decay > 0)
+    width = jnp.where(some, decay / jnp.where(some, s + shift, 1.0), 1 / (2 * STEPS))
+    mean, tail = _tail(width, half / size)
+    ratio, log_size = mean / size, jnp.log(tail)
     for k in reversed(range(STEPS)):
         ratio = 1 / (2 * s + (4 * k + 2) * decay + half**2 * ratio + tiny)
-        ratios.append(ratio)
-    return Falling(jnp.stack(ratios[::-1]), tail)
+        log_size -= jnp.log(ratio)
+    return Falling(ratio, log_size, shift)
 
 
-def _mean(
+def _tail(
     width: Float[Array, " modes"], tau: Float[Array, " modes"]
 ) -> tuple[Float[Array, " modes"], Float[Array, " modes"]]:
     r"""The mean of $D^{-2}$ and the integral of $e^{\psi / w}$, w the width.
 
     $\psi = \tau \sinh v / D - \log D$, $D = \cosh v + \tau \sinh v$.
     """
-    # -psi >= v^2 / (2 - tau + v), and no less below zero. The trapezoidal rule has all
-    # digits: the integrand is analytic. Its nodes are pairs.
-    lin = DROP * jnp.sqrt(width)
-    high = jax.lax.stop_gradient(lin + jnp.sqrt(lin**2 + 4 * DROP * (2 - tau))) / 2
-    step = high / (POINTS - 1)
-    x = step[:, None] * jnp.arange(POINTS, dtype=width.dtype)[None]
-    y, tau = x * x * width[:, None], tau[:, None]  # y = v^2
-    # y is at most 8, and the terms are positive.
-    cosh, sinh = (even.series(y, first, 16) for first in (0, 1))
-    more = (1 - tau**2) * y * sinh**2  # the product of D at both nodes, less one
-    tangent = tau * sinh / cosh
-    # The exponent is `both` + v `skew`.
-    both = -x * x * sinh**2 * (tau**2 / (1 + more) + (1 - tau**2) * _log(more) / 2)
-    skew = x * x * tangent**3 * _lack(y * tangent**2)
-    weight = even.cosh(y * skew**2, both)
-    odd = y * skew * even.sinh_quotient(y * skew**2, both)  # v times the odd weight
-    square = (cosh**2 + tau**2 * y * sinh**2) * weight - 2 * tau * cosh * sinh * odd
-    square = square / (1 + more) ** 2
-    total, mean = (jnp.sum(z, axis=1) - z[:, 0] / 2 for z in (weight, square))
-    return mean / total, total * step
-
-
-def _log(a: Float[Array, "..."]) -> Float[Array, "..."]:
-    """log(1 + a) / a for a >= 0."""
-    small = a < 0.1
-    near, far = jnp.where(small, a, 0.0), jnp.where(small, 1.0, a)
-    terms = [(-1) ** k / (k + 1) for k in range(16)]
-    return jnp.where(small, even.polynomial(near, terms), jnp.log1p(far) / far)
-
-
-def _lack(q: Float[Array, "..."]) -> Float[Array, "..."]:
-    """1 / (1 - q) less atanh(u) / u, over q = u^2 < 1."""
-    small = q < 0.1
-    near, far = jnp.where(small, q, 0.0), jnp.where(small, 0.5, q)
-    root = jnp.sqrt(far)
-    lack = (1 / (1 - far) - jnp.arctanh(root) / root) / far
-    terms = [1 - 1 / (2 * k + 3) for k in range(16)]
-    return jnp.where(small, even.polynomial(near, terms), lack)
+    # -psi >= v^2 / (2 - tau + v), and v^2 / (2 - tau - (1 - tau) v) below zero. The
+    # trapezoidal rule has all digits: the integrand is analytic.
+    most = DROP * width
+    sides = (most * x for x in (1, 1 - tau))
+    sides = ((x + jnp.sqrt(x**2 + 4 * most * (2 - tau))) / 2 for x in sides)
+    high, low = map(jax.lax.stop_gradient, sides)
+    step = (high + low) / (POINTS - 1)
+    v = step[:, None] * jnp.arange(POINTS, dtype=width.dtype)[None] - low[:, None]
+    width, tau = width[:, None], tau[:, None]
+    lean = tau * jnp.sinh(v)
+    more = 2 * jnp.sinh(v / 2) ** 2 + lean  # D - 1
+    weight = jnp.exp((lean / (1 + more) - jnp.log1p(more)) / width)
+    total = jnp.sum(weight, axis=1)
+    return jnp.sum(weight / (1 + more) ** 2, axis=1) / total, total * step

@@ -20,9 +20,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..._linalg import mean_decay
-from .adiabatic import adiabatic, lack
-from .falling import STEPS, falling
+from .adiabatic import adiabatic, is_slow, lack
+from .falling import falling
 from .phases import phase
 from .rising import log_rise
 
@@ -68,12 +67,8 @@ def pairs(
     later = half * jnp.exp(-2 * decay * t)
     start, end = (falling(s, x, decay, later) for x in (half, later))
     # The falling solution is e^{-(s + decay) t + shrink}.
-    shrink = (
-        phase(s + 2 * STEPS * decay, half, later, decay, t)
-        + jnp.sum(jnp.log(start.ratios / end.ratios), axis=0)
-        + jnp.log(end.tail / start.tail)
-    )
-    rho0, rho = start.ratios[0], end.ratios[0]
+    shrink = phase(s + end.shift, half, later, decay, t) + end.size - start.size
+    rho0, rho = start.ratio, end.ratio
     over, under = parts(s - decay)
     gap = over + under
     reach = log_rise(gap, half, later, decay, t)
@@ -83,9 +78,7 @@ def pairs(
     mixed = (2 * under - over - 4 * decay) * t + (3 * shrink + reach - kept) / 2
     # The square of `last` is rho0 (1 - e^{-x}), x = 2 (s + decay) t + `more`.
     more = jnp.log(rho0 / rho) - 2 * shrink + kept
-    still = 1 - half**2 * start.ratios[1] * rho0  # 2 (s + decay) rho0
-    square = mean_decay(jnp.maximum(2 * (s + decay) * t + more, 0.0))
-    square = jnp.maximum(square * (still * t + more * rho0), 0.0)
+    square = -rho0 * jnp.expm1(-jnp.maximum(2 * (s + decay) * t + more, 0.0))
     early = (s + half + decay) * t < EARLY
     square = jnp.where(early, _early_square(s, half, decay, t, early), square)
     # p and m of the growing solution have the ratio r = -m / l p.
@@ -93,7 +86,7 @@ def pairs(
     lost = s - (1 / r - later**2 * r) / 2
     first, present = adiabatic(s, half, decay), adiabatic(s, later, decay)
     part = jnp.exp(jnp.minimum((decay - s - gap) * t + shrink - reach, CUT))
-    part /= jnp.where(first.is_slow, first.rise, 1.0) + half**2 * rho0
+    part /= first.rise + half**2 * rho0
     slow = lack(first, present, part, later**2 * rho, later)
     return Pairs(
         grow=Exponential(s - decay, kept - shrink),
@@ -104,7 +97,7 @@ def pairs(
         root=Exponential(over, (reach + kept - shrink) / 2),
         mixed=sign * half * rho * jnp.exp(mixed),
         last=jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0),
-        lack=jnp.where(present.is_slow, slow, lost),
+        lack=jnp.where(is_slow(s, later, decay), slow, lost),
     )
 
 

@@ -72,7 +72,7 @@ class Decaying(eqx.Module):
         rows = frame.weights_to_rows(problem.w1, problem.w2)
         if not is_zero:
             half = jnp.where(self.lmda >= 0, self.lmda, -self.lmda) / 2
-            tilt = self.lmda / 2 * falling(s, half, decay).ratios[0]
+            tilt = self.lmda / 2 * falling(s, half, decay).ratio
             rows = rows.at[:m].add(-tilt[:, None] * rows[rows.shape[0] - m :])
         lower, *others, pivots = _eliminated(rows, frame, throw=problem.throw)
         # Rows before a column's pivot don't depend on it: not by rounding, either.
