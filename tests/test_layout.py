@@ -63,7 +63,7 @@ FLOORS = {
         {"adiabatic", "phases"},
         {"falling", "rising"},
         {"pairs"},
-        {"state", "uncoupled"},
+        {"state", "uncoupled", "unforced"},
         {"solution"},
     ),
     "_dynamics": (

@@ -142,8 +142,8 @@ def layers_decay(weight_decay: Any) -> Decays:
         f"{array.shape}.",
     )
     array = _checks.positive("weight_decay", array, zero=True)
-    known = _checks.known(array)
-    return None if known is not None and not known.any() else array
+    # Not where derivatives by it are taken.
+    return None if _checks.is_concrete(array) and not np.any(array) else array
 
 
 def one_decay(weight_decay: Any) -> Float[Array, ""] | None:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._checks import error_if
-from ..._linalg import dot, mean_decay, merge_repeated, square_norm
+from ..._linalg import dot, mean_decay, merge_repeated, short_dot, square_norm
 from ..._singular import nearly_repeated, singular_basis, turned
 from ..echelon import by_falling_rate, eliminate
 from ..fast import losses, values
@@ -28,6 +28,7 @@ from .falling import falling
 from .pairs import Exponential, pairs, parts
 from .state import State, function, function_error, solve
 from .uncoupled import uncoupled
+from .unforced import unforced
 
 MOST_LOST = 1e-4  # times at which rounding reaches this error are NaN
 
@@ -47,6 +48,7 @@ class Decaying(eqx.Module):
     """
 
     frame: Frame
+    start: Float[Array, "n columns"]  # the factor at zero
     lmda: Float[Array, ""]
     decay: Float[Array, ""]
     # Whether the balance is known to be zero. The frame is then one without decay, with
@@ -84,6 +86,8 @@ class Decaying(eqx.Module):
             frame,
             (jnp.where(depends, lower, 0.0), *others, pivots),
         )
+        own = jnp.concatenate([problem.w1.mT, problem.w2])
+        self.start = short_dot(own, self.frame.basis.mT)
 
     def product(
         self, ts: Float[Array, " times"], part: str
@@ -98,8 +102,11 @@ class Decaying(eqx.Module):
     ) -> Float[Array, "times rows columns"]:
         """`product` by the solutions of the modes."""
         if part == "function":
-            of = jax.vmap(self.frame.from_singular_basis)
-            return of(self._at(ts, function))
+
+            def of(frame, state):
+                return frame.from_singular_basis(function(frame, state))
+
+            return self._at(ts, of, self._function)
         q = self._units(ts)
         rows, columns = SLICES[part](self.frame.right.shape[0])
         return dot(q[:, rows], q[:, columns].mT)
@@ -124,21 +131,36 @@ class Decaying(eqx.Module):
         def of(frame, state):
             return frame.factor_from_rows(state.q)
 
-        return self._at(ts, of)
+        return self._at(ts, of, lambda q: q)
+
+    def _function(self, q: Float[Array, "n columns"]) -> Float[Array, "out in"]:
+        n_in = self.frame.right.shape[0]
+        return dot(q[n_in:], q[:n_in].mT)
 
     def _errors(self, ts: Float[Array, " times"]) -> Float[Array, "times out in"]:
-        """The function less the task's, in the singular basis."""
-        return self._at(ts, function_error)
+        """The function less the task's, in the singular basis or rotated."""
+        return self._at(ts, function_error, self._function)
 
     def _at(
-        self, ts: Float[Array, " times"], quantity: Callable[[Frame, State], Array]
+        self,
+        ts: Float[Array, " times"],
+        quantity: Callable[[Frame, State], Array],
+        of_units: Callable[[Float[Array, "n columns"]], Array],
     ) -> Float[Array, "times ..."]:
+        """`quantity`, with the value `of_units` of Q where the task is zero."""
         # Nothing changes later, and derivatives keep their digits.
         late = jnp.minimum(ts, self._settled_time())
         # The sizes of terms that cancel, in units of rounding.
         size = jnp.abs(self.lmda) * jnp.minimum(late, 1 / (2 * self.decay + 1 / late))
         lost = jnp.finfo(ts.dtype).eps * size > MOST_LOST
-        found = jax.vmap(lambda t: quantity(self.frame, self._solved(t)))(late)
+
+        def at(t):
+            found = quantity(self.frame, self._solved(t))
+            # The derivatives, by the task too, are those of any task.
+            alone = of_units(self._alone(t)) + (found - jax.lax.stop_gradient(found))
+            return jnp.where(self.frame.s[0] == 0, alone, found)
+
+        found = jax.vmap(at)(late)
         return jnp.where((lost | jnp.isnan(ts))[:, None, None], jnp.nan, found)
 
     def _settled_time(self) -> Float[Array, ""]:
@@ -168,6 +190,13 @@ class Decaying(eqx.Module):
         else:
             x = pairs(frame.s, self.lmda, decay, t)
         return solve(frame, x, self._left_over(t), t)
+
+    def _alone(self, t: Float[Array, ""]) -> Float[Array, "n columns"]:
+        """Q at one time, if the task is zero."""
+        start, lmda, decay, t = jax.lax.stop_gradient(
+            (self.start, self.lmda, self.decay, t)
+        )
+        return unforced(start, self.frame.right.shape[0], lmda, decay, t)
 
     def _left_over(self, t: Float[Array, ""]) -> tuple[Exponential, Exponential]:
         """Left-over directions, and the root of their square's integral.

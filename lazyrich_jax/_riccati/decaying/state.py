@@ -181,9 +181,11 @@ def function(frame: Frame, state: State) -> Float[Array, "out in"]:
     r"""$W_2 W_1$ in the singular basis, without cancellation where modes die."""
     direct, late, is_late = _both_functions(frame, state)
     m = frame.s.size
-    is_learned = jnp.abs(jnp.diagonal(late)) < frame.s / 2
+    # The strength cancels in one form, p and m in the other.
+    p, q = state.q[:m], state.q[state.q.shape[0] - m :]
+    is_small = frame.s < jnp.sum(p * p + q * q, axis=1)
     late += jnp.diag(frame.s)
-    late = jnp.where(is_late & is_learned[None], late, direct[:m, :m])
+    late = jnp.where(is_late & is_small[None], late, direct[:m, :m])
     return direct.at[:m, :m].set(late)
 
 
