@@ -271,14 +271,16 @@ def _refuse_derivative_jvp(primals, tangents, *, message, throw=True):
 
 
 @eqx.filter_custom_jvp
-def refuse_second_derivative(x: Array, bad: Array, *, message: str) -> Array:
-    """`x`; its second derivative is a runtime error where `bad`."""
+def refuse_second_derivative(
+    x: Array, bad: Array, *, message: str, throw: bool = True
+) -> Array:
+    """`x`; its second derivative is a runtime error where `bad`, or NaN."""
     return x
 
 
 @refuse_second_derivative.def_jvp
-def _refuse_second_derivative_jvp(primals, tangents, *, message):
+def _refuse_second_derivative_jvp(primals, tangents, *, message, throw=True):
     (x, bad), (dx, _) = primals, tangents
     return x, None if dx is None else dx + 0 * refuse_derivative(
-        x, bad, message=message
+        x, bad, message=message, throw=throw
     )

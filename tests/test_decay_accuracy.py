@@ -74,13 +74,13 @@ def test_solutions_of_a_mode_are_bessel_functions(s, lmda, decay, t):
 
 @functools.cache
 def solved(hidden):
-    """Loss and function of networks on diagonal tasks, compiled once a shape."""
+    """Loss, function and QQ^T on diagonal tasks, compiled once a shape."""
 
     @jax.jit
     def f(network, s, decay, ts):
         task = lr.Task.from_correlation(jnp.diag(s))
         solution = lr.ExactSolution(network, task, weight_decay=decay)
-        return solution.loss(ts), solution.function(ts)
+        return solution.loss(ts), solution.function(ts), solution.qqt(ts)
 
     return f
 
@@ -182,3 +182,33 @@ def test_late_losses_at_a_tiny_decay(lmda):
         errors = [adiabatic_error(s, lmda, 1e-6, t) for s in STRENGTHS]
         expected = float(sum(e**2 for e in errors) / 2)
         np.testing.assert_allclose(loss, expected, rtol=1e-10)
+
+
+def without_task(network, lmda, decay, t):
+    """Loss, function and representations on a task of zeros, in many digits."""
+    mp.mp.dps = 60
+    w1, w2 = (mp.matrix(np.asarray(w).tolist()) for w in network.weights)
+    lmda, decay, t = mp.mpf(lmda or mp.mpf(10) ** -40), mp.mpf(decay), mp.mpf(t)
+    total, rest = -lmda * mp.expm1(-2 * decay * t) / (2 * decay), mp.exp(-2 * decay * t)
+    with mp.workdps(60 + int(abs(total))):
+        gains = -mp.expm1(-total) / lmda, mp.expm1(total) / lmda
+        square = mp.eye(w1.rows) + gains[0] * w1 * w1.T + gains[1] * w2.T * w2
+        inverse = rest * square**-1
+        function = w2 * inverse * w1
+        inputs = mp.exp(-total) * w1.T * inverse * w1
+        outputs = mp.exp(total) * w2 * inverse * w2.T
+    return mp.fsum(x**2 for x in function) / 2, function, inputs, outputs
+
+
+@pytest.mark.parametrize("decay", [1.0, 10.0])
+@pytest.mark.parametrize("lmda", [0.0, 1.0, 100.0, -100.0])
+def test_all_digits_without_a_task(lmda, decay):
+    ts = np.array([0.1, 2.0, 30.0])
+    loss, function, qqt = solved(3)(network_of(lmda), jnp.zeros(3), decay, ts)
+    found = loss, function, qqt[:, :3, :3], qqt[:, 3:, 3:]
+    for i, t in enumerate(ts):
+        expected = without_task(network_of(lmda), lmda, decay, t)
+        for x, y in zip(found, expected, strict=True):
+            y = np.array(y.tolist() if isinstance(y, mp.matrix) else y, float)
+            size = 1e-12 * np.abs(y).max() + 1e-290
+            np.testing.assert_allclose(x[i], y, rtol=0, atol=size)

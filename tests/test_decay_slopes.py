@@ -39,13 +39,20 @@ def values(x, t):
     return jnp.concatenate(found)
 
 
-def test_a_strength_that_is_the_decay():
-    s, lmda, t = 0.7, 0.4, 3.0
+TIME = 3.0
 
+
+@functools.cache
+def of_pairs():
     def of(s, lmda, decay):
-        return values(pairs(s, lmda, decay, jnp.asarray(t)), t)
+        return values(pairs(s, lmda, decay, jnp.asarray(TIME)), TIME)
 
-    found = slopes(of)(jnp.array([s]), jnp.array(lmda), s)
+    return slopes(of)
+
+
+def test_a_strength_that_is_the_decay():
+    s, lmda, t = 0.7, 0.4, TIME
+    found = of_pairs()(jnp.array([s]), jnp.array(lmda), s)
     mp.mp.dps = 50
     # Not at zero itself: Bessel functions of integer order take long.
     step, middle = mp.mpf(10) ** -12, s + mp.mpf(10) ** -25
@@ -57,6 +64,31 @@ def test_a_strength_that_is_the_decay():
     second = [float((a - 2 * b + c) / step**2) for a, b, c in each]
     np.testing.assert_allclose(found[0], first, rtol=1e-11)
     np.testing.assert_allclose(found[1], second, rtol=1e-9)
+
+
+def without_strength(half, decay):
+    """`values` of a mode of strength zero, to second order in the decay."""
+    t = TIME
+    grown = half * (t - decay * t**2 + 2 * decay**2 * t**3 / 3)
+    root = mp.sqrt(mp.cosh(grown) * mp.sinh(grown) / half)
+    mixed = mp.exp(-grown) * mp.sinh(grown) / half / root
+    last = mp.sqrt((1 - mp.exp(-2 * grown)) / half - mixed**2)
+    rest = mp.exp(-decay * t)
+    moved = [rest * f(grown) for f in (mp.cosh, mp.sinh)]
+    return *moved, rest * mp.exp(-grown), mp.mpf(1), root, mixed, last
+
+
+@pytest.mark.parametrize("s", [0.0, 1e-13])
+def test_no_strength_and_no_decay(s):
+    mp.mp.dps = 50
+    lmda = 0.8
+    found = of_pairs()(jnp.array([s]), jnp.array(lmda), 0.0)
+    for order in (1, 2):
+        expected = [
+            float(mp.diff(lambda y, i=i: without_strength(lmda / 2, y)[i], 0, order))
+            for i in range(7)
+        ]
+        np.testing.assert_allclose(found[order - 1], expected, rtol=1e-11, atol=1e-11)
 
 
 def test_a_strength_that_is_the_decay_at_a_balance_of_zero():

@@ -59,7 +59,7 @@ FLOORS = {
         {"off_class"},
     ),
     "_riccati/decaying": (
-        {"even"},
+        {"decomposed", "even"},
         {"adiabatic", "phases"},
         {"falling", "rising"},
         {"pairs"},

@@ -133,6 +133,16 @@ def test_the_balance_decays_and_no_decay_is_a_limit():
             np.testing.assert_allclose(qqt, without.qqt(ts), atol=1e-11)
 
 
+def test_a_decay_of_zero_has_derivatives():
+    def kept(decay):
+        decay = lr.Exact(weight_decay=decay).weight_decay
+        assert decay is not None
+        return decay
+
+    assert lr.Exact(weight_decay=jnp.asarray(0.0)).weight_decay is None
+    assert jax.grad(kept)(0.0) == 1
+
+
 @pytest.mark.slow
 def test_derivatives():
     sigma, change = cases.sigma(3, 4), cases.sigma(3, 4, seed=5)

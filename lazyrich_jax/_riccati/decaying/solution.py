@@ -9,21 +9,18 @@ all remaining exponentials are at most of order one. docs/beyond.md, section 1.
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..._checks import error_if
-from ..._linalg import dot, mean_decay, merge_repeated, short_dot, square_norm
-from ..._singular import nearly_repeated, singular_basis, turned
-from ..echelon import by_falling_rate, eliminate
+from ..._linalg import dot, mean_decay, short_dot, square_norm
+from ..echelon import by_falling_rate
 from ..fast import losses, values
 from ..frame import SLICES, Frame, Problem
 from ..rates import last_time
-from ..reference.second import re_eliminated
+from .decomposed import basis, eliminated, refusing
 from .falling import falling
 from .pairs import Exponential, pairs, parts
 from .state import State, function, function_error, solve
@@ -31,12 +28,6 @@ from .uncoupled import uncoupled
 from .unforced import unforced
 
 MOST_LOST = 1e-4  # times at which rounding reaches this error are NaN
-
-DERIVATIVES = (
-    "Derivatives under weight decay must be taken where the task's singular values are "
-    "distinct (and nonzero, for unequal sizes), if they are by the task, and where the "
-    "start is not near a saddle nor its weights near a lower rank, but these were not."
-)
 
 
 class Decaying(eqx.Module):
@@ -60,7 +51,7 @@ class Decaying(eqx.Module):
     ):
         self.lmda, self.decay, self.is_zero = problem.lmda, decay, is_zero
         frame = Frame(jax.lax.stop_gradient(problem))
-        left, s, right = _basis(problem.sigma, throw=problem.throw)
+        left, s, right = basis(problem.sigma, throw=problem.throw)
         m, flat = s.size, jnp.full_like(s, 0.5**0.5)
         rates = jnp.concatenate([s, jnp.zeros(frame.rates.size - 2 * m, s.dtype), -s])
         frame = eqx.tree_at(
@@ -73,10 +64,14 @@ class Decaying(eqx.Module):
             frame = eqx.tree_at(lambda f: f.decay, frame, decay, **no_leaf)
         rows = frame.weights_to_rows(problem.w1, problem.w2)
         if not is_zero:
+            size = square_norm(problem.w1) + square_norm(problem.w2)
+            given = s, self.lmda, decay
+            s, self.lmda, self.decay = refusing(*given, size, throw=problem.throw)
+            decay, frame = self.decay, eqx.tree_at(lambda f: f.s, frame, s)
             half = jnp.where(self.lmda >= 0, self.lmda, -self.lmda) / 2
             tilt = self.lmda / 2 * falling(s, half, decay).ratio
             rows = rows.at[:m].add(-tilt[:, None] * rows[rows.shape[0] - m :])
-        lower, *others, pivots = _eliminated(rows, frame, throw=problem.throw)
+        lower, *others, pivots = eliminated(rows, frame, throw=problem.throw)
         # Rows before a column's pivot don't depend on it: not by rounding, either.
         place = jnp.argsort(by_falling_rate(m, rates.size))
         of_pivots = place.at[pivots].get(mode="fill", fill_value=0)
@@ -239,59 +234,3 @@ def _fast_excess(
 def _fast_excess_jvp(primals, tangents):
     slope = eqx.filter_jvp(lambda x, ts: x.general_excess(ts), primals, tangents)
     return _fast_excess(*primals), slope[1]
-
-
-@eqx.filter_custom_jvp
-def _basis(
-    sigma: Float[Array, "out in"], *, throw: bool
-) -> tuple[Float[Array, "out out"], Float[Array, " modes"], Float[Array, "in in"]]:
-    """Singular vectors and values, the values merged as in `Frame`."""
-    left, s, right = singular_basis(sigma)
-    return left, merge_repeated(s, max(sigma.shape)), right
-
-
-@_basis.def_jvp
-def _basis_jvp(primals, tangents, *, throw):
-    (sigma,), (moved,) = primals, tangents
-    found = _basis(sigma, throw=throw)
-    if moved is None:
-        return found, (None, None, None)
-    left, s, right = _refused(found, nearly_repeated(found[1], sigma.shape), throw)
-    return (left, s, right), turned(left, s, right, moved)
-
-
-@eqx.filter_custom_jvp
-def _eliminated(
-    rows: Float[Array, "rows hidden"], frame: Frame, *, throw: bool
-) -> tuple[Array, ...]:
-    """The echelon form of the rows: `lower` to `pivots` of a `Frame`."""
-    return eliminate(rows, by_falling_rate(frame.s.size, frame.rates.size))
-
-
-@_eliminated.def_jvp
-def _eliminated_jvp(primals, tangents, *, throw):
-    rows, frame = primals
-    found = _eliminated(rows, frame, throw=throw)
-    moved = tangents[0]
-    if moved is None:
-        return found, (None,) * len(found)
-    frame = eqx.tree_at(
-        lambda f: (f.lower, f.echelon, f.inverse, f.basis, f.pivots), frame, found
-    )
-    least = jnp.finfo(rows.dtype).eps ** 0.5
-    first = by_falling_rate(frame.s.size, frame.rates.size)[: frame.pivots.size]
-    own = jnp.diagonal(frame.at_pivots(frame.lower))
-    bad = jnp.any(frame.pivots != first) | (jnp.min(own) <= least * jnp.max(own))
-    bad |= jnp.any(jnp.abs(frame.echelon) > least**-0.5)
-    frame = _refused(frame, bad, throw)
-    found = frame.lower, frame.echelon, frame.inverse, frame.basis, frame.pivots
-    return found, (*re_eliminated(frame, moved), None)
-
-
-def _refused(found: Any, bad: Array, throw: bool) -> Any:
-    """An error, or NaN, where a derivative does not exist."""
-    if throw:
-        return error_if(found, bad, DERIVATIVES)
-    return jax.tree.map(
-        lambda x: jnp.where(bad, jnp.nan, x) if eqx.is_inexact_array(x) else x, found
-    )
