@@ -78,7 +78,7 @@ def without_strength(half, decay):
     return *moved, rest * mp.exp(-grown), mp.mpf(1), root, mixed, last
 
 
-@pytest.mark.parametrize("s", [0.0, 1e-13])
+@pytest.mark.parametrize("s", [0.0, 1e-15])
 def test_no_strength_and_no_decay(s):
     mp.mp.dps = 50
     lmda = 0.8
