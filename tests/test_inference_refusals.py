@@ -7,7 +7,7 @@ import pytest
 import lazyrich_jax as lr
 from lazyrich_jax import inference
 
-from .experiments import TIMES, UNKNOWN, build
+from .experiments import TIMES, TRUTH, UNKNOWN, build
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +111,18 @@ def _bad(change):
 def test_bad_data(untyped, square, data, unknown, options, message):
     with pytest.raises(ValueError, match=message):
         inference.fit(square, data, unknown, **options)
+
+
+def test_a_key_is_a_random_key(untyped, square):
+    for call in (
+        lambda: square.simulate(key=3, **TRUTH),
+        lambda: inference.fit(square, np.ones(40), UNKNOWN, key=3),
+        lambda: inference.fit_curves(square, np.ones((2, 40)), UNKNOWN, key=3),
+        lambda: inference.compare(square, np.ones(40), key=3),
+        lambda: lr.GradientDescent(0.1, batch_size=2, key=3),
+    ):
+        with pytest.raises(TypeError, match=r"`key` must be a random key, .* it was 3"):
+            call()
 
 
 def test_bad_names(square):

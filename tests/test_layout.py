@@ -118,7 +118,7 @@ FLOORS = {
         {"coordinates", "design"},
         {"data", "identified"},
         {"fisher_information", "least_squares"},
-        {"ambiguity"},
+        {"ambiguity", "screening"},
         {"fisher", "likelihood", "search"},
         {"levels", "variants"},
         {"estimate"},

@@ -43,7 +43,7 @@ def test_a_sweep_over_widths_of_random_networks(tmp_path, capsys):
     [
         ("axes.lmda=1", "`axes.lmda` must be .* 'gaussian' uses .* 'balanced' uses it"),
         ("network.kind=balanced", r"`axes.width` must be .* 'balanced' uses \(lmda"),
-        ("network.kind=gausian", "`network.kind` must be one of balanced, gaussian"),
+        ("network.kind=gausian", "`network.kind` must be gaussian, or one of balanced"),
         ("axes.width=0", "`axes.width` must be an integer of at least 1"),
         ("axes.width=[8, 2.5]", "`axes.width` must be an integer of at least 1"),
         ("axes.width={from=0, to=9, count=3}", "`axes.width` must be an integer of at"),

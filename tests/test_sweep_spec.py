@@ -15,7 +15,10 @@ from lazyrich_jax.sweeps.spec import EXAMPLE, SpecError, decoded, parse
             "`target_scael` (line 10) must be a known key of [task]",
         ),
         (("[3, 2, 2]", "[3, 2]"), "`network.sizes` (line 5) must be three integers"),
-        (('"richness"', '"richnes"'), "`measure.names` (line 23) must be one of loss"),
+        (
+            ('"richness"', '"richnes"'),
+            "`measure.names` (line 23) must be richness, or one of loss",
+        ),
         (('"float64"', '"float16"'), "`run.dtype` (line 28) must be one of float32"),
         (("from = -10,", ""), "`axes.lmda` (line 15) must be a number, a list"),
         (

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,24 @@ def test_a_store_holds_what_memory_would(tmp_path):
         assert raw.attrs["dtype"] == "float64" and raw.attrs["device"]
         assert raw.wave.encoding["chunks"] == (1, 3, 4)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["None.zarr", "x.zarr"]
+
+
+def test_a_loaded_store_has_the_order_of_the_run(tmp_path):
+    def fn(point):
+        return {name: point["x"] for name in ("zebra", "a", "middle", "b")}
+
+    path = tmp_path / "a.zarr"
+    names = list(quiet(fn, Grid(x=XS)).data_vars)
+    assert list(quiet(fn, Grid(x=XS), store=path).data_vars) == names
+    assert list(lr.sweeps.load(path).data_vars) == names
+
+
+def test_the_bar_of_a_resumed_sweep_begins_with_what_is_done(tmp_path, capsys):
+    path = tmp_path / "a.zarr"
+    quiet(wave, Grid(x=XS, y=YS[:1]), chunk_size=2, store=path)
+    shutil.rmtree(path / "status" / "c" / "3")
+    lr.sweeps.run(wave, Grid(x=XS, y=YS[:1]), store=path)
+    assert "7/7" in capsys.readouterr().err
 
 
 def test_a_store_goes_on_and_refuses_another_sweep(tmp_path):

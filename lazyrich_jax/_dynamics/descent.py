@@ -70,7 +70,8 @@ class GradientDescent(AbstractSimulation):
 
     **Raises:** `ValueError` for a rate, `step_time` or `batch_size` that isn't
     positive, and a `batch_size` without `key`; `TypeError` for a `learning_rate` that
-    is neither a number nor an optimiser, such as a function that returns an optimiser.
+    is neither a number nor an optimiser, such as a function that returns an optimiser,
+    and for a `key` that is no random key.
     """
 
     optimiser: Any  # an optax.GradientTransformation, or the learning rate
@@ -112,6 +113,8 @@ class GradientDescent(AbstractSimulation):
             f"`batch_size` was {batch_size} and `key` was "
             f"{'absent' if key is None else 'given'}.",
         )
+        if key is not None:
+            _checks.random_key(key)
         self.batch_size, self.key = batch_size, key
         is_plain = isinstance(self.optimiser, jax.Array)
         self.weight_decay = layers_decay(weight_decay)

@@ -86,11 +86,11 @@ def _sweep(options: argparse.Namespace) -> int:
     if succeeded.all() or (succeeded.any() and options.allow_failures):
         return 0
     failed = int(succeeded.size - succeeded.sum())
-    reason = data.attrs.get("error", "their results were NaN.")
+    # The summary has the first error, if there was one.
+    reason = "" if "error" in data.attrs else " Their results were NaN."
     hint = "; `--allow-failures` allows it" if succeeded.any() else ""
     print(
-        f"lazyrich: {failed} of {succeeded.size} points failed{hint}. "
-        f"The first error: {reason}",
+        f"lazyrich: {failed} of {succeeded.size} points failed{hint}.{reason}",
         file=sys.stderr,
     )
     return 3 if succeeded.any() else 1

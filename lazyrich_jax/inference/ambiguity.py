@@ -30,9 +30,7 @@ def ambiguities(
             )
     i = coordinates.labels.index("lmda")
     both_signs = coordinates.sign == 0 and box[0][i] < 0 < box[1][i]
-    n_in, hidden, n_out = experiment.sizes
-    even = experiment.start == "aligned" or n_in == hidden == n_out
-    if both_signs and (even or experiment.model == "wide"):
+    if both_signs and is_even(experiment):
         why = (
             "with a start aligned with the task"
             if experiment.start == "aligned"
@@ -50,6 +48,14 @@ def ambiguities(
             f"alone{also}; the function's trajectory identifies it."
         )
     return texts
+
+
+def is_even(experiment: Experiment) -> bool:
+    """Whether the observables of lmda and of -lmda are equal."""
+    n_in, hidden, n_out = experiment.sizes
+    even = experiment.start == "aligned" or n_in == hidden == n_out
+    layers = any(OBSERVABLES[x].layers for x in experiment.observe)
+    return not layers and (even or experiment.model == "wide")
 
 
 def exchangeable(experiment: Experiment, coordinates: Coordinates) -> np.ndarray:

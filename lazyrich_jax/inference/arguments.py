@@ -3,9 +3,10 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, PRNGKeyArray
 
 from .. import _checks, _dtypes
 from .._network import LinearNetwork
@@ -135,3 +136,11 @@ def check_known(given: Mapping[str, Array]) -> None:
             _checks.positive(name, given[name])
     _checks.finite("lmda", given["lmda"])
     _checks.positive("weight_decay", given["weight_decay"], zero=True)
+
+
+def seed_of(key: PRNGKeyArray | None) -> int:
+    """A seed of candidates; without a key always the same."""
+    if key is None:
+        return 0
+    _checks.random_key(key)
+    return int(jax.random.randint(key, (), 0, 2**31 - 1))

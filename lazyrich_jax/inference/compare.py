@@ -11,6 +11,7 @@ from jaxtyping import PRNGKeyArray
 from scipy import stats
 
 from .. import _checks
+from .arguments import seed_of
 from .data import checked_data, enough_data
 from .estimate import Estimate, estimate
 from .experiment import Experiment
@@ -174,7 +175,7 @@ def compare(
         folds <= times,
         f"`folds` must be at most the number of times, {times}, but it was {folds}.",
     )
-    seed = 0 if key is None else int(jax.random.randint(key, (), 0, 2**31 - 1))
+    seed = seed_of(key)
     fold = np.arange(times) % folds
     if key is not None:
         fold = np.asarray(jax.random.permutation(key, jnp.asarray(fold)))

@@ -149,7 +149,8 @@ def _check_numbers(
     bad = seen & ~np.isfinite(y)
     slacks = [0.0] * len(y)
     if positive is not None:
-        slacks = [positive.slack(x[w]) for x, w in zip(y, seen & ~bad, strict=True)]
+        of_curve = positive.slack  # looked up once: that is slow
+        slacks = [of_curve(x[w]) for x, w in zip(y, seen & ~bad, strict=True)]
         bad |= seen & (y < -np.reshape(slacks, (-1, *(1 for _ in y.shape[1:]))))
     if bad.any():
         i = tuple(int(j) for j in np.argwhere(bad)[0])

@@ -139,12 +139,12 @@ def best_of_each(
     experiment, coordinates, data = misfit.experiment, misfit.coordinates, misfit.data
     members = search(misfit, starts, box, least_cost(data), seed=seed)
     cost = np.where(np.isfinite(members.cost), members.cost, np.inf)
-    cost = cost.reshape(data.curves, starts)
+    cost = cost.reshape(data.curves, -1)
     rows = np.arange(data.curves)
     choice = np.argmin(cost, axis=1)
     least = cost[rows, choice]
     best = Members(
-        *(x.reshape(data.curves, starts, *x.shape[1:])[rows, choice] for x in members)
+        *(x.reshape(*cost.shape, *x.shape[1:])[rows, choice] for x in members)
     )
     known = all(law.sd is not None for law in experiment.noise)
     count = sum(np.asarray(w > 0).reshape(data.curves, -1).sum(1) for w in data.weights)
@@ -156,7 +156,9 @@ def best_of_each(
     return Best(
         {name: np.asarray(values[name]) for name in coordinates.names},
         2 * least,
-        np.sum(cost <= least[:, None] + RANDOM * variance[:, None] / 2, axis=1),
+        np.sum(
+            cost[:, :starts] <= least[:, None] + RANDOM * variance[:, None] / 2, axis=1
+        ),
         np.asarray(best.done) & np.isfinite(least),
         covariance(best.hessian / variance[:, None, None]),
     )

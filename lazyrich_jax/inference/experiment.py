@@ -189,8 +189,10 @@ class Experiment(Learner):
     def simulate(self, *, key: PRNGKeyArray, **values: Any) -> Any:
         """Draw data: the prediction with noise.
 
-        **Raises:** `ValueError` as `predict`, and where the level of noise is unknown.
+        **Raises:** `ValueError` as `predict`, and where the level of noise is unknown;
+        `TypeError` for a `key` that is no random key.
         """
+        _checks.random_key(key)
         predicted = self.predicted(self._complete(values))
         keys = jax.random.split(key, len(predicted))
         drawn = [

@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from .. import _checks
 from .ambiguity import ambiguities
+from .arguments import seed_of
 from .compare import Comparison, compare
 from .coordinates import Coordinates, checked_names
 from .data import Data, Misfit, checked_data, enough_data
@@ -193,12 +193,13 @@ def fit_curves(
 ) -> "xarray.Dataset":
     """Fit each of many data sets of one experiment, in one program.
 
-    **Arguments:** as `fit`; `curves` have a leading axis, one data set each, and
-    `starts` are taken for each curve.
+    **Arguments:** as `fit`; `curves` have a leading axis, one data set each. `starts`
+    are taken for each curve, the best of four times as many that took a few steps.
 
     **Returns:** an `xarray.Dataset` over `curve` with the estimates by name,
-    `deviance`, `reached` (how many starts found it), `success` and, over `coordinate`
-    twice, `covariance` (as `Fit.covariance`).
+    `deviance`, `reached` (how many starts found it; 0 if it lies along the valley of
+    what they found), `success` and, over `coordinate` twice, `covariance` (as
+    `Fit.covariance`).
 
     **Raises:** as `fit`; `ValueError` for several observables unless every level of
     noise is given.
@@ -246,7 +247,7 @@ def _prepared(
     if "lmda" in bounds:
         coordinates = coordinates.anchored(float(experiment.known["scale"]) ** 2)
     box = limits(experiment, coordinates, bounds)
-    seed = 0 if key is None else int(jax.random.randint(key, (), 0, 2**31 - 1))
+    seed = seed_of(key)
     return coordinates, box, seed
 
 

@@ -40,6 +40,13 @@ class AbstractNoise(eqx.Module):
         The square of its derivative is the expected information.
         """
 
+    def observed(self, data: Array) -> tuple[Array, Array]:
+        """Data as `standardised` predictions, and weights.
+
+        A weight times the difference is the residual, or near it.
+        """
+        return self.standardised(data), jnp.ones_like(data)
+
     @abc.abstractmethod
     def constant(self, data: Array) -> Array:
         """The log-likelihood where the deviance is zero and `sd` is one."""
@@ -236,6 +243,14 @@ class Counts(AbstractNoise):
             return 2 * jnp.sqrt((self.each or 1) * p)
         angle = jnp.arctan2(jnp.sqrt(p), jnp.sqrt(jnp.maximum(1 - p, 0.0)))
         return 2 * self.trials**0.5 * angle
+
+    def observed(self, data: Array) -> tuple[Array, Array]:
+        """Shares of the choices; the weight is the root of their number."""
+        if self.trials is not None:
+            return self.standardised(data), jnp.ones_like(data)
+        total = jnp.sum(data, axis=-1, keepdims=True)
+        weight = jnp.sqrt(total / (self.each or 1))
+        return self.standardised(data / total), jnp.broadcast_to(weight, data.shape)
 
     def deviance(self, data: Array, prediction: Array) -> Array:
         """The multinomial or binomial deviance, one for each count or share."""

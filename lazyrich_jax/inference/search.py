@@ -3,24 +3,22 @@
 from collections.abc import Mapping
 from typing import Any
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from .. import _checks
-from .ambiguity import ordered
+from .ambiguity import is_even, ordered
 from .coordinates import Coordinates
 from .data import Misfit
 from .experiment import Experiment
-from .least_squares import GROUP, LARGE, STEPS, Members, begin, minimise
+from .least_squares import GROUP, LARGE, ROUND, SMALL, STEPS, Members, begin, minimise
+from .screening import chosen, close, costs_after_step, folded, screened, spread
 
 SCREENED = 4  # candidates for each start
-BANK = 512  # candidates of many curves, predicted once for all
-APART = 1.0  # distance of two starts
+BANK = 1024  # candidates of many curves, predicted once for all
+MERGED = 0.3  # distance of two members that go to one optimum
+SAME = 1e-2  # distance of two members that have reached one optimum
+ALONG = (-3.0, -1.0, 1.0, 3.0)  # from an optimum along its valley
 PATIENCE = 32  # steps after which only the best of those not converged go on
-CHUNK = 128  # of them at once
 
 
 def limits(
@@ -128,34 +126,115 @@ def search(
 ) -> Members:
     """Minimise from the best `starts` of many candidates, for each curve.
 
-    The result has the members of each curve together, `starts` of them. Modes that can
-    be exchanged are ordered.
+    The result has the members of each curve together. Modes that can be exchanged are
+    ordered. Of many curves four times as many members take a few steps, and the best
+    ones go to their ends. The last members of a curve are those of `along_valleys`.
     """
     experiment, coordinates = misfit.experiment, misfit.coordinates
     curves = misfit.data.curves
     many = curves > 1
-    count = (
-        max(BANK, -(-SCREENED * starts // CHUNK) * CHUNK) if many else SCREENED * starts
-    )
+    race = SCREENED * starts
+    count = max(BANK, race) if many else race
     points = candidates(experiment, coordinates, bounds, count, seed)
     points = points.astype(experiment.times.dtype)
     if not many:  # by the program of the steps, which must be compiled anyhow
         members = minimise(misfit, begin(points), bounds, least, steps=1)
-        chosen = _best(members.cost, points, coordinates, starts)
-        members = Members(*(x[chosen] for x in members))
+        best = chosen(_after_step(members)[None], points, coordinates, starts)[0]
+        members = Members(*(x[best] for x in members))
         members = minimise(misfit, members, bounds, least, steps=PATIENCE)
         late = np.argsort(np.where(members.done, np.inf, members.cost))[:GROUP]
         more = Members(*(x[late] for x in members))
         more = minimise(misfit, more, bounds, least, steps=STEPS - PATIENCE)
         for whole, new in zip(members, more, strict=True):
             whole[late] = new
+        members = along_valleys(misfit, members, bounds, least, batch=SMALL)
         return ordered(experiment, coordinates, members)
-    costs = _costs(misfit, points)
-    chosen = [_best(cost, points, coordinates, starts) for cost in costs]
-    rows = np.repeat(np.arange(curves), starts)
-    members = begin(points[np.concatenate(chosen)], rows)
+    even = is_even(experiment)
+    if even:
+        points = folded(begin(points), coordinates, bounds).u
+    best = chosen(screened(misfit, points), points, coordinates, race)
+    members = begin(points[best.ravel()], np.repeat(np.arange(curves), race))
+    members = minimise(misfit, members, bounds, least, steps=ROUND, batch=LARGE)
+    members = _ahead(members, curves, starts)
     members = minimise(misfit, members, bounds, least, batch=LARGE)
+    members = along_valleys(misfit, members, bounds, least, batch=LARGE)
+    members = folded(members, coordinates, bounds) if even else members
     return ordered(experiment, coordinates, members)
+
+
+def _ahead(members: Members, curves: int, count: int) -> Members:
+    """The members of each curve that one more step takes to the least costs."""
+    race = len(members.u) // curves
+    costs = _after_step(members).reshape(curves, race)
+    orders = np.argsort(costs, axis=1, kind="stable")
+    near = close(members.u.reshape(curves, race, -1), MERGED)
+    best = [spread(x, y, count) for x, y in zip(orders, near, strict=True)]
+    rows = np.array(best) + race * np.arange(curves)[:, None]
+    return Members(*(x[rows.ravel()] for x in members))
+
+
+def _after_step(members: Members) -> np.ndarray:
+    return costs_after_step(
+        members.cost[None], members.gradient[None], members.hessian
+    )[0]
+
+
+def _go_on(
+    misfit: Misfit,
+    members: Members,
+    which: np.ndarray,
+    box: tuple[np.ndarray, np.ndarray],
+    least: float,
+    steps: int,
+    batch: int,
+) -> None:
+    """Take steps of these members."""
+    if which.size:
+        part = Members(*(x[which] for x in members))
+        part = minimise(misfit, part, box, least, steps=steps, batch=batch)
+        for whole, new in zip(members, part, strict=True):
+            whole[which] = new
+
+
+def along_valleys(
+    misfit: Misfit,
+    members: Members,
+    box: tuple[np.ndarray, np.ndarray],
+    least: float,
+    *,
+    batch: int,
+) -> Members:
+    """The members of each curve, and others from along the best one's valley.
+
+    A valley may have several optima. The others start on both sides of the best member
+    in the direction of least curvature. Those that return are left: their cost is
+    infinite.
+    """
+    curves = misfit.data.curves
+    cost = np.where(np.isfinite(members.cost), members.cost, np.inf)
+    each = len(cost) // curves
+    best = np.argmin(cost.reshape(curves, each), axis=1) + each * np.arange(curves)
+    hessian = np.where(np.isfinite(members.hessian[best]), members.hessian[best], 0.0)
+    soft = np.linalg.eigh(hessian.astype(float))[1][:, :, 0]
+    soft = soft / np.max(np.abs(soft), axis=1, keepdims=True)
+    u = members.u[best][:, None] + np.multiply.outer(ALONG, soft).swapaxes(0, 1)
+    u = np.clip(u, *box).reshape(-1, u.shape[-1]).astype(members.u.dtype)
+    more = begin(u, np.repeat(members.row[best], len(ALONG)))
+    more = minimise(misfit, more, box, least, steps=ROUND, batch=batch)
+    home = np.repeat(best, len(ALONG))
+    after = _after_step(more)
+    gap = np.max(np.abs(more.u - members.u[home]), axis=1)
+    away = (gap >= SAME) & ((gap >= MERGED) | (after < 0.999 * cost[home]))
+    _go_on(misfit, more, np.flatnonzero(away), box, least, PATIENCE, batch)
+    better = (more.cost < members.cost[home]) & ~more.done
+    _go_on(misfit, more, np.flatnonzero(better), box, least, STEPS, batch)
+    more.cost[~(away & more.done)] = np.inf
+
+    def joined(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        parts = [z.reshape(curves, -1, *z.shape[1:]) for z in (x, y)]
+        return np.concatenate(parts, axis=1).reshape(-1, *x.shape[1:])
+
+    return Members(*(joined(x, y) for x, y in zip(members, more, strict=True)))
 
 
 def mirrored(
@@ -175,62 +254,3 @@ def mirrored(
     return Members(
         *(np.concatenate([x, y]) for x, y in zip(members, more, strict=True))
     )
-
-
-def _costs(misfit: Misfit, points: np.ndarray) -> np.ndarray:
-    """Half the sum of squares of each curve at each point, (curves, points)."""
-    predicted = [
-        _predicted(misfit, jnp.asarray(part))
-        for part in np.split(points, len(points) // CHUNK)
-    ]
-    predicted = jax.tree.map(lambda *x: jnp.concatenate(x), *predicted)
-    return np.asarray(_compared(misfit, predicted))
-
-
-@eqx.filter_jit
-def _predicted(misfit: Misfit, points: Float[Array, "points unknowns"]):
-    known = misfit.experiment.known
-
-    def at(u):
-        return misfit.experiment.predicted(misfit.coordinates.decode(u, known))
-
-    return jax.vmap(at)(points)
-
-
-@eqx.filter_jit
-def _compared(misfit: Misfit, predicted) -> Float[Array, "curves points"]:
-    def of_curve(data):
-        def cost(predicted):
-            r = misfit.experiment.compared(predicted, data.values, data.weights)
-            return jnp.sum(r**2) / 2
-
-        return jax.vmap(cost)(predicted)
-
-    return jax.lax.map(of_curve, misfit.data)
-
-
-def _best(
-    cost: np.ndarray, points: np.ndarray, coordinates: Coordinates, starts: int
-) -> list[int]:
-    """The candidates of least cost that are apart, as many of either sign of lmda."""
-    order = np.argsort(np.where(np.isfinite(cost), cost, np.inf), kind="stable")
-    if "lmda" not in coordinates.labels or coordinates.sign:
-        return _spread(order, points, starts)
-    sign = points[order, coordinates.labels.index("lmda")] > 0
-    first = _spread(order[sign], points, starts - starts // 2)
-    second = _spread(order[~sign], points, starts - len(first))
-    taken = {*first, *second}
-    rest = [i for i in order.tolist() if i not in taken]
-    return first + second + rest[: starts - len(taken)]
-
-
-def _spread(order: np.ndarray, points: np.ndarray, count: int) -> list[int]:
-    """The first `count` that are `APART` from each other, then the first others."""
-    chosen: list[int] = []
-    near: list[int] = []
-    for i in order.tolist():
-        if len(chosen) == count:
-            break
-        gaps = np.linalg.norm(points[chosen] - points[i], axis=1)
-        (near if np.any(gaps < APART) else chosen).append(i)
-    return (chosen + near)[:count]

@@ -101,7 +101,8 @@ def run(
 
 
     def losses(point):
-        start = lr.LambdaBalanced(point["lmda"], 0.3)(3, 2, 2, key=point["key"])
+        init = lr.LambdaBalanced(point["lmda"], 0.3, throw=False)
+        start = init(3, 2, 2, key=point["key"])
         return {"loss": ("time", lr.ExactSolution(start, task, throw=False).loss(ts))}
 
 
@@ -138,7 +139,7 @@ def run(
     )
     if path is None:
         results = Memory(plan)
-        _loop(plan, results, results.blocks, None, progress)
+        _loop(plan, results, results.blocks, [], None, progress)
     else:
         heartbeat = Heartbeat(path, process, processes)
         with held(path, process), heartbeat as heart:
@@ -148,7 +149,8 @@ def run(
                     results.mend(plan.coords)
                 mine = results.blocks[process::processes]
                 todo = [block for block in mine if results.pending(block)]
-                _loop(plan, results, todo, heart, progress)
+                done = [block for block in mine if block not in todo]
+                _loop(plan, results, todo, done, heart, progress)
                 _wait_for_others(results, heart)
     data = results.dataset()
     if progress and process == 0:
@@ -170,14 +172,17 @@ def _loop(
     plan: Plan,
     results: Memory | Store,
     todo: list[Slices],
+    done: list[Slices],
     heart: Heartbeat | None,
     progress: bool,
 ) -> None:
-    """Compute every block of `todo`."""
+    """Compute every block of `todo`; the bar begins with those of an earlier run."""
     from tqdm import tqdm
 
-    total = sum(_count(b) for b in todo)
-    with tqdm(total=total, unit=" points", disable=not (progress and todo)) as bar:
+    before = sum(_count(b) for b in done)
+    total = before + sum(_count(b) for b in todo)
+    hidden = not (progress and todo)
+    with tqdm(total=total, initial=before, unit=" points", disable=hidden) as bar:
         for block in todo:
             if heart is not None:
                 heart.check()

@@ -3,6 +3,7 @@
 A check returns the value, or raises `ValueError` with a description of valid values.
 """
 
+import difflib
 import math
 import sys
 from collections.abc import Callable
@@ -55,7 +56,9 @@ def _integer(low: int, most: int = _MOST) -> Callable[[Any], int]:
 def _one_of(*names: str) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         if value not in names:
-            raise ValueError(f"one of {', '.join(names)}")
+            near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.9)
+            others = ", ".join(name for name in names if name not in near)
+            raise ValueError(", or ".join([*near, f"one of {others}"]))
         return value
 
     return check

@@ -199,10 +199,9 @@ def parse(text: str, overrides: Sequence[str] = ()) -> Spec:
 def _known(name: str, known: dict, kind: str, place: str) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise SpecError(
-            f"`{name}`{place} must be a known {kind} ({', '.join(known)}){hint}"
-        )
+        hint = f"did you mean {near[0]!r}? The others are" if near else "they are"
+        others = ", ".join(x for x in known if x not in near)
+        raise SpecError(f"`{name}`{place} must be a known {kind}: {hint} {others}.")
 
 
 def _line(text: str, section: str, key: str | None = None) -> str:

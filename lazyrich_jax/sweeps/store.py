@@ -178,7 +178,11 @@ class Store:
         data.attrs.update(parts)  # format 1 has dictionaries
         # Formats 1 and 2 have an array of checksums.
         data = data.drop_vars("checksum", errors="ignore")
-        return data.set_coords(from_text(own))
+        data = data.set_coords(from_text(own))
+        outputs = from_text(data.attrs.get("outputs", "[]"))  # in the order of the run
+        first = [name for name in outputs if name in data.data_vars]
+        rest = [name for name in data.data_vars if name not in first]
+        return data[first + rest]
 
     def _is_done(self, block: Slices) -> bool:
         try:
