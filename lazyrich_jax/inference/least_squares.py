@@ -26,7 +26,10 @@ STEPS = 100  # at most, of one start
 ROUND = 4  # steps between two looks at which starts have converged
 LONGEST = 2.0  # step of one coordinate
 SMALL, LARGE = 32, 512  # starts in one call
-GROUP = 8  # starts in one step: larger groups take longer for each start
+# Starts in one step, of few and of many. All take as many steps as the slowest one, but
+# larger groups need less time for each step: 1000 curves of 3-2-2 networks took 5.1 s in
+# groups of 8, 3.9 s in groups of 64.
+GROUP, LARGE_GROUP = 8, 64
 FLOOR = 1e-2  # of the damping's diagonal, relative to its largest entry
 
 
@@ -184,7 +187,8 @@ def _round(
     def of_group(members):
         return jax.lax.while_loop(more, step, (0, members))[1]
 
-    groups = jax.tree.map(lambda x: x.reshape(-1, GROUP, *x.shape[1:]), members)
+    size = GROUP if len(members.u) == SMALL else LARGE_GROUP
+    groups = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), members)
     groups = jax.lax.map(of_group, groups)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), groups)
 
