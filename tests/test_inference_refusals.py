@@ -116,10 +116,10 @@ def test_bad_data(untyped, square, data, unknown, options, message):
 def test_a_key_is_a_random_key(untyped, square):
     for call in (
         lambda: square.simulate(key=3, **TRUTH),
-        lambda: inference.fit(square, np.ones(40), UNKNOWN, key=3),
-        lambda: inference.fit_curves(square, np.ones((2, 40)), UNKNOWN, key=3),
-        lambda: inference.compare(square, np.ones(40), key=3),
-        lambda: lr.GradientDescent(0.1, batch_size=2, key=3),
+        lambda: inference.fit(square, np.ones(40), UNKNOWN, key=3),  # pyright: ignore
+        lambda: inference.fit_curves(square, np.ones((2, 40)), UNKNOWN, key=3),  # pyright: ignore
+        lambda: inference.compare(square, np.ones(40), key=3),  # pyright: ignore
+        lambda: lr.GradientDescent(0.1, batch_size=2, key=3),  # pyright: ignore
     ):
         with pytest.raises(TypeError, match=r"`key` must be a random key, .* it was 3"):
             call()

@@ -66,7 +66,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--learning-rate",
         type=float,
         metavar="ETA",
-        help="turns steps into times (default: unknown)",
+        help="turns steps into times, with the law of finite steps for aligned starts "
+        "(default: unknown)",
     )
     command.add_argument(
         "--noise",
@@ -147,11 +148,24 @@ def _question(
         hidden_size=hidden_size,
         start=options.start,
         model=options.model,
+        steps=_has_steps(options, table, known),
         **known,
     )
     unknown = options.unknown or _unknown(experiment, table.clock, known, task)
     bounds = dict(_pair("--bounds", x, "LOW:HIGH", _range) for x in options.bounds)
     return Question(experiment, tuple(unknown), bounds)
+
+
+def _has_steps(
+    options: argparse.Namespace, table: Table, known: Mapping[str, Any]
+) -> bool:
+    """Whether the steps of descent are known, and the theory has a law of them."""
+    return (
+        options.learning_rate is not None
+        and (options.start, options.model) == ("aligned", "balanced")
+        and "weight_decay" not in {*known, *(options.unknown or ())}
+        and not any(OBSERVABLES[name].layers for name in table.observables)
+    )
 
 
 def _unknown(

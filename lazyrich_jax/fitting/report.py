@@ -77,11 +77,14 @@ def _printed(found: Fit) -> str:
 
 
 def steps(table: Table, found: Fit) -> list[str]:
-    """The error of a theory without steps, for steps of a known size."""
+    """What the theory knows of steps of a known size, or its error without them."""
     experiment = found.experiment
     is_known = table.clock == "step" and "rate" not in found.unknown
     if not is_known or experiment.model != "balanced":
         return []
+    if experiment.steps:
+        rate = float(experiment.known["rate"])
+        return [f"The theory has descent in steps of {rate:g}, to first order in them."]
     values = {**experiment.known, **found.values}
     variance = float(experiment.task.input_variance)
     if "task_strengths" in values:

@@ -40,8 +40,8 @@ class Experiment(Learner):
 
     - `task`: the task, with isotropic inputs; or sizes (in, hidden, out), where the
       task is known only by its strengths.
-    - `times`: (times,), when it was observed, finite, in non-decreasing order. Steps
-      are times with the learning rate as `rate`.
+    - `times`: (times,), when it was observed, finite, in non-decreasing order. Numbers
+      of steps are times with the learning rate as `rate`.
     - `observe`: a name, or several: "loss"; "log excess", the logarithm of the loss
       above the least loss; "function", (out, in); "modes", the task's modes in the
       function, (modes,); "input representation" $W_1^\top W_1$, "output representation"
@@ -63,6 +63,11 @@ class Experiment(Learner):
       singular values of the task's correlation.
     - `x`: inputs of tests, (items, in), for "ntk", "choices"; the task's by default.
     - `slope`: the factor of the outputs in the softmax.
+    - `steps`: whether `times` are numbers of steps of gradient descent, which the
+      theory then has to first order in the learning rate `rate`
+      (`lazyrich_jax.theory.descent_lag`). They are refused for all but aligned starts
+      of the model "balanced" whose layers are not observed, without weight decay. By
+      default learning is a flow: steps of finite size bias the estimates.
 
     **Raises:** `ValueError` or `TypeError` that name the argument.
 
@@ -101,6 +106,7 @@ class Experiment(Learner):
         weight_decay: Real[ArrayLike, ""] = 0.0,
         x: Real[ArrayLike, "items in"] | None = None,
         slope: Real[ArrayLike, ""] = 1.0,
+        steps: bool = False,
     ):
         one_of("model", model, MODELS)
         self.model = model
@@ -154,6 +160,12 @@ class Experiment(Learner):
         check_known(given)
         if float(given["weight_decay"]) == 0:  # then no law of decay is compiled
             del given["weight_decay"]
+        self.steps = bool(steps)
+        _checks.require(
+            not steps or (model == "balanced" and self._by_modes(given)),
+            "`steps` must be false for all but aligned starts of the model 'balanced' "
+            "whose layers are not observed, without weight decay, but it was true.",
+        )
         self.task, self.times, self.x, self.slope, self.known = _dtypes.promoted(
             task=task, times=times, x=x, slope=slope, known=given
         )

@@ -51,12 +51,15 @@ class Learner(eqx.Module):
     observe: tuple[str, ...] = eqx.field(static=True)
     start: Literal["aligned", "function"] = eqx.field(static=True)
     model: str = eqx.field(static=True)
+    steps: bool = eqx.field(static=True)  # of descent, each of the size `rate`
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """The names of all numbers that may be unknown."""
-        own = (*MODELS[self.model], "task_strengths")
-        own += ("strengths",) if self.start == "aligned" else ("function",)
+        own = {*MODELS[self.model], "task_strengths"}
+        own.add("strengths" if self.start == "aligned" else "function")
+        if self.steps:  # they have no law with decay
+            own.remove("weight_decay")
         return tuple(name for name in PARAMETERS if name in own)
 
     def _path(self, values: Values):
@@ -94,7 +97,8 @@ class Learner(eqx.Module):
             lmda = 2 * jnp.hypot(values["lmda"] / 2, values["mu"])
         else:
             lmda = feasible_lmda(values["lmda"], self.sizes)
-        return Aligned(self.u[:, :k], self.v[:, :k], start, lmda, task)
+        rate = values["rate"] if self.steps else None
+        return Aligned(self.u[:, :k], self.v[:, :k], start, lmda, task, rate)
 
     def _task(self, values: Values) -> tuple[Task, Float[Array, ""]]:
         """The task, and the loss that no linear network removes beside it."""

@@ -147,7 +147,8 @@ class Aligned:
 
     `u`, `v` are singular vectors of the learned modes, (out, modes) and (in, modes),
     `start` are their strengths. `lmda` is the balance, or twice the laziness
-    $\sqrt{\lambda^2/4 + \mu^2}$ of a wide network.
+    $\sqrt{\lambda^2/4 + \mu^2}$ of a wide network. With a `learning_rate` the course is
+    that of gradient descent, to first order in it.
     """
 
     def __init__(
@@ -157,14 +158,21 @@ class Aligned:
         start: Float[Array, " modes"],
         lmda: Float[Array, ""],
         task: Task,
+        learning_rate: Float[Array, ""] | None = None,
     ):
         self.u, self.v, self.start, self.lmda, self.task = u, v, start, lmda, task
-        self.variance = task.input_variance
+        self.learning_rate, self.variance = learning_rate, task.input_variance
         sigma = task.input_output_correlation / self.variance
         self.ends = jnp.einsum("ok,oi,ik->k", u, sigma, v)
 
     def _modes(self, t: Times) -> Float[Array, "times modes"]:
-        return theory.aligned_modes(self.variance * t, self.ends, self.start, self.lmda)
+        ts = self.variance * t
+        if self.learning_rate is None:
+            return theory.aligned_modes(ts, self.ends, self.start, self.lmda)
+        modes = self.ends, self.start, jnp.broadcast_to(self.lmda, self.ends.shape)
+        lag = theory.descent_lag(ts, *modes, self.variance * self.learning_rate)
+        of_each = jax.vmap(theory.aligned_modes, in_axes=(1, 0, 0, 0), out_axes=1)
+        return of_each(jnp.maximum(ts[:, None] - lag, 0.0), *modes)
 
     def function(self, t: Times) -> Array:
         """The function, (times, out, in)."""

@@ -85,6 +85,11 @@ def _variant(experiment: Experiment, model: str) -> Experiment:
     """The experiment with another model of the network."""
     if model == experiment.model:
         return experiment
+    _checks.require(
+        not experiment.steps,
+        "`experiment` must be one without `steps` to be compared with the model "
+        f"{model!r}, but `steps` was true.",
+    )
     n_in, hidden, n_out = experiment.sizes
     if model == "wide" and hidden < n_in + n_out:
         hidden = n_in + n_out
@@ -115,7 +120,7 @@ def _variant(experiment: Experiment, model: str) -> Experiment:
         model=model,  # pyright: ignore[reportArgumentType]
         x=experiment.x,
         slope=experiment.slope,
-        **known,
+        **known,  # pyright: ignore[reportArgumentType]
     )
 
 

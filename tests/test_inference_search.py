@@ -1,0 +1,126 @@
+"""The search of fits: steps, candidates, valleys, many curves."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lazyrich_jax as lr
+from lazyrich_jax import inference
+from lazyrich_jax.inference.coordinates import Coordinates
+from lazyrich_jax.inference.data import Misfit, checked_data
+from lazyrich_jax.inference.least_squares import LONGEST, begin, minimise
+from lazyrich_jax.inference.screening import costs_after_step, screened
+
+from .experiments import BOTH_SIGNS, TRUTH, UNKNOWN, build
+
+
+@pytest.fixture(scope="module")
+def square():
+    """A square network, whose loss is even in lambda."""
+    return build((2, 2, 2))
+
+
+@pytest.fixture(scope="module")
+def wide_input():
+    """A network whose loss depends on the sign of lambda."""
+    return build((3, 2, 2))
+
+
+def test_a_coordinate_without_slope_does_not_hold_others_up():
+    """Gauss and Newton's step of the first one is a million long."""
+
+    def residuals(u, row):
+        return jnp.stack([10 * jnp.cosh(u[0]), u[1] - 3 + u[1] ** 3])
+
+    start, ends = np.array([[1e-6, 0.0]]), (np.full(2, -20.0), np.full(2, 20.0))
+    found = minimise(residuals, begin(start), ends, 0.0)
+    np.testing.assert_allclose(found.u, [[0.0, 1.2134]], atol=0.05)
+
+
+@pytest.mark.slow
+def test_many_curves(wide_input):
+    lmdas = jnp.array([-1.0, 0.1, 0.8])
+    curves = jnp.stack([wide_input.predict(**(TRUTH | {"lmda": x})) for x in lmdas])
+    table = inference.fit_curves(wide_input, curves, UNKNOWN, starts=16)
+    assert table.success.all() and (table.deviance < 1e-6).all()
+    np.testing.assert_allclose(table.lmda, lmdas, rtol=1e-5)
+    assert table.covariance.dims == ("curve", "coordinate", "other")
+    one = inference.fit(wide_input, curves[1], UNKNOWN)
+    np.testing.assert_allclose(
+        table.covariance[1], one.covariance, rtol=1e-4, atol=1e-12
+    )
+
+
+def learned(sizes):
+    """An experiment in which most of the loss is learned: its costs have valleys."""
+    keys = jax.random.split(jax.random.key(0))
+    sigma = jax.random.normal(keys[0], (sizes[2], sizes[0]))
+    task = lr.Task.from_correlation(sigma)
+    start = lr.LambdaBalanced()(*sizes, key=keys[1]).function
+    times, noise = jnp.linspace(0, 8, 100), inference.Relative(0.01)
+    return inference.Experiment(
+        task, times, hidden_size=sizes[1], start=start, scale=0.3, noise=noise
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(BOTH_SIGNS)
+@pytest.mark.parametrize("sizes", [(3, 2, 2), (2, 2, 2)])
+def test_curves_without_noise_give_the_truth(sizes):
+    made, rng = learned(sizes), np.random.default_rng(3)
+    scale, rate = np.exp(rng.uniform(-2, 0, 100)), np.exp(rng.uniform(-0.7, 0.7, 100))
+    lmda = np.sinh(rng.uniform(-4, 4, 100)) * scale**2
+    lmda = np.abs(lmda) if sizes == (2, 2, 2) else lmda  # of the two signs
+    truth = {"lmda": lmda, "scale": scale, "rate": rate}
+    draw = jax.jit(jax.vmap(lambda v: made.predict(**v)))
+    curves = draw({name: jnp.asarray(x) for name, x in truth.items()})
+    table = inference.fit_curves(made, curves, UNKNOWN)
+    off = [np.abs(table[name] / x - 1) for name, x in truth.items()]
+    assert np.sum(np.max(off, axis=0) < 1e-6) >= 99
+    assert np.sum(table.success) >= 99
+
+
+def test_candidates_are_compared_by_their_costs_after_a_step():
+    """Of a linear theory the step ends at the optimum, or at the longest step."""
+    rng = np.random.default_rng(0)
+    slopes, goal = rng.normal(size=(20, 3)), np.array([0.5, -1.0, 0.2])
+    u = np.array([goal + 0.3, goal + 4 * LONGEST * np.eye(3)[0]])
+    r = (u - goal) @ slopes.T
+    hessian = np.stack([slopes.T @ slopes] * 2)
+    after = costs_after_step(np.sum(r**2, 1)[None] / 2, (r @ slopes)[None], hessian)
+    expected = [0.0, (3 / 4) ** 2 * np.sum(r[1] ** 2) / 2]
+    np.testing.assert_allclose(after[0], expected, rtol=1e-8, atol=1e-8)
+
+
+def test_curves_share_the_predictions_of_candidates():
+    """Against the residuals of each curve, of which some are missing."""
+    choices = inference.Counts(each=40)
+    noise = (inference.Relative(0.01), choices)
+    made = build((2, 2, 2), observe=("loss", "choices"), noise=noise)
+    drawn = [made.simulate(key=jax.random.key(i), **TRUTH) for i in range(3)]
+    data = {name: np.ma.array([x[name] for x in drawn]) for name in made.observe}
+    data["loss"][1, :5] = np.ma.masked
+    coordinates = Coordinates(made, UNKNOWN)
+    misfit = Misfit(made, coordinates, checked_data(made, data, curves=True))
+    truth = coordinates.encode(TRUTH)
+    seen = screened(misfit, np.array([truth, truth + 1.0]))
+    residuals = [misfit(jnp.asarray(truth), jnp.asarray(i)) for i in range(3)]
+    cost = [float(jnp.sum(x**2) / 2) for x in residuals]
+    assert np.all(seen[:, 0] <= np.array(cost) * 1.1)
+    assert np.all(seen[:, 0] >= np.array(cost) - 10)  # three numbers fit the noise
+    assert np.all(seen[:, 1] > 2 * seen[:, 0])
+
+
+@pytest.mark.slow
+def test_a_valley_may_have_several_optima():
+    """The second one is found where no start has gone to it."""
+    made = learned((2, 2, 3))
+    truths = [(0.921, 0.716, 1.101), (0.723, 0.517, 0.672), (-2.727, 0.438, 1.892)]
+    truths = [dict(zip(UNKNOWN, x, strict=True)) for x in truths]
+    curves = jnp.stack([made.predict(**truth) for truth in truths])
+    table = inference.fit_curves(made, curves, UNKNOWN)
+    for name in UNKNOWN:
+        expected = [truth[name] for truth in truths]
+        np.testing.assert_allclose(table[name], expected, rtol=1e-6)
+    assert np.any(table.reached == 0)
