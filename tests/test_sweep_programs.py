@@ -175,7 +175,9 @@ def test_the_mesh_of_one_device_is_used():
     program = Lanes(
         watched, Grid(x=XS).template(jnp.float64), jax.sharding.Mesh(ALL[1:], ("d",))
     )
-    values = program._compiled(2)(XS[:2])
+    compiled, sharding = program._compiled(2)
+    assert sharding.device_set == {ALL[1]}
+    values = compiled(XS[:2])
     assert values[0].devices() == {ALL[1]}
 
 
