@@ -91,8 +91,8 @@ def gradients(points):
 
 def main():
     """Measure the sweeps, and draw the memory of the largest one."""
-    for programs, seconds in gradients(20_000).items():
-        print(f"2e4 gradients of 5-5-5 losses, {programs} at once: {seconds:.2f} s")
+    for programs, seconds in gradients(100_000).items():
+        print(f"1e5 gradients of 5-5-5 losses, {programs} at once: {seconds:.1f} s")
     with tempfile.TemporaryDirectory() as folder:
         seconds, _ = sweep(100_000, jnp.linspace(0, 10, 100), folder)
         print(f"1e5 points x 100 times of loss, float64, with writing: {seconds:.1f} s")
