@@ -8,6 +8,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 
+import lazyrich_jax as lr
 from lazyrich_jax._riccati.decaying.adiabatic import adiabatic
 from lazyrich_jax._riccati.decaying.falling import falling
 from lazyrich_jax._riccati.decaying.pairs import pairs
@@ -127,3 +128,20 @@ def test_no_decay(s, half, decay):
     by_half = -ratio * half / h * (2 / h + 1 / (s + h))
     bent = -2 * (ratio + half * by_half + half**2 * ratio**2 / 2) / h
     np.testing.assert_allclose(second[2], bent, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.slow
+def test_a_strength_of_zero_and_a_balance_of_rounding():
+    """The slope at no decay is refused, and right where the balance is known."""
+    task = lr.Task.from_correlation(jnp.diag(jnp.array([2.0, 0.0])))
+    network = lr.LambdaBalanced(0.0, 0.4)(2, 2, 2, key=jax.random.key(1))
+
+    def loss(decay, lmda):
+        given = {"weight_decay": decay, "lmda": lmda, "throw": False}
+        return lr.ExactSolution(network, task, **given).loss(jnp.array(1.5))
+
+    value, slope = jax.value_and_grad(loss)(0.0, None)
+    known, slope_of_known = jax.value_and_grad(loss)(0.0, 0.0)
+    assert jnp.isnan(slope)
+    np.testing.assert_allclose(value, known, rtol=1e-13)
+    np.testing.assert_allclose(slope_of_known, 0.0837891917, rtol=1e-8)  # of the flow

@@ -104,7 +104,7 @@ def _linearised(misfit: Misfit, points: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def _predicted(misfit: Misfit, points: np.ndarray) -> np.ndarray:
     values = _standardised(misfit.experiment, misfit.coordinates, jnp.asarray(points))
-    # What is missing in the data has the weight zero, also where it is infinite.
+    # Missing data have the weight zero, also where the prediction is infinite.
     return _flat(values)
 
 

@@ -128,7 +128,7 @@ def search(
 
     The result has the members of each curve together. Modes that can be exchanged are
     ordered. Of many curves four times as many members take a few steps, and the best
-    ones go to their ends. The last members of a curve are those of `along_valleys`.
+    ones go to their ends. The last members of a curve come from `along_valleys`.
     """
     experiment, coordinates = misfit.experiment, misfit.coordinates
     curves = misfit.data.curves

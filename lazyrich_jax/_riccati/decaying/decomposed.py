@@ -23,9 +23,9 @@ DERIVATIVES = (
     "start is not near a saddle nor its weights near a lower rank, but these were not."
 )
 SMALL = (
-    "Second derivatives under weight decay, and first ones by the task, must be taken "
-    "where a strength, the balance or the decay is not far below the network's size, "
-    "but all were. A balance known to be zero, `lmda=0.0`, has these derivatives."
+    "Derivatives under weight decay must be taken where a strength, the balance or the "
+    "decay is not far below the network's size, but all were. A balance known to be "
+    "zero, `lmda=0.0`, has these derivatives."
 )
 
 
@@ -100,8 +100,8 @@ def refusing(
     """
     eps, given = jnp.finfo(s.dtype).eps, {"message": SMALL, "throw": throw}
     small = jnp.min(s + jnp.abs(lmda) / 2 + decay)
-    s = refuse_derivative(s, small < eps**0.75 * size, **given)
     # One array: mixed derivatives are refused too.
     x = jnp.append(s, jnp.stack([lmda, decay]))
+    x = refuse_derivative(x, small < eps**0.75 * size, **given)
     x = refuse_second_derivative(x, small < eps**0.375 * size, **given)
     return x[:-2], x[-2], x[-1]

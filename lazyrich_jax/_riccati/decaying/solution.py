@@ -151,7 +151,7 @@ class Decaying(eqx.Module):
 
         def at(t):
             found = quantity(self.frame, self._solved(t))
-            # The derivatives, by the task too, are those of any task.
+            # Derivatives are those of the form for any task.
             alone = of_units(self._alone(t)) + (found - jax.lax.stop_gradient(found))
             return jnp.where(self.frame.s[0] == 0, alone, found)
 
