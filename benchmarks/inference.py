@@ -57,18 +57,74 @@ def cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def recovery(sizes: tuple[int, int, int], draws: int) -> str:
-    """Loss curves without noise: how many fits are exact, up to rounding."""
-    found, rng = 0, np.random.default_rng(5)
-    made = experiment(sizes, inference.Relative(0.01))
+def truths_of(
+    sizes: tuple[int, int, int], draws: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Random balances, scales and rates, (draws, 3)."""
+    found = []
     for _ in range(draws):
         scale, rate = np.exp(rng.uniform(-2, 0)), np.exp(rng.uniform(-0.7, 0.7))
         lmda = np.sinh(rng.uniform(-4, 4)) * scale**2
-        lmda = lmda if feasible(lmda, sizes) else -lmda
-        truth = {"lmda": lmda, "scale": scale, "rate": rate}
+        found.append((lmda if feasible(lmda, sizes) else -lmda, scale, rate))
+    return np.array(found)
+
+
+def recovery(sizes: tuple[int, int, int], draws: int) -> str:
+    """Loss curves without noise: how many fits are exact, up to rounding."""
+    found = 0
+    made = experiment(sizes, inference.Relative(0.01))
+    for numbers in truths_of(sizes, draws, np.random.default_rng(5)):
+        truth = dict(zip(UNKNOWN, numbers, strict=True))
         fit = inference.fit(made, made.predict(**truth), UNKNOWN)
         found += fit.success and fit.deviance < 1e-8
     return f"{found} of {draws}"
+
+
+def curves(sizes: tuple[int, int, int], draws: int, *, learned: bool) -> str:
+    """Curves without noise: how many are missed, and seconds with noise, compiled."""
+    made, rng = experiment(sizes, LAWS["relative"], learned=learned), np.random
+    truths = truths_of(sizes, draws, rng.default_rng(7))
+    predict = jax.jit(
+        jax.vmap(lambda x: made.predict(**dict(zip(UNKNOWN, x, strict=True))))
+    )
+    clean = np.asarray(predict(jnp.asarray(truths)))
+    missed = inference.fit_curves(made, clean, UNKNOWN).deviance.values
+    noisy = clean * np.exp(0.01 * rng.default_rng(0).normal(size=clean.shape))
+    start = time.perf_counter()
+    inference.fit_curves(made, noisy, UNKNOWN)
+    return (
+        f"{np.sum(missed > 1e-8)} of {draws} missed, {np.sum(missed > 0.01)} by more "
+        f"than 0.01; with noise {time.perf_counter() - start:.1f} s"
+    )
+
+
+def steps(rate: float, draws: int) -> list[str]:
+    """Estimates of a balance of 1.5 from descent, by the flow and the law of steps."""
+    task = lr.Task.from_correlation(jnp.diag(jnp.array([2.0, 1.0])))
+    times = np.linspace(0, round(10 / rate), 101).astype(int)
+    bounds = {"lmda": (0.0, np.inf)}
+    texts = []
+    for law in (False, True):
+        given = {"rate": rate, "scale": 0.3, "steps": law}
+        made = inference.Experiment(task, times, noise=LAWS["relative"], **given)
+        network = made.network(lmda=1.5)
+        descent = lr.GradientDescent(learning_rate=rate)
+        path = lr.learn(network, task, times * rate, dynamics=descent)
+        loss = np.asarray(path.loss)
+        plain = inference.Experiment(task, times, **given)
+        found = inference.fit(plain, loss, UNKNOWN[:2], bounds=bounds)
+        off, ends = abs(float(found.values["lmda"]) - 1.5), []
+        for draw in range(draws):
+            e = 0.01 * np.random.default_rng(draw).normal(size=loss.shape)
+            found = inference.fit(made, loss * np.exp(e), UNKNOWN[:2], bounds=bounds)
+            ends += found.intervals()["lmda"]
+        inside = sum(low <= 1.5 <= high for low, high in ends)
+        name = "steps" if law else "flow"
+        texts.append(
+            f"{name}: without noise off by {off:.2g}; {inside} of {len(ends)} intervals "
+            f"hold 1.5, from {np.min(ends):.4f} to {np.max(ends):.4f}"
+        )
+    return texts
 
 
 def coverage(
@@ -153,7 +209,9 @@ def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=100)
-    parser.add_argument("--only", choices=("recovery", "coverage", "cost"))
+    parser.add_argument(
+        "--only", choices=("recovery", "curves", "steps", "coverage", "cost")
+    )
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--regime", nargs="+", choices=REGIMES, default=list(REGIMES))
     parser.add_argument("--noise", nargs="+", choices=LAWS, default=list(LAWS))
@@ -172,6 +230,14 @@ def main() -> None:
         print("Exact fits (deviance below 1e-8) of loss curves without noise:")
         for name, sizes in shapes.items():
             print(f"  {name}: {recovery(sizes, options.draws)}", flush=True)
+    if options.only in (None, "curves"):
+        for learned in (True, False):
+            part = "most" if learned else "a few percent"
+            print(f"1000 curves, {part} of the loss learned:")
+            for name, sizes in shapes.items():
+                print(f"  {name}: {curves(sizes, 1000, learned=learned)}", flush=True)
+    if options.only in (None, "steps"):
+        print("Descent at the rate 0.005:", *steps(0.005, 4), sep="\n  ")
     if options.only in (None, "coverage"):
         for learned in (True, False):
             part = "most of the loss" if learned else "a few percent of the loss"

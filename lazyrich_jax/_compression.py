@@ -1,7 +1,7 @@
 """Wide layers in few hidden units.
 
-In: the weights of two layers. Out: those of an equivalent network of few hidden units,
-and what follows from them at their cost. Two layers use at most as many directions of
+In: the weights of two layers. Out: the weights of an equivalent network of few hidden
+units, and its quantities. Two layers use at most as many directions of
 hidden units as there are inputs and outputs. A rotation of the hidden units leaves all
 other directions without weights. docs/theory.md, section 8.
 """

@@ -200,7 +200,7 @@ def without_task(network, lmda, decay, t):
     return mp.fsum(x**2 for x in function) / 2, function, inputs, outputs
 
 
-@pytest.mark.parametrize("decay", [1.0, 10.0])
+@pytest.mark.parametrize("decay", [1e-3, 1.0, 10.0])
 @pytest.mark.parametrize("lmda", [0.0, 1.0, 100.0, -100.0])
 def test_all_digits_without_a_task(lmda, decay):
     ts = np.array([0.1, 2.0, 30.0])

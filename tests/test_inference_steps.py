@@ -8,7 +8,7 @@ import pytest
 
 import lazyrich_jax as lr
 from lazyrich_jax import inference
-from lazyrich_jax.fitting import report
+from lazyrich_jax.fitting.steps import said_of_steps
 
 from .experiments import BOTH_SIGNS
 
@@ -83,7 +83,7 @@ def test_a_report_says_what_it_knows_of_steps(untyped):
         given = {"rate": 0.01, "lmda": 1.0, **options}
         made = inference.Experiment(TASK, np.arange(2.0), **given)
         found = SimpleNamespace(unknown=(), values={}, experiment=made)
-        return report.steps(SimpleNamespace(clock="step"), found)  # pyright: ignore
+        return said_of_steps(SimpleNamespace(clock="step"), found)  # pyright: ignore
 
     assert said(steps=True) == [
         "The theory has descent in steps of 0.01, to first order in them."

@@ -160,7 +160,7 @@ FLOORS = {
         {"registry"},
         {"report"},
     ),
-    "fitting": ({"table"}, {"options"}, {"report"}),
+    "fitting": ({"table"}, {"options", "steps"}, {"report"}),
     "bench": ({"problems"}, {"measure", "methods"}, {"measurements"}, {"report"}),
 }
 SLOW = {"diffrax", "lineax", "optax", "matplotlib", "xarray", "zarr", "anywidget"}

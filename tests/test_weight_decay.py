@@ -10,37 +10,7 @@ import pytest
 import lazyrich_jax as lr
 
 from . import cases, numerical_flow
-
-KEY = jax.random.key(0)
-
-
-@functools.cache
-def solved(start="any"):
-    """Loss and QQ^T at times, and the network's own QQ^T, compiled once a shape."""
-
-    @jax.jit
-    def f(network, task, decay, ts):
-        solution = lr.ExactSolution(network, task, weight_decay=decay, start=start)
-        own = jax.vmap(lambda n: n.qqt)(solution.network(ts))
-        return solution.loss(ts), solution.qqt(ts), own
-
-    return f
-
-
-def of_flow(network, task, decay, ts):
-    """The loss and QQ^T of SciPy's flow."""
-    weights = [np.asarray(w) for w in network.weights]
-    found = numerical_flow.flow(weights, task, ts, weight_decay=decay)
-    q = [np.concatenate([w1.T, w2]) for w1, w2 in found]
-    loss = [numerical_flow.loss(w2 @ w1, task) for w1, w2 in found]
-    return np.array(loss), np.stack([x @ x.T for x in q])
-
-
-def close(found, expected, rtol):
-    """Every quantity within `rtol` of its largest entry."""
-    for x, y in zip(found, expected, strict=True):
-        x, y = np.asarray(x), np.asarray(y)
-        assert np.max(np.abs(x - y)) <= rtol * np.max(np.abs(y))
+from .decaying import KEY, close, of_flow, solved
 
 
 @pytest.mark.parametrize("decay", [1e-3, 0.3, 2.0])
@@ -133,47 +103,6 @@ def test_the_balance_decays_and_no_decay_is_a_limit():
             np.testing.assert_allclose(qqt, without.qqt(ts), atol=1e-11)
 
 
-def test_a_decay_of_zero_has_derivatives():
-    def kept(decay):
-        decay = lr.Exact(weight_decay=decay).weight_decay
-        assert decay is not None
-        return decay
-
-    assert lr.Exact(weight_decay=jnp.asarray(0.0)).weight_decay is None
-    assert jax.grad(kept)(0.0) == 1
-
-
-@pytest.mark.slow
-def test_derivatives():
-    sigma, change = cases.sigma(3, 4), cases.sigma(3, 4, seed=5)
-    weights = lr.LambdaBalanced(1.0, 0.5)(4, 3, 3, key=KEY).weights
-    ts = jnp.array([0.3, 2.0, 8.0, jnp.inf])
-
-    @jax.jit
-    def f(x):
-        lmda, decay, along, later = x
-        task = lr.Task.from_correlation(sigma + along * change)
-        network = lr.LinearNetwork(weights).rebalanced(lmda)
-        solution = lr.ExactSolution(network, task, weight_decay=decay)
-        ts_ = ts + jnp.where(jnp.isinf(ts), 0.0, later)
-        return jnp.concatenate([solution.loss(ts_), solution.qqt(ts_).ravel()])
-
-    step = 1e-4
-    slopes = jax.jit(jax.jacfwd(f))
-    for lmda, decay in ((2.0, 0.1), (-3.0, 0.02), (0.0, 0.3)):
-        x = jnp.array([lmda, decay, 0.0, 0.1])
-        found = slopes(x).T
-        for i, unit in enumerate(jnp.eye(4)):
-            if lmda == 0 and i == 0:
-                continue  # `rebalanced` is not smooth there
-            f1, f2 = (
-                (f(x + h * unit) - f(x - h * unit)) / (2 * h) for h in (step, 2 * step)
-            )
-            expected = (4 * f1 - f2) / 3
-            size = 1 + float(jnp.max(jnp.abs(expected)))
-            np.testing.assert_allclose(found[i], expected, atol=2e-8 * size)
-
-
 @pytest.mark.slow
 def test_repeated_modes_and_single_precision():
     sigma = np.diag([2.0, 1.0, 1.0])
@@ -221,90 +150,6 @@ def test_the_first_moment_and_large_starts():
         np.testing.assert_allclose(
             found[1][1][0], e @ p + p @ e - 2 * decay * p, atol=1e-12
         )
-
-
-@pytest.mark.slow
-def test_networks_of_one_balance_share_its_solutions():
-    task = lr.Task.from_correlation(cases.sigma(3, 3))
-    draw = lr.LambdaBalanced(2.0, 0.4)
-    networks = jax.vmap(lambda key: draw(3, 3, 3, key=key))(jax.random.split(KEY, 3))
-    ts = jnp.array([0.0, 0.5, 5.0])
-
-    def loss(network, lmda):
-        given = {"weight_decay": 0.1, "lmda": lmda, "throw": False}
-        return lr.ExactSolution(network, task, **given).loss(ts)
-
-    shared = jax.vmap(loss, (0, None))
-    expected = jnp.stack([loss(n, None) for n in unstacked(networks)])
-    np.testing.assert_allclose(shared(networks, 2.0), expected, rtol=1e-11)
-    assert np.isnan(shared(networks, 2.01)).all()
-    with pytest.raises(ValueError, match=r"`lmda` must be the balance of `network`"):
-        lr.ExactSolution(unstacked(networks)[0], task, lmda=1.0)
-    wide = lr.WideOrthogonal(0.7, 1.5)(3, 8, 3, key=KEY)
-    with pytest.raises(ValueError, match=r"`start` must be 'balanced' where `lmda`"):
-        lr.ExactSolution(wide, task, weight_decay=0.1, lmda=1.0)
-
-
-def test_a_balance_known_to_be_zero_shifts_the_rates():
-    sigma = jnp.asarray(cases.sigma(3, 4))
-    s = np.linalg.svd(sigma, compute_uv=False)
-    network = lr.LambdaBalanced(0.0, 0.4)(4, 3, 3, key=KEY)
-    ts = jnp.array([0.3, 3.0, 1e4, jnp.inf])
-
-    def f(network, sigma, decay, later):
-        task = lr.Task.from_correlation(sigma)
-        solution = lr.ExactSolution(network, task, weight_decay=decay, lmda=0.0)
-        times = ts + jnp.where(jnp.isinf(ts), 0.0, later)
-        return jnp.concatenate([solution.loss(times), solution.qqt(times).ravel()])
-
-    @jax.jit
-    def with_slope(*args):
-        scaled = jax.tree.map(lambda w: w / 2, args[0])  # its balance stays zero
-        change = scaled, jnp.sin(1 + 3 * sigma), jnp.asarray(0.2), jnp.asarray(0.3)
-        return *jax.jvp(f, args, change), change
-
-    for decay in (1e-6, 0.3, s[1], 0.5 * (s[1] + s[2]), 2.0, 10.0):
-        args = network, sigma, jnp.asarray(decay), jnp.asarray(0.0)
-        found, slope, change = with_slope(*args)
-        task = lr.Task.from_correlation(sigma)
-        loss, qqt, _ = solved()(network, task, decay, np.asarray(ts))
-        close((found[:4], found[4:]), (loss, qqt.ravel()), 1e-13)
-        if decay in (1e-6, s[1]):
-            continue  # the end has a corner, or large derivatives
-
-        def at(h, args=args, change=change):
-            return with_slope(*jax.tree.map(lambda x, dx: x + h * dx, args, change))[0]
-
-        f1, f2 = ((at(h) - at(-h)) / (2 * h) for h in (1e-4, 2e-4))
-        np.testing.assert_allclose(slope, (4 * f1 - f2) / 3, atol=1e-8)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sizes", [(4, 2, 6), (9, 9, 9)])
-def test_the_flow_from_a_balance_known_to_be_zero(sizes):
-    task = lr.Task.from_correlation(cases.sigma(sizes[2], sizes[0]))
-    task = lr.Task(1.3 * task.x, task.y)
-    network = lr.LambdaBalanced(0.0, 0.4)(*sizes, key=KEY)
-    ts = np.array([0.0, 0.1, 1.0, 4.0])
-
-    @jax.jit
-    def f(decay):
-        given = {"lmda": 0.0, "start": "balanced"}
-        solution = lr.ExactSolution(network, task, weight_decay=decay, **given)
-        return solution.loss(ts), solution.qqt(ts)
-
-    for decay in (1e-3, 0.5, 3.0):
-        close(f(decay), of_flow(network, task, decay, ts), 2e-10)
-    other = lr.LambdaBalanced(0.1, 0.4)(3, 2, 2, key=KEY)
-    task = lr.Task.from_correlation(cases.sigma(2, 3))
-    with pytest.raises(ValueError, match=r"`lmda` must be the balance of `network`"):
-        lr.ExactSolution(other, task, weight_decay=0.1, lmda=0.0)
-
-
-def unstacked(networks):
-    """The members of a batch."""
-    count = networks.weights[0].shape[0]
-    return [jax.tree.map(lambda w, i=i: w[i], networks) for i in range(count)]
 
 
 @pytest.mark.slow

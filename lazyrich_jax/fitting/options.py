@@ -11,7 +11,7 @@ import numpy as np
 
 from .._task import Task
 from ..inference import AbstractNoise, Additive, Counts, Experiment, Relative
-from ..inference.learner import MODELS, PARAMETERS
+from ..inference.learner import MODELS, PARAMETERS, has_law_of_steps
 from ..inference.observables import OBSERVABLES
 from .table import Table
 
@@ -140,6 +140,7 @@ def _question(
                 f"{options.learning_rate:g}."
             )
         known["rate"] = options.learning_rate
+    names = {*known, *(options.unknown or ())}
     experiment = Experiment(
         task,
         table.times,
@@ -148,24 +149,13 @@ def _question(
         hidden_size=hidden_size,
         start=options.start,
         model=options.model,
-        steps=_has_steps(options, table, known),
+        steps=options.learning_rate is not None
+        and has_law_of_steps(options.start, options.model, table.observables, names),
         **known,
     )
     unknown = options.unknown or _unknown(experiment, table.clock, known, task)
     bounds = dict(_pair("--bounds", x, "LOW:HIGH", _range) for x in options.bounds)
     return Question(experiment, tuple(unknown), bounds)
-
-
-def _has_steps(
-    options: argparse.Namespace, table: Table, known: Mapping[str, Any]
-) -> bool:
-    """Whether the steps of descent are known, and the theory has a law of them."""
-    return (
-        options.learning_rate is not None
-        and (options.start, options.model) == ("aligned", "balanced")
-        and "weight_decay" not in {*known, *(options.unknown or ())}
-        and not any(OBSERVABLES[name].layers for name in table.observables)
-    )
 
 
 def _unknown(

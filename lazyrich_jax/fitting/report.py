@@ -17,6 +17,7 @@ from ..inference.compare import EQUAL
 from ..inference.identified import rank
 from ..inference.words import ANY_START, faults
 from .options import Question, questions
+from .steps import said_of_steps
 from .table import Table, read
 
 Bounds = Mapping[str, tuple[float, float]]
@@ -68,38 +69,14 @@ def run(prepared: tuple[Table, list[Question]], out: Path) -> str:
     text = json.dumps(_numbers(table, candidates), indent=2)
     (out / "fit.json").write_text(f"{text}\n", encoding="utf-8")
     _draw(best.fit, table).savefig(out / "fit.png", dpi=160)
-    return "\n".join([_printed(best.fit), *steps(table, best.fit), *best.warnings])
+    return "\n".join(
+        [_printed(best.fit), *said_of_steps(table, best.fit), *best.warnings]
+    )
 
 
 def _printed(found: Fit) -> str:
     """The fit in words, with the command's options."""
     return str(found).replace(ANY_START, "`--start any`")
-
-
-def steps(table: Table, found: Fit) -> list[str]:
-    """What the theory knows of steps of a known size, or its error without them."""
-    experiment = found.experiment
-    is_known = table.clock == "step" and "rate" not in found.unknown
-    if not is_known or experiment.model != "balanced":
-        return []
-    if experiment.steps:
-        rate = float(experiment.known["rate"])
-        return [f"The theory has descent in steps of {rate:g}, to first order in them."]
-    values = {**experiment.known, **found.values}
-    variance = float(experiment.task.input_variance)
-    if "task_strengths" in values:
-        strongest = np.max(values["task_strengths"])
-    else:
-        strongest = np.linalg.norm(experiment.task.input_output_correlation, 2)
-    # Descent multiplies the distance from the optimum by 1 - z, not exp(-z).
-    z = float(values["rate"]) * math.hypot(
-        variance * float(values["lmda"]), 2 * float(strongest)
-    )
-    return [
-        f"The theory has no steps. The steps of descent at the rate "
-        f"{float(values['rate']):g} change the speed of learning by up to "
-        f"{50 * z:.2g} %. The intervals leave this out."
-    ]
 
 
 def _fitted(question: Question, table: Table) -> Candidate:
@@ -168,7 +145,7 @@ def _report(table: Table, candidates: list[Candidate]) -> str:
         *(refuted if faults(found) else []),
         "\n".join(f"- {line}" for line in identified(found, best.bounds)),
     ]
-    parts += steps(table, found)
+    parts += said_of_steps(table, found)
     if best.warnings:
         parts.append("\n".join(f"- {text}" for text in best.warnings))
     if len(candidates) > 1:

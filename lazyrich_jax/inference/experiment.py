@@ -24,7 +24,7 @@ from .arguments import (
     start_function,
     task_of_sizes,
 )
-from .learner import MODELS, Learner, Values
+from .learner import MODELS, Learner, Values, has_law_of_steps
 from .noise import AbstractNoise
 from .observables import OBSERVABLES
 
@@ -162,7 +162,7 @@ class Experiment(Learner):
             del given["weight_decay"]
         self.steps = bool(steps)
         _checks.require(
-            not steps or (model == "balanced" and self._by_modes(given)),
+            not steps or has_law_of_steps(self.start, model, self.observe, given),
             "`steps` must be false for all but aligned starts of the model 'balanced' "
             "whose layers are not observed, without weight decay, but it was true.",
         )

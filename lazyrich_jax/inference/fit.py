@@ -197,8 +197,8 @@ def fit_curves(
     are taken for each curve, the best of four times as many that took a few steps.
 
     **Returns:** an `xarray.Dataset` over `curve` with the estimates by name,
-    `deviance`, `reached` (how many starts found it; 0 if it lies along the valley of
-    what they found), `success` and, over `coordinate` twice, `covariance` (as
+    `deviance`, `reached` (how many starts found it; 0 if only the search along the
+    valley found it), `success` and, over `coordinate` twice, `covariance` (as
     `Fit.covariance`).
 
     **Raises:** as `fit`; `ValueError` for several observables unless every level of

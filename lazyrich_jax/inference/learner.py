@@ -1,6 +1,6 @@
 """A network that learned a task, as a function of its numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, Literal
 
 import equinox as eqx
@@ -34,6 +34,25 @@ PARAMETERS = (
     "task_strengths",
     "weight_decay",
 )
+
+
+def has_law_of_steps(
+    start: str, model: str, observe: Iterable[str], names: Container[str]
+) -> bool:
+    """Whether the theory knows finite steps of descent, with these parameters."""
+    return model == "balanced" and _by_modes(start, model, observe, names)
+
+
+def _by_modes(
+    start: str, model: str, observe: Iterable[str], names: Container[str]
+) -> bool:
+    """Whether the modes of an aligned start are all that is observed."""
+    return (
+        start == "aligned"
+        and model in ("balanced", "wide")
+        and "weight_decay" not in names
+        and not any(OBSERVABLES[name].layers for name in observe)
+    )
 
 
 class Learner(eqx.Module):
@@ -82,13 +101,7 @@ class Learner(eqx.Module):
         return setting, path, offset
 
     def _by_modes(self, values: Values) -> bool:
-        """Whether the modes of an aligned start are all that is observed."""
-        return (
-            self.start == "aligned"
-            and self.model in ("balanced", "wide")
-            and "weight_decay" not in values
-            and not any(OBSERVABLES[name].layers for name in self.observe)
-        )
+        return _by_modes(self.start, self.model, self.observe, values)
 
     def _aligned(self, values: Values, task: Task) -> Aligned:
         k = min(self.sizes)

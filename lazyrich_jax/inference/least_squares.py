@@ -28,7 +28,7 @@ LONGEST = 2.0  # step of one coordinate
 SMALL, LARGE = 32, 512  # starts in one call
 # Starts in one step, of few and of many. All take as many steps as the slowest one,
 # but larger groups need less time for each step: 1000 curves of 3-2-2 networks took
-# 5.1 s in groups of 8, 3.9 s in groups of 64.
+# three quarters of the time (`benchmarks.inference --only curves`).
 GROUP, LARGE_GROUP = 8, 64
 FLOOR = 1e-2  # of the damping's diagonal, relative to its largest entry
 

@@ -1,6 +1,7 @@
 """Arrays by name in a .npz file.
 
-In: a path, and arrays by their names. Out: the file, or what it holds. It has no code.
+In: a path, and arrays by their names. Out: the file, or its arrays. Pickled objects are
+neither written nor read.
 """
 
 import os

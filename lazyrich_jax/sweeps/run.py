@@ -176,7 +176,7 @@ def _loop(
     heart: Heartbeat | None,
     progress: bool,
 ) -> None:
-    """Compute every block of `todo`; the bar begins with those of an earlier run."""
+    """Compute every block of `todo`; the bar begins with the blocks of `done`."""
     from tqdm import tqdm
 
     before = sum(_count(b) for b in done)

@@ -1,7 +1,7 @@
 """The columns of K of few units, in scalar arithmetic.
 
-In: `ScalarConstants` and times. Out: exponentials of time, none of which grows, and
-sparse orthonormal columns (theory.md, section 2). Every scalar is an array over
+In: `ScalarConstants` and times. Out: decaying exponentials of time, and sparse
+orthonormal columns (theory.md, section 2). Every scalar is an array over
 networks and times.
 
 Rows are named by kind: "grow" and "fall" are a mode's rows, "rest" a left-over row. The
@@ -24,7 +24,7 @@ Column = dict[tuple[str, int], Scalar]  # entries by row, without the zeros
 
 
 class Exponentials(NamedTuple):
-    """Exponentials of time, none of which grows."""
+    """Exponentials of time, at most one."""
 
     decay: Sequence[Scalar]  # of every mode and the left-over rows that grow
     ratio: Sequence[Sequence[Scalar]]  # of growing rows; row m are the left-over ones
