@@ -121,8 +121,8 @@ def steps(rate: float, draws: int) -> list[str]:
         inside = sum(low <= 1.5 <= high for low, high in ends)
         name = "steps" if law else "flow"
         texts.append(
-            f"{name}: without noise off by {off:.2g}; {inside} of {len(ends)} intervals "
-            f"hold 1.5, from {np.min(ends):.4f} to {np.max(ends):.4f}"
+            f"{name}: without noise off by {off:.2g}; {inside} of {len(ends)} "
+            f"intervals hold 1.5, from {np.min(ends):.4f} to {np.max(ends):.4f}"
         )
     return texts
 
