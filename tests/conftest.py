@@ -2,42 +2,15 @@
 
 import ctypes
 import gc
-import mmap
 import os
 from pathlib import Path
 
-import jaxlib
-
-
-def knows(flag):
-    """Whether this jaxlib has the flag; an unknown flag ends the process.
-
-    The binary may keep the name of a removed flag, but not the name of its setter.
-    """
-    setter = f"set_{flag}".encode()
-    for library in Path(jaxlib.__file__).parent.glob("*.so"):
-        with library.open("rb") as file:
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-                if text.find(setter) >= 0:
-                    return True
-    return False
-
+from .quick_compilation import FLAGS
 
 # Before jax is imported: two devices, and a thread pool for their linear algebra.
-# Compilation takes most of the time. Optimisation is a quarter of it, and the newer of
-# XLA's two code generators takes twice as long as the older one. (Notebooks, figures
-# and benchmarks run with neither setting.)
-flags = [
-    "--xla_force_host_platform_device_count=2",
-    "--xla_backend_optimization_level=0",
-]
-if knows("xla_cpu_parallel_codegen_split_count"):  # each core runs a process of tests
-    flags.append("--xla_cpu_parallel_codegen_split_count=1")
-AS_USERS = None  # options of `jax.jit` for the newer code generator
-if knows("xla_cpu_use_fusion_emitters"):
-    flags.append("--xla_cpu_use_fusion_emitters=false")
-    AS_USERS = {"xla_cpu_use_fusion_emitters": True}
-os.environ.setdefault("XLA_FLAGS", " ".join(flags))
+os.environ.setdefault(
+    "XLA_FLAGS", " ".join(["--xla_force_host_platform_device_count=2", *FLAGS])
+)
 os.environ.setdefault("NPROC", "4")
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # nothing from before
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -12,7 +12,7 @@ import pytest
 import lazyrich_jax as lr
 
 from . import cases, numerical_flow
-from .conftest import AS_USERS
+from .quick_compilation import AS_USERS
 
 # All tests use as many times: each number of times takes seconds to compile.
 TS = jnp.array([0.0, 0.05, 0.3, 1.0, 2.5])

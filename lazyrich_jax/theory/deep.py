@@ -95,60 +95,18 @@ def _integrated(
 ) -> Float[Array, "times modes"]:
     import diffrax  # takes half a second: imported on first use
 
-    # The squared strengths minus the smallest squared strength.
-    offset = jnp.sort(jnp.concatenate([jnp.zeros(1, lmda.dtype), jnp.cumsum(lmda)]))
-    offset = (offset[1:] - offset[0])[:, None]
-    sign = jnp.where(s < 0, -1.0, 1.0)
-    drawn, s = s, sign * s
-    end = _strength(s, offset)
-    start = _strength(sign * a0, offset)
-    # Strengths that are equal up to rounding are equal.
-    noise = 16 * jnp.finfo(ts.dtype).eps * (start**2)[None]
-    offset = offset - jax.lax.stop_gradient(jnp.where(offset > noise, 0.0, offset))
-    # A mode that starts at zero without balance stays there. Its derivative by the
-    # start, from above, grows like the product of two equal strengths.
-    rate = jnp.where(jnp.all(offset[1:] > 0), 2 * drawn, 0.0)
-    rate = rate * jnp.prod(_root(offset[1:]), axis=0)
-    beside = jnp.where((start == 0) & (offset[0] == 0), a0, 0.0)
-    # A mode without balance ends at zero if it starts with the opposite sign of s, or
-    # if s is zero.
-    to_zero = (offset[0] == 0) & ((start <= 0) | (s == 0))
-    end = jnp.where(to_zero, 0.0, end)
-    # w_- is zero near a saddle at zero, else it lies beyond the start.
-    small = (start > 0) & (start < end / 2) & (start**2 > offset[0])
-    low = jnp.where(small, 0.0, 2 * start - end)
-    y0 = jnp.where(
-        small,
-        jnp.log(jnp.where(small, start, 1.0) / jnp.where(small, end - start, 1.0)),
-        0.0,
-    )
-
-    def strength(y):
-        return low * jax.nn.sigmoid(-y) + end * jax.nn.sigmoid(y)
-
-    def velocity(t, y, args):
-        y = jnp.maximum(y, y0)  # a stage of too long a step may fall below y0
-        w = strength(y)
-        others = _root(w[None] ** 2 + offset)
-        product = jnp.prod(others, axis=0)
-        free = product * _slope(w, end, offset)
-        # The ratio of the two smallest strengths is 1, but has derivatives.
-        ratio = others[0] / jnp.where(w == 0, 1.0, jnp.abs(w))
-        ratio = jnp.where(w == 0, 1.0, ratio) * jnp.prod(others[1:], axis=0)
-        to_saddle = ratio * jnp.where(start > 0, -1.0, 1.0) * (s - w * product)
-        return jnp.where(to_zero, to_saddle, free) / jax.nn.sigmoid(y)
-
+    equation = _Equation(s, a0, lmda)
     arguments = jnp.concatenate([ts, s, a0, lmda, rtol[None]])
     ok = jnp.all(jnp.isfinite(arguments))
     ts, rtol = jnp.where(ok, ts, 0.0), jnp.where(ok, rtol, 1e-5)
     order = jnp.argsort(ts)
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(velocity),
+        diffrax.ODETerm(equation.velocity),
         diffrax.Dopri8(),
         t0=0.0,
         t1=ts[order][-1],
         dt0=None,
-        y0=y0,
+        y0=equation.y0,
         saveat=diffrax.SaveAt(ts=ts[order]),
         # Steps end at the times: interpolation is less accurate than the steps.
         stepsize_controller=diffrax.ClipStepSizeController(
@@ -157,12 +115,71 @@ def _integrated(
         max_steps=2**16,
     )
     (y,) = jax.tree.leaves(solution.ys)
-    w = jax.vmap(strength)(y[jnp.argsort(order)])
-    a = w * jnp.prod(_root(w[:, None] ** 2 + offset[None]), axis=1)
-    limit = 0.99 * jnp.log(jnp.finfo(a.dtype).max)
-    a = sign[None] * a
-    a = a + beside[None] * jnp.exp(jnp.minimum(rate[None] * ts[:, None], limit))
-    return jnp.where(ok, a, jnp.nan)
+    return jnp.where(ok, equation.modes(ts, y[jnp.argsort(order)]), jnp.nan)
+
+
+class _Equation:
+    """The equation of the smallest strength w of each mode, in `deep_modes`' variable.
+
+    The sign of `s` is divided out.
+    """
+
+    def __init__(
+        self,
+        s: Float[Array, " modes"],
+        a0: Float[Array, " modes"],
+        lmda: Float[Array, " hidden"],
+    ):
+        # The squared strengths minus the smallest squared strength.
+        offset = jnp.sort(jnp.concatenate([jnp.zeros(1, lmda.dtype), jnp.cumsum(lmda)]))
+        offset = (offset[1:] - offset[0])[:, None]
+        self.sign = jnp.where(s < 0, -1.0, 1.0)
+        self.s = self.sign * s
+        end = _strength(self.s, offset)
+        self.start = start = _strength(self.sign * a0, offset)
+        # Strengths that are equal up to rounding are equal.
+        noise = 16 * jnp.finfo(s.dtype).eps * (start**2)[None]
+        offset = offset - jax.lax.stop_gradient(jnp.where(offset > noise, 0.0, offset))
+        self.offset = offset
+        # A mode that starts at zero without balance stays there. Its derivative by the
+        # start, from above, grows like the product of two equal strengths.
+        rate = jnp.where(jnp.all(offset[1:] > 0), 2 * s, 0.0)
+        self.rate = rate * jnp.prod(_root(offset[1:]), axis=0)
+        self.beside = jnp.where((start == 0) & (offset[0] == 0), a0, 0.0)
+        # A mode without balance ends at zero if it starts with the opposite sign of s,
+        # or if s is zero.
+        self.to_zero = (offset[0] == 0) & ((start <= 0) | (self.s == 0))
+        self.end = end = jnp.where(self.to_zero, 0.0, end)
+        # w_- is zero near a saddle at zero, else it lies beyond the start.
+        small = (start > 0) & (start < end / 2) & (start**2 > offset[0])
+        self.low = jnp.where(small, 0.0, 2 * start - end)
+        ratio = jnp.where(small, start, 1.0) / jnp.where(small, end - start, 1.0)
+        self.y0 = jnp.where(small, jnp.log(ratio), 0.0)
+
+    def strength(self, y: Float[Array, " modes"]) -> Float[Array, " modes"]:
+        return self.low * jax.nn.sigmoid(-y) + self.end * jax.nn.sigmoid(y)
+
+    def velocity(self, t, y: Float[Array, " modes"], args) -> Float[Array, " modes"]:
+        y = jnp.maximum(y, self.y0)  # a stage of too long a step may fall below y0
+        w = self.strength(y)
+        others = _root(w[None] ** 2 + self.offset)
+        product = jnp.prod(others, axis=0)
+        free = product * _slope(w, self.end, self.offset)
+        # The ratio of the two smallest strengths is 1, but has derivatives.
+        ratio = others[0] / jnp.where(w == 0, 1.0, jnp.abs(w))
+        ratio = jnp.where(w == 0, 1.0, ratio) * jnp.prod(others[1:], axis=0)
+        to_saddle = ratio * jnp.where(self.start > 0, -1.0, 1.0)
+        to_saddle *= self.s - w * product
+        return jnp.where(self.to_zero, to_saddle, free) / jax.nn.sigmoid(y)
+
+    def modes(
+        self, ts: Float[Array, " times"], y: Float[Array, "times modes"]
+    ) -> Float[Array, "times modes"]:
+        w = jax.vmap(self.strength)(y)
+        a = w * jnp.prod(_root(w[:, None] ** 2 + self.offset[None]), axis=1)
+        limit = 0.99 * jnp.log(jnp.finfo(a.dtype).max)
+        grown = jnp.exp(jnp.minimum(self.rate[None] * ts[:, None], limit))
+        return self.sign[None] * a + self.beside[None] * grown
 
 
 def _strength(
