@@ -8,9 +8,13 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Float
 
 T = TypeVar("T")
+
+# Whether XLA knows calls that it must not dissolve.
+CALLS_STAY = jax.__version_info__ >= (0, 7, 2)
 
 # Whether a program is traced for blocks on a CPU: see `kept`.
 _keeps = contextvars.ContextVar("keeps", default=False)
@@ -34,12 +38,15 @@ def kept(function: Callable[[], Any]) -> Any:
 
     XLA for CPUs may recompute a result, and all its inputs, in every loop that uses it,
     or fuse it with its uses into one loop. `optimization_barrier` does not prevent
-    this: XLA removes it before fusion. XLA does not fuse into a condition. The barrier
-    below hides that this condition always holds.
+    this: XLA removes it before fusion. XLA does not fuse into a call that stays a call.
+    Older versions know no such calls. They don't fuse into a condition, of which they
+    compile both branches. The barrier below hides that it always holds.
     """
     if not _keeps.get():
         return function()
     traced = jax.jit(function)  # once, also for its shapes
+    if CALLS_STAY:
+        return set_xla_metadata(traced(), inlineable="false")
 
     def never() -> Any:
         shapes = jax.eval_shape(traced)
