@@ -5,7 +5,6 @@ The matrix would be many times as large as the product. It is made block by bloc
 """
 
 import functools
-import itertools
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -41,12 +40,14 @@ def matrix_times_vectors(
         found = one(x.constants, t)
         if t.ndim == 0:
             return dot(jnp.concatenate(found), x.vectors)
-        numbers = list(itertools.chain(*found))
+        # Each number is taken from its part inside the loop that uses it.
+        places = [(part, row) for part in found for row in range(len(part))]
 
         def term(i: int) -> Array:
-            return numbers[i][None] * x.vectors[i]
+            part, row = places[i]
+            return part[row][None] * x.vectors[i]
 
-        return long_total(term, len(numbers))
+        return long_total(term, len(places))
 
     both = WithVectors(x, v)
     return evaluated(product, lambda x: x.vectors.shape[-1:], on_cpu, both, ts)

@@ -69,15 +69,17 @@ def orthonormal(
     from row `rows[c]` on.
     """
     m, r, n = counts
-    both = min(m, n)
+    both, more = min(m, n), len(unit)
 
     def ordered():
         grow, rest, fall, start = entries()
         pairs = jnp.stack([grow[:both][::-1], start[:both][::-1]], axis=1)
         pairs = pairs.reshape(2 * both, *pairs.shape[2:])
-        return jnp.concatenate([fall, rest, grow[both:], start[both:][::-1], pairs])
+        others = grow[both:], start[both:][::-1]
+        return jnp.concatenate([unit, fall, rest, *others, pairs])
 
-    def by_kind(k, inverse):
+    def by_kind(k):
+        inverse, k = k[:more], k[more:]
         fall, rest, k = k[:m], k[m : m + r], k[m + r :]
         single, pairs = k[: m + n - 2 * both], k[m + n - 2 * both :]
         grow, start = pairs[::2][::-1], pairs[1::2][::-1]
@@ -88,36 +90,33 @@ def orthonormal(
         return grow, rest, fall, start, inverse
 
     k = kept(ordered)
-    rows = [m + r + n - c + max(m - c, 0) for c in range(n)]
+    ends = [more + m + r + n - c + max(m - c, 0) for c in range(n)]
     if n > sizes.QR_COLUMNS:
-        columns, inverse = _in_groups(k, unit, rows)
-        return kept(lambda: by_kind(columns, inverse))
+        columns = _in_groups(k, more, ends)
+        return kept(lambda: by_kind(columns))
     units = []
-    inverse = []
-    for late in reversed(range(n)):
-        k, unit, column, inverted = _without_last(k, unit, rows[late])
-        padding = [(0, rows[0] - rows[late]), *[(0, 0)] * (column.ndim - 1)]
-        units.insert(0, jnp.pad(column, padding))
-        inverse.insert(0, inverted)
+    for end in reversed(ends):
+        k, column = _without_last(k, more, end)
+        units.insert(0, column)
 
-    return kept(lambda: by_kind(jnp.stack(units, axis=1), jnp.stack(inverse, axis=1)))
+    def stacked():
+        parts = zip(*map(by_kind, units), strict=True)
+        return tuple(jnp.stack(columns, axis=1) for columns in parts)
+
+    return kept(stacked)
 
 
 def _in_groups(
-    k: Float[Array, "rows columns ..."],
-    more: Float[Array, "more columns ..."],
-    rows: list[int],
-) -> tuple[Float[Array, "rows columns ..."], Float[Array, "more columns ..."]]:
-    """Orthonormal columns of `k`, and the columns of `more` after the same operations.
+    left: Float[Array, "rows columns ..."], first: int, ends: list[int]
+) -> Float[Array, "rows columns ..."]:
+    """`_without_last` of all columns.
 
     A loop runs over the columns of each group. This takes slightly more arithmetic than
     written-out columns and compiles far faster.
     """
-    first = more.shape[0]
-    left = jnp.concatenate([more, k])
     done: list[Array] = []
-    for start in reversed(range(0, k.shape[1], sizes.QR_COLUMNS)):
-        end = first + rows[start]
+    for start in reversed(range(0, left.shape[1], sizes.QR_COLUMNS)):
+        end = ends[start]
 
         def visit(i, left, end=end):
             j = left.shape[1] - 1 - i
@@ -137,40 +136,31 @@ def _in_groups(
         left = jax.lax.fori_loop(0, left.shape[1] - start, visit, left)
         done.insert(0, left[:, start:])
         left = left[:, :start]
-    found = jnp.concatenate(done, axis=1)
-    return found[first:], found[:first]
+    return jnp.concatenate(done, axis=1)
 
 
 def _without_last(
-    k: Float[Array, "rows columns ..."],
-    more: Float[Array, "more columns ..."],
-    rows: int,
-) -> tuple[
-    Float[Array, "rows fewer ..."],
-    Float[Array, "more fewer ..."],
-    Float[Array, "some ..."],
-    Float[Array, "more ..."],
-]:
+    k: Float[Array, "rows columns ..."], first: int, end: int
+) -> tuple[Float[Array, "rows fewer ..."], Float[Array, "rows ..."]]:
     """Earlier columns without their part along the last, and the last as a unit vector.
 
-    The last column is zero from row `rows` on. The columns of `more` undergo the same
-    operations.
+    The last column is zero from row `end` on. Rows before `first` undergo the same
+    operations, and don't count in products.
     """
     last = k.shape[1] - 1
 
     def normalised():
-        column = k[:rows, last]
-        scale = inverse_root(total(x * x for x in column))[None]
-        return column * scale, more[:, last] * scale
+        column = k[:, last]
+        return column * inverse_root(total(x * x for x in column[first:end]))[None]
 
-    unit, other = kept(normalised)
+    unit = kept(normalised)
     if last == 0:
-        return k, more, unit, other
-    along = kept(lambda: total(unit[i][None] * k[i, :last] for i in range(rows)))
+        return k, unit
+    rows = range(first, end)
+    along = kept(lambda: total(unit[i][None] * k[i, :last] for i in rows))
 
     def others():
-        left = k[:rows, :last] - unit[:, None] * along[None]
-        rest = more[:, :last] - other[:, None] * along[None]
-        return jnp.concatenate([left, k[rows:, :last]]), rest
+        left = k[:end, :last] - unit[:end, None] * along[None]
+        return jnp.concatenate([left, k[end:, :last]])
 
-    return *kept(others), unit, other
+    return kept(others), unit
