@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from ._xla import once, sizes
 
@@ -124,6 +124,11 @@ def finite_time(t: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.minimum(t, float(jnp.finfo(t.dtype).max) ** 0.4)
 
 
+def running_count(mask: Bool[Array, " k"]) -> Int[Array, " k"]:
+    """How many entries are true up to each one."""
+    return jnp.sum(jnp.tri(mask.size, dtype=bool) & mask[None], axis=1)
+
+
 def merge_repeated(s: Float[Array, " modes"], size: int) -> Float[Array, " modes"]:
     """Singular values; those equal up to rounding are made equal, tiny ones zero.
 
@@ -135,7 +140,7 @@ def merge_repeated(s: Float[Array, " modes"], size: int) -> Float[Array, " modes
         return s
     tolerance = 4 * size * jnp.finfo(s.dtype).eps * jnp.maximum(s[0], -s[-1])
     starts = jnp.concatenate([jnp.array([True]), s[:-1] - s[1:] > tolerance])
-    label = jnp.cumsum(starts)
+    label = running_count(starts)
     same = (label[:, None] == label[None, :]).astype(s.dtype)
     merged = dot(same, s) / jnp.sum(same, axis=1)
     return jnp.where(jnp.abs(merged) > tolerance, merged, 0.0)

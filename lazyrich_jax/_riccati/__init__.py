@@ -37,7 +37,7 @@ the modes' decaying ones. Columns span the hidden directions of Q0.
     w; kappa              rates; kappa           eigenvalues of F; of the modes
     cos, sin theta        cos, sin               a mode's eigenvectors of F
     L, B                  lower, basis           Q0 = L B in the eigenbasis
-    pivots                pivots, is_pivot       the first independent rows
+    pivots                pivots, place          the first independent rows
     C, L_c^-1             echelon, inverse       L = C L_c, L_c the pivot rows of L
     v                     pivot_rates, growth    growth of the pivot rows
     g(w)                  gain, root             (e^{2wt} - 1) / 2w, bounded; its root

@@ -42,15 +42,24 @@ class Echelon(eqx.Module):
         """Numbers whose squares have the gaps of the squared rates."""
 
     @property
+    def place(self) -> Bool[Array, "columns rows"]:
+        """The mask of each column's pivot row."""
+        return self.pivots[:, None] == jnp.arange(self.rates.size)[None]
+
+    @property
     def is_pivot(self) -> Bool[Array, " rows"]:
         """The mask of the pivot rows."""
-        mask = jnp.zeros(self.rates.size, bool)
-        return mask.at[self.pivots].set(True, mode="drop")
+        return jnp.any(self.place, axis=0)
 
     @property
     def pivot_rates(self) -> Float[Array, " columns"]:
         """The eigenvalues of F on the pivot rows; zero for columns without a pivot."""
         return self.at_pivots(self.rates)
+
+    @property
+    def pivot_entries(self) -> Float[Array, " columns"]:
+        """The diagonal of `lower` on the pivot rows; zero for columns without one."""
+        return jnp.sum(jnp.where(self.place, self.lower.T, 0.0), axis=1)
 
     @property
     def coefficients(self) -> Float[Array, "rows columns"]:
@@ -60,12 +69,14 @@ class Echelon(eqx.Module):
         saddle, and a hundredth of every row divided by its columns' pivots, which is
         large near a lower rank.
         """
-        own = jnp.diagonal(self.at_pivots(self.lower))
+        own = self.pivot_entries
         over = jnp.abs(self.lower) / jnp.where(own > 0, own, 1.0)[None]
         return jnp.maximum(jnp.abs(self.off_pivots(self.echelon)), over / 100)
 
     def at_pivots(self, rows: Float[Array, "rows *k"]) -> Float[Array, "columns *k"]:
         """The pivot rows of `rows`; zero for columns without a pivot."""
+        if rows.ndim == 1:  # one loop; a gather compiles to several
+            return jnp.sum(jnp.where(self.place, rows[None], 0.0), axis=1)
         return rows.at[self.pivots].get(mode="fill", fill_value=0.0)
 
     def off_pivots(self, rows: Float[Array, "rows *k"]) -> Float[Array, "rows *k"]:

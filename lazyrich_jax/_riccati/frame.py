@@ -8,6 +8,7 @@ constant for differentiation. First derivatives never differentiate a decomposit
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from .._linalg import dot, merge_repeated, safe_hypot, short_dot
@@ -121,10 +122,13 @@ class Frame(Echelon):
         along = (self.cos - self.sin) * (self.cos + self.sin)
         rest = jnp.full(abs(n_out - n_in), 1.0 if n_out > n_in else -1.0, core.dtype)
         diagonal = jnp.concatenate([along, rest, -along])
-        grow, fall = jnp.arange(m), n_in + n_out - m + jnp.arange(m)
         across = -2 * self.cos * self.sin
-        of_balance = jnp.diag(diagonal).at[grow, fall].set(across)
-        of_balance = of_balance.at[fall, grow].set(across)
+        across = jnp.concatenate([across, jnp.zeros_like(rest), across])
+        own = np.eye(diagonal.size, dtype=bool)
+        above = np.eye(diagonal.size, k=diagonal.size - m, dtype=bool)
+        other = above | above.T
+        of_balance = jnp.where(own, diagonal[None], 0.0)
+        of_balance += jnp.where(other, across[None], 0.0)
         return self.to_rows(half_way[:n_in], half_way[n_in:]) + lmda / 2 * of_balance
 
     def function_block(self, p: Float[Array, "rows rows"]) -> Float[Array, "out in"]:

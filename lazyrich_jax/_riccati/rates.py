@@ -20,10 +20,15 @@ def gaps(frame: Echelon) -> Float[Array, "rows rows"]:
     would lose all digits when |lambda| is large.
     """
     s, w = frame.strengths, frame.rates
-    alike = w[:, None] * w[None] > 0
-    total = jnp.where(alike, w[:, None] + w[None], 1.0)
-    apart = (s[:, None] - s[None]) * ((s[:, None] + s[None]) / total)
-    return jnp.where(alike, apart, w[:, None] - w[None])
+    return _gap((s[:, None], w[:, None]), (s[None], w[None]))
+
+
+def _gap(a: tuple[Array, Array], b: tuple[Array, Array]) -> Array:
+    """The gap of two rates, each with its strength before it."""
+    (s, w), (other, v) = a, b
+    alike = w * v > 0
+    apart = (s - other) * ((s + other) / jnp.where(alike, w + v, 1.0))
+    return jnp.where(alike, apart, w - v)
 
 
 def decay(
@@ -44,7 +49,8 @@ def exponents(
 
     `rates` are the frame's rates or their growth.
     """
-    gap = jnp.swapaxes(frame.at_pivots(-gaps(frame)), 0, 1)
+    s, w = frame.strengths[:, None], frame.rates[:, None]
+    gap = _gap((s, w), (frame.at_pivots(s[:, 0])[None], frame.pivot_rates[None]))
     v = growth(frame.pivot_rates)[None]
     both = (rates[:, None] > 0) & (v > 0)
     return jnp.where(both, gap, rates[:, None] - v)

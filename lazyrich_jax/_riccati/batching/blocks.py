@@ -250,8 +250,10 @@ def cut_of(
 ) -> Callable[[Array, Array], tuple[T, Array]]:
     """A function from a block's start to its tables and times, in lanes or not."""
     size = blocks.per_network, blocks.per_time
-    # A CPU takes one slice for all tables; a card reads only tables that are used.
-    packed, unpacked = (_packed if on_cpu else _networks_last)(x, ts.dtype)
+    # A CPU takes one slice for all tables, or none if a block has all networks; a card
+    # reads only tables that are used.
+    is_cut = on_cpu and not is_few(blocks.across, 1)
+    packed, unpacked = (_packed if is_cut else _networks_last)(x, ts.dtype)
 
     def cut(network: Array, time: Array) -> tuple[T, Array]:
         t = jax.lax.dynamic_slice(ts, (network, time), size)

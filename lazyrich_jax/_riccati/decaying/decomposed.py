@@ -68,7 +68,7 @@ def _eliminated_jvp(primals, tangents, *, throw):
     )
     least = jnp.finfo(rows.dtype).eps ** 0.5
     first = by_falling_rate(frame.s.size, frame.rates.size)[: frame.pivots.size]
-    own = jnp.diagonal(frame.at_pivots(frame.lower))
+    own = frame.pivot_entries
     bad = jnp.any(frame.pivots != first) | (jnp.min(own) <= least * jnp.max(own))
     bad |= jnp.any(jnp.abs(frame.echelon) > least**-0.5)
     frame = _refused(frame, bad, throw)

@@ -150,7 +150,7 @@ def _above(
 ) -> Float[Array, "more modes"]:
     """K's rows that are no pivots, by the growing pivot rows of the modes."""
     m, count = frame.s.size, frame.rates.size
-    to_modes = (frame.pivots[:, None] == jnp.arange(m)[None]).astype(frame.s.dtype)
+    to_modes = frame.place[:, :m].astype(frame.s.dtype)
     echelon = dot(frame.off_pivots(frame.echelon), to_modes)
     grow, left, fall = jnp.split(echelon, (m, count - m))
     own = jnp.diag(jnp.where(frame.is_pivot[:m], across / direct, 0.0))

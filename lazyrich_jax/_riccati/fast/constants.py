@@ -9,9 +9,10 @@ import abc
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ..._linalg import dot, short_dot
+from ..._linalg import dot, running_count, short_dot
 from ..batching.blocks import AbstractConstants
 from ..frame import Frame
 from ..rates import exponents, gaps, growth
@@ -61,24 +62,19 @@ class Constants(AbstractOfFrame):
     per mode: the column of its growing row if that is a pivot, else zero.
     """
 
-    grow: Float[Array, "modes columns ..."]  # rows of Q0
-    rest: Float[Array, "rest columns ..."]
-    fall: Float[Array, "modes columns ..."]
-    lags: Float[Array, "more columns ..."]  # exponents of rows that don't decay
+    lower: Float[Array, "rows columns ..."]  # rows of Q0
+    exponents: Float[Array, "more columns ..."]  # of rows that don't decay
     v: Float[Array, "columns ..."]  # growth of the pivot rows
     kappa: Float[Array, "modes ..."]  # growth of growing rows
     falls: Falls | None
     rate: Float[Array, "..."]  # rate of the left-over directions
     # The other rows and the start, expressed by the pivot rows, by modes.
-    grow_echelon: Float[Array, "modes modes ..."]
-    rest_echelon: Float[Array, "rest modes ..."]
-    fall_echelon: Float[Array, "modes modes ..."]
-    inverse: Float[Array, "columns modes ..."]
-    mode_lags: Float[Array, "more modes ..."]  # `lags` by modes
+    mode_echelon: Float[Array, "rows modes ..."]
+    mode_inverse: Float[Array, "columns modes ..."]
+    mode_lags: Float[Array, "more modes ..."]  # negative `exponents` by modes
     next_lags: Float[Array, "modes ..."]  # lag of the next mode behind each mode
-    # Sums of squares of `inverse` and of the fall, rest and grow echelons.
-    square_sums: tuple[Float[Array, "modes ..."], ...]
-    is_pivot: Bool[Array, "more ..."]  # growing rows, then left-over directions
+    square_sums: Float[Array, "4 modes ..."]  # see `_square_sums`
+    is_pivot: Bool[Array, "rows ..."]
     settles: Bool[Array, "modes ..."]  # a pivot, and `_overlap` omits no term of it
     s: Float[Array, "modes ..."]
     cos: Float[Array, "modes ..."]
@@ -89,37 +85,37 @@ class Constants(AbstractOfFrame):
     def __init__(self, frame: Frame):
         m = frame.s.size
         count = frame.rates.size
-        rest = slice(m, count - m)
-        self.grow, self.rest = frame.lower[:m], frame.lower[rest]
-        self.fall = frame.lower[count - m :]
         shared = slice(0, m + (count > 2 * m))  # left-over rows share a rate
-        self.lags = jnp.minimum(exponents(frame, growth(frame.rates))[shared], 0.0)
+        self.lower = frame.lower
+        self.exponents = exponents(frame, growth(frame.rates))[shared]
         self.v = growth(frame.pivot_rates)
         self.kappa, self.falls = growth(frame.rates[:m]), falls_of(frame)
         self.rate = frame.rates[m] if count > 2 * m else jnp.zeros_like(self.v[0])
-        to_modes = frame.pivots[:, None] == jnp.arange(m)[None]
-        to_modes = to_modes.astype(frame.lower.dtype)
-        echelon = dot(frame.off_pivots(frame.echelon), to_modes)
-        self.grow_echelon, self.rest_echelon = echelon[:m], echelon[rest]
-        self.fall_echelon = echelon[count - m :]
-        self.inverse = dot(frame.inverse, to_modes)
+        to_modes = frame.place[:, :m].astype(frame.lower.dtype)
+        self.mode_echelon = dot(frame.off_pivots(frame.echelon), to_modes)
+        self.mode_inverse = dot(frame.inverse, to_modes)
         gap = gaps(frame)[shared, :m]
         up = frame.rates[shared, None] > 0
         self.mode_lags = jnp.minimum(jnp.where(up, gap, -self.kappa[None]), 0.0)
         self.next_lags = jnp.append(jnp.diagonal(self.mode_lags, -1)[: m - 1], 0.0)
-        parts = self.inverse, self.fall_echelon, self.rest_echelon, self.grow_echelon
-        self.square_sums = tuple(jnp.sum(part * part, axis=0) for part in parts)
-        self.is_pivot = frame.is_pivot[: count - m]
+        self.square_sums = _square_sums(self.mode_inverse, self.mode_echelon)
+        self.is_pivot = frame.is_pivot
         self.settles = self.is_pivot[:m]
         if frame.lower.shape[1] >= m:
-            self.settles &= ~_any(self.grow_echelon)
+            self.settles &= ~_any(self.mode_echelon[:m])
         self.s, self.cos, self.sin = frame.s, frame.cos, frame.sin
         self.left, self.right = frame.left, frame.right
 
     @property
     def sizes(self) -> tuple[int, int, int]:
         """The number of modes, left-over directions and columns."""
-        return self.grow.shape[0], self.rest.shape[0], self.grow.shape[1]
+        (rows, columns), m = self.lower.shape[:2], self.kappa.shape[0]
+        return m, rows - 2 * m, columns
+
+    def by_kind(self, rows: Float[Array, "rows k ..."]) -> tuple[Array, Array, Array]:
+        """Growing rows, left-over directions and decaying rows."""
+        m, r, _ = self.sizes
+        return rows[:m], rows[m : m + r], rows[m + r :]
 
 
 class ScalarConstants(AbstractOfFrame):
@@ -130,18 +126,13 @@ class ScalarConstants(AbstractOfFrame):
     the frame's, and `of_modes` names their modes.
     """
 
-    grow: Float[Array, "modes columns ..."]  # rows of Q0
-    rest: Float[Array, "rest columns ..."]
-    fall: Float[Array, "modes columns ..."]
-    grow_echelon: Float[Array, "modes modes ..."]  # other rows, by the pivot rows
-    rest_echelon: Float[Array, "rest modes ..."]
-    fall_echelon: Float[Array, "modes modes ..."]
-    inverse: Float[Array, "columns modes ..."]
-    is_pivot: Bool[Array, "modes ..."]
-    rest_is_pivot: Bool[Array, "rest ..."]
+    lower: Float[Array, "rows columns ..."]  # rows of Q0
+    # The other rows and the start, expressed by the pivot rows, by modes.
+    mode_echelon: Float[Array, "rows modes ..."]
+    mode_inverse: Float[Array, "columns modes ..."]
+    is_pivot: Bool[Array, "rows ..."]
     of_rest: Bool[Array, "columns ..."]  # the column's pivot is a left-over row
-    # Sums of squares of `inverse` and of the fall, rest and grow echelons, by modes.
-    square_sums: tuple[Float[Array, "modes ..."], ...]
+    square_sums: Float[Array, "4 modes ..."]  # see `_square_sums`
     settles: Bool[Array, "modes ..."]  # a pivot, and `_overlap` omits no term of it
     of_modes: Bool[Array, "columns modes ..."]  # which mode a frame's column belongs to
     kappa: Float[Array, "modes ..."]  # growth of growing rows
@@ -156,17 +147,14 @@ class ScalarConstants(AbstractOfFrame):
     def __init__(self, frame: Frame):
         m = frame.s.size
         count, n = frame.lower.shape
-        rest = slice(m, count - m)
-        modes = jnp.arange(m)
-        self.is_pivot = frame.is_pivot[:m]
-        self.rest_is_pivot = frame.is_pivot[rest]
+        self.is_pivot = frame.is_pivot
         is_mode = frame.pivots < m
         if n < m:
             place = jnp.eye(n, dtype=bool)
         else:  # growing pivot rows have their mode's column, others a free one
             slots = jnp.arange(n)
-            is_free = jnp.append(~self.is_pivot, jnp.ones(n - m, bool))
-            same = jnp.cumsum(is_free)[:, None] == jnp.cumsum(~is_mode)[None]
+            is_free = jnp.append(~self.is_pivot[:m], jnp.ones(n - m, bool))
+            same = running_count(is_free)[:, None] == running_count(~is_mode)[None]
             place = jnp.where(
                 is_mode[None],
                 frame.pivots[None] == slots[:, None],
@@ -175,24 +163,20 @@ class ScalarConstants(AbstractOfFrame):
         # `place` maps the frame's columns to these, `to_modes` to modes with a pivot.
         dtype = frame.lower.dtype
         place = place.astype(dtype)
-        self.of_modes = frame.pivots[:, None] == modes[None]
+        self.of_modes = frame.place[:, :m]
         to_modes = self.of_modes.astype(dtype)
-        lower = short_dot(frame.lower, place.T)
-        echelon = short_dot(frame.off_pivots(frame.echelon), to_modes)
-        self.inverse = short_dot(place, frame.inverse, to_modes)
-        self.grow, self.rest, self.fall = lower[:m], lower[rest], lower[count - m :]
-        self.grow_echelon, self.rest_echelon = echelon[:m], echelon[rest]
-        self.fall_echelon = echelon[count - m :]
-        parts = self.inverse, self.fall_echelon, self.rest_echelon, self.grow_echelon
-        self.square_sums = tuple(jnp.sum(part * part, axis=0) for part in parts)
+        self.lower = short_dot(frame.lower, place.T)
+        self.mode_echelon = short_dot(frame.off_pivots(frame.echelon), to_modes)
+        self.mode_inverse = short_dot(place, frame.inverse, to_modes)
+        self.square_sums = _square_sums(self.mode_inverse, self.mode_echelon)
         of_rest = (frame.pivots >= m) & (frame.pivots < count - m)
         self.of_rest = jnp.any((place > 0) & of_rest[None], axis=1)
         if n < m:
-            self.settles = self.is_pivot
+            self.settles = self.is_pivot[:m]
         else:
-            left_out = jnp.any(jnp.triu(self.inverse, 1) != 0, axis=0)
-            left_out |= _any(self.grow_echelon)
-            self.settles = self.is_pivot & ~left_out
+            left_out = jnp.any(jnp.triu(self.mode_inverse, 1) != 0, axis=0)
+            left_out |= _any(self.mode_echelon[:m])
+            self.settles = self.is_pivot[:m] & ~left_out
         self.kappa, self.falls = growth(frame.rates[:m]), falls_of(frame)
         self.rate = frame.rates[m] if m < count - m else jnp.zeros((), dtype)
         gap = gaps(frame)
@@ -206,20 +190,18 @@ class ScalarConstants(AbstractOfFrame):
     @property
     def sizes(self) -> tuple[int, int, int]:
         """The number of modes, left-over directions and columns."""
-        return self.grow.shape[0], self.rest.shape[0], self.grow.shape[1]
+        (rows, columns), m = self.lower.shape[:2], self.kappa.shape[0]
+        return m, rows - 2 * m, columns
 
 
 class GradientConstants(AbstractOfFrame):
     """`Constants`, and further constants of the loss's gradient."""
 
     base: Constants
-    lower: Float[Array, "rows columns ..."]  # rows of Q0
     echelon: Float[Array, "rows columns ..."]  # other rows, by the pivot rows
     coefficients: Float[Array, "rows columns ..."]  # `Frame.coefficients`
     inverse: Float[Array, "columns columns ..."]
     place: Float[Array, "columns rows ..."]  # one at each column's pivot row
-    is_pivot: Bool[Array, "rows ..."]
-    exponents: Float[Array, "more columns ..."]  # the base's `lags`, not cut at zero
     # The modes' rates, then the one that left-over rows share.
     rates: Float[Array, "rates ..."]  # absolute values
     gaps: Float[Array, "rates rates ..."]  # their absolute differences
@@ -228,14 +210,10 @@ class GradientConstants(AbstractOfFrame):
         m, count = frame.s.size, frame.rates.size
         shared = slice(0, m + (count > 2 * m))
         self.base = Constants(frame)
-        self.lower = frame.lower
         self.echelon = frame.off_pivots(frame.echelon)
         self.coefficients = frame.coefficients
         self.inverse = frame.inverse
-        is_at = jnp.arange(count)[:, None] == frame.pivots[None]
-        self.place = is_at.astype(frame.lower.dtype).T
-        self.is_pivot = frame.is_pivot
-        self.exponents = exponents(frame, growth(frame.rates))[shared]
+        self.place = frame.place.astype(frame.lower.dtype)
         s = frame.strengths[shared]
         self.rates = jnp.abs(frame.rates[shared])
         sums = self.rates[:, None] + self.rates[None]
@@ -253,6 +231,11 @@ class GradientConstants(AbstractOfFrame):
         return 2
 
     @property
+    def lower(self) -> Float[Array, "rows columns ..."]:
+        """Rows of Q0."""
+        return self.base.lower
+
+    @property
     def rest_grows(self) -> Bool[Array, "..."]:
         """Whether left-over directions grow."""
         return self.base.rate > 0
@@ -261,6 +244,17 @@ class GradientConstants(AbstractOfFrame):
     def is_wide(self) -> bool:
         """Whether there are more inputs than outputs: left-over rows are inputs."""
         return self.base.right.shape[0] > self.base.left.shape[0]
+
+
+def _square_sums(
+    inverse: Float[Array, "columns modes"], echelon: Float[Array, "rows modes"]
+) -> Float[Array, "4 modes"]:
+    """Sums of squares of `inverse` and of the fall, rest and grow rows of `echelon`."""
+    m = inverse.shape[1]
+    kinds = np.repeat([0, 3, 2, 1], [len(inverse), m, len(echelon) - 2 * m, m])
+    both = jnp.concatenate([inverse, echelon])
+    mine = (kinds == np.arange(4)[:, None])[..., None]
+    return jnp.sum(jnp.where(mine, (both * both)[None], 0.0), axis=1)
 
 
 def _any(weights: Float[Array, "modes modes"]) -> Bool[Array, " modes"]:

@@ -68,7 +68,7 @@ def evaluate_solution(x: GradientConstants, t: Float[Array, "..."]) -> Solution:
     distance, limit, is_late = _from_limits(x, solved, scales, q)
 
     def product():
-        pivot = x.is_pivot[up, None]
+        pivot = x.base.is_pivot[up, None]
         p = jnp.where(pivot, contracted(q[up], distance), contracted(q[up], q[up]))
         return jnp.concatenate([p, contracted(q[fall], q[up])])
 
@@ -169,7 +169,7 @@ def _at_start(
     """
     m, r, _ = x.sizes
     inverse = solved.inverse
-    inside = scales.split[None] & x.is_pivot
+    inside = scales.split[None] & x.base.is_pivot
     half = kept(lambda: contracted(core, inverse))
     within = kept(lambda: contracted(inverse, half.swapaxes(0, 1)))
 

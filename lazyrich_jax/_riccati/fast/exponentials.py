@@ -43,7 +43,7 @@ def evaluate_exponentials(
 
     def of_time():
         largest = jnp.log(jnp.finfo(t.dtype).max) / 4
-        grown = jnp.exp(jnp.minimum(x.exponents * t[None, None], largest))
+        grown = jnp.exp(jnp.minimum(x.base.exponents * t[None, None], largest))
         half = jnp.exp(-x.rates / 2 * t[None])
         decay = half * half
         gain = gain_of_decay(x.rates, decay, t[None])
@@ -51,16 +51,7 @@ def evaluate_exponentials(
         return jnp.exp(-x.base.v * t[None]), grown, half, decay, gain, root, 1 / root
 
     shrink, grown, half, decay, gain, root, inverse_root = kept(of_time)
-    one = jnp.ones_like(t)
-    at = AtTime(
-        shrink,
-        jnp.minimum(grown, 1.0),
-        decay[:m],
-        root[:m],
-        inverse_root[:m],
-        decay[m] if r > 0 else one,
-        root[m] if r > 0 else one,
-    )
+    at = AtTime(shrink, grown, decay, root, inverse_root, m)
 
     def of_rows():
         falling = jnp.broadcast_to(shrink[None], (m, *shrink.shape))

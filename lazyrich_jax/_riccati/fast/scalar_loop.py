@@ -110,7 +110,7 @@ def _excess(x: ScalarConstants, t: Scalar) -> Scalar:
                 entry -= missing[j]
             total += entry * entry
         for i in rest:
-            pivot = x.rest_is_pivot[i]
+            pivot = x.is_pivot[m + i]
             side = {c: jnp.where(pivot, near[j][c], at[j][c]) for c in columns}
             entry = dot(others[i], side)
             total += entry * entry
@@ -152,22 +152,23 @@ def _overlap(
     found = []
     for column in k:
         terms = [
-            column["fall", i] * e.fall[i] * x.fall_echelon[i, mode] for i in range(m)
+            column["fall", i] * e.fall[i] * x.mode_echelon[m + r + i, mode]
+            for i in range(m)
         ]
         terms += [
-            column["start", i] * x.inverse[i, mode]
+            column["start", i] * x.mode_inverse[i, mode]
             for i in range(0 if bottleneck else mode, len(k))
             if ("start", i) in column
         ]
         part = sum(terms[1:], terms[0]) * e.decay[mode]
         for i in range(r):
             entry = column["rest", i] * e.rest * e.ratio[m][mode]
-            part += entry * x.rest_echelon[i, mode]
+            part += entry * x.mode_echelon[m + i, mode]
         if bottleneck:
             for i in range(mode + 1, m):
                 if ("grow", i) in column:
                     entry = column["grow", i] * e.grow[i] * e.ratio[i][mode]
-                    part += entry * x.grow_echelon[i, mode]
+                    part += entry * x.mode_echelon[i, mode]
         found.append(part)
     return found
 

@@ -115,11 +115,11 @@ def orthonormal_columns(x: ScalarConstants, e: Exponentials) -> list[Column]:
                 lag[i] = jnp.where(is_own, e.ratio[i][mode], lag[i])
         column = {("start", j): shrink}
         for i in range(j, m):
-            column["grow", i] = x.grow[i, j] * e.grow[i] * lag[i]
+            column["grow", i] = x.lower[i, j] * e.grow[i] * lag[i]
         for i in range(r):
-            column["rest", i] = x.rest[i, j] * e.rest * lag[m]
+            column["rest", i] = x.lower[m + i, j] * e.rest * lag[m]
         for i in range(m):
-            column["fall", i] = x.fall[i, j] * e.fall[i] * shrink
+            column["fall", i] = x.lower[m + r + i, j] * e.fall[i] * shrink
         k.append(column)
     _orthonormalise(k)
     return k

@@ -96,11 +96,11 @@ class Kind(NamedTuple):
 
 def kinds(x: Constants, is_wide: bool) -> tuple[Kind, Kind, Kind]:
     """Growing rows, left-over directions and decaying rows."""
-    m = x.sizes[0]
+    m, r, _ = x.sizes
     modes = slice(m)
     grow = Kind(Side(modes, x.sin), Side(modes, x.cos))
     fall = Kind(Side(modes, x.cos), Side(modes, -x.sin))
-    rest = Side(slice(m, None), jnp.ones_like(x.rest[:, 0]))
+    rest = Side(slice(m, None), jnp.ones_like(x.lower[m : m + r, 0]))
     return grow, Kind(rest, None) if is_wide else Kind(None, rest), fall
 
 

@@ -18,14 +18,44 @@ class AtTime(eqx.Module):
     """Exponentials that depend on rates and time only."""
 
     shrink: Float[Array, "columns ..."]  # e^{-v t}
-    lag: Float[Array, "more columns ..."]  # e^{`lags` t}
-    decay: Float[Array, "modes ..."]  # e^{-kappa t}
-    root: Float[Array, "modes ..."]  # root of the gain of growing rows
-    inverse_root: Float[Array, "modes ..."]
-    rest_decay: Float[Array, "..."]
-    rest_root: Float[Array, "..."]
+    grown: Float[Array, "more columns ..."]  # e^{`exponents` t}
+    # Of the modes' rates, then of the one that left-over rows share:
+    decays: Float[Array, "rates ..."]  # e^{-rate t}
+    roots: Float[Array, "rates ..."]  # root of the gain of rows that don't decay
+    inverse_roots: Float[Array, "rates ..."]
+    modes: int = eqx.field(static=True)
     # Under weight decay: e^{-sink t}, e^{-fall t} and the root of falling rows' gain.
     falls: tuple[Array, Array, Array] | None = None
+
+    @property
+    def lag(self) -> Float[Array, "more columns ..."]:
+        """`grown`, at most one."""
+        return jnp.minimum(self.grown, 1.0)
+
+    @property
+    def decay(self) -> Float[Array, "modes ..."]:
+        """e^{-kappa t}."""
+        return self.decays[: self.modes]
+
+    @property
+    def root(self) -> Float[Array, "modes ..."]:
+        """Root of the gain of growing rows."""
+        return self.roots[: self.modes]
+
+    @property
+    def inverse_root(self) -> Float[Array, "modes ..."]:
+        """One over `root`."""
+        return self.inverse_roots[: self.modes]
+
+    @property
+    def rest_decay(self) -> Float[Array, "..."]:
+        """e^{-rate t} of left-over rows."""
+        return self.decays[-1]
+
+    @property
+    def rest_root(self) -> Float[Array, "..."]:
+        """Root of the gain of left-over rows."""
+        return self.roots[-1]
 
     @property
     def fall_root(self) -> Float[Array, "modes ..."]:
@@ -73,17 +103,20 @@ class Solved(eqx.Module):
 
 def at_time(x: Constants, t: Float[Array, "..."]) -> AtTime:
     """The exponentials, and the roots of the gains, at the times `t`."""
-    decay, rest_decay = jnp.exp(-x.kappa * t[None]), jnp.exp(-jnp.abs(x.rate) * t)
-    shrink, lag = jnp.exp(-x.v * t[None]), jnp.exp(x.lags * t[None, None])
-    rest_root = jnp.sqrt(gain_of_decay(jnp.abs(x.rate), rest_decay, t))
-    rate, changed, falls = x.kappa, decay, None
+    m, r, _ = x.sizes
+    rest = [jnp.abs(x.rate)[None]] * (r > 0)
+    rates = jnp.concatenate([x.kappa, *rest])
+    decays, shrink = jnp.exp(-rates * t[None]), jnp.exp(-x.v * t[None])
+    grown = jnp.exp(jnp.minimum(x.exponents, 0.0) * t[None, None])
+    changed, falls = decays, None
     if x.falls is not None:
         sunk, fallen = (jnp.exp(-y * t[None]) for y in (x.falls.sink, x.falls.fall))
-        rate, changed = x.kappa + x.falls.sink, decay * sunk
+        rates = jnp.concatenate([x.kappa + x.falls.sink, *rest])
+        changed = jnp.concatenate([decays[:m] * sunk, decays[m:]])
         gain = gain_of_decay(x.falls.fall, fallen, t[None])
         falls = sunk, fallen, jnp.sqrt(gain)
-    root = jnp.sqrt(gain_of_decay(rate, changed, t[None]))
-    return AtTime(shrink, lag, decay, root, 1 / root, rest_decay, rest_root, falls)
+    roots = jnp.sqrt(gain_of_decay(rates, changed, t[None]))
+    return AtTime(shrink, grown, decays, roots, 1 / roots, m, falls)
 
 
 def solve(
@@ -97,10 +130,11 @@ def solve(
 
     def above():
         """K by kinds of rows, without the start, which is diagonal."""
+        grow, rest, fall = x.by_kind(x.lower)
         return (
-            x.grow * at.root[:, None] * at.lag[:m],
-            x.rest * at.rest_root[None, None] * at.lag[m:],
-            x.fall * at.fall_root[:, None] * at.shrink[None],
+            grow * at.root[:, None] * at.lag[:m],
+            rest * at.rest_root[None, None] * at.lag[m:],
+            fall * at.fall_root[:, None] * at.shrink[None],
         )
 
     if t.ndim == 0:

@@ -69,8 +69,9 @@ def _excess(x: Constants, t: Float[Array, "..."]) -> Float[Array, "..."]:
         mine, theirs = (x.sin, x.cos) if wide else (x.cos, -x.sin)
         grows = jnp.concatenate([mine[:, None] * grow, rest])
         falls = jnp.concatenate([theirs[:, None] * fall, jnp.zeros_like(rest)])
-        limited = jnp.where(x.is_pivot[:, None], grows, 0.0)
-        free = jnp.where(x.is_pivot[:, None], falls, falls + grows)
+        is_pivot = x.is_pivot[: len(grows), None]
+        limited = jnp.where(is_pivot, grows, 0.0)
+        free = jnp.where(is_pivot, falls, falls + grows)
         return late, at, near, limited, free
 
     late, at, near, limited, free = kept(sides)
@@ -96,20 +97,21 @@ def _overlap(
     It is `others.T @ above[:, mode]` in `reference.solution`, for every mode.
     """
     m, r, n = x.sizes
+    grow_echelon, rest_echelon, fall_echelon = x.by_kind(x.mode_echelon)
     fall = kept(lambda: solved.fall * solved.at.fall_root[:, None])
-    falling = kept(lambda: crossed(x.fall_echelon, fall))
+    falling = kept(lambda: crossed(fall_echelon, fall))
 
     def with_start():
-        start = crossed(x.inverse, solved.start)
+        start = crossed(x.mode_inverse, solved.start)
         return (falling + start) * solved.at.decay[:, None]
 
     found = kept(with_start)
     if r > 0:
         lag = jnp.exp(x.mode_lags[m] * t[None]) * solved.at.rest_root[None]
-        found += crossed(x.rest_echelon, solved.rest) * lag[:, None]
+        found += crossed(rest_echelon, solved.rest) * lag[:, None]
     if n < m:
         lag = jnp.exp(x.mode_lags[:m] * t[None, None]) * solved.at.root[:, None]
-        found += crossed(x.grow_echelon * lag, solved.grow)
+        found += crossed(grow_echelon * lag, solved.grow)
     return kept(lambda: found)
 
 

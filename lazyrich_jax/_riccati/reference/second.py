@@ -118,7 +118,7 @@ def _refuse(problem: Problem, frame: Frame, moved: Problem) -> Frame:
     first = by_falling_rate(frame.s.size, frame.rates.size)[: frame.pivots.size]
     at_saddle = frame.pivots != first
     near_saddle = jnp.abs(frame.echelon) > least**-0.5
-    own = jnp.diagonal(frame.at_pivots(frame.lower))
+    own = frame.pivot_entries
     near_low_rank = jnp.min(own) <= least * jnp.max(own)
     bad = [jnp.any(at_saddle), jnp.any(near_saddle), near_low_rank]
     if moved.sigma is not None:
