@@ -12,5 +12,6 @@ from .balanced import LambdaBalanced as LambdaBalanced
 from .base import AbstractInitialiser as AbstractInitialiser
 from .gaussian import Gaussian as Gaussian
 from .of_function import balanced_network as balanced_network
+from .of_function import network_of_multiple as network_of_multiple
 from .wide import WideOrthogonal as WideOrthogonal
 from .wide import wide_network as wide_network

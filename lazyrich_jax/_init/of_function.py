@@ -1,6 +1,7 @@
 """The lambda-balanced network of a given function."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
@@ -89,16 +90,37 @@ def balanced_network(
     size = min(n_in, n_out) if hidden_size is None else hidden_size
     size = _checks.size("hidden_size", size)
     lmda = feasible_lmda(lmda, (n_in, size, n_out), throw=throw)
-    return LinearNetwork(_of_function(function, lmda, size, throw))
+    return LinearNetwork(_of_multiple(function, 1.0, lmda, size, throw))
+
+
+def network_of_multiple(
+    direction: Float[Array, "out in"],
+    factor: Float[Array, ""],
+    lmda: Float[Array, ""],
+    size: int,
+) -> LinearNetwork:
+    """`balanced_network` of a positive multiple of a matrix, of `size` hidden units.
+
+    A map over factors and balances decomposes the matrix once. What `balanced_network`
+    refuses is NaN here.
+    """
+    n_out, n_in = direction.shape
+    lmda = feasible_lmda(lmda, (n_in, size, n_out), throw=False)
+    return LinearNetwork(_of_multiple(direction, factor, lmda, size, False))
 
 
 @on_any_mesh
 @eqx.filter_jit
-def _of_function(
-    function: Float[Array, "out in"], lmda: Float[Array, ""], size: int, throw: bool
+def _of_multiple(
+    direction: Float[Array, "out in"],
+    factor: Float[Array, ""] | float,
+    lmda: Float[Array, ""],
+    size: int,
+    throw: bool,
 ) -> Weights:
-    modes = modes_of_matrix(function, full=size >= max(function.shape))
-    pair = leading_pair(function, lmda, modes, size, throw)
+    modes = modes_of_matrix(direction, full=size >= max(direction.shape))
+    modes = modes._replace(s=jax.lax.stop_gradient(factor) * modes.s)
+    pair = leading_pair(factor * direction, lmda, modes, size, throw)
     # The hidden units are the modes themselves.
     units = jnp.eye(size, dtype=lmda.dtype)
     return with_surplus(pair, units, lmda, beside_fixed(pair, size), throw)

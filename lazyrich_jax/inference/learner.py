@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from .._dynamics import ExactSolution
 from .._feasible import feasible_lmda
-from .._init import balanced_network, wide_network
+from .._init import network_of_multiple, wide_network
 from .._linalg import dot
 from .._network import LinearNetwork
 from .._task import Task
@@ -126,16 +126,16 @@ class Learner(eqx.Module):
         return Task(root * eye, n_in / root * sigma.mT), self.task.loss(best)
 
     def _function(self, values: Values) -> Float[Array, "out in"]:
-        square = values["scale"] ** 2
+        return values["scale"] ** 2 * self._direction(values)
+
+    def _direction(self, values: Values) -> Float[Array, "out in"]:
+        """The start function at `scale` one."""
         if self.start == "function":
-            return square * values["function"]
+            return values["function"]
         k = min(self.sizes)
-        return dot(
-            self.u[:, :k] * (square * values["strengths"])[None], self.v[:, :k].mT
-        )
+        return dot(self.u[:, :k] * values["strengths"][None], self.v[:, :k].mT)
 
     def _network(self, values: Values) -> LinearNetwork:
-        function = self._function(values)
         hidden = self.sizes[1]
         if self.model == "wide":
             lmda, mu = values["lmda"], values["mu"]
@@ -147,7 +147,7 @@ class Learner(eqx.Module):
                 jnp.where(lmda < 0, large, small),
                 jnp.where(lmda < 0, small, large),
             )
-            return wide_network(function, first, second, hidden)
+            return wide_network(self._function(values), first, second, hidden)
         lmda = values["lmda"]
         if self.model == "lazy":
             n_in, _, n_out = self.sizes
@@ -155,4 +155,5 @@ class Learner(eqx.Module):
             positive = hidden == n_out or hidden < min(n_in, n_out)
             sign = 1.0 if positive else -1.0
             lmda = jnp.full_like(lmda, sign)
-        return balanced_network(function, lmda, hidden, throw=False)
+        direction, factor = self._direction(values), values["scale"] ** 2
+        return network_of_multiple(direction, factor, lmda, hidden)

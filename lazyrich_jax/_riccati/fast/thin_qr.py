@@ -100,8 +100,7 @@ def orthonormal(
         units.insert(0, column)
 
     def stacked():
-        parts = zip(*map(by_kind, units), strict=True)
-        return tuple(jnp.stack(columns, axis=1) for columns in parts)
+        return by_kind(jnp.stack(units, axis=1))
 
     return kept(stacked)
 
