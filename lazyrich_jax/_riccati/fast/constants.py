@@ -253,8 +253,8 @@ def _square_sums(
     m = inverse.shape[1]
     kinds = np.repeat([0, 3, 2, 1], [len(inverse), m, len(echelon) - 2 * m, m])
     both = jnp.concatenate([inverse, echelon])
-    mine = (kinds == np.arange(4)[:, None])[..., None]
-    return jnp.sum(jnp.where(mine, (both * both)[None], 0.0), axis=1)
+    mine = jnp.asarray(kinds == np.arange(4)[:, None], both.dtype)
+    return short_dot(mine, both * both)
 
 
 def _any(weights: Float[Array, "modes modes"]) -> Bool[Array, " modes"]:
