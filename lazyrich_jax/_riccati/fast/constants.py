@@ -38,6 +38,19 @@ class AbstractOfFrame(AbstractConstants):
         return (2 * m + r + n) * n
 
 
+class AbstractWithRows(AbstractOfFrame):
+    """Constants that have the rows of Q0."""
+
+    lower: eqx.AbstractVar[Float[Array, "rows columns ..."]]  # rows of Q0
+    s: eqx.AbstractVar[Float[Array, "modes ..."]]
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """The number of modes, left-over directions and columns."""
+        (rows, columns), m = self.lower.shape[:2], self.s.shape[0]
+        return m, rows - 2 * m, columns
+
+
 class Falls(eqx.Module):
     """How modes fall under weight decay; without it both rows have the rate kappa."""
 
@@ -54,7 +67,7 @@ def falls_of(frame: Frame) -> Falls | None:
     return Falls(growth(-frame.rates[:m]), -frame.rates[-m:], lost)
 
 
-class Constants(AbstractOfFrame):
+class Constants(AbstractWithRows):
     """Arrays without time, of one network or, on the last axes, of many.
 
     Rows are named by kind: "grow" and "fall" are a mode's growing and decaying row,
@@ -71,7 +84,7 @@ class Constants(AbstractOfFrame):
     # The other rows and the start, expressed by the pivot rows, by modes.
     mode_echelon: Float[Array, "rows modes ..."]
     mode_inverse: Float[Array, "columns modes ..."]
-    mode_lags: Float[Array, "more modes ..."]  # negative `exponents` by modes
+    mode_lags: Float[Array, "more modes ..."]  # `exponents` by modes, at most zero
     next_lags: Float[Array, "modes ..."]  # lag of the next mode behind each mode
     square_sums: Float[Array, "4 modes ..."]  # see `_square_sums`
     is_pivot: Bool[Array, "rows ..."]
@@ -106,19 +119,13 @@ class Constants(AbstractOfFrame):
         self.s, self.cos, self.sin = frame.s, frame.cos, frame.sin
         self.left, self.right = frame.left, frame.right
 
-    @property
-    def sizes(self) -> tuple[int, int, int]:
-        """The number of modes, left-over directions and columns."""
-        (rows, columns), m = self.lower.shape[:2], self.kappa.shape[0]
-        return m, rows - 2 * m, columns
-
     def by_kind(self, rows: Float[Array, "rows k ..."]) -> tuple[Array, Array, Array]:
         """Growing rows, left-over directions and decaying rows."""
         m, r, _ = self.sizes
         return rows[:m], rows[m : m + r], rows[m + r :]
 
 
-class ScalarConstants(AbstractOfFrame):
+class ScalarConstants(AbstractWithRows):
     """`Constants` for the loss in scalars, with columns in a fixed order.
 
     Column j < modes belongs to the growing row of mode j if that is a pivot, else to
@@ -186,12 +193,6 @@ class ScalarConstants(AbstractOfFrame):
         self.steps = jnp.append(step, last)
         self.s, self.cos, self.sin = frame.s, frame.cos, frame.sin
         self.is_wide = frame.right.shape[0] > frame.left.shape[0]
-
-    @property
-    def sizes(self) -> tuple[int, int, int]:
-        """The number of modes, left-over directions and columns."""
-        (rows, columns), m = self.lower.shape[:2], self.kappa.shape[0]
-        return m, rows - 2 * m, columns
 
 
 class GradientConstants(AbstractOfFrame):
