@@ -94,7 +94,7 @@ def test_candidates_are_compared_by_their_costs_after_a_step():
 
 
 def test_curves_share_the_predictions_of_candidates():
-    """The costs are those of each curve's residuals, also where data are missing."""
+    """A cost is half the sum of a curve's squared residuals, with missing data too."""
     choices = inference.Counts(each=40)
     noise = (inference.Relative(0.01), choices)
     made = build((2, 2, 2), observe=("loss", "choices"), noise=noise)

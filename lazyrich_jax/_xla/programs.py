@@ -39,8 +39,9 @@ def kept(function: Callable[[], Any]) -> Any:
     XLA for CPUs may recompute a result, and all its inputs, in every loop that uses it,
     or fuse it with its uses into one loop. `optimization_barrier` does not prevent
     this: XLA removes it before fusion. XLA does not fuse into a call that stays a call.
-    Older versions know no such calls. They don't fuse into a condition, of which they
-    compile both branches. The barrier below hides that it always holds.
+    Older versions know no such calls, and there a condition takes its place. XLA does
+    not fuse into it, but compiles both branches. The barrier below hides that the
+    condition always holds.
     """
     if not _keeps.get():
         return function()

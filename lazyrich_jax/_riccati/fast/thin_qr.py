@@ -66,7 +66,7 @@ def orthonormal(
     Modified Gram-Schmidt works on vectors of lanes. Rows of the identity in `unit`
     become rows of inv(R). Column c of K is zero above its pivot row, which is row c or
     a later one, and above entry c of the start. K is ordered so that column c is zero
-    from row `rows[c]` on.
+    from row `ends[c]` on.
     """
     m, r, n = counts
     both, more = min(m, n), len(unit)
@@ -99,10 +99,7 @@ def orthonormal(
         k, column = _without_last(k, more, end)
         units.insert(0, column)
 
-    def stacked():
-        return by_kind(jnp.stack(units, axis=1))
-
-    return kept(stacked)
+    return kept(lambda: by_kind(jnp.stack(units, axis=1)))
 
 
 def _in_groups(
