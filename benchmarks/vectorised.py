@@ -61,6 +61,7 @@ def programs(few: bool) -> Iterator[tuple[str, Callable, tuple]]:
     from lazyrich_jax._riccati.batching.blocks import of_one
     from lazyrich_jax._riccati.fast import gradient, part_gradient, scalar_loop, values
     from lazyrich_jax._riccati.fast.constants import Constants, ScalarConstants
+    from lazyrich_jax._riccati.fast.numbers import count_of_numbers
     from lazyrich_jax.bench.problems import solution
 
     cases = [("float64", (5, 5, 5)), ("float32", (5, 5, 5)), ("float64", (8, 8, 8))]
@@ -81,7 +82,7 @@ def programs(few: bool) -> Iterator[tuple[str, Callable, tuple]]:
         solved = jax.eval_shape(jax.vmap(solution), w1, w2, sigma)
         frames = solved.frame
         whole = solved.problem, frames, ts
-        count = gradient.count_of_numbers(frames)
+        count = count_of_numbers(frames)
         numbers = jax.ShapeDtypeStruct((200, count, 2), ts.dtype)
         name = f"{n_in}-{hidden}-{n_out} {dtype}"
         is_few = scalar_loop.fits(of_one(frames))

@@ -9,7 +9,8 @@ import pytest
 
 import lazyrich_jax as lr
 from lazyrich_jax._riccati import differentiable
-from lazyrich_jax._riccati.fast import gradient, part_gradient
+from lazyrich_jax._riccati.fast import part_gradient
+from lazyrich_jax._riccati.fast.numbers import count_of_numbers, flat, unflat
 from lazyrich_jax._riccati.frame import Frame, Problem
 from lazyrich_jax._xla import sizes as tuned
 
@@ -37,7 +38,7 @@ def forms(w1, w2, sigma, parts):
         lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), problem
     )
     args = differentiable._changed((problem, frame, ts), moved)
-    one = differentiable._one(*args)
+    one = differentiable._one(*args[:3], args[3][:, None])
     # By the problem, and by time.
     changed = jnp.stack([args[3], jnp.zeros_like(args[3])])
     later = jnp.stack([jnp.zeros_like(ts), jnp.ones_like(ts)])[:, : TS.size]
@@ -48,10 +49,10 @@ def forms(w1, w2, sigma, parts):
     found = {}
     for part in parts:
         changes, pulled = part_gradient.operations[part]
-        fast = changes(*one)[0], part_gradient.by_time(frame, ts, part)
+        fast = changes(*one)[0, ..., 0], part_gradient.by_time(frame, ts, part)
         rows, columns = differentiable.SLICES[part](w1.shape[1])
         weights = jnp.asarray(rng.normal(size=fast[0].shape), ts.dtype)
-        back = pulled(*one[:3], weights[None])[0]
+        back = pulled(*one[:3], weights[None, ..., None])[0, :, 0]
         pair = jnp.sum(back * args[3]), jnp.sum(weights * fast[0])
         found[part] = (
             jnp.stack([x[: TS.size] for x in fast]),
@@ -158,8 +159,8 @@ def test_numbers_of_a_change():
         @jax.jit
         def there_and_back(problem):
             frame = Frame(problem)
-            numbers = jnp.arange(float(gradient.count_of_numbers(frame)))
-            return numbers, gradient.flat(frame, *gradient.unflat(frame, numbers))
+            numbers = jnp.arange(float(count_of_numbers(frame)))
+            return numbers, flat(frame, *unflat(frame, numbers))
 
         numbers, found = there_and_back(Problem(w1, w2, sigma, jnp.asarray(1.0)))
         np.testing.assert_array_equal(found, numbers)

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from .._linalg import dot, short_dot
 from .batching.primitive import are_transposes, for_each
 from .fast import gradient, losses, part_gradient, values
+from .fast.numbers import count_of_numbers, flat, unflat
 from .frame import SLICES, Frame, Problem
 from .rates import settled
 from .reference.first import Change, Variation, vary
@@ -40,7 +41,9 @@ def _product_jvp(primals, tangents, *, part):
     if dts is not None:
         slope += _product_by_time(*primals, part=part) * dts[:, None, None]
     if jax.tree.leaves(moved):
-        slope += part_gradient.operations[part][0](*_one(*_changed(primals, moved)))[0]
+        problem, frame, ts, change = _changed(primals, moved)
+        changes = part_gradient.operations[part][0]
+        slope += changes(*_one(problem, frame, ts, change[:, None]))[0, ..., 0]
     return found, slope
 
 
@@ -54,7 +57,7 @@ def _product_by_time(
 @_product_by_time.def_jvp
 def _product_by_time_jvp(primals, tangents, *, part):
     _, frame, _ = primals
-    still = gradient.flat(frame, jnp.zeros_like(frame.lower), _no_generator(frame))
+    still = flat(frame, jnp.zeros_like(frame.lower), _no_generator(frame))
 
     def at_all_times(problem, ts):
         return _part_of_one(part, problem, frame, ts, still, jnp.ones_like(ts))
@@ -79,7 +82,7 @@ def _part_of_one(
 
     def at(t, dt):
         late = settled(turned, t)
-        change = Change(*gradient.unflat(turned, numbers), dt)
+        change = Change(*unflat(turned, numbers), dt)
         found = vary(turned, late, solve(turned, late), change)
         return turned.matrix_from_rows(found.p)[rows, columns]
 
@@ -91,12 +94,17 @@ def _part_of_all(part, turned, problem, frame, ts, vectors):
     problem, frame, ts, vectors = for_each((problem, frame, ts, vectors))
 
     def changes(numbers):
-        of_one = functools.partial(_part_of_one, part)
-        return jax.vmap(of_one)(problem, frame, ts, numbers, jnp.zeros_like(ts))
+        def of_one(problem, frame, ts, numbers):
+            still = jnp.zeros_like(ts)
+            return jax.vmap(
+                lambda v: _part_of_one(part, problem, frame, ts, v, still), -1, -1
+            )(numbers)
+
+        return jax.vmap(of_one)(problem, frame, ts, numbers)
 
     if not turned:
         return changes(vectors)
-    shape = ts.shape[0], gradient.count_of_numbers(frame)
+    shape = ts.shape[0], count_of_numbers(frame), vectors.shape[-1]
     return jax.vjp(changes, jnp.zeros(shape, ts.dtype))[1](vectors)[0]
 
 
@@ -131,7 +139,7 @@ def _changed(
     """The arguments of products with a change of the problem."""
     problem, frame, ts = primals
     turned = tracked(problem, frame)
-    change = gradient.flat(turned, *_in_rows(problem, turned, moved))
+    change = flat(turned, *_in_rows(problem, turned, moved))
     return problem, frame, ts, change
 
 
@@ -175,10 +183,10 @@ def _slopes_jvp(primals, tangents, *, by):
         error = _error(problem, turned, late, state)
 
         def slope(numbers, dt):
-            change = Change(*gradient.unflat(turned, numbers), dt)
+            change = Change(*unflat(turned, numbers), dt)
             return jnp.sum(error * _function(turned, vary(turned, late, state, change)))
 
-        still = gradient.flat(frame, jnp.zeros_like(frame.lower), _no_generator(frame))
+        still = flat(frame, jnp.zeros_like(frame.lower), _no_generator(frame))
         by_problem, by_time = jax.grad(slope, (0, 1))(still, jnp.zeros_like(t))
         found = {"problem": by_problem, "time": by_time[None]}
         return found[by] if by in found else jnp.concatenate([*found.values()])

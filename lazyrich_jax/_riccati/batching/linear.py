@@ -1,11 +1,14 @@
 """Linear maps from vectors of a network to arrays at its times, and their transposes.
 
 A map is a function of one network, or of lanes, at a time: it takes the network's
-constants, the time and a vector. Its matrix would be many times as large as the results
-and is never made.
+constants and the time, and returns a linear function. Its matrix would be many times as
+large as the results and is never made. Vectors are on the last axis; what the map needs
+besides a vector is computed once for all of them.
 """
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +21,10 @@ from .blocks import (
     as_matrices,
     cut_of,
     divided,
-    evaluated,
+    in_blocks,
 )
 
-Map = Callable[..., Array]  # map(constants, t, vector)
+Map = Callable[[Any, Array], Callable[[Array], Array]]  # map(constants, t)(vector)
 
 
 def mapped_to_times(
@@ -32,12 +35,21 @@ def mapped_to_times(
     ts: Array,
     v: Array,
 ) -> Array:
-    """The map of `v`, (networks, numbers), at every time: (networks, times, *shape)."""
+    """The map of `v` at every time.
 
-    def at(x: WithVectors, t: Array) -> Array:
-        return one(x.constants, t, x.vectors)
+    `v` is (networks, numbers, vectors), the result (networks, times, *shape, vectors).
+    """
 
-    return evaluated(at, lambda x: shape, on_cpu, WithVectors(x, v), ts)
+    def at(mapped: Callable, x: WithVectors, t: Array) -> Array:
+        linear = one(x.constants, t)
+        return _of_each(linear, x.vectors, 1, len(shape), mapped)
+
+    both = WithVectors(x, v)
+    if _together(ts, v):
+        return as_matrices(functools.partial(at, _vmapped), both, ts)
+    one_by_one = functools.partial(at, jax.lax.map)
+    with keeping(on_cpu):
+        return in_blocks(one_by_one, (*shape, v.shape[-1]), on_cpu, both, ts)
 
 
 def summed_over_times(
@@ -50,10 +62,16 @@ def summed_over_times(
 ) -> Array:
     """The transpose: the sum over times of `one` with the weights of each time.
 
-    `weights` is (networks, times, ...), the result (networks, numbers).
+    `weights` is (networks, times, ..., vectors), the result (networks, numbers,
+    vectors).
     """
-    if is_few(ts.size, sizes.FEW_LANES) or not isinstance(ts.shape[1], int):
-        return jnp.sum(as_matrices(one, x, ts, weights), axis=1)
+
+    def at(mapped: Callable, x: AbstractConstants, t: Array, w: Array) -> Array:
+        return _of_each(one(x, t), w, weights.ndim - 3, 1, mapped)
+
+    if _together(ts, weights):
+        at_once = functools.partial(at, _vmapped)
+        return jnp.sum(as_matrices(at_once, x, ts, weights), axis=1)
     with keeping(on_cpu):
         blocks = divided(on_cpu, x, ts)
         cut = cut_of(blocks, on_cpu, x, ts)
@@ -70,12 +88,51 @@ def summed_over_times(
             is_new = is_new.reshape(*is_new.shape, *[1] * (weights.ndim - 2))
             own = jnp.where(is_new, own, 0.0)
             if blocks.in_lanes:
-                added = one(part, t, jnp.moveaxis(own, (0, 1), lanes))
-                added = jnp.sum(added, axis=blocks.time_axis).T
+                added = at(jax.lax.map, part, t, jnp.moveaxis(own, (0, 1), lanes))
+                added = jnp.moveaxis(jnp.sum(added, axis=blocks.time_axis), -1, 0)
             else:
-                added = jnp.sum(as_matrices(one, part, t, own), axis=1)
+                at_each = as_matrices(
+                    lambda *args: at(jax.lax.map, *args), part, t, own
+                )
+                added = jnp.sum(at_each, axis=1)
             added += jax.lax.dynamic_slice_in_dim(found, start[0], per_network)
             return jax.lax.dynamic_update_slice_in_dim(found, added, start[0], 0)
 
-        found = jnp.zeros((blocks.networks, numbers), ts.dtype)
+        found = jnp.zeros((blocks.networks, numbers, weights.shape[-1]), ts.dtype)
         return jax.lax.fori_loop(0, blocks.how_many, visit, found)
+
+
+def more_vectors(size: Any, is_mapped: Any, *args: Any) -> Any:
+    """The `Gather` of maps over the last argument alone: more vectors of a network."""
+    *others, v = args
+    if any(jax.tree.leaves(is_mapped[:-1])):
+        return None
+
+    def separate(found: Array) -> Array:
+        return jnp.moveaxis(found.reshape(*found.shape[:-1], size, -1), -2, 0)
+
+    v = jnp.moveaxis(v, 0, -2)
+    return (*others, v.reshape(*v.shape[:-2], -1)), separate
+
+
+def _together(ts: Array, v: Array) -> bool:
+    """Whether networks, times and vectors are evaluated without a loop."""
+    is_known = isinstance(ts.shape[1], int)
+    return not is_known or is_few(ts.size * v.shape[-1], sizes.FEW_LANES)
+
+
+def _of_each(
+    linear: Callable[[Array], Array],
+    vectors: Array,
+    axis: int,
+    out_axis: int,
+    mapped: Callable[[Callable, Array], Array],
+) -> Array:
+    """A function of every vector, which are numbered along `axis`."""
+    if is_few(vectors.shape[axis], 1):
+        return jnp.expand_dims(linear(jnp.squeeze(vectors, axis)), out_axis)
+    return jnp.moveaxis(mapped(linear, jnp.moveaxis(vectors, axis, 0)), 0, out_axis)
+
+
+def _vmapped(function: Callable[[Array], Array], xs: Array) -> Array:
+    return jax.vmap(function)(xs)

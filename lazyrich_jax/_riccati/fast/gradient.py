@@ -12,21 +12,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from ..batching.blocks import batched, long_total, of_one
+from ..batching.linear import more_vectors
 from ..batching.primitive import Operation, for_each
 from ..batching.products import matrix_times_vectors, vectors_times_matrix
 from ..frame import Frame, Problem
 from ..rates import settled
 from .constants import GradientConstants
-from .cotangents import evaluate_solution, slope_of_loss
+from .numbers import count_of_numbers, length
 from .slopes import slopes_by_numbers
+from .solution import evaluate_solution, slope_of_loss
 
 
 def slopes(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, "times numbers"]:
-    r"""Slopes of $|W_2 W_1 - \Sigma|^2 / 2$ by the numbers of `flat`."""
+    r"""Slopes of $|W_2 W_1 - \Sigma|^2 / 2$ by the numbers of `numbers.flat`."""
     return _slopes_at_times(stacked(frame), ts[None])[0]
 
 
@@ -37,40 +38,6 @@ def slope_by_time(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " ti
 
 def stacked(frame: Frame) -> GradientConstants:
     return jax.tree.map(lambda x: x[None], GradientConstants(frame))
-
-
-def flat(
-    frame: Frame,
-    lower: Float[Array, "rows columns"],
-    generator: Float[Array, "rows rows"],
-) -> Float[Array, " numbers"]:
-    """Rows of Q0, and the independent entries of F in its eigenbasis, as one vector."""
-    m, r = frame.s.size, frame.rates.size - 2 * frame.s.size
-    grow, rest, fall = slice(m), slice(m, m + r), slice(m + r, None)
-    kinds = (grow, grow), (grow, fall), (fall, fall), (rest, grow), (rest, fall)
-    parts = (
-        lower,
-        *[generator[pair] for pair in kinds],
-        generator[m, m : m + (r > 0)],
-    )
-    return jnp.concatenate([part.ravel() for part in parts])
-
-
-def unflat(
-    frame: Frame, numbers: Float[Array, " numbers"]
-) -> tuple[Float[Array, "rows columns"], Float[Array, "rows rows"]]:
-    """The inverse of `flat`."""
-    m, r = frame.s.size, frame.rates.size - 2 * frame.s.size
-    shapes = frame.lower.shape, (m, m), (m, m), (m, m), (r, m), (r, m), (int(r > 0),)
-    ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes])
-    parts = jnp.split(numbers, ends[:-1])
-    parts = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-    lower, up, across, down, above, below, own = parts
-    rest = jnp.diag(jnp.broadcast_to(own, (r,)))
-    both = jnp.block(
-        [[up, above.T, across], [above, rest, below], [across.T, below.T, down]]
-    )
-    return lower, both
 
 
 def _of_loss(
@@ -92,13 +59,8 @@ def _by_time(x: GradientConstants, t: Float[Array, "..."]) -> Float[Array, "..."
     return -long_total(lambda i: by_q[i] * by_q[i], len(by_q))
 
 
-def _numbers(m: int, r: int, n: int) -> int:
-    """The length of the vector of `flat`."""
-    return (2 * m + r) * n + 3 * m * m + 2 * r * m + (r > 0)
-
-
 _slopes_at_times = batched(
-    "lazyrich_slopes", _together, lambda x: (_numbers(*of_one(x).sizes),)
+    "lazyrich_slopes", _together, lambda x: (length(*of_one(x).sizes),)
 )
 _slope_by_time = batched("lazyrich_slope_by_time", _by_time, lambda x: ())
 
@@ -107,14 +69,9 @@ _slope_by_time = batched("lazyrich_slope_by_time", _by_time, lambda x: ())
 # differentiable.py gives them derivatives by the problem.
 
 
-def count_of_numbers(frame: Frame) -> int:
-    m, n = frame.s.shape[-1], frame.lower.shape[-1]
-    return _numbers(m, frame.rates.shape[-1] - 2 * m, n)
-
-
 def _jvps(with_time: bool, on_cpu: bool, *args: Any) -> Array:
     x, ts, v = prepared(*args)
-    numbers = _numbers(*of_one(x).sizes)
+    numbers = length(*of_one(x).sizes)
     found = matrix_times_vectors(_of_loss, on_cpu, x, ts, v[:, :numbers])
     if with_time:
         found += _slope_by_time(x, ts)[..., None] * v[:, numbers:]
@@ -123,7 +80,7 @@ def _jvps(with_time: bool, on_cpu: bool, *args: Any) -> Array:
 
 def _vjps(with_time: bool, on_cpu: bool, *args: Any) -> Array:
     x, ts, v = prepared(*args)
-    numbers = _numbers(*of_one(x).sizes)
+    numbers = length(*of_one(x).sizes)
     found = vectors_times_matrix(_of_loss, numbers, on_cpu, x, ts, v)
     if with_time:
         by_time = _slope_by_time(x, ts)[..., None] * v
@@ -139,27 +96,13 @@ def prepared(
     return x, jax.vmap(settled)(frame, ts), v
 
 
-def _more_vectors(
-    size: Any, is_mapped: Any, problem: Problem, frame: Frame, ts: Array, v: Array
-) -> Any:
-    """The `Gather` of maps over vectors alone: more vectors on the last axis."""
-    if any(jax.tree.leaves(is_mapped[:-1])):
-        return None
-
-    def separate(found: Array) -> Array:
-        return jnp.moveaxis(found.reshape(*found.shape[:-1], size, -1), -2, 0)
-
-    v = jnp.moveaxis(v, 0, -2)
-    return (problem, frame, ts, v.reshape(*v.shape[:-2], -1)), separate
-
-
 def _operation(name: str, length: Callable, product: Callable) -> Operation:
     return Operation(
         name,
         lambda *args: (length(*args), args[-1].shape[2]),
         functools.partial(product, True),
         functools.partial(product, False),
-        _more_vectors,
+        more_vectors,
     )
 
 

@@ -3,28 +3,28 @@ r"""Changes of parts of $QQ^\top$, and their transposes.
 In: problems, frames and times of many networks, with changes (networks, numbers) or
 weights (networks, times, rows, columns). Out: the changes of a part (networks, times,
 rows, columns), or the gradient of its weighted sum (networks, numbers). The numbers are
-those of `gradient.flat`.
+those of `numbers.flat`.
 """
 
 import functools
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from ..batching.blocks import batched
-from ..batching.linear import mapped_to_times, summed_over_times
+from ..batching.linear import mapped_to_times, more_vectors, summed_over_times
 from ..batching.primitive import Operation
 from ..frame import Frame
+from .changes import change_of_part
 from .constants import GradientConstants
-from .cotangents import evaluate_solution, slope_of_loss
-from .gradient import count_of_numbers, prepared, stacked
+from .gradient import prepared, stacked
 from .lanes import contracted
+from .numbers import Numbers, count_of_numbers
 from .slope_by_p import of_part
 from .slopes import slopes_by_numbers
+from .solution import evaluate_solution, slope_of_loss
 from .values import of_part as in_units
 from .values import shape_of
 
@@ -58,43 +58,31 @@ def _slope_by_time(
     return -contracted(by_rows, columns) - contracted(rows, by_columns)
 
 
-def _pulled(
-    part: str,
-    x: GradientConstants,
-    t: Float[Array, "..."],
-    weights: Float[Array, "rows columns ..."],
-) -> Float[Array, "numbers ..."]:
-    """The gradient of a weighted sum at one time."""
-    return jnp.concatenate(_linear_map(part, x, t)(weights))
-
-
 def _pushed(
-    part: str,
-    shape: tuple[int, int],
-    x: GradientConstants,
-    t: Float[Array, "..."],
-    numbers: Float[Array, "numbers ..."],
-) -> Float[Array, "rows columns ..."]:
-    """The change of a part at one time: the transpose of `_pulled`."""
-    zero = jnp.zeros((*shape, *t.shape), t.dtype)
-    found, transpose = jax.vjp(_linear_map(part, x, t), zero)
-    ends = np.cumsum([len(numbers) for numbers in found])[:-1]
-    numbers = jnp.broadcast_to(numbers, (len(numbers), *t.shape))
-    return transpose(jnp.split(numbers, ends))[0]
-
-
-def _linear_map(
     part: str, x: GradientConstants, t: Float[Array, "..."]
-) -> Callable[[Array], list[Array]]:
+) -> Callable[[Array], Array]:
+    """The change of a part at one time, of a vector of numbers."""
     a = evaluate_solution(x, t)
-    return lambda w: slopes_by_numbers(x, t, a, of_part(x.base, part, w))
+    return lambda numbers: change_of_part(part, x, a, Numbers(numbers, x.sizes))
+
+
+def _pulled(
+    part: str, x: GradientConstants, t: Float[Array, "..."]
+) -> Callable[[Array], Array]:
+    """The gradient of a weighted sum at one time, of the weights."""
+    a = evaluate_solution(x, t)
+
+    def pulled(weights: Float[Array, "rows columns ..."]) -> Array:
+        slope = of_part(x.base, part, weights)
+        return jnp.concatenate(slopes_by_numbers(x, t, a, slope))
+
+    return pulled
 
 
 def _jvps(part: str, on_cpu: bool, *args: Any) -> Array:
     x, ts, v = prepared(*args)
-    shape = shape_of(part, x.base)
-    one = functools.partial(_pushed, part, shape)
-    return mapped_to_times(one, shape, on_cpu, x, ts, v)
+    one = functools.partial(_pushed, part)
+    return mapped_to_times(one, shape_of(part, x.base), on_cpu, x, ts, v)
 
 
 def _vjps(part: str, on_cpu: bool, *args: Any) -> Array:
@@ -110,16 +98,22 @@ def _operations(part: str) -> tuple[Operation, Operation]:
         of_part = functools.partial(function, part)
         on_cpu, elsewhere = (functools.partial(of_part, here) for here in (True, False))
         name = f"lazyrich_{part}_{name}"
-        return Operation(name, shape, on_cpu, elsewhere, lambda *_: None)
+        return Operation(name, shape, on_cpu, elsewhere, more_vectors)
 
     return (
         operation(
             "jvp",
-            lambda problem, frame, ts, v: (ts.shape[1], *shape_of(part, frame)),
+            lambda problem, frame, ts, v: (
+                ts.shape[1],
+                *shape_of(part, frame),
+                v.shape[-1],
+            ),
             _jvps,
         ),
         operation(
-            "vjp", lambda problem, frame, ts, w: (count_of_numbers(frame),), _vjps
+            "vjp",
+            lambda problem, frame, ts, w: (count_of_numbers(frame), w.shape[-1]),
+            _vjps,
         ),
     )
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from ..._xla import kept
 from .constants import Constants, GradientConstants
 from .lanes import contracted, crossed
+from .values import on_side
 
 
 class SlopeByP(eqx.Module):
@@ -26,15 +27,12 @@ class SlopeByP(eqx.Module):
 
     def times(self, x: GradientConstants, rows: Array) -> Float[Array, "rows k ..."]:
         """The slope times `rows` of the eigenbasis."""
-        m, r, _ = x.sizes
+        m = x.sizes[0]
         cos, sin = x.base.cos[:, None], x.base.sin[:, None]
 
         def sides():
-            grow, rest, down = rows[:m], rows[m : m + r], rows[m + r :]
-            outputs, inputs = cos * grow - sin * down, sin * grow + cos * down
-            if x.is_wide:
-                return outputs, jnp.concatenate([inputs, rest])
-            return jnp.concatenate([outputs, rest]), inputs
+            by_kind = x.base.by_kind(rows)
+            return tuple(on_side(y, x.base, by_kind) for y in ("outputs", "inputs"))
 
         outputs, inputs = kept(sides)
 
@@ -57,8 +55,15 @@ class SlopeByP(eqx.Module):
 
         return kept(by_kind)
 
-    def between(self, rows: "Kind", columns: "Kind") -> Float[Array, "some others ..."]:
-        """The slope between two kinds of rows of the eigenbasis."""
+    def between(
+        self, rows: list["Kind"], columns: list["Kind"]
+    ) -> Float[Array, "some others ..."]:
+        """The slope between rows of the eigenbasis, of one or more kinds."""
+        blocks = [[self._between(a, b) for b in columns] for a in rows]
+        joined = [jnp.concatenate(row, axis=1) for row in blocks]
+        return jnp.concatenate(joined)
+
+    def _between(self, rows: "Kind", columns: "Kind") -> Array:
         terms = []
         for matrix, a, b in (
             (self.inputs, rows.inputs, columns.inputs),
@@ -71,7 +76,9 @@ class SlopeByP(eqx.Module):
                 terms.append(a.share[:, None] * b.share[None] * place)
         if terms:
             return sum(terms[1:], terms[0])
-        return jnp.zeros_like(rows.share[:, None] * columns.share[None])
+        matrices = self.inputs, self.across, self.outputs
+        lanes = next(y for y in matrices if y is not None).shape[2:]
+        return jnp.zeros((len(rows.share), len(columns.share), *lanes), rows.share.dtype)
 
 
 class Side(NamedTuple):

@@ -165,27 +165,30 @@ def of_part(part: str, x: Constants, rows: Rows) -> tuple[list[Array], list[Arra
 
     An empty list stands for units that are not in it.
     """
-    m = x.sizes[0]
-    n_in, n_out = x.right.shape[0], x.left.shape[0]
 
-    def inputs():
-        grow, rest, fall = rows()
-        found = x.sin[:, None] * grow + x.cos[:, None] * fall
-        return jnp.concatenate([found, rest]) if n_in > m else found
-
-    def outputs():
-        grow, rest, fall = rows()
-        found = x.cos[:, None] * grow - x.sin[:, None] * fall
-        return jnp.concatenate([found, rest]) if n_out > m else found
-
-    def in_units(basis, found):
-        found = kept(found)
+    def in_units(side, basis):
+        found = kept(lambda: on_side(side, x, rows()))
         return kept(lambda: contracted(basis, found.swapaxes(0, 1)))
 
     return (
-        [in_units(x.right, inputs)] if part != "outputs" else [],
-        [in_units(x.left, outputs)] if part != "inputs" else [],
+        [in_units("inputs", x.right)] if part != "outputs" else [],
+        [in_units("outputs", x.left)] if part != "inputs" else [],
     )
+
+
+def on_side(
+    side: str, x: Constants, rows: tuple[Array, Array, Array]
+) -> Float[Array, "units columns ..."]:
+    """Rows that grow, are left over and decay, by singular vectors of a side.
+
+    `side` is "inputs" or "outputs".
+    """
+    grow, rest, fall = rows
+    if side == "inputs":
+        found, units = x.sin[:, None] * grow + x.cos[:, None] * fall, len(x.right)
+    else:
+        found, units = x.cos[:, None] * grow - x.sin[:, None] * fall, len(x.left)
+    return jnp.concatenate([found, rest]) if units > len(found) else found
 
 
 def shape_of(part: str, x: Constants | Frame) -> tuple[int, int]:
