@@ -34,14 +34,19 @@ def forms(w1, w2, sigma, parts):
     frame = Frame(problem)
     ts = jnp.tile(TS.astype(w1.dtype), tuned.FEW_LANES // TS.size + 1)
     rng = np.random.default_rng(0)
-    moved = jax.tree.map(
-        lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), problem
-    )
-    args = differentiable._changed((problem, frame, ts), moved)
-    one = differentiable._one(*args[:3], args[3][:, None])
-    # By the problem, and by time.
-    changed = jnp.stack([args[3], jnp.zeros_like(args[3])])
-    later = jnp.stack([jnp.zeros_like(ts), jnp.ones_like(ts)])[:, : TS.size]
+
+    def change():
+        moved = jax.tree.map(
+            lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), problem
+        )
+        return differentiable._changed((problem, frame, ts), moved)[3]
+
+    first, second = change(), change()
+    both = jnp.stack([first, second], axis=1)
+    given = differentiable._one(problem, frame, ts)
+    # By two changes of the problem, and by time.
+    changed = jnp.stack([first, second, jnp.zeros_like(first)])
+    later = jnp.stack([jnp.zeros_like(ts)] * 2 + [jnp.ones_like(ts)])[:, : TS.size]
     of_one = functools.partial(
         differentiable._part_of_one, "qqt", problem, frame, ts[: TS.size]
     )
@@ -49,16 +54,13 @@ def forms(w1, w2, sigma, parts):
     found = {}
     for part in parts:
         changes, pulled = part_gradient.operations[part]
-        fast = changes(*one)[0, ..., 0], part_gradient.by_time(frame, ts, part)
+        fast = jnp.moveaxis(changes(*given, both[None])[0], -1, 0)
         rows, columns = differentiable.SLICES[part](w1.shape[1])
         weights = jnp.asarray(rng.normal(size=fast[0].shape), ts.dtype)
-        back = pulled(*one[:3], weights[None, ..., None])[0, :, 0]
-        pair = jnp.sum(back * args[3]), jnp.sum(weights * fast[0])
-        found[part] = (
-            jnp.stack([x[: TS.size] for x in fast]),
-            reference[:, :, rows, columns],
-            pair,
-        )
+        back = pulled(*given, weights[None, ..., None])[0, :, 0]
+        pair = jnp.sum(back * first), jnp.sum(weights * fast[0])
+        fast = jnp.stack([*fast, part_gradient.by_time(frame, ts, part)])
+        found[part] = fast[:, : TS.size], reference[:, :, rows, columns], pair
     return found
 
 
@@ -87,6 +89,34 @@ def test_fast_and_reference_form(sizes, lmdas, parts):
     target = cases.sigma(sizes[2], sizes[0])
     networks = [cases.balanced(sizes, lmda, 0.4) for lmda in lmdas]
     check(networks, [target] * len(lmdas), parts)
+
+
+def test_several_vectors_are_one_operation():
+    """Maps over changes and over weights share the solution, with the same values."""
+    sizes, count = (2, 2, 2), tuned.FEW_LANES + 1
+    w1, w2 = cases.balanced(sizes, 1.0, 0.4).weights
+    sigma, ts = jnp.asarray(cases.sigma(2, 2)), jnp.linspace(0.1, 5.0, count)
+    weights = jnp.asarray(np.random.default_rng(0).normal(size=(2, count, 2, 2)))
+
+    def function(scales):
+        task = lr.Task.from_correlation(scales[0] * sigma)
+        network = lr.LinearNetwork((scales[1] * w1, scales[1] * w2))
+        return lr.ExactSolution(network, task).function(ts)
+
+    @jax.jit
+    def both_ways(scales):
+        _, pull = jax.vjp(function, scales)
+        together = jax.jacfwd(function)(scales), jax.vmap(pull)(weights)[0]
+        change = jax.jvp(function, (scales,), (jnp.array([0.0, 1.0]),))[1]
+        return together, (change, pull(weights[1])[0])
+
+    scales = jnp.array([1.1, 0.9])
+    counted = str(jax.make_jaxpr(both_ways)(scales))
+    assert counted.count("= lazyrich_function_jvp[") == 2
+    assert counted.count("= lazyrich_function_vjp[") == 2
+    (changes, pulled), alone = both_ways(scales)
+    np.testing.assert_allclose(changes[..., 1], alone[0], rtol=0, atol=1e-13)
+    np.testing.assert_allclose(pulled[1], alone[1], rtol=1e-12)
 
 
 def test_degenerate_tasks_and_single_precision():
@@ -134,8 +164,8 @@ def test_second_derivatives_differentiate_the_reference_form():
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
 
 
-def test_a_sweep_of_gradients_keeps_no_changes():
-    """Gradients of a function at many times take the memory of its cotangents."""
+def test_a_sweep_of_derivatives_keeps_no_slopes():
+    """Derivatives of a function at many times take the memory of its values."""
     count, times = 1000, 100
     arrays = [jax.ShapeDtypeStruct((count, 5, 5), jnp.float64)] * 3
     ts = jnp.linspace(0.1, 5.0, times)
@@ -147,6 +177,12 @@ def test_a_sweep_of_gradients_keeps_no_changes():
 
     memory = compiled.memory(jax.jit(jax.vmap(jax.grad(total, (0, 1, 2)))), *arrays)
     one = count * times * 25 * 8
+    assert memory.temp_size_in_bytes < 8 * one
+
+    def change(*weights):
+        return jax.jvp(total, weights, weights)[1]
+
+    memory = compiled.memory(jax.jit(jax.vmap(change)), *arrays)
     assert memory.temp_size_in_bytes < 8 * one
 
 

@@ -17,9 +17,10 @@ Modules from the lowest to the highest; each imports only from those above it:
     fast/          Many networks at many times. `constants` (of time), `lanes` (products
                    of matrices), `thin_qr`, `solved` (K = (orthonormal) R), `values`
                    (loss, parts of QQ^T, Q), `scalar_rows` and `scalar_loop` (loss of
-                   few units); for gradients `exponentials`, `slope_by_p`,
-                   `cotangents` and `slopes`; `gradient` of the loss, `part_gradient`
-                   of parts.
+                   few units). For derivatives `numbers` and `pairs` (a change of the
+                   problem), `exponentials`, `solution`, `limits`; in forward mode
+                   `changes`, in reverse mode `slope_by_p`, `cotangents` and `slopes`;
+                   `gradient` of the loss, `part_gradient` of parts.
     differentiable The only entrance for two layers: values by `fast`, with their
                    derivative rules.
     decaying/      Weight decay: F depends on time. `pairs` has the solutions of a mode,

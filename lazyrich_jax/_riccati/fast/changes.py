@@ -16,8 +16,7 @@ from . import limits
 from .constants import GradientConstants
 from .lanes import contracted, crossed
 from .numbers import Numbers
-from .pairs import Pairs, joined, of_others, of_pairs
-from .slopes import is_upper
+from .pairs import Pairs, is_upper, joined, of_others, of_pairs
 from .solution import Solution, decay_of_rows
 from .values import on_side
 

@@ -4,7 +4,6 @@ In: arrays (rows, columns, ...). Out: their products. Without lanes they are mat
 products; with lanes their sums are written out, and fill vectors (docs/speed.md).
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -16,30 +15,9 @@ def contracted(
     a: Float[Array, "i c ..."], b: Float[Array, "j c ..."]
 ) -> Float[Array, "i j ..."]:
     """`a @ b.T`; for lanes the sum is written out."""
-    return dot(a, b.T) if max(a.ndim, b.ndim) == 2 else _written_out(a, b)
-
-
-@jax.custom_vjp
-def _written_out(a: Array, b: Array) -> Array:
+    if max(a.ndim, b.ndim) == 2:
+        return dot(a, b.T)
     return total(a[:, None, c] * b[None, :, c] for c in range(a.shape[1]))
-
-
-def _transposes(args: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
-    # JAX would transpose each term for itself, into sums that fill no vectors.
-    a, b = args
-    by_a = _written_out(slope, b.swapaxes(0, 1))
-    by_b = _written_out(slope.swapaxes(0, 1), a.swapaxes(0, 1))
-    return _summed_like(a, by_a), _summed_like(b, by_b)
-
-
-def _summed_like(x: Array, slope: Array) -> Array:
-    """The sum over lanes that share one `x`."""
-    pairs = enumerate(zip(x.shape, slope.shape, strict=True))
-    shared = tuple(i for i, (one, many) in pairs if one != many)
-    return jnp.sum(slope, axis=shared, keepdims=True)
-
-
-_written_out.defvjp(lambda a, b: (_written_out(a, b), (a, b)), _transposes)
 
 
 def crossed(

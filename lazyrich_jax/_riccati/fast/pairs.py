@@ -8,7 +8,7 @@ else among the others: their entries in the wrong place are zero.
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ..batching.blocks import total
 from .constants import GradientConstants
@@ -96,3 +96,9 @@ def split(x: GradientConstants, slopes: Pairs) -> list[Array]:
         jnp.where(grows[None, None], across[r:, m:].swapaxes(0, 1), fall),
         own[None],
     ]
+
+
+def is_upper(x: Float[Array, "m m ..."]) -> Bool[Array, "m m ..."]:
+    """A mask of the pairs of up rows whose second row grows no faster."""
+    upper = jnp.triu(jnp.ones(x.shape[:2], bool))
+    return upper.reshape(*x.shape[:2], *[1] * (x.ndim - 2))

@@ -78,7 +78,9 @@ class SlopeByP(eqx.Module):
             return sum(terms[1:], terms[0])
         matrices = self.inputs, self.across, self.outputs
         lanes = next(y for y in matrices if y is not None).shape[2:]
-        return jnp.zeros((len(rows.share), len(columns.share), *lanes), rows.share.dtype)
+        return jnp.zeros(
+            (len(rows.share), len(columns.share), *lanes), rows.share.dtype
+        )
 
 
 class Side(NamedTuple):

@@ -7,14 +7,14 @@ changes.py has the transpose. docs/theory.md, section 3.
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from ..._xla import kept, traced_once
 from . import limits
 from .constants import GradientConstants
 from .cotangents import Cotangents, evaluate_cotangents
 from .lanes import contracted, crossed
-from .pairs import Pairs, of_others, of_pairs, split
+from .pairs import Pairs, is_upper, of_others, of_pairs, split
 from .slope_by_p import SlopeByP, kinds
 from .solution import Solution
 
@@ -82,9 +82,3 @@ def _none_grows(x: GradientConstants, a: Solution, by: Cotangents) -> Array:
     rows = [rest, fall][r == 0 :]
     slow = limits.none_grows(x, by.slope.from_target)
     return found - slow * by.slope.between(rows, rows)
-
-
-def is_upper(x: Float[Array, "m m ..."]) -> Bool[Array, "m m ..."]:
-    """A mask of the pairs of up rows whose second row grows no faster."""
-    upper = jnp.triu(jnp.ones(x.shape[:2], bool))
-    return upper.reshape(*x.shape[:2], *[1] * (x.ndim - 2))
