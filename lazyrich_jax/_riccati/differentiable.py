@@ -20,9 +20,9 @@ from .fast import gradient, losses, part_gradient, values
 from .fast.numbers import count_of_numbers, flat, unflat
 from .frame import SLICES, Frame, Problem
 from .rates import settled
-from .reference.first import Change, Variation, vary
+from .reference.first import Change, vary
 from .reference.second import filled, tracked
-from .reference.solution import State, function_error, solve
+from .reference.solution import solve
 
 
 @eqx.filter_custom_jvp
@@ -175,24 +175,12 @@ def _slopes_jvp(primals, tangents, *, by):
     problem, frame, ts = primals
     moved, _, dts = tangents
 
-    def at(problem, t):
-        """The transpose of the variation at one time, in the general form."""
-        turned = tracked(problem, frame)
-        late = settled(turned, t)
-        state = solve(turned, late)
-        error = _error(problem, turned, late, state)
-
-        def slope(numbers, dt):
-            change = Change(*unflat(turned, numbers), dt)
-            return jnp.sum(error * _function(turned, vary(turned, late, state, change)))
-
-        still = flat(frame, jnp.zeros_like(frame.lower), _no_generator(frame))
-        by_problem, by_time = jax.grad(slope, (0, 1))(still, jnp.zeros_like(t))
-        found = {"problem": by_problem, "time": by_time[None]}
-        return found[by] if by in found else jnp.concatenate([*found.values()])
-
     def at_all_times(problem, ts):
-        return jax.vmap(lambda t: at(problem, t))(ts)
+        turned = tracked(problem, frame)
+        ts = settled(turned, ts)
+        by_problem, by_time = jax.vmap(lambda t: gradient.slopes_at(turned, t))(ts)
+        found = {"problem": by_problem, "time": by_time[:, None]}
+        return found[by] if by in found else jnp.concatenate([*found.values()], axis=1)
 
     return eqx.filter_jvp(at_all_times, (problem, ts), (moved, dts))
 
@@ -213,31 +201,6 @@ def _slopes_of_all(with_time, turned, problem, frame, ts, vectors):
 
 for _with_time, _products in gradient.operations.items():
     are_transposes(*_products, functools.partial(_slopes_of_all, _with_time))
-
-
-@eqx.filter_custom_jvp
-def _error(
-    problem: Problem, frame: Frame, t: Float[Array, ""], state: State
-) -> Float[Array, "out in"]:
-    r"""$W_2 W_1 - \Sigma$ of the `state` at a time.
-
-    Neither the value nor its derivative cancels near zero.
-    """
-    return frame.from_singular_basis(function_error(frame, state))
-
-
-@_error.def_jvp
-def _error_jvp(primals, tangents):
-    problem, frame, t, state = primals
-    moved, _, dt, _ = tangents
-    dt = jnp.zeros_like(t) if dt is None else dt
-    change = Change(*_in_rows(problem, frame, moved), dt)
-    return _error(*primals), _function(frame, vary(frame, t, state, change))
-
-
-def _function(frame: Frame, change: Variation) -> Float[Array, "out in"]:
-    """The change of the function's error."""
-    return frame.from_singular_basis(frame.function_block(change.error))
 
 
 @eqx.filter_custom_jvp

@@ -36,6 +36,14 @@ def slope_by_time(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, " ti
     return _slope_by_time(stacked(frame), ts[None])[0]
 
 
+def slopes_at(
+    frame: Frame, t: Float[Array, ""]
+) -> tuple[Float[Array, " numbers"], Float[Array, ""]]:
+    """`slopes` and `slope_by_time` at one time, with JAX's derivatives."""
+    x = GradientConstants(frame)
+    return jnp.concatenate(_of_loss(x, t)), _by_time(x, t)
+
+
 def stacked(frame: Frame) -> GradientConstants:
     return jax.tree.map(lambda x: x[None], GradientConstants(frame))
 

@@ -18,6 +18,7 @@ from ..._xla import inverse_root, kept, sizes
 from ..batching.blocks import total
 
 
+@jax.custom_jvp
 def orthonormal_matrix(
     above: tuple[Float[Array, "_ columns"], ...], diagonal: Float[Array, " columns"]
 ) -> tuple[tuple[Float[Array, "_ columns"], ...], Float[Array, "columns columns"]]:
@@ -28,32 +29,44 @@ def orthonormal_matrix(
     R comes from reflections, which keep the digits of every row.
     """
     n = diagonal.size
-
-    def by_reflections(k: Array) -> tuple[tuple[Array, ...], Array]:
-        size = jnp.max(jnp.abs(k), axis=0)[None]
-        r = triangle(k / size) * size
-        return tuple(over(x, r) for x in above), over(jnp.eye(n, dtype=r.dtype), r)
-
-    k = jnp.concatenate([*above, jnp.diag(diagonal)])
     if n <= sizes.QR_COLUMNS:
-        return by_reflections(k)
+        return _by_reflections(above, diagonal)
     gram = sum((dot(x.T, x) for x in above), jnp.diag(diagonal * diagonal))
     squares = jnp.diagonal(gram)
     scale = jax.lax.rsqrt(squares)
     inverse = inverse_factor(gram * scale[:, None] * scale[None])
     is_fine = square_norm(inverse) < 10 * n  # n if they are orthogonal
-    smallest = jnp.finfo(k.dtype).tiny / jnp.finfo(k.dtype).eps
+    smallest = jnp.finfo(gram.dtype).tiny / jnp.finfo(gram.dtype).eps
     is_fine &= jnp.all(squares > smallest)  # smaller squares lack digits
     inverse = scale[:, None] * inverse
 
     def again(state: tuple[Array, Any]) -> tuple[Array, Any]:
         # XLA moves arithmetic that is the same in every pass out of a loop: it would
         # always be done. The loop's state, false here, hides that it is the same.
-        return jnp.array(True), by_reflections(jnp.where(state[0], 0.0, k))
+        rows = tuple(jnp.where(state[0], 0.0, x) for x in (*above, diagonal))
+        return jnp.array(True), _by_reflections(rows[:-1], rows[-1])
 
     # A loop, not a condition: `jax.vmap` of a condition would do both for all matrices.
     first = is_fine, (tuple(dot(x, inverse) for x in above), inverse)
     return jax.lax.while_loop(lambda state: ~state[0], again, first)[1]
+
+
+def _by_reflections(
+    above: tuple[Float[Array, "_ columns"], ...], diagonal: Float[Array, " columns"]
+) -> tuple[tuple[Float[Array, "_ columns"], ...], Float[Array, "columns columns"]]:
+    k = jnp.concatenate([*above, jnp.diag(diagonal)])
+    size = jnp.max(jnp.abs(k), axis=0)[None]
+    r = triangle(k / size) * size
+    return (
+        tuple(over(x, r) for x in above),
+        over(jnp.eye(diagonal.size, dtype=r.dtype), r),
+    )
+
+
+@orthonormal_matrix.defjvp
+def _orthonormal_matrix_jvp(primals: Any, tangents: Any) -> Any:
+    """Reflections have derivatives of both modes."""
+    return jax.jvp(_by_reflections, primals, tangents)
 
 
 def orthonormal(
