@@ -11,7 +11,10 @@ import lazyrich_jax as lr
 from lazyrich_jax._riccati import differentiable
 from lazyrich_jax._riccati.fast import part_gradient
 from lazyrich_jax._riccati.fast.numbers import count_of_numbers, flat, unflat
-from lazyrich_jax._riccati.frame import Frame, Problem
+from lazyrich_jax._riccati.frame import SLICES, Frame, Problem
+from lazyrich_jax._riccati.rates import settled
+from lazyrich_jax._riccati.reference.first import Change, vary
+from lazyrich_jax._riccati.reference.solution import solve
 from lazyrich_jax._xla import sizes as tuned
 
 from . import cases, compiled
@@ -47,15 +50,22 @@ def forms(w1, w2, sigma, parts):
     # By two changes of the problem, and by time.
     changed = jnp.stack([first, second, jnp.zeros_like(first)])
     later = jnp.stack([jnp.zeros_like(ts)] * 2 + [jnp.ones_like(ts)])[:, : TS.size]
-    of_one = functools.partial(
-        differentiable._part_of_one, "qqt", problem, frame, ts[: TS.size]
-    )
+
+    def of_one(numbers, dts):
+        def at(t, dt):
+            late = settled(frame, t)
+            change = Change(*unflat(frame, numbers), dt)
+            found = vary(frame, late, solve(frame, late), change)
+            return frame.matrix_from_rows(found.p)
+
+        return jax.vmap(at)(ts[: TS.size], dts)
+
     reference = jax.vmap(of_one)(changed, later)
     found = {}
     for part in parts:
         changes, pulled = part_gradient.operations[part]
         fast = jnp.moveaxis(changes(*given, both[None])[0], -1, 0)
-        rows, columns = differentiable.SLICES[part](w1.shape[1])
+        rows, columns = SLICES[part](w1.shape[1])
         weights = jnp.asarray(rng.normal(size=fast[0].shape), ts.dtype)
         back = pulled(*given, weights[None, ..., None])[0, :, 0]
         pair = jnp.sum(back * first), jnp.sum(weights * fast[0])
@@ -136,7 +146,7 @@ def test_degenerate_tasks_and_single_precision():
     )
 
 
-def test_second_derivatives_differentiate_the_reference_form():
+def test_second_derivatives():
     """A Hessian-vector product of a function, against a difference of gradients."""
     sizes = 3, 2, 2
     sigma = jnp.asarray(cases.sigma(2, 3))

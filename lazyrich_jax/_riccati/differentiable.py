@@ -1,9 +1,9 @@
 """The exact solution as functions with derivatives of their own.
 
-First derivatives use the closed form of reference/first.py, which holds at repeated
-singular values, at saddles and at infinity. Higher derivatives differentiate that form
-and the decomposition (`tracked`), whose derivative divides by gaps. They are right
-where it exists and refused elsewhere, never silently wrong.
+First derivatives have a closed form, which holds at repeated singular values, at
+saddles and at infinity: `fast`, and for `factor` reference/first.py. Higher derivatives
+differentiate that form and the decomposition (`tracked`), whose derivative divides by
+gaps. They are right where it exists and refused elsewhere, never silently wrong.
 """
 
 import functools
@@ -17,8 +17,8 @@ from jaxtyping import Array, Float
 from .._linalg import dot, short_dot
 from .batching.primitive import are_transposes, for_each
 from .fast import gradient, losses, part_gradient, values
-from .fast.numbers import count_of_numbers, flat, unflat
-from .frame import SLICES, Frame, Problem
+from .fast.numbers import count_of_numbers, flat
+from .frame import Frame, Problem
 from .rates import settled
 from .reference.first import Change, vary
 from .reference.second import filled, tracked
@@ -76,21 +76,17 @@ def _part_of_one(
     numbers: Float[Array, " numbers"],
     dts: Float[Array, " times"],
 ) -> Float[Array, "times rows columns"]:
-    """The change of a part in the general form, which has derivatives."""
-    rows, columns = SLICES[part](frame.right.shape[0])
+    """The change of a part as a function that has derivatives."""
     turned = tracked(problem, frame)
 
     def at(t, dt):
-        late = settled(turned, t)
-        change = Change(*unflat(turned, numbers), dt)
-        found = vary(turned, late, solve(turned, late), change)
-        return turned.matrix_from_rows(found.p)[rows, columns]
+        return part_gradient.change_at(turned, t, numbers, dt, part)
 
-    return jax.vmap(at)(ts, dts)
+    return jax.vmap(at)(settled(turned, ts), dts)
 
 
 def _part_of_all(part, turned, problem, frame, ts, vectors):
-    """The product that `part_gradient.operations` make, in the general form."""
+    """The product that `part_gradient.operations` make, as a differentiable function."""
     problem, frame, ts, vectors = for_each((problem, frame, ts, vectors))
 
     def changes(numbers):
@@ -186,7 +182,7 @@ def _slopes_jvp(primals, tangents, *, by):
 
 
 def _slopes_of_all(with_time, turned, problem, frame, ts, vectors):
-    """The product that `gradient.operations` make, in the general form."""
+    """The product that `gradient.operations` make, as a differentiable function."""
     problem, frame, ts, vectors = for_each((problem, frame, ts, vectors))
     of_one = functools.partial(_slopes, by="both" if with_time else "problem")
     matrix = jax.vmap(of_one)(problem, frame, ts)

@@ -39,6 +39,19 @@ def by_time(
     return _by_time[part](stacked(frame), ts[None])[0]
 
 
+def change_at(
+    frame: Frame,
+    t: Float[Array, ""],
+    numbers: Float[Array, " numbers"],
+    dt: Float[Array, ""],
+    part: str,
+) -> Float[Array, "rows columns"]:
+    """The change of a part at one time, with JAX's derivatives."""
+    x = GradientConstants(frame)
+    change = change_of_part(part, x, evaluate_solution(x, t), Numbers(numbers, x.sizes))
+    return change + _slope_by_time(part, x, t) * dt
+
+
 def _slope_by_time(
     part: str, x: GradientConstants, t: Float[Array, "..."]
 ) -> Float[Array, "rows columns ..."]:
