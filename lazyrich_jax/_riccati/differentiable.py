@@ -86,7 +86,7 @@ def _part_of_one(
 
 
 def _part_of_all(part, turned, problem, frame, ts, vectors):
-    """The product that `part_gradient.operations` make, as a differentiable function."""
+    """The product that `part_gradient.operations` make, with derivatives."""
     problem, frame, ts, vectors = for_each((problem, frame, ts, vectors))
 
     def changes(numbers):
@@ -182,7 +182,7 @@ def _slopes_jvp(primals, tangents, *, by):
 
 
 def _slopes_of_all(with_time, turned, problem, frame, ts, vectors):
-    """The product that `gradient.operations` make, as a differentiable function."""
+    """The product that `gradient.operations` make, with derivatives."""
     problem, frame, ts, vectors = for_each((problem, frame, ts, vectors))
     of_one = functools.partial(_slopes, by="both" if with_time else "problem")
     matrix = jax.vmap(of_one)(problem, frame, ts)
