@@ -99,9 +99,9 @@ def programs(few: bool) -> Iterator[tuple[str, Callable, tuple]]:
         yield f"{name} jvp", gradient.operations[False][0], (*whole, numbers)
         yield f"{name} vjp", gradient.operations[False][1], (*whole, weights)
         changes, pulled = part_gradient.operations["function"]
-        alone = jax.ShapeDtypeStruct((200, count), ts.dtype)
+        alone = jax.ShapeDtypeStruct((200, count, 1), ts.dtype)
         yield f"{name} function jvp", changes, (*whole, alone)
-        weights = jax.ShapeDtypeStruct((200, 100, n_out, n_in), ts.dtype)
+        weights = jax.ShapeDtypeStruct((200, 100, n_out, n_in, 1), ts.dtype)
         yield f"{name} function vjp", pulled, (*whole, weights)
 
 
