@@ -1,9 +1,9 @@
 """The change of a part of P at one time, for a change of the problem.
 
 In: `GradientConstants`, a `Solution` and `Numbers`. Out: the change, with networks and
-times on the last axes. The formulas are those of `first.vary`, and the transposes of
-those in cotangents.py and slopes.py. The change of P is M + M' and the change of its
-limit, with M = `by_q` q' + `by_p` p'. docs/theory.md, section 3.
+times on the last axes. `first.vary` has the same formulas; cotangents.py and slopes.py
+have their transposes. The change of P is M + M' minus `OfLimit`, with
+M = `by_q` q' + `by_p` p'. docs/theory.md, section 3.
 """
 
 from typing import NamedTuple
@@ -77,7 +77,7 @@ def change_of_part(
 
 
 class OfLimit(NamedTuple):
-    """What the change of P lacks of that of its limit, by kinds of rows."""
+    """The part of the limit's change that P does not follow, by kinds of rows."""
 
     grow: Float[Array, "modes modes ..."]
     across: Float[Array, "modes modes ..."]  # between growing and decaying rows
@@ -136,22 +136,8 @@ def _moved(
     m, r, _ = x.sizes
     up, scales, inverse = slice(0, m + r), a.scales, a.solved.inverse
 
-    def weighted():
-        less, bend = of_pairs(x, scales.less), of_pairs(x, scales.bend)
-        carry, decay = less.up * entries.up, of_others(x, scales.decay)
-        slower = jnp.maximum(decay[:, None], decay[None])
-        upper = is_upper(carry)
-        return (
-            jnp.where(upper, carry, 0.0),
-            jnp.where(upper, 0.0, carry),
-            of_pairs(x, scales.more).across * entries.across,
-            of_pairs(x, scales.mixed).across * entries.across,
-            bend.up * entries.up,
-            less.others * slower * entries.others,
-            bend.others * entries.others,
-        )
-
-    rise, sink, lean, mix, bend, fade, fall_bend = kept(weighted)
+    weighted = kept(lambda: _weighted(x, a, entries))
+    rise, sink, lean, mix, bend, fade, fall_bend = weighted
 
     def of_start():
         lower, given = x.lower, change.lower
@@ -185,6 +171,24 @@ def _moved(
         return jnp.concatenate([grow + bent[:m], rest, fall + lean[r:]])
 
     return kept(by_q), kept(by_p)
+
+
+def _weighted(x: GradientConstants, a: Solution, entries: Pairs) -> tuple[Array, ...]:
+    """Entries of dF times the functions of time with which they enter."""
+    scales = a.scales
+    less, bend = of_pairs(x, scales.less), of_pairs(x, scales.bend)
+    carry, decay = less.up * entries.up, of_others(x, scales.decay)
+    slower = jnp.maximum(decay[:, None], decay[None])
+    upper = is_upper(carry)
+    return (
+        jnp.where(upper, carry, 0.0),
+        jnp.where(upper, 0.0, carry),
+        of_pairs(x, scales.more).across * entries.across,
+        of_pairs(x, scales.mixed).across * entries.across,
+        bend.up * entries.up,
+        less.others * slower * entries.others,
+        bend.others * entries.others,
+    )
 
 
 def _at_start(

@@ -22,8 +22,9 @@ from ..frame import Frame, Problem
 from ..rates import settled
 from .constants import GradientConstants
 from .numbers import count_of_numbers, length
+from .slope_by_p import SlopeByP
 from .slopes import slopes_by_numbers
-from .solution import evaluate_solution, slope_of_loss
+from .solution import Solution, evaluate_solution, slope_of_loss
 
 
 def slopes(frame: Frame, ts: Float[Array, " times"]) -> Float[Array, "times numbers"]:
@@ -41,7 +42,10 @@ def slopes_at(
 ) -> tuple[Float[Array, " numbers"], Float[Array, ""]]:
     """`slopes` and `slope_by_time` at one time, with JAX's derivatives."""
     x = GradientConstants(frame)
-    return jnp.concatenate(_of_loss(x, t)), _by_time(x, t)
+    a = evaluate_solution(x, t)
+    slope = slope_of_loss(x, a, t)
+    numbers = jnp.concatenate(slopes_by_numbers(x, t, a, slope))
+    return numbers, _by_time_of(x, t, a, slope)
 
 
 def stacked(frame: Frame) -> GradientConstants:
@@ -63,7 +67,13 @@ def _together(
 
 def _by_time(x: GradientConstants, t: Float[Array, "..."]) -> Float[Array, "..."]:
     solution = evaluate_solution(x, t)
-    by_q = slope_of_loss(x, solution, t).times(x, solution.q).reshape(-1, *t.shape)
+    return _by_time_of(x, t, solution, slope_of_loss(x, solution, t))
+
+
+def _by_time_of(
+    x: GradientConstants, t: Float[Array, "..."], a: Solution, slope: SlopeByP
+) -> Float[Array, "..."]:
+    by_q = slope.times(x, a.q).reshape(-1, *t.shape)
     return -long_total(lambda i: by_q[i] * by_q[i], len(by_q))
 
 

@@ -24,19 +24,19 @@ class Pairs(NamedTuple):
 
 
 def of_up(x: GradientConstants, rates: Float[Array, "rates ..."]) -> Array:
-    """Numbers of up rows, given those of rates on the first axis."""
+    """`rates`, numbers by rates on the first axis, repeated for the up rows."""
     m, r, _ = x.sizes
     return rates if r < 2 else jnp.concatenate([rates[:m], *[rates[m:]] * r])
 
 
 def of_others(x: GradientConstants, rates: Float[Array, "rates ..."]) -> Array:
-    """Numbers of other rows, given those of rates on the first axis."""
+    """`rates`, numbers by rates on the first axis, repeated for the other rows."""
     m, r, _ = x.sizes
     return rates if r == 0 else jnp.concatenate([*[rates[m:]] * r, rates[:m]])
 
 
 def of_pairs(x: GradientConstants, rates: Float[Array, "rates rates ..."]) -> Pairs:
-    """Numbers of pairs of rows, given those of pairs of rates.
+    """`rates`, numbers by pairs of rates, repeated for the pairs of rows.
 
     "Across" has the up row's rate first.
     """

@@ -1,9 +1,9 @@
 r"""Changes of parts of $QQ^\top$, and their transposes.
 
-In: problems, frames and times of many networks, with changes (networks, numbers) or
-weights (networks, times, rows, columns). Out: the changes of a part (networks, times,
-rows, columns), or the gradient of its weighted sum (networks, numbers). The numbers are
-those of `numbers.flat`.
+In: problems, frames and times of many networks, with changes (networks, numbers,
+vectors) or weights (networks, times, rows, columns, vectors). Out: the changes of a
+part (networks, times, rows, columns, vectors), or the gradients of its weighted sums
+(networks, numbers, vectors). `numbers.flat` gives the order of the numbers.
 """
 
 import functools
@@ -24,7 +24,7 @@ from .lanes import contracted
 from .numbers import Numbers, count_of_numbers
 from .slope_by_p import of_part
 from .slopes import slopes_by_numbers
-from .solution import evaluate_solution, slope_of_loss
+from .solution import Solution, evaluate_solution, slope_of_loss
 from .values import of_part as in_units
 from .values import shape_of
 
@@ -48,21 +48,25 @@ def change_at(
 ) -> Float[Array, "rows columns"]:
     """The change of a part at one time, with JAX's derivatives."""
     x = GradientConstants(frame)
-    change = change_of_part(part, x, evaluate_solution(x, t), Numbers(numbers, x.sizes))
-    return change + _slope_by_time(part, x, t) * dt
+    a = evaluate_solution(x, t)
+    change = change_of_part(part, x, a, Numbers(numbers, x.sizes))
+    return change + _by_time_of(part, x, t, a) * dt
 
 
 def _slope_by_time(
     part: str, x: GradientConstants, t: Float[Array, "..."]
 ) -> Float[Array, "rows columns ..."]:
+    return _by_time_of(part, x, t, evaluate_solution(x, t))
+
+
+def _by_time_of(
+    part: str, x: GradientConstants, t: Float[Array, "..."], a: Solution
+) -> Float[Array, "rows columns ..."]:
     """Q descends the loss: the slope of q by time is minus the loss's gradient."""
-    m, r, _ = x.sizes
-    a = evaluate_solution(x, t)
     by_q = slope_of_loss(x, a, t).times(x, a.q)
 
     def sides(rows: Array) -> tuple[Array, Array]:
-        split = rows[:m], rows[m : m + r], rows[m + r :]
-        inputs, outputs = in_units(part, x.base, lambda: split)
+        inputs, outputs = in_units(part, x.base, lambda: x.base.by_kind(rows))
         if part == "qqt":
             inputs = outputs = [jnp.concatenate([*inputs, *outputs])]
         return (outputs or inputs)[0], (inputs or outputs)[0]
