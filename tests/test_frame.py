@@ -119,6 +119,26 @@ def test_rows_of_a_low_rank():
     assert np.isfinite(found["coefficients"]).all()
 
 
+def test_matrices_are_eliminated_together():
+    """Also in two maps: each as alone, whatever the ranks of the others."""
+    rng = np.random.default_rng(2)
+    rows = rng.normal(size=(6, 5, 3))
+    rows[0, 1] = 2 * rows[0, 0]  # a later row is a pivot
+    rows[1] = rng.normal(size=(5, 2)) @ rng.normal(size=(2, 3))
+    rows[2, :3] = 1e-9 * rng.normal(size=(3, 2)) @ rng.normal(size=(2, 3))
+    rows[3] = 0
+    rows[4, 0] = 0
+    rows = jnp.asarray(rows)
+    order = by_falling_rate(2, 5)
+    one = jax.jit(lambda x: eliminate(x, order))
+    found = jax.jit(jax.vmap(jax.vmap(one)))(rows.reshape(2, 3, 5, 3))
+    for i in range(6):
+        for x, y in zip(found, one(rows[i]), strict=True):
+            np.testing.assert_allclose(x[i // 3, i % 3], y, rtol=1e-11, atol=1e-15)
+    ranks = np.sum(np.asarray(found[-1]).reshape(6, 3) < 5, axis=1)
+    assert ranks.tolist() == [3, 2, 3, 0, 3, 3]
+
+
 def test_modes_without_a_singular_value_or_balance():
     """At exactly zero of both."""
     start, s, ts = np.array([0.6, 0.4]), np.array([1.0, 0.0]), np.array([0.3, 5.0])

@@ -7,12 +7,15 @@ import pytest
 
 import lazyrich_jax as lr
 from lazyrich_jax import inference
+from lazyrich_jax.inference import search
 from lazyrich_jax.inference.coordinates import Coordinates
 from lazyrich_jax.inference.data import Misfit, checked_data
 from lazyrich_jax.inference.least_squares import LONGEST, begin, minimise
 from lazyrich_jax.inference.screening import costs_after_step, screened
 
 from .experiments import BOTH_SIGNS, TRUTH, UNKNOWN, build
+
+WIDE = (np.full(3, -30.0), np.full(3, 30.0))  # a range of coordinates
 
 
 @pytest.fixture(scope="module")
@@ -93,30 +96,79 @@ def test_candidates_are_compared_by_their_costs_after_a_step():
     np.testing.assert_allclose(after[0], expected, rtol=1e-8, atol=1e-8)
 
 
-def test_curves_share_the_predictions_of_candidates():
-    """A cost is half the sum of a curve's squared residuals, with missing data too."""
-    choices = inference.Counts(each=40)
-    noise = (inference.Relative(0.01), choices)
-    made = build((2, 2, 2), observe=("loss", "choices"), noise=noise)
+def screened_curves(noise, observe="loss"):
+    """Curves of which one misses data, and two members of two of them."""
+    made = build((2, 2, 2), observe=observe, noise=noise)
     drawn = [made.simulate(key=jax.random.key(i), **TRUTH) for i in range(3)]
+    if isinstance(observe, str):
+        drawn = [{observe: x} for x in drawn]
     data = {name: np.ma.array([x[name] for x in drawn]) for name in made.observe}
     data["loss"][1, :5] = np.ma.masked
     coordinates = Coordinates(made, UNKNOWN)
     misfit = Misfit(made, coordinates, checked_data(made, data, curves=True))
-    truth = coordinates.encode(TRUTH)
-    seen = screened(misfit, np.array([truth, truth + 1.0]))
-    residuals = [misfit(jnp.asarray(truth), jnp.asarray(i)) for i in range(3)]
-    cost = [float(jnp.sum(x**2) / 2) for x in residuals]
-    assert np.all(seen[:, 0] <= np.array(cost) * 1.1)
-    assert np.all(seen[:, 0] >= np.array(cost) - 10)  # three numbers fit the noise
-    assert np.all(seen[:, 1] > 2 * seen[:, 0])
+    points = coordinates.encode(TRUTH) + np.array([[1.0], [0.0], [3.0]])
+    return misfit, screened(misfit, np.array([1, 2]), points, 2)
+
+
+def test_curves_share_the_predictions_of_candidates():
+    """Members know their costs and derivatives, with missing data too."""
+    misfit, members = screened_curves(inference.Relative(0.01))
+    assert members.row.tolist() == [1, 1, 2, 2]
+    np.testing.assert_array_equal(members.u[0], misfit.coordinates.encode(TRUTH))
+    found = minimise(misfit, begin(members.u, members.row), WIDE, 0.0, steps=1)
+    np.testing.assert_allclose(members.cost, found.cost, rtol=1e-10)
+    size = np.max(np.abs(found.gradient))
+    np.testing.assert_allclose(members.gradient, found.gradient, atol=1e-6 * size)
+    np.testing.assert_allclose(members.hessian, found.hessian, rtol=1e-5)
+    np.testing.assert_allclose(members.size, found.size, rtol=1e-5)
+
+
+def test_counts_of_choices_have_costs_near_those_of_the_screening():
+    noise = (inference.Relative(0.01), inference.Counts(each=40))
+    misfit, members = screened_curves(noise, ("loss", "choices"))
+    np.testing.assert_array_equal(members.u[0], misfit.coordinates.encode(TRUTH))
+    assert np.isinf(members.cost).all() and np.all(members.gradient == 0)
+
+
+HARD = [  # their first candidates lead to an optimum whose deviance is above 10,000
+    (3.99877076, 0.74196005, 1.40443912),
+    (4.90426548, 0.93319175, 1.11129554),
+    (8.563256, 0.58635651, 0.59136848),
+    (7.12479152, 0.69328843, 0.62205979),
+]
+
+
+@pytest.mark.slow
+def test_curves_that_noise_does_not_explain_begin_again(monkeypatch):
+    made = learned((3, 2, 2))
+    truths = [dict(zip(UNKNOWN, x, strict=True)) for x in HARD]
+    curves = jnp.stack([made.predict(**truth) for truth in truths])
+    curves *= jnp.exp(0.01 * jax.random.normal(jax.random.key(0), curves.shape))
+    table = inference.fit_curves(made, curves, UNKNOWN)
+    assert np.all(table.deviance < 170)
+    monkeypatch.setattr(search, "TRIALS", 1)
+    table = inference.fit_curves(made, curves, UNKNOWN)
+    assert np.any(table.deviance > 1000)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(BOTH_SIGNS)
+def test_a_wrong_theory_does_not_begin_again(square, monkeypatch):
+    """Where the noise explains none of the curves, the theory is wrong."""
+    calls, rows = [], search._of_curves
+    monkeypatch.setattr(
+        search, "_of_curves", lambda *args: calls.append(args[1]) or rows(*args)
+    )
+    curves = np.exp(np.random.default_rng(0).normal(size=(search.FEW + 1, 40)))
+    table = inference.fit_curves(square, curves, UNKNOWN, starts=1)
+    assert len(calls) == 1 and np.all(table.deviance > 1000)
 
 
 @pytest.mark.slow
 def test_a_valley_may_have_several_optima():
     """The second one is found where no start has gone to it."""
     made = learned((2, 2, 3))
-    truths = [(0.921, 0.716, 1.101), (0.723, 0.517, 0.672), (-2.727, 0.438, 1.892)]
+    truths = [(0.0813, 0.8473, 1.1983), (0.7742, 0.5352, 0.8601)]
     truths = [dict(zip(UNKNOWN, x, strict=True)) for x in truths]
     curves = jnp.stack([made.predict(**truth) for truth in truths])
     table = inference.fit_curves(made, curves, UNKNOWN)

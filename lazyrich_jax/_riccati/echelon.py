@@ -5,11 +5,13 @@ In: the rows of Q0 in the eigenbasis of F, and their order. Out: the fields of a
 """
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float, Int
 
 from .._linalg import dot, norm
@@ -91,72 +93,149 @@ def by_falling_rate(modes: int, rows: int) -> Int[np.ndarray, " rows"]:
     return np.concatenate([order[: rows - modes], order[::-1][:modes]])
 
 
+# The fields `lower` to `pivots` of an `Echelon`.
+Fields = tuple[
+    Float[Array, "*matrices rows columns"],
+    Float[Array, "*matrices rows columns"],
+    Float[Array, "*matrices columns columns"],
+    Float[Array, "*matrices columns hidden"],
+    Int[Array, "*matrices columns"],
+]
+
+
 def eliminate(
     rows: Float[Array, "rows hidden"], order: Int[np.ndarray, " rows"]
-) -> tuple[
-    Float[Array, "rows columns"],
-    Float[Array, "rows columns"],
-    Float[Array, "columns columns"],
-    Float[Array, "columns hidden"],
-    Int[Array, " columns"],
-]:
+) -> Fields:
     """Rotate `rows` to echelon form: the fields `lower` to `pivots` of an `Echelon`.
 
     The pivot rows are the first linearly independent rows in `order`, by falling rate.
     They are the modes that win as t goes to infinity: every other row depends only on
     pivot rows that grow at least as fast. `lower @ basis` is `rows` up to rounding.
     """
-    count, hidden = rows.shape
-    columns = min(count, hidden)
-    visited = jnp.asarray(order)
-    noise = 4 * max(count, hidden) ** 0.5 * jnp.finfo(rows.dtype).eps * norm(rows)
+    places = np.argsort(order)
+    found = _of_all(rows[None], jnp.asarray(order), jnp.asarray(places))
+    return jax.tree.map(lambda x: x[0], found)
 
-    def visit(step, state):
+
+@custom_vmap
+def _of_all(
+    rows: Float[Array, "matrices rows hidden"],
+    order: Int[Array, " rows"],
+    places: Int[Array, " rows"],
+) -> Fields:
+    """The echelon forms of matrices; `order[places]` counts the rows.
+
+    Steps that none of them needs are left out.
+    """
+    matrices, count, hidden = rows.shape
+    columns = min(count, hidden)
+    eps = jnp.finfo(rows.dtype).eps
+    noise = 4 * max(count, hidden) ** 0.5 * eps * jax.vmap(norm)(rows)
+
+    def visit(state):
         # `basis` is orthonormal and spans the pivot rows. Their errors have the
         # covariance `spread @ spread.T`, in units of `noise`.
-        lower, echelon, inverse, basis, spread, pivots, rank = state
-        i = visited[step]
-        along, new = jnp.zeros(columns, rows.dtype), rows[i]
-        for _ in range(2):  # Gram-Schmidt, twice is enough
-            part = dot(basis, new)
-            along, new = along + part, new - dot(part, basis)
-        weights = dot(along, inverse)
-        size = norm(new)
+        step, lower, echelon, inverse, basis, spread, pivots, rank = state
+        i = order[step]
+        row = rows[:, i]
+        along, new, size = jax.vmap(_projected)(row, basis)
+        weights = jax.vmap(dot)(along, inverse)
         # The row's weights multiply these errors. Huge weights are ignored: near a
         # saddle, where pivot rows are tiny, they would make rows of size one dependent.
-        carried = dot(weights, spread)
-        much = norm(carried)
+        carried = jax.vmap(dot)(weights, spread)
+        much = jax.vmap(norm)(carried)
         least = noise * (1 + jnp.where(much < HUGE, much, 0.0))
         is_new = (size > least) & (rank < columns)
-        # A dependent row's residual is attributed to these errors: recursive least
-        # squares turns the basis towards it, so that nothing is dropped.
         learns = ~is_new & (rank < columns)
-        gain = jnp.where(learns, dot(spread, carried), 0.0) / (1 + much * much)
-        basis = _turned(basis, dot(inverse, gain), new)
-        spread -= jnp.outer(gain, carried) / (1 + 1 / jnp.sqrt(1 + much * much))
-        along = jnp.where(is_new, along, dot(basis, rows[i]))
-        weights = dot(along, inverse)
-        place = jnp.where(is_new, rank, columns)
-        unit = (jnp.arange(columns) == place).astype(rows.dtype)
+
+        def learnt():
+            found = jax.vmap(_learnt)(learns, new, carried, inverse, basis, spread)
+            again = jax.vmap(dot)(found[0], row)
+            again = jnp.where(learns[:, None], again, along)
+            return *found, again, jax.vmap(dot)(again, inverse)
+
+        basis, spread, along, weights = jax.lax.cond(
+            jnp.any(learns), learnt, lambda: (basis, spread, along, weights)
+        )
+        here = is_new[:, None] & (jnp.arange(columns)[None] == rank[:, None])
+        unit, size = here.astype(rows.dtype), size[:, None]
         return (
-            lower.at[i].set(along + size * unit),
-            echelon.at[i].set(jnp.where(is_new, unit, weights)),
-            inverse.at[place].set((unit - weights) / size, mode="drop"),
-            basis.at[place].set(new / size, mode="drop"),
+            step + 1,
+            lower.at[:, i].set(along + size * unit),
+            echelon.at[:, i].set(jnp.where(is_new[:, None], unit, weights)),
+            jnp.where(here[..., None], ((unit - weights) / size)[:, None], inverse),
+            jnp.where(here[..., None], (new / size)[:, None], basis),
             spread,
-            pivots.at[place].set(i, mode="drop"),
+            jnp.where(here, i, pivots),
             rank + is_new.astype(int),
         )
 
-    tall = jnp.zeros((count, columns), rows.dtype)
-    square = jnp.zeros((columns, columns), rows.dtype)
-    wide = jnp.zeros((columns, hidden), rows.dtype)
-    one = jnp.eye(columns, dtype=rows.dtype)
-    pivots = count + jnp.arange(columns)  # distinct numbers out of range: no pivot yet
-    state = tall, tall, square, wide, one, pivots, jnp.array(0)
-    found = jax.lax.fori_loop(0, count, visit, varying_like(state, rows))
-    lower, echelon, inverse, basis, _, pivots, _ = found
+    def goes_on(state):
+        step, *_, rank = state
+        return (step < count) & jnp.any(rank < columns)
+
+    def all_zero(*shape: int):
+        return jnp.zeros((matrices, *shape), rows.dtype)
+
+    spread = jnp.broadcast_to(
+        jnp.eye(columns, dtype=rows.dtype), (matrices, columns, columns)
+    )
+    # Distinct numbers out of range: no pivot yet.
+    pivots = jnp.broadcast_to(count + jnp.arange(columns), (matrices, columns))
+    state = (
+        jnp.array(0),
+        all_zero(count, columns),
+        all_zero(count, columns),
+        all_zero(columns, columns),
+        all_zero(columns, hidden),
+        spread,
+        pivots,
+        jnp.zeros(matrices, int),
+    )
+    found = jax.lax.while_loop(goes_on, visit, varying_like(state, rows))
+    step, lower, echelon, inverse, basis, _, pivots, _ = found
+    # The rows after the last pivot row of all matrices, in one product.
+    is_left = (places >= step)[None, :, None]
+    along = dot(rows, basis.mT)
+    lower = jnp.where(is_left, along, lower)
+    echelon = jnp.where(is_left, dot(along, inverse), echelon)
     return lower, echelon, inverse, basis, pivots
+
+
+@_of_all.def_vmap
+def _(size: Any, batched: list[bool], rows: Array, *order: Any) -> Any:
+    found = _of_all(rows.reshape(-1, *rows.shape[2:]), *order)
+    return jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), found), (True,) * 5
+
+
+def _projected(
+    row: Float[Array, " hidden"], basis: Float[Array, "columns hidden"]
+) -> tuple[Float[Array, " columns"], Float[Array, " hidden"], Float[Array, ""]]:
+    """The row along the basis, its rest, and the rest's norm."""
+    along, new = jnp.zeros(basis.shape[0], row.dtype), row
+    for _ in range(2):  # Gram-Schmidt, twice is enough
+        part = dot(basis, new)
+        along, new = along + part, new - dot(part, basis)
+    return along, new, norm(new)
+
+
+def _learnt(
+    learns: Bool[Array, ""],
+    new: Float[Array, " hidden"],
+    carried: Float[Array, " columns"],
+    inverse: Float[Array, "columns columns"],
+    basis: Float[Array, "columns hidden"],
+    spread: Float[Array, "columns columns"],
+) -> tuple[Float[Array, "columns hidden"], Float[Array, "columns columns"]]:
+    """The basis and its errors after a dependent row with the residual `new`.
+
+    The residual is attributed to the errors: recursive least squares turns the basis
+    towards it, so that nothing is dropped.
+    """
+    much = norm(carried)
+    gain = jnp.where(learns, dot(spread, carried), 0.0) / (1 + much * much)
+    less = jnp.outer(gain, carried) / (1 + 1 / jnp.sqrt(1 + much * much))
+    return _turned(basis, dot(inverse, gain), new), spread - less
 
 
 def _turned(

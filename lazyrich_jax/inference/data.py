@@ -32,6 +32,12 @@ class Data(eqx.Module):
         """The number of observations of each observable in all data sets."""
         return tuple(int(np.count_nonzero(w)) for w in self.weights)
 
+    @property
+    def per_curve(self) -> Int[np.ndarray, " curves"]:
+        """The number of observations of each data set."""
+        parts = [np.asarray(w).reshape(self.curves, -1) for w in self.weights]
+        return np.count_nonzero(np.concatenate(parts, axis=1), axis=1)
+
 
 class Misfit(eqx.Module):
     """Residuals of coordinates against one of several data sets."""
@@ -179,7 +185,7 @@ def _once(y: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def enough_data(experiment: Experiment, data: Data, coordinates: Coordinates) -> None:
     """Refuse data of fewer observations than unknown numbers and levels of noise."""
     levels = sum(law.sd is None for law in experiment.noise)
-    count = int(np.count_nonzero(_per_curve(data), axis=1).min())
+    count = int(data.per_curve.min())
     need = len(coordinates.labels) + levels
     _checks.require(
         count >= need,
@@ -188,11 +194,4 @@ def enough_data(experiment: Experiment, data: Data, coordinates: Coordinates) ->
         + (" and the noise" if levels else "")
         + ", but it "
         f"had {count}.",
-    )
-
-
-def _per_curve(data: Data) -> np.ndarray:
-    """The weights of each curve."""
-    return np.concatenate(
-        [np.asarray(w).reshape(data.curves, -1) for w in data.weights], axis=1
     )

@@ -147,8 +147,7 @@ def best_of_each(
         *(x.reshape(*cost.shape, *x.shape[1:])[rows, choice] for x in members)
     )
     known = all(law.sd is not None for law in experiment.noise)
-    count = sum(np.asarray(w > 0).reshape(data.curves, -1).sum(1) for w in data.weights)
-    freedom = np.maximum(count - len(coordinates.labels), 1)
+    freedom = np.maximum(data.per_curve - len(coordinates.labels), 1)
     variance = np.ones(data.curves) if known else 2 * least / freedom
     variance = np.maximum(variance, rounding(data))
     decode = jax.vmap(lambda u: coordinates.decode(u, experiment.known))

@@ -25,6 +25,11 @@ class AbstractNoise(eqx.Module):
 
     sd: eqx.AbstractVar[Any]
 
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether residuals are differences of `standardised` numbers."""
+        return False
+
     @abc.abstractmethod
     def check(self, name: str, data: np.ndarray) -> None:
         """Refuse data that this law gives no likelihood."""
@@ -69,6 +74,11 @@ class AbstractNoise(eqx.Module):
 
 class _Gaussian(AbstractNoise):
     sd: float | None = None
+
+    @property
+    def is_gaussian(self) -> bool:
+        """True for each law of this kind."""
+        return True
 
     def __init__(self, sd: float | None = None):
         if sd is not None:

@@ -5,6 +5,8 @@ often in another valley than the optimum. The linearised theory says what one st
 gains. It costs each candidate a few predictions, which all curves share.
 """
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,10 +15,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .coordinates import Coordinates
 from .data import Misfit
-from .least_squares import LONGEST, Members, spacing
+from .least_squares import LONGEST, Members, begin, spacing
 
 APART = 1.0  # distance of two starts
 CHUNK = 128  # candidates predicted at once
+CURVES = 256  # compared with all candidates at once
 RIDGE = 1e-10  # of a step, relative to the information on each coordinate
 
 
@@ -43,52 +46,92 @@ def costs_after_step(
     return np.where(good, cost - gain, np.inf)
 
 
+class Bank(NamedTuple):
+    """Standardised predictions of candidates, and their derivatives.
+
+    Candidates without a prediction have NaN.
+    """
+
+    value: Float[np.ndarray, "points n"]
+    slopes: Float[np.ndarray, "unknowns points n"]
+
+
 def screened(
-    misfit: Misfit, points: Float[np.ndarray, "points unknowns"]
-) -> Float[np.ndarray, "curves points"]:
-    """The cost of each curve after a step from each point.
+    misfit: Misfit,
+    rows: Int[np.ndarray, " curves"],
+    points: Float[np.ndarray, "points unknowns"],
+    starts: int,
+) -> Members:
+    """The best candidates of the curves `rows`, `starts` of each, curve by curve.
 
     Predictions and their derivatives are the same for all curves. Curves that miss the
-    same entries have the same information.
+    same entries have the same information. Under Gaussian laws of noise the members
+    know their costs and derivatives.
     """
     seen = [
-        law.observed(y)
+        law.observed(y[rows])
         for law, y in zip(misfit.experiment.noise, misfit.data.values, strict=True)
     ]
     data = _flat([z for z, _ in seen])
     weights = _flat(
-        [w * u for w, (_, u) in zip(misfit.data.weights, seen, strict=True)]
+        [w[rows] * u for w, (_, u) in zip(misfit.data.weights, seen, strict=True)]
     )
+    whole = _bank(misfit, points)
+    members = begin(
+        np.zeros((len(data) * starts, points.shape[1]), points.dtype),
+        np.repeat(rows, starts),
+    )
+    members = Members(*(np.array(x) for x in members))
     kinds, kind = np.unique(weights, axis=0, return_inverse=True)
-    parts = []
-    for start in range(0, len(points), CHUNK):
-        value, slopes = _linearised(misfit, points[start : start + CHUNK])
-        part = np.empty((len(data), len(value)))
-        for i, w in enumerate(kinds):
-            rows = np.flatnonzero(kind.ravel() == i)
-            part[rows] = _costs(data[rows] * w, value * w, slopes * w)
-        parts.append(part)
-    return np.concatenate(parts, axis=1)
+    for i, w in enumerate(kinds):
+        bank = Bank(whole.value * w, whole.slopes * w)
+        hessian = np.einsum("ipn,jpn->pij", bank.slopes, bank.slopes)
+        alike = np.flatnonzero(kind.ravel() == i)
+        for some in np.split(alike, range(CURVES, len(alike), CURVES)):
+            cost, gradient = _costs(data[some] * w, bank)
+            after = costs_after_step(cost, gradient, hessian)
+            best = chosen(after, points, misfit.coordinates, starts)
+            each = np.arange(len(some))[:, None]
+            r = bank.value[best] - (data[some] * w)[:, None]
+            here = np.add.outer(some * starts, np.arange(starts))
+            good = np.isfinite(after[each, best])
+            # Not those of `_costs`: a small one is a difference of large numbers there.
+            cost = np.where(good, np.sum(r**2, axis=-1) / 2, np.inf)
+            members.u[here], members.cost[here] = points[best], cost
+            members.gradient[here] = np.where(good[..., None], gradient[each, best], 0)
+            curvature = np.where(good[..., None, None], hessian[best], 0)
+            members.hessian[here] = curvature
+            members.size[here] = np.diagonal(curvature, axis1=-2, axis2=-1)
+    if all(law.is_gaussian for law in misfit.experiment.noise):
+        return members
+    return begin(members.u, members.row)
 
 
 def _costs(
-    data: Float[np.ndarray, "curves n"],
-    value: Float[np.ndarray, "points n"],
-    slopes: Float[np.ndarray, "unknowns points n"],
-) -> Float[np.ndarray, "curves points"]:
-    """Costs after a step, by products of matrices."""
+    data: Float[np.ndarray, "curves n"], bank: Bank
+) -> tuple[
+    Float[np.ndarray, "curves points"], Float[np.ndarray, "curves points unknowns"]
+]:
+    """Costs and their gradients, by products of matrices."""
+    value, slopes = bank
     squares = np.sum(data**2, axis=1)[:, None] + np.sum(value**2, axis=1)[None]
     cost = np.maximum(squares / 2 - data @ value.T, 0.0)
-    gradient = np.stack([data @ s.T - np.sum(value * s, axis=1) for s in slopes], -1)
-    hessian = np.einsum("ipn,jpn->pij", slopes, slopes)
-    return costs_after_step(cost, gradient, hessian)
+    gradient = [np.sum(value * s, axis=1) - data @ s.T for s in slopes]
+    return cost, np.stack(gradient, axis=-1)
 
 
-def _linearised(misfit: Misfit, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Standardised predictions, (points, n), and their derivatives, unknowns first.
+def _bank(misfit: Misfit, points: Float[np.ndarray, "points unknowns"]) -> Bank:
+    parts = [
+        _linearised(misfit, points[start : start + CHUNK])
+        for start in range(0, len(points), CHUNK)
+    ]
+    return Bank(
+        np.concatenate([part.value for part in parts]),
+        np.concatenate([part.slopes for part in parts], axis=1),
+    )
 
-    Points without a prediction have NaN.
-    """
+
+def _linearised(misfit: Misfit, points: Float[np.ndarray, "points unknowns"]) -> Bank:
     count, size = points.shape
     u = np.resize(points, (CHUNK, size))
     shift = np.asarray(jax.vmap(lambda x: spacing(x, central=False))(jnp.asarray(u)))
@@ -99,7 +142,7 @@ def _linearised(misfit: Misfit, points: np.ndarray) -> tuple[np.ndarray, np.ndar
         there[:, i] += shift[:, i]
         above = _predicted(misfit, there)[:count]
         slopes[i] = (above - value) / (there - u)[:count, i, None]
-    return value, slopes
+    return Bank(value, slopes)
 
 
 def _predicted(misfit: Misfit, points: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from .. import _checks
 from .ambiguity import is_even, ordered
@@ -14,6 +15,11 @@ from .least_squares import GROUP, LARGE, ROUND, SMALL, STEPS, Members, begin, mi
 from .screening import chosen, close, costs_after_step, folded, screened, spread
 
 SCREENED = 4  # candidates for each start
+# Of many curves: after so many steps, so many members for each start go on.
+RACE = ((1, 2), (2, 1))
+UNLIKELY = 1e-4  # deviances as large by chance: such curves begin again
+TRIALS = 5  # of such curves, at most
+FEW = 8  # curves, or a tenth of them: if more are unlikely, it is the model that is
 BANK = 1024  # candidates of many curves, predicted once for all
 MERGED = 0.3  # distance of two members that go to one optimum
 SAME = 1e-2  # distance of two members that have reached one optimum
@@ -127,8 +133,9 @@ def search(
     """Minimise from the best `starts` of many candidates, for each curve.
 
     The result has the members of each curve together. Modes that can be exchanged are
-    ordered. Of many curves four times as many members take a few steps, and the best
-    ones go to their ends. The last members of a curve come from `along_valleys`.
+    ordered. Of many curves four times as many members begin a race; the best ones go
+    to their ends. Curves whose deviance the noise does not explain begin again from
+    other candidates. The last members of a curve come from `along_valleys`.
     """
     experiment, coordinates = misfit.experiment, misfit.coordinates
     curves = misfit.data.curves
@@ -147,19 +154,58 @@ def search(
         more = minimise(misfit, more, bounds, least, steps=STEPS - PATIENCE)
         for whole, new in zip(members, more, strict=True):
             whole[late] = new
-        members = along_valleys(misfit, members, bounds, least, batch=SMALL)
+        members = along_valleys(misfit, members, 1, bounds, least, batch=SMALL)
         return ordered(experiment, coordinates, members)
-    even = is_even(experiment)
+    members = _of_curves(misfit, np.arange(curves), points, starts, bounds, least)
+    for i in range(1, TRIALS):
+        again = _implausible(misfit, members)
+        if not 0 < again.size <= max(FEW, curves // 10):
+            break
+        points = candidates(experiment, coordinates, bounds, count, seed + i)
+        points = points.astype(experiment.times.dtype)
+        others = _of_curves(misfit, again, points, starts, bounds, least)
+        better = _least(others, again.size) < _least(members, curves)[again]
+        for x, y in zip(members, others, strict=True):
+            old = x.reshape(curves, -1, *x.shape[1:])
+            old[again[better]] = y.reshape(again.size, -1, *x.shape[1:])[better]
+    return ordered(experiment, coordinates, members)
+
+
+def _of_curves(
+    misfit: Misfit,
+    rows: np.ndarray,
+    points: np.ndarray,
+    starts: int,
+    bounds: tuple[np.ndarray, np.ndarray],
+    least: float,
+) -> Members:
+    """The members of these curves: a race of the best candidates, then the valleys."""
+    coordinates = misfit.coordinates
+    even = is_even(misfit.experiment)
     if even:
         points = folded(begin(points), coordinates, bounds).u
-    best = chosen(screened(misfit, points), points, coordinates, race)
-    members = begin(points[best.ravel()], np.repeat(np.arange(curves), race))
-    members = minimise(misfit, members, bounds, least, steps=ROUND, batch=LARGE)
-    members = _ahead(members, curves, starts)
+    members = screened(misfit, rows, points, SCREENED * starts)
+    for steps, kept in RACE:
+        members = minimise(misfit, members, bounds, least, steps=steps, batch=LARGE)
+        members = _ahead(members, len(rows), kept * starts)
     members = minimise(misfit, members, bounds, least, batch=LARGE)
-    members = along_valleys(misfit, members, bounds, least, batch=LARGE)
-    members = folded(members, coordinates, bounds) if even else members
-    return ordered(experiment, coordinates, members)
+    members = along_valleys(misfit, members, len(rows), bounds, least, batch=LARGE)
+    return folded(members, coordinates, bounds) if even else members
+
+
+def _implausible(misfit: Misfit, members: Members) -> np.ndarray:
+    """The curves whose deviance noise of the given level does not explain."""
+    if any(law.sd is None for law in misfit.experiment.noise):
+        return np.zeros(0, int)
+    freedom = misfit.data.per_curve - len(misfit.coordinates.labels)
+    likely = stats.chi2.isf(UNLIKELY, np.maximum(freedom, 1))
+    return np.flatnonzero(2 * _least(members, misfit.data.curves) > likely)
+
+
+def _least(members: Members, curves: int) -> np.ndarray:
+    """The least cost of each curve."""
+    cost = np.where(np.isfinite(members.cost), members.cost, np.inf)
+    return cost.reshape(curves, -1).min(axis=1)
 
 
 def _ahead(members: Members, curves: int, count: int) -> Members:
@@ -199,6 +245,7 @@ def _go_on(
 def along_valleys(
     misfit: Misfit,
     members: Members,
+    curves: int,
     box: tuple[np.ndarray, np.ndarray],
     least: float,
     *,
@@ -210,7 +257,6 @@ def along_valleys(
     in the direction of least curvature. Those that return are left: their cost is
     infinite.
     """
-    curves = misfit.data.curves
     cost = np.where(np.isfinite(members.cost), members.cost, np.inf)
     each = len(cost) // curves
     best = np.argmin(cost.reshape(curves, each), axis=1) + each * np.arange(curves)
@@ -222,13 +268,18 @@ def along_valleys(
     more = begin(u, np.repeat(members.row[best], len(ALONG)))
     more = minimise(misfit, more, box, least, steps=ROUND, batch=batch)
     home = np.repeat(best, len(ALONG))
-    after = _after_step(more)
-    gap = np.max(np.abs(more.u - members.u[home]), axis=1)
-    away = (gap >= SAME) & ((gap >= MERGED) | (after < 0.999 * cost[home]))
-    _go_on(misfit, more, np.flatnonzero(away), box, least, PATIENCE, batch)
+
+    def away() -> np.ndarray:
+        gap = np.max(np.abs(more.u - members.u[home]), axis=1)
+        better = _after_step(more) < 0.999 * cost[home]
+        return (gap >= SAME) & ((gap >= MERGED) | better)
+
+    for _ in range(PATIENCE // ROUND):
+        left = np.flatnonzero(away() & ~more.done)
+        _go_on(misfit, more, left, box, least, ROUND, batch)
     better = (more.cost < members.cost[home]) & ~more.done
     _go_on(misfit, more, np.flatnonzero(better), box, least, STEPS, batch)
-    more.cost[~(away & more.done)] = np.inf
+    more.cost[~(away() & more.done)] = np.inf
 
     def joined(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         parts = [z.reshape(curves, -1, *z.shape[1:]) for z in (x, y)]
