@@ -96,12 +96,12 @@ def test_candidates_are_compared_by_their_costs_after_a_step():
     np.testing.assert_allclose(after[0], expected, rtol=1e-8, atol=1e-8)
 
 
-def screened_curves(noise, observe="loss"):
+def screened_curves(noise, observe):
     """Curves of which one misses data, and two members of two of them."""
     made = build((2, 2, 2), observe=observe, noise=noise)
     drawn = [made.simulate(key=jax.random.key(i), **TRUTH) for i in range(3)]
-    if isinstance(observe, str):
-        drawn = [{observe: x} for x in drawn]
+    if made.single:
+        drawn = [{made.observe[0]: x} for x in drawn]
     data = {name: np.ma.array([x[name] for x in drawn]) for name in made.observe}
     data["loss"][1, :5] = np.ma.masked
     coordinates = Coordinates(made, UNKNOWN)
@@ -112,7 +112,7 @@ def screened_curves(noise, observe="loss"):
 
 def test_curves_share_the_predictions_of_candidates():
     """Members know their costs and derivatives, with missing data too."""
-    misfit, members = screened_curves(inference.Relative(0.01))
+    misfit, members = screened_curves(inference.Relative(0.01), "loss")
     assert members.row.tolist() == [1, 1, 2, 2]
     np.testing.assert_array_equal(members.u[0], misfit.coordinates.encode(TRUTH))
     found = minimise(misfit, begin(members.u, members.row), WIDE, 0.0, steps=1)

@@ -120,6 +120,7 @@ FLOORS = {
         {"data", "identified"},
         {"fisher_information", "least_squares"},
         {"ambiguity", "screening"},
+        {"valleys"},
         {"fisher", "likelihood", "search"},
         {"levels", "variants"},
         {"estimate"},

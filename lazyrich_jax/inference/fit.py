@@ -194,7 +194,9 @@ def fit_curves(
     """Fit each of many data sets of one experiment, in one program.
 
     **Arguments:** as `fit`; `curves` have a leading axis, one data set each. `starts`
-    are taken for each curve, the best of four times as many that took a few steps.
+    are taken for each curve, the best of four times as many that took a few steps. A
+    curve whose deviance the given noise does not explain begins again from others, up
+    to four times, if few curves do.
 
     **Returns:** an `xarray.Dataset` over `curve` with the estimates by name,
     `deviance`, `reached` (how many starts found it; 0 if only the search along the

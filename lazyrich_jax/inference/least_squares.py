@@ -228,6 +228,24 @@ def minimise(
     return members
 
 
+def go_on(
+    residuals: Residuals,
+    members: Members,
+    which: Int[np.ndarray, " some"],
+    bounds: tuple[np.ndarray, np.ndarray],
+    least: float,
+    *,
+    steps: int,
+    batch: int = SMALL,
+) -> None:
+    """Take steps of some members, in place."""
+    if which.size:
+        part = Members(*(x[which] for x in members))
+        part = minimise(residuals, part, bounds, least, steps=steps, batch=batch)
+        for whole, new in zip(members, part, strict=True):
+            whole[which] = new
+
+
 def lowest(members: Members, kinds: int) -> Members:
     """The member of least cost among `kinds` that follow each other in blocks."""
     cost = np.where(np.isfinite(members.cost), members.cost, np.inf)

@@ -46,6 +46,13 @@ def costs_after_step(
     return np.where(good, cost - gain, np.inf)
 
 
+def after_step(members: Members) -> Float[np.ndarray, " members"]:
+    """The cost of each member after one more step."""
+    return costs_after_step(
+        members.cost[None], members.gradient[None], members.hessian
+    )[0]
+
+
 class Bank(NamedTuple):
     """Standardised predictions of candidates, and their derivatives.
 

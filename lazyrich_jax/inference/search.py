@@ -11,8 +11,18 @@ from .ambiguity import is_even, ordered
 from .coordinates import Coordinates
 from .data import Misfit
 from .experiment import Experiment
-from .least_squares import GROUP, LARGE, ROUND, SMALL, STEPS, Members, begin, minimise
-from .screening import chosen, close, costs_after_step, folded, screened, spread
+from .least_squares import (
+    GROUP,
+    LARGE,
+    SMALL,
+    STEPS,
+    Members,
+    begin,
+    go_on,
+    minimise,
+)
+from .screening import after_step, chosen, close, folded, screened, spread
+from .valleys import MERGED, PATIENCE, along_valleys
 
 SCREENED = 4  # candidates for each start
 # Of many curves: after so many steps, so many members for each start go on.
@@ -21,10 +31,6 @@ UNLIKELY = 1e-4  # deviances as large by chance: such curves begin again
 TRIALS = 5  # of such curves, at most
 FEW = 8  # curves, or a tenth of them: if more are unlikely, it is the model that is
 BANK = 1024  # candidates of many curves, predicted once for all
-MERGED = 0.3  # distance of two members that go to one optimum
-SAME = 1e-2  # distance of two members that have reached one optimum
-ALONG = (-3.0, -1.0, 1.0, 3.0)  # from an optimum along its valley
-PATIENCE = 32  # steps after which only the best of those not converged go on
 
 
 def limits(
@@ -137,38 +143,59 @@ def search(
     to their ends. Curves whose deviance the noise does not explain begin again from
     other candidates. The last members of a curve come from `along_valleys`.
     """
-    experiment, coordinates = misfit.experiment, misfit.coordinates
+    find = _of_many if misfit.data.curves > 1 else _of_one
+    members = find(misfit, starts, bounds, least, seed)
+    return ordered(misfit.experiment, misfit.coordinates, members)
+
+
+def _of_one(
+    misfit: Misfit,
+    starts: int,
+    bounds: tuple[np.ndarray, np.ndarray],
+    least: float,
+    seed: int,
+) -> Members:
+    """The members of one curve, all by one program: compilation takes the most time."""
+    points = _candidates(misfit, bounds, SCREENED * starts, seed)
+    members = minimise(misfit, begin(points), bounds, least, steps=1)
+    best = chosen(after_step(members)[None], points, misfit.coordinates, starts)[0]
+    members = Members(*(x[best] for x in members))
+    members = minimise(misfit, members, bounds, least, steps=PATIENCE)
+    late = np.argsort(np.where(members.done, np.inf, members.cost))[:GROUP]
+    go_on(misfit, members, late, bounds, least, steps=STEPS - PATIENCE)
+    return along_valleys(misfit, members, 1, bounds, least, batch=SMALL)
+
+
+def _of_many(
+    misfit: Misfit,
+    starts: int,
+    bounds: tuple[np.ndarray, np.ndarray],
+    least: float,
+    seed: int,
+) -> Members:
+    """The members of each curve; curves that are not explained begin again."""
     curves = misfit.data.curves
-    many = curves > 1
-    race = SCREENED * starts
-    count = max(BANK, race) if many else race
-    points = candidates(experiment, coordinates, bounds, count, seed)
-    points = points.astype(experiment.times.dtype)
-    if not many:  # by the program of the steps, which must be compiled anyhow
-        members = minimise(misfit, begin(points), bounds, least, steps=1)
-        best = chosen(_after_step(members)[None], points, coordinates, starts)[0]
-        members = Members(*(x[best] for x in members))
-        members = minimise(misfit, members, bounds, least, steps=PATIENCE)
-        late = np.argsort(np.where(members.done, np.inf, members.cost))[:GROUP]
-        more = Members(*(x[late] for x in members))
-        more = minimise(misfit, more, bounds, least, steps=STEPS - PATIENCE)
-        for whole, new in zip(members, more, strict=True):
-            whole[late] = new
-        members = along_valleys(misfit, members, 1, bounds, least, batch=SMALL)
-        return ordered(experiment, coordinates, members)
+    count = max(BANK, SCREENED * starts)
+    points = _candidates(misfit, bounds, count, seed)
     members = _of_curves(misfit, np.arange(curves), points, starts, bounds, least)
     for i in range(1, TRIALS):
         again = _implausible(misfit, members)
         if not 0 < again.size <= max(FEW, curves // 10):
             break
-        points = candidates(experiment, coordinates, bounds, count, seed + i)
-        points = points.astype(experiment.times.dtype)
+        points = _candidates(misfit, bounds, count, seed + i)
         others = _of_curves(misfit, again, points, starts, bounds, least)
         better = _least(others, again.size) < _least(members, curves)[again]
         for x, y in zip(members, others, strict=True):
             old = x.reshape(curves, -1, *x.shape[1:])
             old[again[better]] = y.reshape(again.size, -1, *x.shape[1:])[better]
-    return ordered(experiment, coordinates, members)
+    return members
+
+
+def _candidates(
+    misfit: Misfit, bounds: tuple[np.ndarray, np.ndarray], count: int, seed: int
+) -> np.ndarray:
+    points = candidates(misfit.experiment, misfit.coordinates, bounds, count, seed)
+    return points.astype(misfit.experiment.times.dtype)
 
 
 def _of_curves(
@@ -211,81 +238,12 @@ def _least(members: Members, curves: int) -> np.ndarray:
 def _ahead(members: Members, curves: int, count: int) -> Members:
     """The members of each curve that one more step takes to the least costs."""
     race = len(members.u) // curves
-    costs = _after_step(members).reshape(curves, race)
+    costs = after_step(members).reshape(curves, race)
     orders = np.argsort(costs, axis=1, kind="stable")
     near = close(members.u.reshape(curves, race, -1), MERGED)
     best = [spread(x, y, count) for x, y in zip(orders, near, strict=True)]
     rows = np.array(best) + race * np.arange(curves)[:, None]
     return Members(*(x[rows.ravel()] for x in members))
-
-
-def _after_step(members: Members) -> np.ndarray:
-    return costs_after_step(
-        members.cost[None], members.gradient[None], members.hessian
-    )[0]
-
-
-def _go_on(
-    misfit: Misfit,
-    members: Members,
-    which: np.ndarray,
-    box: tuple[np.ndarray, np.ndarray],
-    least: float,
-    steps: int,
-    batch: int,
-) -> None:
-    """Take steps of these members."""
-    if which.size:
-        part = Members(*(x[which] for x in members))
-        part = minimise(misfit, part, box, least, steps=steps, batch=batch)
-        for whole, new in zip(members, part, strict=True):
-            whole[which] = new
-
-
-def along_valleys(
-    misfit: Misfit,
-    members: Members,
-    curves: int,
-    box: tuple[np.ndarray, np.ndarray],
-    least: float,
-    *,
-    batch: int,
-) -> Members:
-    """The members of each curve, and others from along the best one's valley.
-
-    A valley may have several optima. The others start on both sides of the best member
-    in the direction of least curvature. Those that return are left: their cost is
-    infinite.
-    """
-    cost = np.where(np.isfinite(members.cost), members.cost, np.inf)
-    each = len(cost) // curves
-    best = np.argmin(cost.reshape(curves, each), axis=1) + each * np.arange(curves)
-    hessian = np.where(np.isfinite(members.hessian[best]), members.hessian[best], 0.0)
-    soft = np.linalg.eigh(hessian.astype(float))[1][:, :, 0]
-    soft = soft / np.max(np.abs(soft), axis=1, keepdims=True)
-    u = members.u[best][:, None] + np.multiply.outer(ALONG, soft).swapaxes(0, 1)
-    u = np.clip(u, *box).reshape(-1, u.shape[-1]).astype(members.u.dtype)
-    more = begin(u, np.repeat(members.row[best], len(ALONG)))
-    more = minimise(misfit, more, box, least, steps=ROUND, batch=batch)
-    home = np.repeat(best, len(ALONG))
-
-    def away() -> np.ndarray:
-        gap = np.max(np.abs(more.u - members.u[home]), axis=1)
-        better = _after_step(more) < 0.999 * cost[home]
-        return (gap >= SAME) & ((gap >= MERGED) | better)
-
-    for _ in range(PATIENCE // ROUND):
-        left = np.flatnonzero(away() & ~more.done)
-        _go_on(misfit, more, left, box, least, ROUND, batch)
-    better = (more.cost < members.cost[home]) & ~more.done
-    _go_on(misfit, more, np.flatnonzero(better), box, least, STEPS, batch)
-    more.cost[~(away() & more.done)] = np.inf
-
-    def joined(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        parts = [z.reshape(curves, -1, *z.shape[1:]) for z in (x, y)]
-        return np.concatenate(parts, axis=1).reshape(-1, *x.shape[1:])
-
-    return Members(*(joined(x, y) for x, y in zip(members, more, strict=True)))
 
 
 def mirrored(

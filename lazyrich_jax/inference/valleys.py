@@ -1,0 +1,58 @@
+"""The valley of the best member: it may have several optima."""
+
+import numpy as np
+
+from .data import Misfit
+from .least_squares import ROUND, STEPS, Members, begin, go_on, minimise
+from .screening import after_step
+
+MERGED = 0.3  # distance of two members that go to one optimum
+SAME = 1e-2  # distance of two members that have reached one optimum
+ALONG = (-3.0, -1.0, 1.0, 3.0)  # from an optimum along its valley
+PATIENCE = 32  # steps after which only the best of those not converged go on
+
+
+def along_valleys(
+    misfit: Misfit,
+    members: Members,
+    curves: int,
+    box: tuple[np.ndarray, np.ndarray],
+    least: float,
+    *,
+    batch: int,
+) -> Members:
+    """The members of each curve, and others from along the best one's valley.
+
+    A valley may have several optima. The others start on both sides of the best member
+    in the direction of least curvature. Those that return are left: their cost is
+    infinite.
+    """
+    cost = np.where(np.isfinite(members.cost), members.cost, np.inf)
+    each = len(cost) // curves
+    best = np.argmin(cost.reshape(curves, each), axis=1) + each * np.arange(curves)
+    hessian = np.where(np.isfinite(members.hessian[best]), members.hessian[best], 0.0)
+    soft = np.linalg.eigh(hessian.astype(float))[1][:, :, 0]
+    soft = soft / np.max(np.abs(soft), axis=1, keepdims=True)
+    u = members.u[best][:, None] + np.multiply.outer(ALONG, soft).swapaxes(0, 1)
+    u = np.clip(u, *box).reshape(-1, u.shape[-1]).astype(members.u.dtype)
+    more = begin(u, np.repeat(members.row[best], len(ALONG)))
+    more = minimise(misfit, more, box, least, steps=ROUND, batch=batch)
+    home = np.repeat(best, len(ALONG))
+
+    def away() -> np.ndarray:
+        gap = np.max(np.abs(more.u - members.u[home]), axis=1)
+        better = after_step(more) < 0.999 * cost[home]
+        return (gap >= SAME) & ((gap >= MERGED) | better)
+
+    for _ in range(PATIENCE // ROUND):
+        left = np.flatnonzero(away() & ~more.done)
+        go_on(misfit, more, left, box, least, steps=ROUND, batch=batch)
+    better = np.flatnonzero((more.cost < members.cost[home]) & ~more.done)
+    go_on(misfit, more, better, box, least, steps=STEPS, batch=batch)
+    more.cost[~(away() & more.done)] = np.inf
+
+    def joined(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        parts = [z.reshape(curves, -1, *z.shape[1:]) for z in (x, y)]
+        return np.concatenate(parts, axis=1).reshape(-1, *x.shape[1:])
+
+    return Members(*(joined(x, y) for x, y in zip(members, more, strict=True)))
