@@ -134,9 +134,27 @@ def test_matrices_are_eliminated_together():
     found = jax.jit(jax.vmap(jax.vmap(one)))(rows.reshape(2, 3, 5, 3))
     for i in range(6):
         for x, y in zip(found, one(rows[i]), strict=True):
-            np.testing.assert_allclose(x[i // 3, i % 3], y, rtol=1e-11, atol=1e-15)
+            np.testing.assert_allclose(x[i // 3, i % 3], y, rtol=1e-11, atol=1e-13)
     ranks = np.sum(np.asarray(found[-1]).reshape(6, 3) < 5, axis=1)
     assert ranks.tolist() == [3, 2, 3, 0, 3, 3]
+
+
+def test_matrices_are_eliminated_in_the_branch_of_a_mapped_condition():
+    """JAX maps constants there, too."""
+    rows = jnp.asarray(np.random.default_rng(3).normal(size=(4, 5, 3)))
+    order = by_falling_rate(2, 5)
+
+    def lower(x):
+        return eliminate(x, order)[0]
+
+    def of_branch(x):
+        return jax.lax.cond(jnp.sum(x) > 0, lower, lambda x: 2 * lower(x), x)
+
+    found = jax.jit(jax.vmap(of_branch))(rows)
+    expected = jax.jit(jax.vmap(lower))(rows)
+    factor = jnp.where(jnp.sum(rows, axis=(1, 2)) > 0, 1, 2)
+    np.testing.assert_allclose(found, factor[:, None, None] * expected, atol=1e-13)
+    assert len(set(factor.tolist())) == 2
 
 
 def test_modes_without_a_singular_value_or_balance():

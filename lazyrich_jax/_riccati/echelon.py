@@ -123,9 +123,9 @@ def _of_all(
     order: Int[Array, " rows"],
     places: Int[Array, " rows"],
 ) -> Fields:
-    """The echelon forms of matrices; `order[places]` counts the rows.
+    """The echelon forms of matrices; `places` is the inverse permutation of `order`.
 
-    Steps that none of them needs are left out.
+    What none of them needs is left out.
     """
     matrices, count, hidden = rows.shape
     columns = min(count, hidden)
@@ -204,8 +204,13 @@ def _of_all(
 
 @_of_all.def_vmap
 def _(size: Any, batched: list[bool], rows: Array, *order: Any) -> Any:
-    found = _of_all(rows.reshape(-1, *rows.shape[2:]), *order)
-    return jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), found), (True,) * 5
+    # A map of `jax.lax.cond` maps constants, too.
+    constants = [x[0] if own else x for x, own in zip(order, batched[1:], strict=True)]
+    rows = rows if batched[0] else jnp.broadcast_to(rows, (size, *rows.shape))
+    matrices = rows.shape[1]
+    found = _of_all(rows.reshape(size * matrices, *rows.shape[2:]), *constants)
+    found = jax.tree.map(lambda x: x.reshape(size, matrices, *x.shape[1:]), found)
+    return found, (True,) * len(found)
 
 
 def _projected(

@@ -194,9 +194,10 @@ def fit_curves(
     """Fit each of many data sets of one experiment, in one program.
 
     **Arguments:** as `fit`; `curves` have a leading axis, one data set each. `starts`
-    are taken for each curve, the best of four times as many that took a few steps. A
-    curve whose deviance the given noise does not explain begins again from others, up
-    to four times, if few curves do.
+    members of each curve go to their ends: the best of four times as many candidates,
+    after a race of three steps. If the level of noise is given and few curves have a
+    deviance that it does not explain, these begin again from other candidates, up to
+    four times.
 
     **Returns:** an `xarray.Dataset` over `curve` with the estimates by name,
     `deviance`, `reached` (how many starts found it; 0 if only the search along the

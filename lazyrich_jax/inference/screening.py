@@ -83,7 +83,7 @@ def screened(
     weights = _flat(
         [w[rows] * u for w, (_, u) in zip(misfit.data.weights, seen, strict=True)]
     )
-    whole = _bank(misfit, points)
+    whole, near = _bank(misfit, points), close(points, APART)
     members = begin(
         np.zeros((len(data) * starts, points.shape[1]), points.dtype),
         np.repeat(rows, starts),
@@ -91,18 +91,18 @@ def screened(
     members = Members(*(np.array(x) for x in members))
     kinds, kind = np.unique(weights, axis=0, return_inverse=True)
     for i, w in enumerate(kinds):
-        bank = Bank(whole.value * w, whole.slopes * w)
+        bank = Bank(*(np.where(w > 0, x, 0.0) * w for x in whole))
         hessian = np.einsum("ipn,jpn->pij", bank.slopes, bank.slopes)
         alike = np.flatnonzero(kind.ravel() == i)
         for some in np.split(alike, range(CURVES, len(alike), CURVES)):
             cost, gradient = _costs(data[some] * w, bank)
             after = costs_after_step(cost, gradient, hessian)
-            best = chosen(after, points, misfit.coordinates, starts)
+            best = chosen(after, points, near, misfit.coordinates, starts)
             each = np.arange(len(some))[:, None]
             r = bank.value[best] - (data[some] * w)[:, None]
             here = np.add.outer(some * starts, np.arange(starts))
             good = np.isfinite(after[each, best])
-            # Not those of `_costs`: a small one is a difference of large numbers there.
+            # Computed again: small costs of `_costs` have lost their digits.
             cost = np.where(good, np.sum(r**2, axis=-1) / 2, np.inf)
             members.u[here], members.cost[here] = points[best], cost
             members.gradient[here] = np.where(good[..., None], gradient[each, best], 0)
@@ -128,6 +128,7 @@ def _costs(
 
 
 def _bank(misfit: Misfit, points: Float[np.ndarray, "points unknowns"]) -> Bank:
+    """All candidates' predictions, some at a time."""
     parts = [
         _linearised(misfit, points[start : start + CHUNK])
         for start in range(0, len(points), CHUNK)
@@ -139,6 +140,7 @@ def _bank(misfit: Misfit, points: Float[np.ndarray, "points unknowns"]) -> Bank:
 
 
 def _linearised(misfit: Misfit, points: Float[np.ndarray, "points unknowns"]) -> Bank:
+    """Predictions of at most `CHUNK` candidates, by one compiled program."""
     count, size = points.shape
     u = np.resize(points, (CHUNK, size))
     shift = np.asarray(jax.vmap(lambda x: spacing(x, central=False))(jnp.asarray(u)))
@@ -202,12 +204,12 @@ def folded(
 def chosen(
     costs: Float[np.ndarray, "curves points"],
     points: Float[np.ndarray, "points unknowns"],
+    near: Bool[np.ndarray, "points points"],
     coordinates: Coordinates,
     starts: int,
 ) -> Int[np.ndarray, "curves starts"]:
     """The candidates of least cost that are apart, as many of either sign of lmda."""
     orders = np.argsort(costs, axis=1, kind="stable")
-    near = close(points, APART)
     if "lmda" not in coordinates.labels or coordinates.sign:
         return np.array([spread(order, near, starts) for order in orders])
     positive = points[:, coordinates.labels.index("lmda")] > 0

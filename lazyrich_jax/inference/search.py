@@ -21,15 +21,16 @@ from .least_squares import (
     go_on,
     minimise,
 )
-from .screening import after_step, chosen, close, folded, screened, spread
+from .screening import APART, after_step, chosen, close, folded, screened, spread
 from .valleys import MERGED, PATIENCE, along_valleys
 
 SCREENED = 4  # candidates for each start
-# Of many curves: after so many steps, so many members for each start go on.
+# Of many curves: after so many steps, so many members for each start go on. The first
+# step of a member that does not know its cost is an evaluation.
 RACE = ((1, 2), (2, 1))
-UNLIKELY = 1e-4  # deviances as large by chance: such curves begin again
-TRIALS = 5  # of such curves, at most
-FEW = 8  # curves, or a tenth of them: if more are unlikely, it is the model that is
+UNLIKELY = 1e-4  # the chance of a deviance at which a curve begins again
+TRIALS = 5  # searches of one curve at most, the first one included
+FEW = 8  # curves, or a tenth of all: so many may begin again
 BANK = 1024  # candidates of many curves, predicted once for all
 
 
@@ -156,9 +157,15 @@ def _of_one(
     seed: int,
 ) -> Members:
     """The members of one curve, all by one program: compilation takes the most time."""
-    points = _candidates(misfit, bounds, SCREENED * starts, seed)
+    points = _points(misfit, bounds, SCREENED * starts, seed)
     members = minimise(misfit, begin(points), bounds, least, steps=1)
-    best = chosen(after_step(members)[None], points, misfit.coordinates, starts)[0]
+    best = chosen(
+        after_step(members)[None],
+        points,
+        close(points, APART),
+        misfit.coordinates,
+        starts,
+    )[0]
     members = Members(*(x[best] for x in members))
     members = minimise(misfit, members, bounds, least, steps=PATIENCE)
     late = np.argsort(np.where(members.done, np.inf, members.cost))[:GROUP]
@@ -176,24 +183,25 @@ def _of_many(
     """The members of each curve; curves that are not explained begin again."""
     curves = misfit.data.curves
     count = max(BANK, SCREENED * starts)
-    points = _candidates(misfit, bounds, count, seed)
+    points = _points(misfit, bounds, count, seed)
     members = _of_curves(misfit, np.arange(curves), points, starts, bounds, least)
     for i in range(1, TRIALS):
         again = _implausible(misfit, members)
         if not 0 < again.size <= max(FEW, curves // 10):
             break
-        points = _candidates(misfit, bounds, count, seed + i)
+        points = _points(misfit, bounds, count, seed + i)
         others = _of_curves(misfit, again, points, starts, bounds, least)
-        better = _least(others, again.size) < _least(members, curves)[again]
+        better = _least_costs(others, again.size) < _least_costs(members, curves)[again]
         for x, y in zip(members, others, strict=True):
             old = x.reshape(curves, -1, *x.shape[1:])
             old[again[better]] = y.reshape(again.size, -1, *x.shape[1:])[better]
     return members
 
 
-def _candidates(
+def _points(
     misfit: Misfit, bounds: tuple[np.ndarray, np.ndarray], count: int, seed: int
 ) -> np.ndarray:
+    """`candidates` in the dtype of the data."""
     points = candidates(misfit.experiment, misfit.coordinates, bounds, count, seed)
     return points.astype(misfit.experiment.times.dtype)
 
@@ -226,10 +234,10 @@ def _implausible(misfit: Misfit, members: Members) -> np.ndarray:
         return np.zeros(0, int)
     freedom = misfit.data.per_curve - len(misfit.coordinates.labels)
     likely = stats.chi2.isf(UNLIKELY, np.maximum(freedom, 1))
-    return np.flatnonzero(2 * _least(members, misfit.data.curves) > likely)
+    return np.flatnonzero(2 * _least_costs(members, misfit.data.curves) > likely)
 
 
-def _least(members: Members, curves: int) -> np.ndarray:
+def _least_costs(members: Members, curves: int) -> np.ndarray:
     """The least cost of each curve."""
     cost = np.where(np.isfinite(members.cost), members.cost, np.inf)
     return cost.reshape(curves, -1).min(axis=1)
