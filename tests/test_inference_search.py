@@ -55,13 +55,13 @@ def test_many_curves(wide_input):
     )
 
 
-def learned(sizes):
+def learned(sizes, noise=inference.Relative(0.01)):  # noqa: B008
     """An experiment in which most of the loss is learned: its costs have valleys."""
     keys = jax.random.split(jax.random.key(0))
     sigma = jax.random.normal(keys[0], (sizes[2], sizes[0]))
     task = lr.Task.from_correlation(sigma)
     start = lr.LambdaBalanced()(*sizes, key=keys[1]).function
-    times, noise = jnp.linspace(0, 8, 100), inference.Relative(0.01)
+    times = jnp.linspace(0, 8, 100)
     return inference.Experiment(
         task, times, hidden_size=sizes[1], start=start, scale=0.3, noise=noise
     )
@@ -136,6 +136,17 @@ HARD = [  # their first candidates lead to an optimum whose deviance is above 10
     (8.563256, 0.58635651, 0.59136848),
     (7.12479152, 0.69328843, 0.62205979),
 ]
+
+
+@pytest.mark.slow
+def test_an_interval_beside_a_scale_of_zero_has_all_segments():
+    """The loss has no slope by the best scale; the truth needs a scale of 0.3."""
+    made = learned((2, 2, 3), inference.Additive())
+    clean = np.asarray(made.predict(lmda=0.5, scale=0.3, rate=1.0))
+    noise = np.random.default_rng(1).normal(size=(56, clean.size))[-1]
+    fit = inference.fit(made, clean + 0.01 * clean[0] * noise, UNKNOWN)
+    assert fit.values["scale"] < 1e-3
+    assert any(low <= 0.5 <= high for low, high in fit.intervals()["lmda"])
 
 
 @pytest.mark.slow

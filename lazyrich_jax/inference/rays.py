@@ -171,9 +171,14 @@ def _along(a: Anchored, ray: Ray, x: float, path: list[Point]) -> np.ndarray:
 def _branches(a: Anchored, last: Point) -> list[np.ndarray]:
     """Where else to look, for a profile has branches.
 
-    They are the last point, and that with a small balance and with large ones.
+    They are the last point, that with the scale in the middle of its range, for at
+    tiny ones the loss has no slope by it, and that with small and large balances.
     """
     starts = [last.u.copy()]
+    if "scale" in a.fit.labels:
+        starts.append(last.u.copy())
+        known = a.fit.experiment.known["scale"]
+        starts[-1][a.fit.labels.index("scale")] = math.log(float(known))
     if "lmda" in a.fit.labels:
         i = a.fit.labels.index("lmda")
         for balance in (-2.0, 3.0) if a.misfit.coordinates.sign else (0.1, 3.0, -3.0):

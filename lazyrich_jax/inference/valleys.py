@@ -24,8 +24,8 @@ def along_valleys(
     """The members of each curve, and others from along the best one's valley.
 
     A valley may have several optima. The others start on both sides of the best member
-    in the direction of least curvature. Those that return are left: their cost is
-    infinite.
+    in the direction of least curvature. Those that return at once have an infinite
+    cost.
     """
     cost = np.where(np.isfinite(members.cost), members.cost, np.inf)
     each = len(cost) // curves
@@ -44,12 +44,15 @@ def along_valleys(
         better = after_step(more) < 0.999 * cost[home]
         return (gap >= SAME) & ((gap >= MERGED) | better)
 
-    for _ in range(PATIENCE // ROUND):
-        left = np.flatnonzero(away() & ~more.done)
-        go_on(misfit, more, left, box, least, steps=ROUND, batch=batch)
+    first = away()
+    # Of one curve all go on to their ends: they may be alternatives.
+    steps = PATIENCE if curves == 1 else ROUND
+    for _ in range(PATIENCE // steps):
+        left = np.flatnonzero(first & away() & ~more.done)
+        go_on(misfit, more, left, box, least, steps=steps, batch=batch)
     better = np.flatnonzero((more.cost < members.cost[home]) & ~more.done)
     go_on(misfit, more, better, box, least, steps=STEPS, batch=batch)
-    more.cost[~(away() & more.done)] = np.inf
+    more.cost[~(first & more.done)] = np.inf
 
     def joined(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         parts = [z.reshape(curves, -1, *z.shape[1:]) for z in (x, y)]
