@@ -55,7 +55,7 @@ def test_many_curves(wide_input):
     )
 
 
-def learned(sizes, noise=inference.Relative(0.01)):  # noqa: B008
+def learned(sizes, noise: inference.AbstractNoise = inference.Relative(0.01)):  # noqa: B008
     """An experiment in which most of the loss is learned: its costs have valleys."""
     keys = jax.random.split(jax.random.key(0))
     sigma = jax.random.normal(keys[0], (sizes[2], sizes[0]))
