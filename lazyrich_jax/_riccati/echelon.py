@@ -5,6 +5,7 @@ In: the rows of Q0 in the eigenbasis of F, and their order. Out: the fields of a
 """
 
 import abc
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -132,44 +133,6 @@ def _of_all(
     eps = jnp.finfo(rows.dtype).eps
     noise = 4 * max(count, hidden) ** 0.5 * eps * jax.vmap(norm)(rows)
 
-    def visit(state):
-        # `basis` is orthonormal and spans the pivot rows. Their errors have the
-        # covariance `spread @ spread.T`, in units of `noise`.
-        step, lower, echelon, inverse, basis, spread, pivots, rank = state
-        i = order[step]
-        row = rows[:, i]
-        along, new, size = jax.vmap(_projected)(row, basis)
-        weights = jax.vmap(dot)(along, inverse)
-        # The row's weights multiply these errors. Huge weights are ignored: near a
-        # saddle, where pivot rows are tiny, they would make rows of size one dependent.
-        carried = jax.vmap(dot)(weights, spread)
-        much = jax.vmap(norm)(carried)
-        least = noise * (1 + jnp.where(much < HUGE, much, 0.0))
-        is_new = (size > least) & (rank < columns)
-        learns = ~is_new & (rank < columns)
-
-        def learnt():
-            found = jax.vmap(_learnt)(learns, new, carried, inverse, basis, spread)
-            again = jax.vmap(dot)(found[0], row)
-            again = jnp.where(learns[:, None], again, along)
-            return *found, again, jax.vmap(dot)(again, inverse)
-
-        basis, spread, along, weights = jax.lax.cond(
-            jnp.any(learns), learnt, lambda: (basis, spread, along, weights)
-        )
-        here = is_new[:, None] & (jnp.arange(columns)[None] == rank[:, None])
-        unit, size = here.astype(rows.dtype), size[:, None]
-        return (
-            step + 1,
-            lower.at[:, i].set(along + size * unit),
-            echelon.at[:, i].set(jnp.where(is_new[:, None], unit, weights)),
-            jnp.where(here[..., None], ((unit - weights) / size)[:, None], inverse),
-            jnp.where(here[..., None], (new / size)[:, None], basis),
-            spread,
-            jnp.where(here, i, pivots),
-            rank + is_new.astype(int),
-        )
-
     def goes_on(state):
         step, *_, rank = state
         return (step < count) & jnp.any(rank < columns)
@@ -192,6 +155,7 @@ def _of_all(
         pivots,
         jnp.zeros(matrices, int),
     )
+    visit = functools.partial(_visited, rows, order, noise)
     found = jax.lax.while_loop(goes_on, visit, varying_like(state, rows))
     step, lower, echelon, inverse, basis, _, pivots, _ = found
     # The rows after the last pivot row of all matrices, in one product.
@@ -211,6 +175,52 @@ def _(size: Any, batched: list[bool], rows: Array, *order: Any) -> Any:
     found = _of_all(rows.reshape(size * matrices, *rows.shape[2:]), *constants)
     found = jax.tree.map(lambda x: x.reshape(size, matrices, *x.shape[1:]), found)
     return found, (True,) * len(found)
+
+
+def _visited(
+    rows: Float[Array, "matrices rows hidden"],
+    order: Int[Array, " rows"],
+    noise: Float[Array, " matrices"],
+    state: tuple[Array, ...],
+) -> tuple[Array, ...]:
+    """The state of the elimination after one more row of each matrix."""
+    # `basis` is orthonormal and spans the pivot rows. Their errors have the
+    # covariance `spread @ spread.T`, in units of `noise`.
+    step, lower, echelon, inverse, basis, spread, pivots, rank = state
+    columns = basis.shape[1]
+    i = order[step]
+    row = rows[:, i]
+    along, new, size = jax.vmap(_projected)(row, basis)
+    weights = jax.vmap(dot)(along, inverse)
+    # The row's weights multiply these errors. Huge weights are ignored: near a
+    # saddle, where pivot rows are tiny, they would make rows of size one dependent.
+    carried = jax.vmap(dot)(weights, spread)
+    much = jax.vmap(norm)(carried)
+    least = noise * (1 + jnp.where(much < HUGE, much, 0.0))
+    is_new = (size > least) & (rank < columns)
+    learns = ~is_new & (rank < columns)
+
+    def learnt():
+        found = jax.vmap(_learnt)(learns, new, carried, inverse, basis, spread)
+        again = jax.vmap(dot)(found[0], row)
+        again = jnp.where(learns[:, None], again, along)
+        return *found, again, jax.vmap(dot)(again, inverse)
+
+    basis, spread, along, weights = jax.lax.cond(
+        jnp.any(learns), learnt, lambda: (basis, spread, along, weights)
+    )
+    here = is_new[:, None] & (jnp.arange(columns)[None] == rank[:, None])
+    unit, size = here.astype(rows.dtype), size[:, None]
+    return (
+        step + 1,
+        lower.at[:, i].set(along + size * unit),
+        echelon.at[:, i].set(jnp.where(is_new[:, None], unit, weights)),
+        jnp.where(here[..., None], ((unit - weights) / size)[:, None], inverse),
+        jnp.where(here[..., None], (new / size)[:, None], basis),
+        spread,
+        jnp.where(here, i, pivots),
+        rank + is_new.astype(int),
+    )
 
 
 def _projected(

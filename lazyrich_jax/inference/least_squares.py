@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int
 Residuals = Callable[[Float[Array, " unknowns"], Int[Array, ""]], Float[Array, " n"]]
 
 STEPS = 100  # at most, of one start
+PATIENCE = 32  # steps after which only the best of those not converged go on
 ROUND = 4  # steps between two looks at which starts have converged
 LONGEST = 2.0  # step of one coordinate
 SMALL, LARGE = 32, 512  # starts in one call

@@ -18,6 +18,7 @@ from .data import Misfit
 from .least_squares import LONGEST, Members, begin, spacing
 
 APART = 1.0  # distance of two starts
+MERGED = 0.3  # distance of two members that go to one optimum
 CHUNK = 128  # candidates predicted at once
 CURVES = 256  # compared with all candidates at once
 RIDGE = 1e-10  # of a step, relative to the information on each coordinate
@@ -72,8 +73,8 @@ def screened(
     """The best candidates of the curves `rows`, `starts` of each, curve by curve.
 
     Predictions and their derivatives are the same for all curves. Curves that miss the
-    same entries have the same information. Under Gaussian laws of noise the members
-    know their costs and derivatives.
+    same entries have the same information. The members know their costs and
+    derivatives, or numbers near these if a law of noise is not Gaussian.
     """
     seen = [
         law.observed(y[rows])
@@ -109,9 +110,7 @@ def screened(
             curvature = np.where(good[..., None, None], hessian[best], 0)
             members.hessian[here] = curvature
             members.size[here] = np.diagonal(curvature, axis1=-2, axis2=-1)
-    if all(law.is_gaussian for law in misfit.experiment.noise):
-        return members
-    return begin(members.u, members.row)
+    return members
 
 
 def _costs(

@@ -14,6 +14,7 @@ from .experiment import Experiment
 from .least_squares import (
     GROUP,
     LARGE,
+    PATIENCE,
     SMALL,
     STEPS,
     Members,
@@ -21,8 +22,17 @@ from .least_squares import (
     go_on,
     minimise,
 )
-from .screening import APART, after_step, chosen, close, folded, screened, spread
-from .valleys import MERGED, PATIENCE, along_valleys
+from .screening import (
+    APART,
+    MERGED,
+    after_step,
+    chosen,
+    close,
+    folded,
+    screened,
+    spread,
+)
+from .valleys import along_valleys
 
 SCREENED = 4  # candidates for each start
 # Of many curves: after so many steps, so many members for each start go on. The first
@@ -220,6 +230,8 @@ def _of_curves(
     if even:
         points = folded(begin(points), coordinates, bounds).u
     members = screened(misfit, rows, points, SCREENED * starts)
+    if not all(law.is_gaussian for law in misfit.experiment.noise):
+        members = begin(members.u, members.row)  # with costs of their own
     for steps, kept in RACE:
         members = minimise(misfit, members, bounds, least, steps=steps, batch=LARGE)
         members = _ahead(members, len(rows), kept * starts)

@@ -3,13 +3,11 @@
 import numpy as np
 
 from .data import Misfit
-from .least_squares import ROUND, STEPS, Members, begin, go_on, minimise
-from .screening import after_step
+from .least_squares import PATIENCE, ROUND, STEPS, Members, begin, go_on, minimise
+from .screening import MERGED, after_step
 
-MERGED = 0.3  # distance of two members that go to one optimum
 SAME = 1e-2  # distance of two members that have reached one optimum
 ALONG = (-3.0, -1.0, 1.0, 3.0)  # from an optimum along its valley
-PATIENCE = 32  # steps after which only the best of those not converged go on
 
 
 def along_valleys(
