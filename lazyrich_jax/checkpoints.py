@@ -2,11 +2,11 @@
 
 import argparse
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from . import plot
+from .plot.reports import figure_of
 from .richness import Chain, Report, report
 from .richness.chain import ACTIVATIONS
 
@@ -120,8 +120,7 @@ def run(found: Checkpoints, out: Path) -> Report:
     text, table, picture = (out / name for name in FILES)
     text.write_text(f"{made}\n", encoding="utf-8")
     made.to_pandas().to_csv(table, index=False)
-    drawing: Any = plot.report(made).figure
-    drawing.savefig(picture, dpi=160, bbox_inches="tight")
+    figure_of(made).savefig(picture, dpi=160, bbox_inches="tight")
     return made
 
 

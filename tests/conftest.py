@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+import sys
 from pathlib import Path
 
 from .quick_compilation import FLAGS
@@ -83,6 +84,16 @@ def spec(tmp_path):
     path = tmp_path / "sweep.toml"
     path.write_text(EXAMPLE)
     return path
+
+
+@pytest.fixture(autouse=True)
+def no_open_figures():
+    """A test that leaves a figure open in pyplot fails, and not the next one."""
+    yield
+    plt = sys.modules.get("matplotlib.pyplot")
+    if plt is not None and (left := plt.get_fignums()):
+        plt.close("all")
+        pytest.fail(f"open figures: {left}")
 
 
 @pytest.fixture

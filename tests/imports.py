@@ -4,11 +4,11 @@ import ast
 
 
 def imported(node: ast.AST) -> list[str]:
-    """The modules that an absolute import names."""
+    """The modules, or their members, that an absolute import names."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom) and node.level == 0:
-        return [node.module or ""]
+        return [f"{node.module}.{alias.name}" for alias in node.names]
     return []
 
 

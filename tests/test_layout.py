@@ -166,6 +166,7 @@ FLOORS = {
     "bench": ({"problems"}, {"measure", "methods"}, {"measurements"}, {"report"}),
 }
 SLOW = {"diffrax", "lineax", "optax", "matplotlib", "xarray", "zarr", "anywidget"}
+WINDOWS = "plot", "style"  # makes new axes, as pyplot does
 FILES = sorted(f for f in PACKAGE.rglob("*.py") if f != PACKAGE / "__init__.py")
 
 
@@ -184,6 +185,8 @@ def faults(package: pathlib.Path, path: pathlib.Path) -> list[str]:
                 found.append(f"`{name}` must be imported relatively")
             if name.split(".")[0] in SLOW and node in tree.body:
                 found.append(f"`{name}` must wait for its first use")
+            if name.startswith("matplotlib.pyplot") and own != WINDOWS:
+                found.append("only new axes of `plot` may open a window")
     for node, target in relative_imports(tree, own):
         if node not in tree.body:
             found.append(f"line {node.lineno} hides an import")
@@ -243,6 +246,7 @@ def test_every_room_exists():
         ("_learn", "if True:\n    from ._task import Task", "hides"),
         ("_task", "import lazyrich_jax._linalg", "relatively"),
         ("figures", "import matplotlib.pyplot as plt", "first use"),
+        ("bench", "def f():\n    import matplotlib.pyplot as plt", "window"),
         ("utils", "import jax", "no floor"),
     ],
 )

@@ -165,12 +165,10 @@ def draw(rows: list[Row], about: dict[str, Any], path: Path) -> None:
 
     Methods whose losses are wrong are left out.
     """
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 4, figsize=(13, 3.6), layout="constrained")
+    figure = Figure(figsize=(13, 3.6), layout="constrained")
+    axes = figure.subplots(1, 4)
     colours = {
         "exact": "C0",
         "LAPACK kernel": "C1",
@@ -202,4 +200,3 @@ def draw(rows: list[Row], about: dict[str, Any], path: Path) -> None:
     )
     figure.suptitle(f"The loss, float64, {_where(about)}, {about['date']}", fontsize=10)
     figure.savefig(path, dpi=150)
-    plt.close(figure)

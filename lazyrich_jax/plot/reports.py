@@ -6,10 +6,11 @@ import numpy as np
 
 from .. import _checks
 from ..richness import Report
-from .style import COLOURS, SEQUENTIAL, axes_or_new, check_axes
+from .style import COLOURS, SEQUENTIAL, axes_or_new, check_axes, inches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH, ROW = 6.0, 0.42  # inches, of the axes and of a row
 SPREAD = 0.25  # of the layers of a row, to both sides
@@ -78,7 +79,7 @@ def report(report: Report, *, ax: "Axes | None" = None) -> "Axes":
         len(rows) > 0,
         f"`report` must hold one of {list(ROWS)}, but it held none.",
     )
-    ax = axes_or_new(ax, (WIDTH, 0.9 + ROW * len(rows)))
+    ax = axes_or_new(ax, _size(rows))
     colours = _colours(len(report.layer_names))
     for height, row in enumerate(rows):
         _draw(ax, height, row, colours if row.of_layers else ["k"])
@@ -93,6 +94,20 @@ def report(report: Report, *, ax: "Axes | None" = None) -> "Axes":
     if any(row.of_layers for row in rows):
         _legend(ax, report.layer_names, colours)
     return ax
+
+
+def figure_of(found: Report) -> "Figure":
+    """A report in a figure of its own, without a window."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=inches(*_size(_rows(found))), layout="constrained")
+    report(found, ax=figure.subplots())
+    return figure
+
+
+def _size(rows: list[Row]) -> tuple[float, float]:
+    """Inches of a figure of these rows."""
+    return WIDTH, 0.9 + ROW * len(rows)
 
 
 def _rows(report: Report) -> list[Row]:
