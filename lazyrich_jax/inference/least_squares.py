@@ -254,3 +254,10 @@ def lowest(members: Members, kinds: int) -> Members:
     count = cost.shape[1]
     best = np.argmin(cost, axis=0) * count + np.arange(count)
     return Members(*(x[best] for x in members))
+
+
+def best_of_each(members: Members, curves: int) -> Int[np.ndarray, " curves"]:
+    """The place of the member of least cost of each curve."""
+    cost = np.where(np.isfinite(members.cost), members.cost, np.inf)
+    cost = cost.reshape(curves, -1)
+    return np.argmin(cost, axis=1) + cost.shape[1] * np.arange(curves)

@@ -15,10 +15,12 @@ from .least_squares import (
     GROUP,
     LARGE,
     PATIENCE,
+    ROUND,
     SMALL,
     STEPS,
     Members,
     begin,
+    best_of_each,
     go_on,
     minimise,
 )
@@ -38,6 +40,7 @@ SCREENED = 4  # candidates for each start
 # Of many curves: after so many steps, so many members for each start go on. The first
 # step of a member that does not know its cost is an evaluation.
 RACE = ((1, 2), (2, 1))
+FOLLOWING = 0.1  # distance of a member from a better one on the way to the same optimum
 UNLIKELY = 1e-4  # the chance of a deviance at which a curve begins again
 TRIALS = 5  # searches of one curve at most, the first one included
 FEW = 8  # curves, or a tenth of all: so many may begin again
@@ -150,9 +153,9 @@ def search(
     """Minimise from the best `starts` of many candidates, for each curve.
 
     The result has the members of each curve together. Modes that can be exchanged are
-    ordered. Of many curves four times as many members begin a race; the best ones go
-    to their ends. Curves whose deviance the noise does not explain begin again from
-    other candidates. The last members of a curve come from `along_valleys`.
+    ordered. Of many curves four times as many members begin a race; the best ones that
+    are apart go to their ends. Curves whose deviance the noise does not explain begin
+    again from other candidates. The last members of a curve come from `along_valleys`.
     """
     find = _of_many if misfit.data.curves > 1 else _of_one
     members = find(misfit, starts, bounds, least, seed)
@@ -235,7 +238,13 @@ def _of_curves(
     for steps, kept in RACE:
         members = minimise(misfit, members, bounds, least, steps=steps, batch=LARGE)
         members = _ahead(members, len(rows), kept * starts)
-    members = minimise(misfit, members, bounds, least, batch=LARGE)
+    for _ in range(PATIENCE // ROUND):
+        _stop_followers(members, len(rows))
+        members = minimise(misfit, members, bounds, least, steps=ROUND, batch=LARGE)
+    # Of the members that have not converged only the best ones go on.
+    best = best_of_each(members, len(rows))
+    late = best[~members.done[best]]
+    go_on(misfit, members, late, bounds, least, steps=STEPS, batch=LARGE)
     members = along_valleys(misfit, members, len(rows), bounds, least, batch=LARGE)
     return folded(members, coordinates, bounds) if even else members
 
@@ -251,8 +260,7 @@ def _implausible(misfit: Misfit, members: Members) -> np.ndarray:
 
 def _least_costs(members: Members, curves: int) -> np.ndarray:
     """The least cost of each curve."""
-    cost = np.where(np.isfinite(members.cost), members.cost, np.inf)
-    return cost.reshape(curves, -1).min(axis=1)
+    return members.cost[best_of_each(members, curves)]
 
 
 def _ahead(members: Members, curves: int, count: int) -> Members:
@@ -264,6 +272,18 @@ def _ahead(members: Members, curves: int, count: int) -> Members:
     best = [spread(x, y, count) for x, y in zip(orders, near, strict=True)]
     rows = np.array(best) + race * np.arange(curves)[:, None]
     return Members(*(x[rows.ravel()] for x in members))
+
+
+def _stop_followers(members: Members, curves: int) -> None:
+    """Stop the members near a better one of their curve: they go to its optimum."""
+    order = np.argsort(after_step(members).reshape(curves, -1), axis=1, kind="stable")
+    rows = order + order.shape[1] * np.arange(curves)[:, None]
+    near = close(members.u[rows], FOLLOWING)
+    leads = np.ones(rows.shape, bool)
+    for i in range(1, rows.shape[1]):
+        leads[:, i] = ~np.any(near[:, i, :i] & leads[:, :i], axis=1)
+    stop = rows[~leads & ~members.done[rows]]
+    members.done[stop], members.cost[stop] = True, np.inf
 
 
 def mirrored(

@@ -3,11 +3,21 @@
 import numpy as np
 
 from .data import Misfit
-from .least_squares import PATIENCE, ROUND, STEPS, Members, begin, go_on, minimise
+from .least_squares import (
+    PATIENCE,
+    ROUND,
+    STEPS,
+    Members,
+    begin,
+    best_of_each,
+    go_on,
+    minimise,
+)
 from .screening import MERGED, after_step
 
 SAME = 1e-2  # distance of two members that have reached one optimum
 ALONG = (-3.0, -1.0, 1.0, 3.0)  # from an optimum along its valley
+FIRST, BEST = 2, 2  # of many curves: after so many steps so many go on
 
 
 def along_valleys(
@@ -23,28 +33,31 @@ def along_valleys(
 
     A valley may have several optima. The others start on both sides of the best member
     in the direction of least curvature. Those that return at once have an infinite
-    cost.
+    cost, and so have the worse ones of many curves.
     """
-    cost = np.where(np.isfinite(members.cost), members.cost, np.inf)
-    each = len(cost) // curves
-    best = np.argmin(cost.reshape(curves, each), axis=1) + each * np.arange(curves)
+    best = best_of_each(members, curves)
     hessian = np.where(np.isfinite(members.hessian[best]), members.hessian[best], 0.0)
     soft = np.linalg.eigh(hessian.astype(float))[1][:, :, 0]
     soft = soft / np.max(np.abs(soft), axis=1, keepdims=True)
     u = members.u[best][:, None] + np.multiply.outer(ALONG, soft).swapaxes(0, 1)
     u = np.clip(u, *box).reshape(-1, u.shape[-1]).astype(members.u.dtype)
     more = begin(u, np.repeat(members.row[best], len(ALONG)))
-    more = minimise(misfit, more, box, least, steps=ROUND, batch=batch)
+    steps = ROUND if curves == 1 else FIRST
+    more = minimise(misfit, more, box, least, steps=steps, batch=batch)
     home = np.repeat(best, len(ALONG))
 
     def away() -> np.ndarray:
         gap = np.max(np.abs(more.u - members.u[home]), axis=1)
-        better = after_step(more) < 0.999 * cost[home]
+        better = after_step(more) < 0.999 * members.cost[home]
         return (gap >= SAME) & ((gap >= MERGED) | better)
 
     first = away()
     # Of one curve all go on to their ends: they may be alternatives.
-    steps = PATIENCE if curves == 1 else ROUND
+    steps = PATIENCE
+    if curves > 1:
+        costs = np.where(first, after_step(more), np.inf).reshape(curves, -1)
+        first &= (costs <= np.sort(costs, axis=1)[:, BEST - 1, None]).ravel()
+        steps = ROUND
     for _ in range(PATIENCE // steps):
         left = np.flatnonzero(first & away() & ~more.done)
         go_on(misfit, more, left, box, least, steps=steps, batch=batch)
