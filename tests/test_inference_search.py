@@ -140,6 +140,22 @@ def test_candidates_know_their_costs_and_derivatives():
     np.testing.assert_allclose(members.size, found.size, rtol=1e-5)
 
 
+def test_members_that_follow_a_better_one_stop():
+    """Each follows the best one nearby that goes on itself, within its own curve."""
+    u = np.array([[0.0], [0.08], [0.16], [0.24], [0.08], [5.0], [5.05], [5.02]])
+    members = begin(u)._replace(
+        cost=np.array([1.0, 2.0, 3.0, np.inf, 2.0, 1.0, 4.0, 3.0]),
+        hessian=np.ones((8, 1, 1)),
+        done=np.array([False] * 6 + [True, False]),
+    )
+    leads = search._stop_followers(members, 2)
+    # The third is near the second alone, which stops; the seventh is done.
+    np.testing.assert_array_equal(leads, [0, 0, 2, 2, 4, 5, 6, 5])
+    stopped = [False, True, False, True, False, False, False, True]
+    np.testing.assert_array_equal(members.done & np.isinf(members.cost), stopped)
+    np.testing.assert_array_equal(members.cost[[0, 2, 4, 5, 6]], [1, 3, 2, 1, 4])
+
+
 HARD = [  # their first candidates lead to an optimum whose deviance is above 10,000
     (3.99877076, 0.74196005, 1.40443912),
     (4.90426548, 0.93319175, 1.11129554),

@@ -195,9 +195,9 @@ def fit_curves(
 
     **Arguments:** as `fit`; `curves` have a leading axis, one data set each. `starts`
     members of each curve go to their ends: the best of four times as many candidates,
-    after a race of three steps. If the level of noise is given and few curves have a
-    deviance that it does not explain, these begin again from other candidates, up to
-    four times.
+    after a race of three steps. A member that comes near a better one stops, and counts
+    as this one does. If the level of noise is given and few curves have a deviance that
+    it does not explain, these begin again from other candidates, up to four times.
 
     **Returns:** an `xarray.Dataset` over `curve` with the estimates by name,
     `deviance`, `reached` (how many starts found it; 0 if only the search along the

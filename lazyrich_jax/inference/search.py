@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 from scipy import stats
 
 from .. import _checks
@@ -238,13 +239,15 @@ def _of_curves(
     for steps, kept in RACE:
         members = minimise(misfit, members, bounds, least, steps=steps, batch=LARGE)
         members = _ahead(members, len(rows), kept * starts)
+    leads = np.arange(len(members.u))
     for _ in range(PATIENCE // ROUND):
-        _stop_followers(members, len(rows))
+        leads = _stop_followers(members, len(rows))[leads]
         members = minimise(misfit, members, bounds, least, steps=ROUND, batch=LARGE)
     # Of the members that have not converged only the best ones go on.
     best = best_of_each(members, len(rows))
     late = best[~members.done[best]]
     go_on(misfit, members, late, bounds, least, steps=STEPS, batch=LARGE)
+    members = Members(*(x[leads] for x in members))
     members = along_valleys(misfit, members, len(rows), bounds, least, batch=LARGE)
     return folded(members, coordinates, bounds) if even else members
 
@@ -274,16 +277,24 @@ def _ahead(members: Members, curves: int, count: int) -> Members:
     return Members(*(x[rows.ravel()] for x in members))
 
 
-def _stop_followers(members: Members, curves: int) -> None:
-    """Stop the members near a better one of their curve: they go to its optimum."""
+def _stop_followers(members: Members, curves: int) -> Int[np.ndarray, " members"]:
+    """Stop the members near a better one of their curve: they go to its optimum.
+
+    The result is the place of the member that leads each one.
+    """
     order = np.argsort(after_step(members).reshape(curves, -1), axis=1, kind="stable")
     rows = order + order.shape[1] * np.arange(curves)[:, None]
     near = close(members.u[rows], FOLLOWING)
-    leads = np.ones(rows.shape, bool)
+    first = np.broadcast_to(np.arange(rows.shape[1]), rows.shape).copy()
     for i in range(1, rows.shape[1]):
-        leads[:, i] = ~np.any(near[:, i, :i] & leads[:, :i], axis=1)
-    stop = rows[~leads & ~members.done[rows]]
-    members.done[stop], members.cost[stop] = True, np.inf
+        ahead = near[:, i, :i] & (first[:, :i] == np.arange(i))
+        follows = ahead.any(axis=1) & ~members.done[rows[:, i]]
+        first[:, i] = np.where(follows, ahead.argmax(axis=1), i)
+    places = np.arange(rows.size)
+    leads = places.copy()
+    leads[rows] = np.take_along_axis(rows, first, axis=1)
+    members.done[leads != places], members.cost[leads != places] = True, np.inf
+    return leads
 
 
 def mirrored(
