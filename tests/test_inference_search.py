@@ -1,5 +1,6 @@
 """The search of fits: steps, candidates, valleys, many curves."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -173,6 +174,25 @@ def test_an_interval_beside_a_scale_of_zero_has_all_segments():
     fit = inference.fit(made, clean + 0.01 * clean[0] * noise, UNKNOWN)
     assert fit.values["scale"] < 1e-3
     assert any(low <= 0.5 <= high for low, high in fit.intervals()["lmda"])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:A point on the way fits better")
+def test_an_interval_of_a_poor_curve_has_the_lazy_branch():
+    """The best fit is far from it, and there are more than four segments."""
+    made = learned((2, 2, 3))
+    task = lr.Task.random_regression(
+        2, 3, 40, key=jax.random.split(jax.random.key(0))[0]
+    )
+    made = eqx.tree_at(lambda m: m.task, made, task)
+    truth = {"lmda": 30.0, "scale": 0.3, "rate": 1.0}
+    clean = np.asarray(made.predict(**truth))
+    noise = np.random.default_rng(1).normal(size=(14, clean.size))[-1]
+    fit = inference.fit(made, clean * np.exp(0.01 * noise), UNKNOWN)
+    assert fit.values["lmda"] < 1 and fit.values["rate"] > 10
+    for name, segments in fit.intervals().items():
+        assert any(low <= truth[name] <= high for low, high in segments)
+    assert fit.intervals()["lmda"][-1][1] == np.inf
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from .levels import least_cost
 from .rays import Point, Ray, followed
 
 RESTARTS = 3  # about a better point, at most
-ISLANDS = 4  # rounds of segments, at most
+ISLANDS = 12  # rounds of segments, at most
 
 Segment = tuple[float, float]
 
@@ -64,7 +64,7 @@ def _settled(
     columns = [*dict.fromkeys([*columns, *makeup])]
     restarts = 0
     while True:
-        segments, met = _segments(a, columns, rise)
+        a, segments, met = _segments(a, columns, rise)
         lowest = min(met, key=lambda point: point.rise)
         better = lowest.rise < -0.05 * rise - 1e2 * least_cost(a.fit.data)
         if not better or restarts == RESTARTS:
@@ -81,11 +81,12 @@ def _settled(
 
 def _segments(
     a: Anchored, columns: Sequence[int], rise: float
-) -> tuple[dict[int, list[Segment]], list[Point]]:
+) -> tuple[Anchored, dict[int, list[Segment]], list[Point]]:
     """The segments of each column, and all points met within the rise.
 
     A point met within the rise lies in a segment of every column. One that does not is
-    where another segment begins: a profile may fall again beyond its end.
+    where another segment begins: a profile may fall again beyond its end. Such points
+    join the optima.
     """
     origins = [(o, j) for j in columns for o in range(len(a.optima))]
     segments: dict[int, list[Segment]] = {j: [] for j in columns}
@@ -109,7 +110,7 @@ def _segments(
                 )
         if not origins:
             break
-    return segments, met
+    return a, segments, met
 
 
 def _outside(a: Anchored, segments: list[Segment], j: int, point: Point) -> bool:
