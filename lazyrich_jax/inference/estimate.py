@@ -13,7 +13,7 @@ from .coordinates import Coordinates
 from .data import Data, Misfit
 from .experiment import Experiment
 from .identified import covariance
-from .least_squares import Members
+from .least_squares import Members, best_places
 from .levels import by_level_of_noise, estimated_levels, least_cost, rounding
 from .search import search
 
@@ -140,12 +140,8 @@ def best_of_each(
     members = search(misfit, starts, box, least_cost(data), seed=seed)
     cost = np.where(np.isfinite(members.cost), members.cost, np.inf)
     cost = cost.reshape(data.curves, -1)
-    rows = np.arange(data.curves)
-    choice = np.argmin(cost, axis=1)
-    least = cost[rows, choice]
-    best = Members(
-        *(x.reshape(*cost.shape, *x.shape[1:])[rows, choice] for x in members)
-    )
+    best = Members(*(x[best_places(members, data.curves)] for x in members))
+    least = cost.min(axis=1)
     known = all(law.sd is not None for law in experiment.noise)
     freedom = np.maximum(data.per_curve - len(coordinates.labels), 1)
     variance = np.ones(data.curves) if known else 2 * least / freedom

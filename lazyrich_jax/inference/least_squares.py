@@ -256,7 +256,7 @@ def lowest(members: Members, kinds: int) -> Members:
     return Members(*(x[best] for x in members))
 
 
-def best_of_each(members: Members, curves: int) -> Int[np.ndarray, " curves"]:
+def best_places(members: Members, curves: int) -> Int[np.ndarray, " curves"]:
     """The place of the member of least cost of each curve."""
     cost = np.where(np.isfinite(members.cost), members.cost, np.inf)
     cost = cost.reshape(curves, -1)

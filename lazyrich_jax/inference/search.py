@@ -21,7 +21,7 @@ from .least_squares import (
     STEPS,
     Members,
     begin,
-    best_of_each,
+    best_places,
     go_on,
     minimise,
 )
@@ -244,7 +244,7 @@ def _of_curves(
         leads = _stop_followers(members, len(rows))[leads]
         members = minimise(misfit, members, bounds, least, steps=ROUND, batch=LARGE)
     # Of the members that have not converged only the best ones go on.
-    best = best_of_each(members, len(rows))
+    best = best_places(members, len(rows))
     late = best[~members.done[best]]
     go_on(misfit, members, late, bounds, least, steps=STEPS, batch=LARGE)
     members = Members(*(x[leads] for x in members))
@@ -263,7 +263,7 @@ def _implausible(misfit: Misfit, members: Members) -> np.ndarray:
 
 def _least_costs(members: Members, curves: int) -> np.ndarray:
     """The least cost of each curve."""
-    return members.cost[best_of_each(members, curves)]
+    return members.cost[best_places(members, curves)]
 
 
 def _ahead(members: Members, curves: int, count: int) -> Members:

@@ -9,7 +9,7 @@ from .least_squares import (
     STEPS,
     Members,
     begin,
-    best_of_each,
+    best_places,
     go_on,
     minimise,
 )
@@ -35,7 +35,7 @@ def along_valleys(
     in the direction of least curvature. Those that return at once have an infinite
     cost, and so have the worse ones of many curves.
     """
-    best = best_of_each(members, curves)
+    best = best_places(members, curves)
     hessian = np.where(np.isfinite(members.hessian[best]), members.hessian[best], 0.0)
     soft = np.linalg.eigh(hessian.astype(float))[1][:, :, 0]
     soft = soft / np.max(np.abs(soft), axis=1, keepdims=True)
