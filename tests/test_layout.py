@@ -117,7 +117,7 @@ FLOORS = {
         | {"starts"},
         {"experiment", "problem", "sequences", "times"},
         {"coordinates", "design"},
-        {"data", "identified"},
+        {"data", "identified", "ranges"},
         {"fisher_information", "least_squares"},
         {"ambiguity", "screening"},
         {"valleys"},

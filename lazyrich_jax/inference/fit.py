@@ -18,7 +18,7 @@ from .data import Data, Misfit, checked_data, enough_data
 from .estimate import Estimate, best_of_each, estimate
 from .experiment import Experiment
 from .intervals import intervals
-from .search import limits
+from .ranges import limits
 from .words import quality, unordered
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from .data import Misfit, checked_data, enough_data
 from .estimate import Estimate, estimate
 from .experiment import Experiment
 from .least_squares import begin, lowest, minimise
-from .search import candidates, limits
+from .ranges import candidates, limits
 
 DRAWN = 4  # further starts at each value
 ROUNDS = 2  # in which a value's neighbours start it again

@@ -171,8 +171,8 @@ def _along(a: Anchored, ray: Ray, x: float, path: list[Point]) -> np.ndarray:
 def _branches(a: Anchored, last: Point) -> list[np.ndarray]:
     """Where else to look, for a profile has branches.
 
-    They are the last point, that with the scale in the middle of its range, for at
-    tiny ones the loss has no slope by it, and that with small and large balances.
+    They are the last point, the same with the known scale (the loss has no slope by a
+    tiny one), and the same with small and with large balances.
     """
     starts = [last.u.copy()]
     if "scale" in a.fit.labels:

@@ -11,7 +11,7 @@ from .coordinates import Coordinates, checked_names
 from .experiment import Experiment
 from .learner import MODELS
 from .observables import OBSERVABLES
-from .search import limits
+from .ranges import limits
 
 
 class Plan(NamedTuple):
