@@ -74,6 +74,25 @@ def test_the_function_is_kept_where_representations_are_lifted(scale, width):
     np.testing.assert_allclose(limit.function[-1], sigma, atol=1e-10)
 
 
+@jax.jit
+def learned(network, task, ts):
+    return lr.learn(network, task, ts, dynamics=lr.WideLimit(), throw=False)
+
+
+@pytest.mark.parametrize("tiny", [0.0, 1e-20, 1e-9])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_a_start_with_a_tiny_layer_is_kept(tiny, dtype):
+    """Rounding of the function is no negative eigenvalue beside a tiny layer."""
+    task = jax.tree.map(lambda x: x.astype(dtype), cases.make_task((3, 1, 2)))
+    stds = jnp.array([0.5, tiny], dtype)
+    for given in (stds, stds[::-1]):
+        network = lr.Gaussian(given)(3, 64, 2, key=jax.random.key(3))
+        found = learned(network, task, jnp.array([0.0, 1e-15], dtype)).qqt
+        most = 64 * np.max(network.qqt) * jnp.finfo(dtype).eps
+        np.testing.assert_allclose(found[0], network.qqt, rtol=0, atol=most)
+        np.testing.assert_allclose(found[1], network.qqt, rtol=0, atol=most)
+
+
 def test_members_of_the_class_are_exact():
     task = cases.make_task((3, 6, 2), variance=0.5)
     ts = np.append(TIMES, np.inf)

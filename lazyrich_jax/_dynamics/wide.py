@@ -175,7 +175,7 @@ class Wide(eqx.Module):
             return qqt
 
         def one(p):
-            size = _sizes(p, len(self.of_inputs))
+            size = self._sizes(p)
             lack = _lack(p / size[:, None] / size[None])
             return p + jnp.diag(lack * size * size)
 
@@ -194,26 +194,29 @@ class Wide(eqx.Module):
         safe = (jnp.where(self.is_wide, x, distinct[None]) for x in (qqt, near))
         unused = near.shape[-1] - balanced.shape[-1]
         balanced = jnp.pad(balanced, ((0, 0), (0, 0), (0, unused)))
-        nearest = jax.vmap(lambda p, near: nearest_factor(p, near, len(self.of_inputs)))
+        nearest = jax.vmap(lambda p, near: nearest_factor(p, near, self._sizes(p)))
         q = jnp.where(self.is_wide, nearest(*safe), balanced)
         return dot(q, self.rotation.T)
 
+    def _sizes(self, p: Float[Array, "n n"]) -> Float[Array, " n"]:
+        """The layers' sizes: scaled layers keep the digits of the smaller one."""
+        size, n_in = jnp.diagonal(jax.lax.stop_gradient(p)), len(self.of_inputs)
+        layers = size[:n_in], size[n_in:]
+        size = jnp.concatenate([jnp.full_like(x, jnp.mean(x)) for x in layers])
+        if self.is_limit:
+            # The rounding error of the function is as large as this. A smaller layer
+            # would make a negative eigenvalue of it.
+            size = jnp.maximum(size, jnp.finfo(p.dtype).eps * jnp.max(size))
+        return jnp.sqrt(jnp.where(size > 0, size, 1.0))
+
 
 def nearest_factor(
-    p: Float[Array, "n n"], near: Float[Array, "n hidden"], n_in: int
+    p: Float[Array, "n n"], near: Float[Array, "n hidden"], size: Float[Array, " n"]
 ) -> Float[Array, "n hidden"]:
-    """Q next to `near` with $QQ^T$ = `p`."""
-    size = _sizes(p, n_in)[:, None]
+    """Q next to `near` with $QQ^T$ = `p`, whose rows have these sizes."""
+    size = size[:, None]
     root = symmetric_root(p / size / size.T)
     return size * dot(root, nearest_isometry(dot(root, near / size)))
-
-
-def _sizes(p: Float[Array, "n n"], n_in: int) -> Float[Array, " n"]:
-    """The layers' sizes: scaled layers keep the digits of the smaller one."""
-    size = jnp.diagonal(jax.lax.stop_gradient(p))
-    size = [jnp.broadcast_to(jnp.mean(x), x.shape) for x in (size[:n_in], size[n_in:])]
-    size = jnp.concatenate(size)
-    return jnp.sqrt(jnp.where(size > 0, size, 1.0))
 
 
 def _lack(p: Float[Array, "n n"]) -> Float[Array, ""]:
