@@ -12,6 +12,7 @@
     threads    NPROC, the size of XLA's thread pool, on machines with few cores. Nothing
                else is set at import. `concurrent_programs`, for sweeps.
                `make_room_for_all_cores`, for the command.
+    concurrent `side_by_side`, `traced_side_by_side`: programs in several threads.
 
 `_riccati.batching.primitive` and `_singular` choose an algorithm for each platform.
 docs/speed.md has the measurements.
@@ -22,6 +23,8 @@ from . import threads as threads  # before XLA is started
 from .cache import keep_programs as keep_programs
 from .cache import prepare as prepare
 from .cards import has_kernels as has_kernels
+from .concurrent import side_by_side as side_by_side
+from .concurrent import traced_side_by_side as traced_side_by_side
 from .programs import compiled as compiled
 from .programs import inverse_root as inverse_root
 from .programs import is_few as is_few

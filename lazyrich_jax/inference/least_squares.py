@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .._xla import side_by_side, traced_side_by_side
+
 # A function of coordinates and of a member's row of the data.
 Residuals = Callable[[Float[Array, " unknowns"], Int[Array, ""]], Float[Array, " n"]]
 
@@ -28,9 +30,9 @@ ROUND = 4  # steps between two looks at which starts have converged
 LONGEST = 2.0  # step of one coordinate
 SMALL, LARGE = 32, 512  # starts in one call
 # Starts in one step, of few and of many. All take as many steps as the slowest one,
-# but larger groups need less time for each step: 1000 curves of 3-2-2 networks took
-# three quarters of the time (`benchmarks.inference --only curves`).
-GROUP, LARGE_GROUP = 8, 64
+# but larger groups need less time for each step. Of 16, 32, 64 and 128 these took the
+# least time for 1000 curves (`benchmarks.inference --only curves`).
+GROUP, LARGE_GROUP = 8, 32
 FLOOR = 1e-2  # of the damping's diagonal, relative to its largest entry
 
 
@@ -56,6 +58,11 @@ class Members(NamedTuple):
 def batch_size(total: int) -> int:
     """How many of `total` points are worked on at once: one of two sizes."""
     return SMALL if total <= SMALL * 4 else LARGE
+
+
+def _group(batch: int) -> int:
+    """How many members of a batch take a step together."""
+    return GROUP if batch == SMALL else LARGE_GROUP
 
 
 def spacing(
@@ -188,7 +195,7 @@ def _round(
     def of_group(members):
         return jax.lax.while_loop(more, step, (0, members))[1]
 
-    size = GROUP if len(members.u) == SMALL else LARGE_GROUP
+    size = _group(len(members.u))
     groups = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), members)
     groups = jax.lax.map(of_group, groups)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), groups)
@@ -206,7 +213,8 @@ def minimise(
     """Take at most `steps` more steps of every member; converged ones stop.
 
     Members are worked on in batches of one size, which are filled up as members
-    converge. The result has the members in their order, as NumPy arrays.
+    converge, a batch on every core. The result has the members in their order, as NumPy
+    arrays.
     """
     members = Members(*(np.array(x) for x in members))
     total = members.u.shape[0]
@@ -214,8 +222,9 @@ def minimise(
     waiting = [i for i in range(total) if not members.done[i]]
     dtype = members.u.dtype
     ends = (jnp.asarray(bounds[0], dtype), jnp.asarray(bounds[1], dtype))
-    while waiting:
-        active, waiting = waiting[:batch], waiting[batch:]
+
+    def advance(active: list[int]) -> None:
+        """Take a round of steps of these members, in place."""
         spare = batch - len(active)
         part = Members(*(x[active + active[:1] * spare] for x in members))
         part.done[len(active) :] = True
@@ -223,6 +232,15 @@ def minimise(
         part = _round(part, residuals, ends, jnp.asarray(least, dtype), count)
         for whole, new in zip(members, part, strict=True):
             whole[active] = np.asarray(new)[: len(active)]
+
+    programs = traced_side_by_side() if len(waiting) > _group(batch) else 1
+    while waiting:
+        groups = -(-len(waiting) // (programs * _group(batch)))
+        size = min(batch, groups * _group(batch))
+        active, waiting = waiting[: programs * size], waiting[programs * size :]
+        side_by_side(
+            advance, [active[i : i + size] for i in range(0, len(active), size)]
+        )
         waiting = [
             i for i in active if not members.done[i] and members.steps[i] < limit[i]
         ] + waiting

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import equinox as eqx
@@ -13,7 +12,7 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 
-from .._xla import concurrent_programs
+from .._xla import concurrent_programs, side_by_side
 from . import program
 from .returned import named
 from .status import MEANINGS, STATUS, meaning
@@ -131,7 +130,7 @@ class Lanes:
             # Settings of JAX such as x64 may be this thread's: arrays have its dtypes.
             shares.append(jax.device_put(columns, sharding))
         try:
-            flat = _side_by_side(lambda each: jax.device_get(compiled(*each)), shares)
+            parts = side_by_side(lambda each: jax.device_get(compiled(*each)), shares)
         except (eqx.EquinoxRuntimeError, jax.errors.JaxRuntimeError) as error:
             if "RESOURCE_EXHAUSTED" in str(error):
                 raise MemoryError(
@@ -140,6 +139,7 @@ class Lanes:
                 ) from error
             self.error = self.error or _reason(error)
             return None
+        flat = [np.concatenate(part) for part in zip(*parts, strict=True)]
         arrays, status = jax.tree.unflatten(self._structure, flat)
         return {k: v[:count] for k, v in {**arrays, "status": status}.items()}
 
@@ -157,15 +157,6 @@ class Lanes:
                 vague = MEANINGS[code] in ("nan", "error", "nonfinite_values")
                 refusal = _refusal(self.fn, point) if vague else None
                 self.error = refusal or meaning(code)
-
-
-def _side_by_side(run: Callable, shares: list[Any]) -> list[np.ndarray]:
-    """The results of all shares, joined; each share has a thread."""
-    if len(shares) == 1:
-        return run(shares[0])
-    with ThreadPoolExecutor(len(shares)) as threads:
-        parts = list(threads.map(run, shares))
-    return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
 def _shard_map(
