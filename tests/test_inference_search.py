@@ -1,5 +1,7 @@
 """The search of fits: steps, candidates, valleys, many curves."""
 
+import importlib
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -166,7 +168,7 @@ HARD = [  # their first candidates lead to an optimum whose deviance is above 10
 
 
 @pytest.mark.slow
-def test_an_interval_beside_a_scale_of_zero_has_all_segments():
+def test_an_interval_beside_a_scale_of_zero_has_all_segments(monkeypatch):
     """The loss has no slope by the best scale; the truth needs a scale of 0.3."""
     made = learned((2, 2, 3), inference.Additive())
     clean = np.asarray(made.predict(lmda=0.5, scale=0.3, rate=1.0))
@@ -174,6 +176,11 @@ def test_an_interval_beside_a_scale_of_zero_has_all_segments():
     fit = inference.fit(made, clean + 0.01 * clean[0] * noise, UNKNOWN)
     assert fit.values["scale"] < 1e-3
     assert any(low <= 0.5 <= high for low, high in fit.intervals()["lmda"])
+    # One round does not reach all: the points met beyond are in the interval.
+    rounds = importlib.import_module("lazyrich_jax.inference.intervals")
+    monkeypatch.setattr(rounds, "ISLANDS", 1)
+    ((low, high),) = inference.intervals(fit)["scale"]
+    assert low == 0 and 0.3 < high < 0.35
 
 
 @pytest.mark.slow
@@ -190,9 +197,12 @@ def test_an_interval_of_a_poor_curve_has_the_lazy_branch():
     noise = np.random.default_rng(1).normal(size=(14, clean.size))[-1]
     fit = inference.fit(made, clean * np.exp(0.01 * noise), UNKNOWN)
     assert fit.values["lmda"] < 1 and fit.values["rate"] > 10
-    for name, segments in fit.intervals().items():
+    intervals = fit.intervals()
+    for name, segments in intervals.items():
         assert any(low <= truth[name] <= high for low, high in segments)
-    assert fit.intervals()["lmda"][-1][1] == np.inf
+    # Between them, and below, no network fits (a search with 64 starts at each lmda).
+    (low, high), (lazy, end) = intervals["lmda"]
+    assert 0 < low < high < 0.2 and 1 < lazy < 2 and end == np.inf
 
 
 @pytest.mark.slow

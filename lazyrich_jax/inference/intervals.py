@@ -86,7 +86,7 @@ def _segments(
 
     A point met within the rise lies in a segment of every column. One that does not is
     where another segment begins: a profile may fall again beyond its end. Such points
-    join the optima.
+    join the optima. Points that are left after the last round are in one wide segment.
     """
     origins = [(o, j) for j in columns for o in range(len(a.optima))]
     segments: dict[int, list[Segment]] = {j: [] for j in columns}
@@ -110,6 +110,9 @@ def _segments(
                 )
         if not origins:
             break
+    for _, j in origins:
+        inside = [point.u[j] for point in met if point.rise <= rise]
+        segments[j].append((min(inside), max(inside)))
     return a, segments, met
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from .anchored import Anchored
 from .least_squares import Members, begin, lowest, minimise
 
-OUTWARD = 24  # steps to the bound, at most, each twice as long as the last
+LONGEST = 2.0  # step outward; each is twice as long as the last
 INWARD = 6  # refinements of an end: every third halves its bracket
 FURTHER = 4.0  # beyond the range of a coordinate
 
@@ -44,8 +44,7 @@ def followed(
     }
     outer: dict[Ray, Point] = {}
     ended: dict[Ray, float] = {}
-    for _ in range(OUTWARD):
-        active = [ray for ray in rays if ray not in outer and ray not in ended]
+    while active := [ray for ray in rays if ray not in outer and ray not in ended]:
         offsets = []
         for ray in list(active):
             last, room = paths[ray][-1].offset, _room(a, ray)
@@ -54,7 +53,7 @@ def followed(
                 active.remove(ray)
                 continue
             step = min(max(float(a.sd[ray.coordinate]), 1e-9), 0.5)
-            offsets.append(min(max(2 * last, step), last + 2.0, room))
+            offsets.append(min(max(2 * last, step), last + LONGEST, room))
         for ray, point in _outward(a, active, offsets, paths, rise):
             if point.rise > rise:
                 outer[ray] = point
@@ -78,8 +77,7 @@ def followed(
         here = a.optima[ray.optimum, ray.coordinate]
         ended[ray] = here + ray.direction * _between(paths[ray][-1], point, rise)
     ended |= {ray: ray.direction * math.inf for ray in _held(a, outer, rise)}
-    ends = {ray: ended.get(ray, ray.direction * math.inf) for ray in rays}
-    return ends, [point for path in paths.values() for point in path]
+    return ended, [point for path in paths.values() for point in path]
 
 
 def _between(inner: Point, outer: Point, rise: float) -> float:
