@@ -32,7 +32,10 @@ FLOORS = {
         {"__main__"},
     ),
     "commands": ({"usage"}, {"figures", "readings", "speed", "sweep"}),
-    "_xla": ({"cache", "cards", "programs", "sharding", "sizes", "threads"},),
+    "_xla": (
+        {"cache", "cards", "programs", "sharding", "sizes", "threads"},
+        {"concurrent"},
+    ),
     "_balanced": ({"modes"}, {"pair"}, {"weights"}),
     "_init": ({"base"}, {"balanced", "gaussian", "of_function", "wide"}),
     "_riccati": (

@@ -31,7 +31,13 @@ from .._riccati.rates import settled
 from .._riccati.reference.along import along, tolerances
 from .._riccati.reference.solution import function_error, solve
 from .forward import only_forward
-from .wide import balanced_of, effective_scales, nearest_factor, shift_of
+from .wide import (
+    balanced_of,
+    effective_scales,
+    layer_sizes,
+    nearest_factor,
+    shift_of,
+)
 
 Q = Float[Array, "n hidden"]
 Terms = tuple[Q, Q, Q]
@@ -74,7 +80,7 @@ def nearest_member(network: LinearNetwork, sigma: Float[Array, "out in"]) -> Mem
     q = _stacked(v1, v2)
     qqt = dot(q, q.mT) + jnp.diag(shift_of(scales, n_in, n_out))
     given = _stacked(w1, w2)
-    start = nearest_factor(qqt, given, n_in)
+    start = nearest_factor(qqt, given, layer_sizes(qqt, n_in))
     wide = Member(Problem(v1, v2, sigma, lmda, False), start)
     nearer = norm((start - given).ravel()) < norm((member.start - given).ravel())
     return jax.tree.map(lambda x, y: jnp.where(nearer, x, y), wide, member)

@@ -199,15 +199,12 @@ class Wide(eqx.Module):
         return dot(q, self.rotation.T)
 
     def _sizes(self, p: Float[Array, "n n"]) -> Float[Array, " n"]:
-        """The layers' sizes: scaled layers keep the digits of the smaller one."""
-        size, n_in = jnp.diagonal(jax.lax.stop_gradient(p)), len(self.of_inputs)
-        layers = size[:n_in], size[n_in:]
-        size = jnp.concatenate([jnp.full_like(x, jnp.mean(x)) for x in layers])
-        if self.is_limit:
-            # The rounding error of the function is as large as this. A smaller layer
-            # would make a negative eigenvalue of it.
-            size = jnp.maximum(size, jnp.finfo(p.dtype).eps * jnp.max(size))
-        return jnp.sqrt(jnp.where(size > 0, size, 1.0))
+        size = layer_sizes(p, len(self.of_inputs))
+        if not self.is_limit:
+            return size
+        # The rounding error of the function is as large as this. A smaller layer would
+        # make a negative eigenvalue of it.
+        return jnp.maximum(size, jnp.sqrt(jnp.finfo(p.dtype).eps) * jnp.max(size))
 
 
 def nearest_factor(
@@ -217,6 +214,14 @@ def nearest_factor(
     size = size[:, None]
     root = symmetric_root(p / size / size.T)
     return size * dot(root, nearest_isometry(dot(root, near / size)))
+
+
+def layer_sizes(p: Float[Array, "n n"], n_in: int) -> Float[Array, " n"]:
+    """The layers' sizes: scaled layers keep the digits of the smaller one."""
+    size = jnp.diagonal(jax.lax.stop_gradient(p))
+    size = [jnp.broadcast_to(jnp.mean(x), x.shape) for x in (size[:n_in], size[n_in:])]
+    size = jnp.concatenate(size)
+    return jnp.sqrt(jnp.where(size > 0, size, 1.0))
 
 
 def _lack(p: Float[Array, "n n"]) -> Float[Array, ""]:

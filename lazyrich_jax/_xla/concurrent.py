@@ -39,9 +39,10 @@ def traced_side_by_side() -> int:
     return programs if alike else 1
 
 
-def _settings() -> tuple[int, object]:
+def _settings() -> tuple[object, ...]:
     """What a program depends on beside its arguments."""
-    return int(_number_of_trace()), jax.config.jax_default_device
+    number = _number_of_trace()
+    return int(number), number.devices()
 
 
 _numbers = itertools.count()
