@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import pytest
@@ -101,6 +102,8 @@ def test_programs_have_room_in_the_pool(monkeypatch, cores, pool, programs):
     if pool is not None:
         monkeypatch.setenv("NPROC", pool)
     assert _threads.concurrent_programs() == programs
+    with ThreadPoolExecutor(1) as other:  # may be one of many
+        assert other.submit(_threads.concurrent_programs).result() == 1
 
 
 @pytest.mark.parametrize("given, pool", [(False, "16"), (True, "3")])

@@ -14,6 +14,7 @@ has the text of a report.
 import glob
 import os
 import re
+import threading
 import warnings
 
 SWITCH = "LAZYRICH_JAX_NPROC"
@@ -52,8 +53,11 @@ def pool() -> int:
 def concurrent_programs() -> int:
     """The number of programs that may run on one CPU device at the same time.
 
-    It is the number of cores where the pool has room for their decompositions.
+    It is the number of cores where the pool has room for their decompositions, and one
+    outside the main thread: other threads may have programs of their own.
     """
+    if threading.current_thread() is not threading.main_thread():
+        return 1
     return max(1, min(cores(), pool() // PER_DEVICE))
 
 
