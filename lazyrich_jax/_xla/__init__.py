@@ -10,7 +10,7 @@
     cards      `has_kernels`: whether Pallas compiles kernels for this machine's card.
     cache      `keep_programs`, `prepare`: JAX's persistent cache, for the command.
     threads    NPROC, the size of XLA's thread pool, on machines with few cores. Nothing
-               else is set at import. `concurrent_programs`, for sweeps.
+               else is set at import. `concurrent_programs`, for sweeps and fits.
                `make_room_for_all_cores`, for the command.
     concurrent `side_by_side`, `traced_side_by_side`: programs in several threads.
 

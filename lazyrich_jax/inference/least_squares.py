@@ -31,7 +31,7 @@ LONGEST = 2.0  # step of one coordinate
 SMALL, LARGE = 32, 512  # starts in one call
 # Starts in one step, of few and of many. All take as many steps as the slowest one,
 # but larger groups need less time for each step. Of 16, 32, 64 and 128 these took the
-# least time for 1000 curves (`benchmarks.inference --only curves`).
+# least time for 1000 curves of 5-5-5 and 3-2-2 (`benchmarks.inference --only cost`).
 GROUP, LARGE_GROUP = 8, 32
 FLOOR = 1e-2  # of the damping's diagonal, relative to its largest entry
 

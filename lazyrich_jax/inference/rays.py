@@ -9,7 +9,7 @@ import numpy as np
 from .anchored import Anchored
 from .least_squares import Members, begin, lowest, minimise
 
-LONGEST = 2.0  # step outward; each is twice as long as the last
+STRIDE = 2.0  # of a step outward, at most; each is twice as long as the last
 INWARD = 6  # refinements of an end: every third halves its bracket
 FURTHER = 4.0  # beyond the range of a coordinate
 
@@ -53,7 +53,7 @@ def followed(
                 active.remove(ray)
                 continue
             step = min(max(float(a.sd[ray.coordinate]), 1e-9), 0.5)
-            offsets.append(min(max(2 * last, step), last + LONGEST, room))
+            offsets.append(min(max(2 * last, step), last + STRIDE, room))
         for ray, point in _outward(a, active, offsets, paths, rise):
             if point.rise > rise:
                 outer[ray] = point
