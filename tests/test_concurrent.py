@@ -8,7 +8,7 @@ import pytest
 
 from lazyrich_jax import _xla
 from lazyrich_jax._xla import concurrent
-from lazyrich_jax.inference import least_squares
+from lazyrich_jax.inference import least_squares, members
 
 if hasattr(jax, "enable_x64"):  # since jax 0.8
     enable_x64 = jax.enable_x64
@@ -43,10 +43,11 @@ def test_settings_of_one_thread_are_kept(three_programs):
     assert _xla.traced_side_by_side() == 3
 
 
-@pytest.mark.parametrize("batch", [least_squares.SMALL, least_squares.LARGE])
-def test_members_are_the_same_on_any_number_of_cores(monkeypatch, batch):
-    """One trace serves all threads."""
-    starts = np.random.default_rng(0).uniform(-3, 3, (700, 2))[: 2 * batch - 9]
+@pytest.mark.parametrize("count", [55, 700])
+def test_members_are_the_same_on_any_number_of_cores(monkeypatch, count):
+    """One trace serves all threads, with several batches for each."""
+    monkeypatch.setattr(least_squares, "BATCH", 150)
+    starts = np.random.default_rng(0).uniform(-3, 3, (count, 2))
 
     @eqx.debug.assert_max_traces(max_traces=1)
     def residuals(u, row):
@@ -55,10 +56,8 @@ def test_members_are_the_same_on_any_number_of_cores(monkeypatch, batch):
     found = []
     for programs in (3, 1):
         monkeypatch.setattr(concurrent, "concurrent_programs", lambda n=programs: n)
-        members = least_squares.begin(starts, np.arange(len(starts)) % 3)
-        found.append(
-            least_squares.minimise(residuals, members, ENDS, 1e-20, batch=batch)
-        )
+        start = members.begin(starts, np.arange(count) % 3)
+        found.append(least_squares.minimise(residuals, start, ENDS, 1e-20))
     for several, one in zip(*found, strict=True):
         np.testing.assert_allclose(several, one, rtol=1e-9, atol=1e-12)
     good = found[0].cost < 1e-16

@@ -18,7 +18,7 @@ from lazyrich_jax.fitting.report import identified
 from lazyrich_jax.inference.ambiguity import ordered
 from lazyrich_jax.inference.anchored import unit
 from lazyrich_jax.inference.coordinates import Coordinates
-from lazyrich_jax.inference.least_squares import begin
+from lazyrich_jax.inference.members import begin
 from lazyrich_jax.inference.words import faults, unordered
 
 TIMES = np.linspace(0, 4, 20)

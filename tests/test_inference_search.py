@@ -1,6 +1,8 @@
 """The search of fits: steps, candidates, valleys, many curves."""
 
 import importlib
+from types import SimpleNamespace
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,10 +12,13 @@ import pytest
 
 import lazyrich_jax as lr
 from lazyrich_jax import inference
-from lazyrich_jax.inference import search
+from lazyrich_jax.inference import rays, search
+from lazyrich_jax.inference.anchored import Anchored
 from lazyrich_jax.inference.coordinates import Coordinates
 from lazyrich_jax.inference.data import Misfit, checked_data
-from lazyrich_jax.inference.least_squares import LONGEST, begin, minimise
+from lazyrich_jax.inference.lanes import LONGEST
+from lazyrich_jax.inference.least_squares import minimise
+from lazyrich_jax.inference.members import begin
 from lazyrich_jax.inference.screening import after_step, costs_after_step, screened
 
 from .experiments import BOTH_SIGNS, TRUTH, UNKNOWN, build
@@ -42,6 +47,54 @@ def test_a_coordinate_without_slope_does_not_hold_others_up():
     start, ends = np.array([[1e-6, 0.0]]), (np.full(2, -20.0), np.full(2, 20.0))
     found = minimise(residuals, begin(start), ends, 0.0)
     np.testing.assert_allclose(found.u, [[0.0, 1.2134]], atol=0.05)
+
+
+def test_a_member_does_not_depend_on_the_other_lanes():
+    """Members of many numbers of steps, more than there are lanes."""
+
+    def residuals(u, row):
+        return jnp.stack([jnp.sinh(u[0]) - row.astype(u.dtype), u[0] * u[1] - 1.0])
+
+    def found(starts, rows, steps):
+        return minimise(residuals, begin(starts, rows), ends, 0.0, steps=steps, lanes=4)
+
+    ends = (np.full(2, -20.0), np.full(2, 20.0))
+    starts = np.random.default_rng(1).uniform(-4, 4, (23, 2))
+    rows = 1 + np.arange(23) % 5
+    few, all_steps = found(starts, rows, 3), found(starts, rows, 100)
+    assert np.all((few.steps == 3) | few.done) and 5 < all_steps.steps.min()
+    assert all_steps.steps.max() > 2 * all_steps.steps.min()
+    good = all_steps.cost < 1e-16  # there are other minima
+    assert good.sum() > 18
+    np.testing.assert_allclose(all_steps.u[good, 0], np.arcsinh(rows[good]), rtol=1e-9)
+    for i in range(0, 23, 4):
+        for together, steps in ((few, 3), (all_steps, 100)):
+            alone = found(starts[i : i + 1], rows[i : i + 1], steps)
+            for x, y in zip(together, alone, strict=True):
+                np.testing.assert_allclose(x[i], y[0], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("jump", [0.0, 1e3, np.inf])
+def test_an_end_is_found_beside_a_kink_or_a_jump(monkeypatch, jump):
+    """The profile's root is no longer linear beyond 1.3, where it has risen by 1.69."""
+
+    def solved(a, rays, offsets, starts):
+        rises = [x**2 + (jump * (x - 1.3) if x > 1.3 else 0.0) for x in offsets]
+        points = [np.array([x]) for x in offsets]
+        return list(zip(rays, map(rays_point, offsets, points, rises), strict=True))
+
+    rays_point = rays.Point
+    monkeypatch.setattr(rays, "_solved", solved)
+    made = build((2, 2, 2))
+    coordinates = Coordinates(made, ("rate",))
+    misfit = Misfit(made, coordinates, checked_data(made, made.predict()))
+    one, bounds = np.ones((1, 1)), coordinates.bounds
+    fit: Any = SimpleNamespace(labels=("rate",))
+    a = Anchored(fit, misfit, 0 * one, one, one[0], 0.0, np.zeros(1), bounds)
+    ray = rays.Ray(0, 0, 1)
+    ends, _ = rays.followed(a, [ray], 1.92)
+    right = {0.0: 1.92**0.5, 1e3: 1.30023, np.inf: 1.3}[jump]
+    np.testing.assert_allclose(ends[ray], right, rtol=2e-4)
 
 
 @pytest.mark.slow

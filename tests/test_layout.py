@@ -115,14 +115,13 @@ FLOORS = {
         {"describe", "report"},
     ),
     "inference": (
-        {"implicit", "noise", "observables", "variables"},
-        {"arguments", "goals", "information", "learner", "minimise", "sensitivity"}
-        | {"starts"},
+        {"differences", "implicit", "members", "noise", "observables", "variables"},
+        {"arguments", "goals", "information", "lanes", "learner", "minimise"}
+        | {"sensitivity", "starts"},
         {"experiment", "problem", "sequences", "times"},
-        {"coordinates", "design"},
+        {"coordinates", "design", "least_squares"},
         {"data", "identified", "ranges"},
-        {"fisher_information", "least_squares"},
-        {"ambiguity", "screening"},
+        {"ambiguity", "fisher_information", "screening"},
         {"valleys"},
         {"fisher", "likelihood", "search"},
         {"levels", "variants"},

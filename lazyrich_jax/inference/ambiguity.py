@@ -4,7 +4,7 @@ import numpy as np
 
 from .coordinates import Coordinates
 from .experiment import Experiment
-from .least_squares import Members
+from .members import Members
 from .observables import OBSERVABLES
 
 MODES = "task_strengths", "strengths"  # numbers of each mode

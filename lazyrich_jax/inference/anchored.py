@@ -12,7 +12,8 @@ import numpy as np
 from .coordinates import FARTHEST
 from .data import Misfit
 from .estimate import Estimate
-from .least_squares import begin, minimise
+from .least_squares import minimise
+from .members import begin
 
 
 class Anchored(NamedTuple):

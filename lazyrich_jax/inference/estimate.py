@@ -13,8 +13,8 @@ from .coordinates import Coordinates
 from .data import Data, Misfit
 from .experiment import Experiment
 from .identified import covariance
-from .least_squares import Members, best_places
 from .levels import by_level_of_noise, estimated_levels, least_cost, rounding
+from .members import Members, best_places
 from .search import search
 
 RANDOM = 3.84  # change of the deviance that noise makes in 5 % of all cases

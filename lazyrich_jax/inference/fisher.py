@@ -13,14 +13,15 @@ from .. import _checks, _dtypes
 from .._feasible import feasible_lmda
 from .coordinates import Coordinates, checked_names
 from .data import with_traced_levels
+from .differences import linearised, spacing
 from .experiment import Experiment
 from .fisher_information import FisherInformation
-from .least_squares import batch_size, linearised, spacing
 from .noise import Relative
 from .observables import OBSERVABLES
 
 POSITIVE = ("scale", "rate", "mu")
 NON_NEGATIVE = ("strengths", "task_strengths", "weight_decay")  # positive if unknown
+SMALL, LARGE = 32, 512  # points in one call
 
 
 def fisher(
@@ -66,7 +67,7 @@ def fisher(
     complete, lead = _points(experiment, names, values)
     u = coordinates.encode(complete)
     count = u.shape[0]
-    size = batch_size(count)
+    size = SMALL if count <= 4 * SMALL else LARGE
     traced = with_traced_levels(experiment)
     dtype = experiment.times.dtype
     parts = []

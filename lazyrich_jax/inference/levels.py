@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .data import Data, Misfit
-from .least_squares import Members, begin, minimise
+from .least_squares import minimise
+from .members import Members, begin
 from .search import mirrored, search
 
 ROUNDS = 20  # of levels of noise, at most

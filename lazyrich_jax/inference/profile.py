@@ -13,7 +13,8 @@ from .coordinates import Coordinates, checked_names
 from .data import Misfit, checked_data, enough_data
 from .estimate import Estimate, estimate
 from .experiment import Experiment
-from .least_squares import begin, lowest, minimise
+from .least_squares import minimise
+from .members import begin, lowest
 from .ranges import candidates, limits
 
 DRAWN = 4  # further starts at each value

@@ -7,10 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from .anchored import Anchored
-from .least_squares import Members, begin, lowest, minimise
+from .least_squares import minimise
+from .members import Members, begin, lowest
 
 STRIDE = 2.0  # of a step outward, at most; each is twice as long as the last
-INWARD = 6  # refinements of an end: every third halves its bracket
+INWARD = 36  # refinements of an end, at most: every third halves its bracket
+CLOSE = 1e-3  # relative distance of the root of a rise from the end's
+NARROW = 1e-4  # width of an end's bracket, relative to its distance from the optimum
 FURTHER = 4.0  # beyond the range of a coordinate
 
 
@@ -60,9 +63,11 @@ def followed(
             else:
                 paths[ray].append(point)
     for i in range(INWARD):
-        active = list(outer)
+        active = [
+            ray for ray in outer if not _is_known(paths[ray][-1], outer[ray], rise)
+        ]
         offsets = [
-            _between(paths[ray][-1], outer[ray], rise)
+            _between(paths[ray][-1], outer[ray], rise, inside=0.02)
             if i % 3 < 2
             else (paths[ray][-1].offset + outer[ray].offset) / 2
             for ray in active
@@ -80,11 +85,23 @@ def followed(
     return ended, [point for path in paths.values() for point in path]
 
 
-def _between(inner: Point, outer: Point, rise: float) -> float:
-    """Where the root of the rise, nearly linear, has the value of the end."""
+def _is_known(inner: Point, outer: Point, rise: float) -> bool:
+    """Whether an end between two points is known well enough."""
+    if outer.offset - inner.offset <= NARROW * outer.offset:
+        return True
+    roots = [math.sqrt(max(point.rise, 0.0) / rise) for point in (inner, outer)]
+    return any(abs(root - 1) <= CLOSE for root in roots)
+
+
+def _between(inner: Point, outer: Point, rise: float, inside: float = 0.0) -> float:
+    """Where the root of the rise, nearly linear, has the value of the end.
+
+    It is `inside` the two points by this part of their distance at least.
+    """
     low, high = math.sqrt(max(inner.rise, 0.0)), math.sqrt(outer.rise)
     share = (math.sqrt(rise) - low) / (high - low) if math.isfinite(high) else 0.5
-    return inner.offset + min(max(share, 0.02), 0.98) * (outer.offset - inner.offset)
+    share = min(max(share, inside), 1 - inside)
+    return inner.offset + share * (outer.offset - inner.offset)
 
 
 def _edge(a: Anchored, ray: Ray) -> float:

@@ -15,7 +15,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .coordinates import Coordinates
 from .data import Misfit
-from .least_squares import LONGEST, Members, begin, spacing
+from .differences import spacing
+from .lanes import LONGEST
+from .members import Members, begin
 
 APART = 1.0  # distance of two starts
 MERGED = 0.3  # distance of two members that go to one optimum

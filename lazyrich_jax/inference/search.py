@@ -7,18 +7,15 @@ from scipy import stats
 from .ambiguity import is_even, ordered
 from .data import Misfit
 from .least_squares import (
-    GROUP,
-    LARGE,
+    LANES,
+    MANY_LANES,
     PATIENCE,
     ROUND,
-    SMALL,
     STEPS,
-    Members,
-    begin,
-    best_places,
     go_on,
     minimise,
 )
+from .members import Members, begin, best_places
 from .ranges import candidates
 from .screening import (
     APART,
@@ -33,6 +30,7 @@ from .screening import (
 from .valleys import along_valleys
 
 SCREENED = 4  # candidates for each start
+LATE = 8  # starts that go on of those not converged
 # Of many curves: after so many steps, so many members for each start go on. The first
 # step of a member that does not know its cost is an evaluation.
 RACE = ((1, 2), (2, 1))
@@ -82,9 +80,9 @@ def _of_one(
     )[0]
     members = Members(*(x[best] for x in members))
     members = minimise(misfit, members, bounds, least, steps=PATIENCE)
-    late = np.argsort(np.where(members.done, np.inf, members.cost))[:GROUP]
+    late = np.argsort(np.where(members.done, np.inf, members.cost))[:LATE]
     go_on(misfit, members, late, bounds, least, steps=STEPS - PATIENCE)
-    return along_valleys(misfit, members, 1, bounds, least, batch=SMALL)
+    return along_valleys(misfit, members, 1, bounds, least, LANES)
 
 
 def _of_many(
@@ -137,18 +135,22 @@ def _of_curves(
     if not all(law.is_gaussian for law in misfit.experiment.noise):
         members = begin(members.u, members.row)  # with costs of their own
     for steps, kept in RACE:
-        members = minimise(misfit, members, bounds, least, steps=steps, batch=LARGE)
+        members = minimise(
+            misfit, members, bounds, least, steps=steps, lanes=MANY_LANES
+        )
         members = _ahead(members, len(rows), kept * starts)
     leads = np.arange(len(members.u))
     for _ in range(PATIENCE // ROUND):
         leads = _stop_followers(members, len(rows))[leads]
-        members = minimise(misfit, members, bounds, least, steps=ROUND, batch=LARGE)
+        members = minimise(
+            misfit, members, bounds, least, steps=ROUND, lanes=MANY_LANES
+        )
     # Of the members that have not converged only the best ones go on.
     best = best_places(members, len(rows))
     late = best[~members.done[best]]
-    go_on(misfit, members, late, bounds, least, steps=STEPS, batch=LARGE)
+    go_on(misfit, members, late, bounds, least, steps=STEPS, lanes=MANY_LANES)
     members = Members(*(x[leads] for x in members))
-    members = along_valleys(misfit, members, len(rows), bounds, least, batch=LARGE)
+    members = along_valleys(misfit, members, len(rows), bounds, least, MANY_LANES)
     return folded(members, coordinates, bounds) if even else members
 
 

@@ -7,12 +7,10 @@ from .least_squares import (
     PATIENCE,
     ROUND,
     STEPS,
-    Members,
-    begin,
-    best_places,
     go_on,
     minimise,
 )
+from .members import Members, begin, best_places
 from .screening import MERGED, after_step
 
 SAME = 1e-2  # distance of two members that have reached one optimum
@@ -26,8 +24,7 @@ def along_valleys(
     curves: int,
     box: tuple[np.ndarray, np.ndarray],
     least: float,
-    *,
-    batch: int,
+    lanes: int,
 ) -> Members:
     """The members of each curve, and others from along the best one's valley.
 
@@ -43,7 +40,7 @@ def along_valleys(
     u = np.clip(u, *box).reshape(-1, u.shape[-1]).astype(members.u.dtype)
     more = begin(u, np.repeat(members.row[best], len(ALONG)))
     steps = ROUND if curves == 1 else FIRST
-    more = minimise(misfit, more, box, least, steps=steps, batch=batch)
+    more = minimise(misfit, more, box, least, steps=steps, lanes=lanes)
     home = np.repeat(best, len(ALONG))
 
     def away() -> np.ndarray:
@@ -60,9 +57,9 @@ def along_valleys(
         steps = ROUND
     for _ in range(PATIENCE // steps):
         left = np.flatnonzero(first & away() & ~more.done)
-        go_on(misfit, more, left, box, least, steps=steps, batch=batch)
+        go_on(misfit, more, left, box, least, steps=steps, lanes=lanes)
     better = np.flatnonzero((more.cost < members.cost[home]) & ~more.done)
-    go_on(misfit, more, better, box, least, steps=STEPS, batch=batch)
+    go_on(misfit, more, better, box, least, steps=STEPS, lanes=lanes)
     more.cost[~(first & more.done)] = np.inf
 
     def joined(x: np.ndarray, y: np.ndarray) -> np.ndarray:
