@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._linalg import dot, short_dot
+from .._xla import keeping_here
 from .batching.primitive import are_transposes, for_each
 from .fast import gradient, losses, part_gradient, values
 from .fast.numbers import count_of_numbers, flat
@@ -82,7 +83,8 @@ def _part_of_one(
     def at(t, dt):
         return part_gradient.change_at(turned, t, numbers, dt, part)
 
-    return jax.vmap(at)(settled(turned, ts), dts)
+    with keeping_here():
+        return jax.vmap(at)(settled(turned, ts), dts)
 
 
 def _part_of_all(part, turned, problem, frame, ts, vectors):
@@ -174,7 +176,8 @@ def _slopes_jvp(primals, tangents, *, by):
     def at_all_times(problem, ts):
         turned = tracked(problem, frame)
         ts = settled(turned, ts)
-        by_problem, by_time = jax.vmap(lambda t: gradient.slopes_at(turned, t))(ts)
+        with keeping_here():
+            by_problem, by_time = jax.vmap(lambda t: gradient.slopes_at(turned, t))(ts)
         found = {"problem": by_problem, "time": by_time[:, None]}
         return found[by] if by in found else jnp.concatenate([*found.values()], axis=1)
 

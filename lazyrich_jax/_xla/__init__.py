@@ -29,6 +29,7 @@ from .programs import compiled as compiled
 from .programs import inverse_root as inverse_root
 from .programs import is_few as is_few
 from .programs import keeping as keeping
+from .programs import keeping_here as keeping_here
 from .programs import kept as kept
 from .programs import mapped as mapped
 from .programs import once as once

@@ -33,6 +33,14 @@ def keeping(on_cpu: bool) -> Iterator[None]:
         _keeps.reset(token)
 
 
+def keeping_here() -> contextlib.AbstractContextManager[None]:
+    """`keeping` for a body that has no platform yet: that of the default one.
+
+    JAX's derivatives of `kept` are kept where XLA knows calls that it must not dissolve.
+    """
+    return keeping(CALLS_STAY and jax.default_backend() == "cpu")
+
+
 def kept(function: Callable[[], Any]) -> Any:
     """The result of a function, computed once inside `keeping(True)`.
 

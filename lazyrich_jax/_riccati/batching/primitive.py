@@ -110,23 +110,20 @@ def _change(
     *,
     tree: Any,
 ) -> tuple[Array, Array]:
-    *others, vectors = jax.tree.unflatten(tree, primals)
-    found = operation(*others, vectors)
-    change = jnp.zeros_like(found)
-    if type(tangents[-1]) is not ad.Zero:
-        change += operation(*others, tangents[-1])
-    moves = [i for i, dx in enumerate(tangents[:-1]) if type(dx) is not ad.Zero]
-    if moves:
+    moves = [i for i, dx in enumerate(tangents) if type(dx) is not ad.Zero]
+    if moves == [len(primals) - 1]:  # the vectors alone
+        *others, vectors = jax.tree.unflatten(tree, primals)
+        return operation(*others, vectors), operation(*others, tangents[-1])
 
-        def of_what_moves(*moving: Array) -> Array:
-            leaves = list(primals)
-            for i, x in zip(moves, moving, strict=True):
-                leaves[i] = x
-            return product(*jax.tree.unflatten(tree, leaves))
+    def of_what_moves(*moving: Array) -> Array:
+        leaves = list(primals)
+        for i, x in zip(moves, moving, strict=True):
+            leaves[i] = x
+        return product(*jax.tree.unflatten(tree, leaves))
 
-        at, moved = (tuple(xs[i] for i in moves) for xs in (primals, tangents))
-        change += jax.jvp(of_what_moves, at, moved)[1]
-    return found, change
+    # Its value, too: the operation would be another program for the same numbers.
+    at, moved = (tuple(xs[i] for i in moves) for xs in (primals, tangents))
+    return jax.jvp(of_what_moves, at, moved)
 
 
 def _transposed(
