@@ -141,7 +141,11 @@ def test_differences_are_the_derivatives(wide_input):
     assert np.all(error <= 1e-7 * np.linalg.norm(exact, axis=0))
     # One-sided differences, where members begin.
     member = minimise(
-        lambda u, row: predict(u), begin(np.asarray(u)[None]), coordinates.bounds, 0.0, steps=1
+        lambda u, row: predict(u),
+        begin(np.asarray(u)[None]),
+        coordinates.bounds,
+        0.0,
+        steps=1,
     )
     np.testing.assert_allclose(member.cost, np.sum(value**2)[None] / 2, rtol=1e-12)
     for found, right in (

@@ -150,6 +150,35 @@ def test_products_have_derivatives():
             np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("moving, operations", [("v", 2), ("x", 0), ("xv", 0)])
+def test_a_moving_matrix_gives_value_and_change_by_one_program(moving, operations):
+    """The operation would be another program for the same value."""
+
+    def product(turned, x, ts, v):
+        made = jnp.sin(x[:, None] * ts[..., None])
+        return (made.mT if turned else made) @ v
+
+    along = operation_of_products(product, False, lambda x, ts, v: ts.shape[1])
+    back = operation_of_products(product, True, lambda x, ts, v: x.shape[1])
+    are_transposes(along, back, product)
+    at = {"x": X, "v": jnp.ones((4, 3, 2))}
+    point, change = ({k: f(at[k]) for k in moving} for f in (jnp.array, jnp.cos))
+
+    def value_and_change(function):
+        def of_moving(some):
+            x, v = ({**at, **some}[k] for k in "xv")
+            return function(x, TS, v)
+
+        return jax.jvp(of_moving, (point,), (change,))
+
+    traced = jax.make_jaxpr(lambda: value_and_change(along))()
+    assert str(traced).count(" product[") == operations
+    found = value_and_change(along)
+    right = value_and_change(functools.partial(product, False))
+    for one, other in zip(found, right, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
 def operation_of_products(product, turned, rows):
     """An operation for products of a matrix, or its transpose, with vectors."""
     one = functools.partial(product, turned)
