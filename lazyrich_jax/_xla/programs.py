@@ -34,9 +34,9 @@ def keeping(on_cpu: bool) -> Iterator[None]:
 
 
 def keeping_here() -> contextlib.AbstractContextManager[None]:
-    """`keeping` for a body that has no platform yet: that of the default one.
+    """`keeping` for a program whose platform is not known yet: the default is taken.
 
-    JAX's derivatives of `kept` are kept where XLA knows calls that it must not dissolve.
+    Derivatives of `kept` results are kept, too, where XLA knows calls that stay.
     """
     return keeping(CALLS_STAY and jax.default_backend() == "cpu")
 
