@@ -23,6 +23,9 @@ from lazyrich_jax.inference.screening import after_step, costs_after_step, scree
 
 from .experiments import BOTH_SIGNS, TRUTH, UNKNOWN, build
 
+# `inference.intervals` is the function of this module.
+intervals_of = importlib.import_module("lazyrich_jax.inference.intervals")
+
 WIDE = (np.full(3, -30.0), np.full(3, 30.0))  # a range of coordinates
 
 
@@ -95,6 +98,21 @@ def test_an_end_is_found_beside_a_kink_or_a_jump(monkeypatch, jump):
     ends, _ = rays.followed(a, [ray], 1.92)
     right = {0.0: 1.92**0.5, 1e3: 1.30023, np.inf: 1.3}[jump]
     np.testing.assert_allclose(ends[ray], right, rtol=2e-4)
+
+
+def test_a_gap_far_narrower_than_a_segment_is_none():
+    one: Any = None
+    a = Anchored(one, one, one, one, np.array([1e-3]), 0.0, one, one)
+    inf = np.inf
+    for segments, merged in (
+        ([(3.0, inf), (1.0, 1.5), (1.505, 1.505)], [(1.0, 1.505), (3.0, inf)]),
+        ([(-inf, -0.1), (-0.09, 0.0)], [(-inf, 0.0)]),
+        # The same gap beside narrow segments, and one of less than a tenth of the sd.
+        ([(1.5, 1.504), (1.505, 1.506)], [(1.5, 1.504), (1.505, 1.506)]),
+        ([(1.5, 1.504), (1.50405, 1.506)], [(1.5, 1.506)]),
+        ([(1.0, 4.0), (2.0, 3.0)], [(1.0, 4.0)]),
+    ):
+        assert intervals_of._merged(a, segments, 0) == merged
 
 
 @pytest.mark.slow
@@ -230,8 +248,7 @@ def test_an_interval_beside_a_scale_of_zero_has_all_segments(monkeypatch):
     assert fit.values["scale"] < 1e-3
     assert any(low <= 0.5 <= high for low, high in fit.intervals()["lmda"])
     # One round does not reach all: the points met beyond are in the interval.
-    rounds = importlib.import_module("lazyrich_jax.inference.intervals")
-    monkeypatch.setattr(rounds, "ISLANDS", 1)
+    monkeypatch.setattr(intervals_of, "ISLANDS", 1)
     ((low, high),) = inference.intervals(fit)["scale"]
     assert low == 0 and 0.3 < high < 0.35
 

@@ -14,6 +14,7 @@ from .rays import Point, Ray, followed
 
 RESTARTS = 3  # about a better point, at most
 ISLANDS = 12  # rounds of segments, at most
+GAP = 0.02  # between two segments, relative to the width of one
 
 Segment = tuple[float, float]
 
@@ -48,7 +49,7 @@ def intervals(
     columns = [fit.labels.index(label) for label in wanted]
     a, segments = _settled(anchored(fit), columns, _rise(fit, level))
     return {
-        label: [natural(a, j, x) for x in _merged(segments[j])]
+        label: [natural(a, j, x) for x in segments[j]]
         for label, j in zip(wanted, columns, strict=True)
     }
 
@@ -87,6 +88,7 @@ def _segments(
     A point met within the rise lies in a segment of every column. One that does not is
     where another segment begins: a profile may fall again beyond its end. Such points
     join the optima. Points that are left after the last round are in one wide segment.
+    A gap far narrower than a segment beside it is none: it is the profile's error.
     """
     origins = [(o, j) for j in columns for o in range(len(a.optima))]
     segments: dict[int, list[Segment]] = {j: [] for j in columns}
@@ -98,8 +100,8 @@ def _segments(
         for o, j in origins:
             segments[j].append((ends[Ray(o, j, -1)], ends[Ray(o, j, 1)]))
         origins = []
+        inside = [x for x in met if x.rise <= rise]
         for j in columns:
-            inside = [x for x in met if x.rise <= rise]
             outside = [x for x in inside if _outside(a, segments[j], j, x)]
             if outside:
                 start = min(outside, key=lambda point: point.rise)
@@ -110,16 +112,25 @@ def _segments(
                 )
         if not origins:
             break
+    at = {j: [float(point.u[j]) for point in inside] for j in columns}
     for _, j in origins:
-        inside = [point.u[j] for point in met if point.rise <= rise]
-        segments[j].append((min(inside), max(inside)))
-    return a, segments, met
+        segments[j].append((min(at[j]), max(at[j])))
+    merged = {j: _merged(a, segments[j] + [(x, x) for x in at[j]], j) for j in columns}
+    return a, merged, met
+
+
+def _margin(a: Anchored, segment: Segment, j: int) -> float:
+    """The width of a gap beside a segment that is none."""
+    low, high = segment
+    return max(0.1 * min(float(a.sd[j]), 1.0), GAP * min(high - low, 1.0))
 
 
 def _outside(a: Anchored, segments: list[Segment], j: int, point: Point) -> bool:
-    margin = 0.1 * min(float(a.sd[j]), 1.0)
     x = point.u[j]
-    return not any(low - margin <= x <= high + margin for low, high in segments)
+    return not any(
+        segment[0] - _margin(a, segment, j) <= x <= segment[1] + _margin(a, segment, j)
+        for segment in segments
+    )
 
 
 def _rise(fit: Estimate, level: float) -> float:
@@ -133,11 +144,14 @@ def _rise(fit: Estimate, level: float) -> float:
     return float(stats.f.ppf(level, 1, freedom)) * fit.deviance / freedom / 2
 
 
-def _merged(segments: list[Segment]) -> list[Segment]:
+def _merged(a: Anchored, segments: list[Segment], j: int) -> list[Segment]:
+    """The segments in their order, those with no gap between them as one."""
     merged: list[Segment] = []
-    for low, high in sorted(segments):
-        if merged and low <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+    for segment in sorted(segments):
+        low, high = segment
+        last = merged[-1] if merged else segment
+        if merged and low - last[1] <= max(_margin(a, x, j) for x in (last, segment)):
+            merged[-1] = (last[0], max(high, last[1]))
         else:
-            merged.append((low, high))
+            merged.append(segment)
     return merged
