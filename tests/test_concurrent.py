@@ -43,7 +43,7 @@ def test_settings_of_one_thread_are_kept(three_programs):
     assert _xla.traced_side_by_side() == 3
 
 
-@pytest.mark.parametrize("count", [55, 700])
+@pytest.mark.parametrize("count", [20, 55, 700])
 def test_members_are_the_same_on_any_number_of_cores(monkeypatch, count):
     """One trace serves all threads, with several batches for each."""
     monkeypatch.setattr(least_squares, "BATCH", 150)
@@ -54,11 +54,12 @@ def test_members_are_the_same_on_any_number_of_cores(monkeypatch, count):
         return jnp.stack([u[0] ** 2 + row.astype(u.dtype) - 4.0, u[1] ** 3 + u[0]])
 
     found = []
-    for programs in (3, 1):
+    for programs in (40, 3, 1):
         monkeypatch.setattr(concurrent, "concurrent_programs", lambda n=programs: n)
         start = members.begin(starts, np.arange(count) % 3)
         found.append(least_squares.minimise(residuals, start, ENDS, 1e-20))
-    for several, one in zip(*found, strict=True):
+    for many, several, one in zip(*found, strict=True):
+        np.testing.assert_allclose(many, one, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(several, one, rtol=1e-9, atol=1e-12)
     good = found[0].cost < 1e-16
     assert good.mean() > 0.9

@@ -102,8 +102,10 @@ def _evaluate(
 
 
 def _decide(lane: Lane, u: Float[Array, " unknowns"], least: Float[Array, ""]) -> Lane:
-    """Refuse the point `u` if its cost is no lower; else take the step to it, once its
-    derivatives are known."""
+    """Take or refuse the step to the point `u`, as soon as enough is known.
+
+    A cost that is no lower refuses it at once. A step that is taken needs derivatives.
+    """
     member, cost = lane.member, lane.cost
     known = lane.column > u.size
     finite = jnp.all(jnp.isfinite(lane.hessian)) & jnp.all(jnp.isfinite(lane.gradient))

@@ -28,30 +28,29 @@ def minimise(
 ) -> Members:
     """Take at most `steps` more steps of every member; converged ones stop.
 
-    Members are worked on in batches of one size, some on every core. The result has the
-    members in their order, as NumPy arrays.
+    Every core works on a share of the members, in batches of one size. The result has
+    the members in their order, as NumPy arrays.
     """
     members = Members(*(np.array(x) for x in members))
     dtype = members.u.dtype
     ends = jnp.asarray(bounds[0], dtype), jnp.asarray(bounds[1], dtype)
+    numbers = jnp.asarray(least, dtype), jnp.asarray(steps)
 
-    def go(some: Int[np.ndarray, " some"]) -> None:
-        """Take the steps of these members, in place."""
-        filled = np.concatenate([some, np.repeat(some[:1], BATCH - some.size)])
-        part = Members(*(x[filled] for x in members))
-        numbers = jnp.asarray(least, dtype), jnp.asarray(steps), jnp.asarray(some.size)
-        part = advance(part, residuals, ends, *numbers, lanes)
-        for whole, new in zip(members, part, strict=True):
-            whole[some] = np.asarray(new)[: some.size]
-
-    def advance_all(mine: Int[np.ndarray, " mine"]) -> None:
-        for some in np.array_split(mine, -(-mine.size // BATCH)):
-            go(some)
+    def take_steps(share: Int[np.ndarray, " share"]) -> None:
+        """Take the steps of one thread's members, in place."""
+        for some in np.array_split(share, -(-share.size // BATCH)):
+            filled = np.concatenate([some, np.repeat(some[:1], BATCH - some.size)])
+            part = Members(*(x[filled] for x in members))
+            count = jnp.asarray(some.size)
+            part = advance(part, residuals, ends, *numbers, count, lanes)
+            for whole, new in zip(members, part, strict=True):
+                whole[some] = np.asarray(new)[: some.size]
 
     waiting = np.flatnonzero(~members.done)
     if waiting.size:
-        programs = traced_side_by_side() if waiting.size > lanes else 1
-        side_by_side(advance_all, [waiting[i::programs] for i in range(programs)])
+        full = -(-waiting.size // lanes)  # programs, in which every lane has a member
+        programs = min(traced_side_by_side(), full) if full > 1 else 1
+        side_by_side(take_steps, [waiting[i::programs] for i in range(programs)])
     return members
 
 
