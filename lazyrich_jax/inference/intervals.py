@@ -100,8 +100,8 @@ def _segments(
         for o, j in origins:
             segments[j].append((ends[Ray(o, j, -1)], ends[Ray(o, j, 1)]))
         origins = []
-        inside = [x for x in met if x.rise <= rise]
         for j in columns:
+            inside = [x for x in met if x.rise <= rise]
             outside = [x for x in inside if _outside(a, segments[j], j, x)]
             if outside:
                 start = min(outside, key=lambda point: point.rise)
@@ -112,7 +112,7 @@ def _segments(
                 )
         if not origins:
             break
-    at = {j: [float(point.u[j]) for point in inside] for j in columns}
+    at = {j: [float(x.u[j]) for x in met if x.rise <= rise] for j in columns}
     for _, j in origins:
         segments[j].append((min(at[j]), max(at[j])))
     merged = {j: _merged(a, segments[j] + [(x, x) for x in at[j]], j) for j in columns}
