@@ -9,6 +9,7 @@ import lazyrich_jax as lr
 from lazyrich_jax import inference
 from lazyrich_jax.inference.coordinates import Coordinates
 from lazyrich_jax.inference.differences import linearised
+from lazyrich_jax.inference.lanes import entered, evaluated
 from lazyrich_jax.inference.least_squares import minimise
 from lazyrich_jax.inference.members import begin
 
@@ -140,13 +141,22 @@ def test_differences_are_the_derivatives(wide_input):
     error = np.linalg.norm(jacobian - exact, axis=0)
     assert np.all(error <= 1e-7 * np.linalg.norm(exact, axis=0))
     # One-sided differences, where members begin.
-    member = minimise(
-        lambda u, row: predict(u),
-        begin(np.asarray(u)[None]),
+    residuals, bounds = (
+        (lambda u, row: predict(u)),
         coordinates.bounds,
-        0.0,
-        steps=1,
     )
+    ends = tuple(map(jnp.asarray, bounds))
+    member = jax.tree.map(lambda x: jnp.asarray(x[0]), begin(np.asarray(u)[None]))
+    lane = entered(jnp.array(0), member, jnp.array(1), value.size)
+    evaluate = jax.jit(lambda lane: evaluated(lane, residuals, ends, jnp.array(0.0)))
+    for _ in range(u.size + 1):
+        lane = evaluate(lane)
+    np.testing.assert_allclose(lane.r, value, rtol=1e-12)
+    np.testing.assert_allclose(lane.jacobian.T, exact, atol=1e-6 * np.abs(exact).max())
+    error = np.linalg.norm(lane.jacobian.T - exact, axis=0)
+    assert np.all(error <= 1e-5 * np.linalg.norm(exact, axis=0))
+    # A search has the same.
+    member = minimise(residuals, begin(np.asarray(u)[None]), bounds, 0.0, steps=1)
     np.testing.assert_allclose(member.cost, np.sum(value**2)[None] / 2, rtol=1e-12)
     for found, right in (
         (member.gradient[0], exact.T @ value),

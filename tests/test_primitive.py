@@ -109,18 +109,7 @@ def test_maps_are_gathered(jit):
 
 def test_products_have_derivatives():
     """Products with a matrix and its transpose have derivatives by both arguments."""
-
-    def matrix(x, ts):  # (networks, times, entries of x)
-        x, ts = for_each((x, ts))
-        return jnp.sin(x[:, None] * ts[..., None])
-
-    def product(turned, x, ts, v):
-        made = matrix(x, ts)
-        return (made.mT if turned else made) @ v
-
-    along = operation_of_products(product, False, lambda x, ts, v: ts.shape[1])
-    back = operation_of_products(product, True, lambda x, ts, v: x.shape[1])
-    are_transposes(along, back, product)
+    along, back = operations_of_products()
     rng = np.random.default_rng(0)
 
     def derivatives(function, point, moved, cotangent):
@@ -153,14 +142,7 @@ def test_products_have_derivatives():
 @pytest.mark.parametrize("moving, operations", [("v", 2), ("x", 0), ("xv", 0)])
 def test_a_moving_matrix_gives_value_and_change_by_one_program(moving, operations):
     """The operation would be another program for the same value."""
-
-    def product(turned, x, ts, v):
-        made = jnp.sin(x[:, None] * ts[..., None])
-        return (made.mT if turned else made) @ v
-
-    along = operation_of_products(product, False, lambda x, ts, v: ts.shape[1])
-    back = operation_of_products(product, True, lambda x, ts, v: x.shape[1])
-    are_transposes(along, back, product)
+    along, _ = operations_of_products()
     at = {"x": X, "v": jnp.ones((4, 3, 2))}
     point, change = ({k: f(at[k]) for k in moving} for f in (jnp.array, jnp.cos))
 
@@ -179,12 +161,27 @@ def test_a_moving_matrix_gives_value_and_change_by_one_program(moving, operation
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
 
 
-def operation_of_products(product, turned, rows):
-    """An operation for products of a matrix, or its transpose, with vectors."""
-    one = functools.partial(product, turned)
-    return Operation(
-        "product", lambda x, ts, v: (rows(x, ts, v), v.shape[2]), one, one, never
+def product(turned, x, ts, v):
+    """The product of a matrix (networks, times, entries of x), or its transpose."""
+    x, ts = for_each((x, ts))
+    made = jnp.sin(x[:, None] * ts[..., None])
+    return (made.mT if turned else made) @ v
+
+
+def operations_of_products():
+    """The product and that of the transpose as operations, with derivatives."""
+    rows = (lambda x, ts, v: ts.shape[1]), (lambda x, ts, v: x.shape[1])
+    along, back = (
+        Operation(
+            "product",
+            lambda x, ts, v, rows=rows[turned]: (rows(x, ts, v), v.shape[2]),
+            *2 * [functools.partial(product, turned)],
+            never,
+        )
+        for turned in (False, True)
     )
+    are_transposes(along, back, product)
+    return along, back
 
 
 def never(size, is_mapped, *args):

@@ -1,9 +1,9 @@
 """All code that steers how XLA compiles programs.
 
     programs   `compiled`: one program for many operations. `traced_once`: one trace
-               for many uses. `kept`, `keeping`, `once`, `inverse_root`, `mapped`:
-               evaluation once, in one loop, in vector instructions. `is_few`: whether
-               a number is known and small.
+               for many uses. `kept`, `keeping`, `keeping_here`, `once`,
+               `inverse_root`, `mapped`: evaluation once, in one loop, in vector
+               instructions. `is_few`: whether a number is known and small.
     sharding   `sharded_over`, `varying`, `varying_like`: types inside `jax.shard_map`.
                `on_any_mesh`: functions on explicit meshes.
     sizes      The sizes from which another algorithm is faster, with their benchmarks.

@@ -1,4 +1,4 @@
-"""Derivatives of residuals by central differences."""
+"""Derivatives of residuals by differences: their shifts, and central ones."""
 
 from collections.abc import Callable
 

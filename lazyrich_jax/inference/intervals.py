@@ -93,6 +93,10 @@ def _segments(
     origins = [(o, j) for j in columns for o in range(len(a.optima))]
     segments: dict[int, list[Segment]] = {j: [] for j in columns}
     met: list[Point] = []
+
+    def inside() -> list[Point]:
+        return [x for x in met if x.rise <= rise]
+
     for _ in range(ISLANDS):
         rays = [Ray(o, j, side) for o, j in origins for side in (-1, 1)]
         ends, more = followed(a, rays, rise)
@@ -101,8 +105,7 @@ def _segments(
             segments[j].append((ends[Ray(o, j, -1)], ends[Ray(o, j, 1)]))
         origins = []
         for j in columns:
-            inside = [x for x in met if x.rise <= rise]
-            outside = [x for x in inside if _outside(a, segments[j], j, x)]
+            outside = [x for x in inside() if _outside(a, segments[j], j, x)]
             if outside:
                 start = min(outside, key=lambda point: point.rise)
                 origins.append((len(a.optima), j))
@@ -112,7 +115,7 @@ def _segments(
                 )
         if not origins:
             break
-    at = {j: [float(x.u[j]) for x in met if x.rise <= rise] for j in columns}
+    at = {j: [float(x.u[j]) for x in inside()] for j in columns}
     for _, j in origins:
         segments[j].append((min(at[j]), max(at[j])))
     merged = {j: _merged(a, segments[j] + [(x, x) for x in at[j]], j) for j in columns}

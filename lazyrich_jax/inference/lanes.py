@@ -31,7 +31,7 @@ FLOOR = 1e-2  # of the damping's diagonal, relative to its largest entry
 
 
 class Lane(NamedTuple):
-    """A member, and what is known of the point to which its next step leads."""
+    """A member, and the residuals and derivatives found so far at its next point."""
 
     place: Array  # of the member among all; beyond them for none
     limit: Array  # of the member's steps
@@ -47,6 +47,16 @@ class Lane(NamedTuple):
     def over(self) -> Array:
         """Whether the member goes no further."""
         return self.member.done | (self.member.steps >= self.limit)
+
+
+def entered(
+    place: Int[Array, ""], member: Members, limit: Int[Array, ""], count: int
+) -> Lane:
+    """A lane with this member, whose `count` residuals are not evaluated yet."""
+    r = jnp.zeros(count, member.u.dtype)
+    jacobian = jnp.zeros((member.u.size, count), r.dtype)
+    others = (jnp.zeros_like(x) for x in (member.u, member.hessian, member.cost))
+    return Lane(place, limit, member, jnp.zeros_like(place), r, jacobian, *others)
 
 
 def _next_point(member: Members, bounds: Bounds) -> Float[Array, " unknowns"]:
@@ -72,10 +82,10 @@ def _next_point(member: Members, bounds: Bounds) -> Float[Array, " unknowns"]:
     return jnp.clip(member.u + move, *bounds)
 
 
-def _evaluate(
+def evaluated(
     lane: Lane, residuals: Residuals, bounds: Bounds, least: Float[Array, ""]
 ) -> Lane:
-    """Evaluate residuals once: at the next point, or shifted by one coordinate."""
+    """One evaluation more: at the next point, or shifted by one coordinate."""
     member = lane.member
     u = _next_point(member, bounds)
     h = spacing(u, central=False)
@@ -158,28 +168,20 @@ def advance(
     Each lane evaluates the residuals of one member. As soon as one goes no further, the
     next one takes its lane.
     """
-    batch, unknowns = members.u.shape
+    batch = len(members.u)
     once = jax.jit(lambda u, row: residuals(u, row))  # traced once
-    shape = jax.eval_shape(once, members.u[0], members.row[0]).shape
+    (count,) = jax.eval_shape(once, members.u[0], members.row[0]).shape
 
-    def enter(place: Int[Array, " lanes"]) -> Lane:
+    @jax.vmap
+    def enter(place: Int[Array, ""]) -> Lane:
         member = jax.tree.map(lambda x: x[jnp.minimum(place, batch - 1)], members)
-        zeros = jnp.zeros((width, unknowns, *shape), member.u.dtype)
-        return Lane(
-            place,
-            member.steps + steps,
-            member,
-            jnp.zeros_like(place),
-            zeros[:, 0],
-            zeros,
-            *(jnp.zeros_like(x) for x in (member.u, member.hessian, member.cost)),
-        )
+        return entered(place, member, member.steps + steps, count)
 
     def occupied(lanes: Lane) -> Bool[Array, " lanes"]:
         return lanes.place < total
 
     def evaluate(lanes: Lane) -> Lane:
-        return jax.vmap(lambda lane: _evaluate(lane, once, bounds, least))(lanes)
+        return jax.vmap(lambda lane: evaluated(lane, once, bounds, least))(lanes)
 
     def exchange(state):
         found, lanes, taken = state

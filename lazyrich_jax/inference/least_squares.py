@@ -48,8 +48,9 @@ def minimise(
 
     waiting = np.flatnonzero(~members.done)
     if waiting.size:
-        full = -(-waiting.size // lanes)  # programs, in which every lane has a member
-        programs = min(traced_side_by_side(), full) if full > 1 else 1
+        # With more programs than this, lanes would have no member.
+        most = -(-waiting.size // lanes)
+        programs = min(traced_side_by_side(), most) if most > 1 else 1
         side_by_side(take_steps, [waiting[i::programs] for i in range(programs)])
     return members
 

@@ -27,7 +27,7 @@ class Members(NamedTuple):
 def begin(
     u: np.ndarray, row: np.ndarray | int = 0, free: np.ndarray | None = None
 ) -> Members:
-    """Members at these coordinates, of which nothing is known yet."""
+    """Members at these coordinates, with unknown costs and derivatives."""
     u = np.asarray(u)
     count, size = u.shape
     free = np.ones(size) if free is None else free

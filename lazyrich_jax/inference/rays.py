@@ -11,7 +11,7 @@ from .least_squares import minimise
 from .members import Members, begin, lowest
 
 STRIDE = 2.0  # of a step outward, at most; each is twice as long as the last
-INWARD = 36  # refinements of an end, at most: every third halves its bracket
+INWARD = 42  # refinements of an end, at most: every third halves its bracket
 CLOSE = 1e-3  # relative distance of the root of a rise from the end's
 NARROW = 1e-4  # width of an end's bracket, relative to its distance from the optimum
 FURTHER = 4.0  # beyond the range of a coordinate
