@@ -33,8 +33,8 @@ FLOORS = {
     ),
     "commands": ({"usage"}, {"figures", "readings", "speed", "sweep"}),
     "_xla": (
-        {"cache", "cards", "programs", "sharding", "sizes", "threads"},
-        {"concurrent"},
+        {"cards", "generator", "programs", "sharding", "sizes", "threads"},
+        {"cache", "concurrent"},
     ),
     "_balanced": ({"modes"}, {"pair"}, {"weights"}),
     "_init": ({"base"}, {"balanced", "gaussian", "of_function", "wide"}),

@@ -4,6 +4,8 @@
                for many uses. `kept`, `keeping`, `keeping_here`, `once`,
                `inverse_root`, `mapped`: evaluation once, in one loop, in vector
                instructions. `is_few`: whether a number is known and small.
+    generator  `outermost`, `quick_options`, `compile_quickly`: the code generator that
+               compiles in less time.
     sharding   `sharded_over`, `varying`, `varying_like`: types inside `jax.shard_map`.
                `on_any_mesh`: functions on explicit meshes.
     sizes      The sizes from which another algorithm is faster, with their benchmarks.
@@ -25,6 +27,9 @@ from .cache import prepare as prepare
 from .cards import has_kernels as has_kernels
 from .concurrent import side_by_side as side_by_side
 from .concurrent import traced_side_by_side as traced_side_by_side
+from .generator import compile_quickly as compile_quickly
+from .generator import outermost as outermost
+from .generator import quick_options as quick_options
 from .programs import compiled as compiled
 from .programs import inverse_root as inverse_root
 from .programs import is_few as is_few

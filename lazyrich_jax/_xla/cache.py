@@ -12,6 +12,8 @@ from typing import Any
 
 import jax
 
+from .generator import compile_quickly
+
 
 def directory() -> Path:
     """The command's cache on this kind of machine.
@@ -51,12 +53,14 @@ def keep_programs() -> None:
 
 
 def prepare() -> None:
-    """Compute in double precision and keep programs: the command and its processes.
+    """Settings of the command that draws figures, and of its processes.
 
-    All versions of jax draw the random numbers of jax 0.5: the figures' seeds are
-    chosen for them. Not in `__main__`, which processes of `python -m lazyrich_jax`
-    can't import.
+    They compute in double precision, compile in less time and keep programs. All
+    versions of jax draw the random numbers of jax 0.5: the figures' seeds are chosen
+    for them. Not in `__main__`, which processes of `python -m lazyrich_jax` can't
+    import.
     """
+    compile_quickly()
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_threefry_partitionable", True)
     keep_programs()

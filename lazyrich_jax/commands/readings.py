@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from .. import checkpoints, fitting
-from .._xla import keep_programs
+from .._xla import compile_quickly, keep_programs
 from ..sweeps.place import local
 from .usage import directory, usage
 
@@ -46,6 +46,7 @@ def _richness(options: argparse.Namespace) -> int:
 
 def _written(work: Any, options: argparse.Namespace, *files: str) -> int:
     """Read the files, ask `work`, print its answer and write its files."""
+    compile_quickly()
     jax.config.update("jax_enable_x64", True)
     with usage():
         paths = [local(name, getattr(options, name.lower())) for name in files]

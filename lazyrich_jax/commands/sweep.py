@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from .. import sweeps
-from .._xla import keep_programs, make_room_for_all_cores
+from .._xla import compile_quickly, keep_programs, make_room_for_all_cores
 from ..sweeps.place import Place, local, place
 from ..sweeps.spec import EXAMPLE, decoded, parse
 from ..sweeps.store import Store
@@ -77,6 +77,7 @@ def _sweep(options: argparse.Namespace) -> int:
                 f"`--store` must be there to resume, but {str(store)!r} is not."
             )
         jax.config.update("jax_enable_x64", spec.dtype == "float64")
+        compile_quickly()
         keep_programs()
         make_room_for_all_cores()
         fn, grid, settings = spec.build()

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +10,7 @@ from jaxtyping import Array, Float
 
 from .. import _checks, _dtypes
 from .._feasible import feasible_lmda
+from .._xla import outermost
 from .coordinates import Coordinates, checked_names
 from .data import with_traced_levels
 from .differences import linearised, spacing
@@ -160,7 +160,7 @@ def _points(
     }, lead
 
 
-@eqx.filter_jit
+@outermost
 def _batch(
     experiment: Experiment,
     coordinates: Coordinates,

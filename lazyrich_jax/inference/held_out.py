@@ -3,18 +3,18 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._xla import outermost
 from .data import Data, Misfit, with_traced_levels
 from .estimate import Estimate, best_of_each
 from .experiment import Experiment
 
 
-@eqx.filter_jit
+@outermost
 def _deviances(
     experiment: Experiment, values: dict[str, Array], data: Data
 ) -> list[Array]:

@@ -14,11 +14,11 @@ taken one more for each coordinate. So members are at different places, each in 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from .._xla import outermost
 from .differences import spacing
 from .members import Members
 
@@ -153,7 +153,7 @@ def _where(condition: Array, x: Any, y: Any) -> Any:
     return jax.tree.map(pick, x, y)
 
 
-@eqx.filter_jit
+@outermost
 def advance(
     members: Members,
     residuals: Residuals,

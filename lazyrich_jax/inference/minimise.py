@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from .. import _dtypes
+from .._xla import outermost
 from .variables import Variables, as_arrays
 
 
@@ -169,7 +169,7 @@ class _Objective:
         return float(self.problem({**self.variables.split(x), **self._options}))
 
 
-@eqx.filter_jit
+@outermost
 def _evaluated(
     problem: Any,
     x: Float[Array, " numbers"],

@@ -7,12 +7,12 @@ gains. It costs each candidate a few predictions, which all curves share.
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from .._xla import outermost
 from .coordinates import Coordinates
 from .data import Misfit
 from .differences import spacing
@@ -161,7 +161,7 @@ def _predicted(misfit: Misfit, points: np.ndarray) -> np.ndarray:
     return _flat(values)
 
 
-@eqx.filter_jit
+@outermost
 def _standardised(
     experiment, coordinates: Coordinates, points: Float[Array, "points unknowns"]
 ):

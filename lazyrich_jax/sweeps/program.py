@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _checks
+from .._xla import quick_options
 
 # The compiled programs that are kept, the last used at the end. Each is stored with its
 # traced program, so that the identities of its callbacks stay valid.
@@ -76,7 +77,7 @@ def compiled(batch: Any, shapes: Sequence[Any], program: Any, mesh: Any) -> Any:
     text = hashlib.sha256(lowered.as_text().encode()).digest()
     key = (text, fingerprint(program), *_callables(program), *mesh.devices.flat)
     if key not in _KEPT:
-        _KEPT[key] = lowered.compile(), program
+        _KEPT[key] = lowered.compile(compiler_options=quick_options()), program
         if len(_KEPT) > _MOST:
             _KEPT.popitem(last=False)
     _KEPT.move_to_end(key)
