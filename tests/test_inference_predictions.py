@@ -145,7 +145,7 @@ def test_differences_are_the_derivatives(wide_input):
         (lambda u, row: predict(u)),
         coordinates.bounds,
     )
-    ends = tuple(map(jnp.asarray, bounds))
+    ends = jnp.asarray(bounds[0]), jnp.asarray(bounds[1])
     member = jax.tree.map(lambda x: jnp.asarray(x[0]), begin(np.asarray(u)[None]))
     lane = entered(jnp.array(0), member, jnp.array(1), value.size)
     evaluate = jax.jit(lambda lane: evaluated(lane, residuals, ends, jnp.array(0.0)))

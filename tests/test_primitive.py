@@ -171,15 +171,15 @@ def product(turned, x, ts, v):
 def operations_of_products():
     """The product and that of the transpose as operations, with derivatives."""
     rows = (lambda x, ts, v: ts.shape[1]), (lambda x, ts, v: x.shape[1])
-    along, back = (
-        Operation(
-            "product",
-            lambda x, ts, v, rows=rows[turned]: (rows(x, ts, v), v.shape[2]),
-            *2 * [functools.partial(product, turned)],
-            never,
-        )
-        for turned in (False, True)
-    )
+
+    def operation(turned):
+        def shape(x, ts, v):
+            return rows[turned](x, ts, v), v.shape[2]
+
+        one = functools.partial(product, turned)
+        return Operation("product", shape, one, one, never)
+
+    along, back = operation(False), operation(True)
     are_transposes(along, back, product)
     return along, back
 

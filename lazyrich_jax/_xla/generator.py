@@ -1,7 +1,7 @@
 """The choice between XLA's two code generators for CPUs.
 
-The newer one is XLA's default. Programs of the older one take two thirds of the time to
-compile, and are as fast here (docs/speed.md). The library chooses it for programs that
+The newer one is XLA's default. Programs of the older one compile in less
+time, and are as fast here (docs/speed.md). The library chooses it for programs that
 no other program contains, the command for its process. Nothing is set at import.
 """
 
@@ -30,7 +30,8 @@ def outermost(function: Callable[..., T]) -> Callable[..., T]:
 
     @functools.cache
     def program() -> Callable[..., T]:
-        return eqx.filter_jit(function, compiler_options=quick_options())
+        options: dict[str, Any] = {"compiler_options": quick_options()}
+        return eqx.filter_jit(function, **options)
 
     @functools.wraps(function)
     def called(*args: Any) -> T:
