@@ -141,10 +141,11 @@ def test_differences_are_the_derivatives(wide_input):
     error = np.linalg.norm(jacobian - exact, axis=0)
     assert np.all(error <= 1e-7 * np.linalg.norm(exact, axis=0))
     # One-sided differences, where members begin.
-    residuals, bounds = (
-        (lambda u, row: predict(u)),
-        coordinates.bounds,
-    )
+    bounds = coordinates.bounds
+
+    def residuals(u, row):
+        return predict(u)
+
     ends = jnp.asarray(bounds[0]), jnp.asarray(bounds[1])
     member = jax.tree.map(lambda x: jnp.asarray(x[0]), begin(np.asarray(u)[None]))
     lane = entered(jnp.array(0), member, jnp.array(1), value.size)

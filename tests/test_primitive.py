@@ -169,7 +169,7 @@ def product(turned, x, ts, v):
 
 
 def operations_of_products():
-    """The product and that of the transpose as operations, with derivatives."""
+    """Operations for products with a matrix and with its transpose."""
     rows = (lambda x, ts, v: ts.shape[1]), (lambda x, ts, v: x.shape[1])
 
     def operation(turned):

@@ -1,8 +1,8 @@
 """The choice between XLA's two code generators for CPUs.
 
-The newer one is XLA's default. Programs of the older one compile in less
-time, and are as fast here (docs/speed.md). The library chooses it for programs that
-no other program contains, the command for its process. Nothing is set at import.
+The newer one is XLA's default. Programs of the older one compile in less time, and are
+nearly as fast (docs/speed.md). The library chooses it for programs that no other
+program contains, the command for its process. Nothing is set at import.
 """
 
 import functools
@@ -42,7 +42,12 @@ def outermost(function: Callable[..., T]) -> Callable[..., T]:
 
 @functools.cache
 def quick_options() -> dict[str, Any] | None:
-    """Options of JAX's compiler for the older generator; None if XLA has only one."""
+    """JAX's `compiler_options` for the older generator; None where there is none.
+
+    Other platforms need not know an option for CPUs.
+    """
+    if jax.default_backend() != "cpu":
+        return None
     older: dict[str, Any] = {NEWER: False}
     try:
         jax.jit(lambda x: x).lower(0.0).compile(compiler_options=older)

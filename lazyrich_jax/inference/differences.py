@@ -1,4 +1,4 @@
-"""Derivatives of residuals by differences: their shifts, and central ones."""
+"""Shifts of one-sided and central differences, and derivatives by central ones."""
 
 from collections.abc import Callable
 

@@ -85,7 +85,7 @@ def _next_point(member: Members, bounds: Bounds) -> Float[Array, " unknowns"]:
 def evaluated(
     lane: Lane, residuals: Residuals, bounds: Bounds, least: Float[Array, ""]
 ) -> Lane:
-    """One evaluation more: at the next point, or shifted by one coordinate."""
+    """The lane after one more evaluation: at its point, or one coordinate shifted."""
     member = lane.member
     u = _next_point(member, bounds)
     h = spacing(u, central=False)
